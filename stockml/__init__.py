@@ -1,0 +1,1 @@
+"""stockml: composable, honest and reproducible experiments in stock time-series regression."""

@@ -1,0 +1,377 @@
+"""From the keyboard to a checked Config: the one room, beside run.py, that knows Hydra and OmegaConf."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from stockml import models
+from stockml.config import Config, NpzConfig, check, nearest, one_of, plain, show
+from stockml.errors import UserError
+from stockml.runs import Place
+
+_PACKAGE = Path(__file__).parent
+CONF = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if (p / "config.yaml").is_file())
+
+# Which key of a section names the file of its group.
+_GROUPS = {"stock": "ticker", "data": "source", "model": "name", "trainer": "name", "hardware": "device"}
+
+
+@dataclass(frozen=True)
+class Command:
+    """What was typed, checked: one config a job, and what Hydra is to be given."""
+
+    arguments: list[str]
+    """Hydra's own flags and the overrides, saved ones first."""
+    jobs: list[Config] = field(default_factory=list)
+    """The config of every job, one unless it is a sweep; none where Hydra only answers a question (--help)."""
+    folder: Path | None = None
+    """The run folder that `hydra.run.dir=` or `trainer.resume=` names."""
+
+
+def read(arguments: Sequence[str]) -> Command:
+    """Check a whole command line, before Hydra runs anything.
+
+    Raises UserError with every fault found, a line each.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]  # argparse prints its usage over several lines
+    args = parser.parse_args(list(arguments))
+    if args.experimental_rerun is not None:
+        raise UserError("--experimental-rerun: executes a pickle; run a saved config with -cp <run>/.hydra -cn config")
+    if args.help or args.hydra_help or args.shell_completion or args.info is not None:
+        return Command(list(arguments))
+    with _hydra(args.config_dir):
+        typed = _parse(args.overrides)
+        saved = _saved_file(args, typed)
+        overrides = [*(_laid_over(saved, typed) if saved else []), *args.overrides]
+        composed = [_compose(job) for job in _jobs(overrides, args.multirun)]
+    faults = list(dict.fromkeys(fault for _, _, problems in composed for fault in problems))
+    if faults:
+        raise UserError(*faults)
+    folder = next((hydra_dir for _, hydra_dir, _ in composed[:1] if not args.multirun), None)
+    jobs = [config for config, _, _ in composed if config is not None]
+    if jobs[0].trainer.resume is not None:
+        folder = Path(jobs[0].trainer.resume)
+    overrides = [o for o in overrides if not o.startswith("hydra.run.dir=")]
+    return Command([*_flags(args), *overrides], jobs, folder)
+
+
+def enter_hydra(command: Command, run: Callable[[Config, Place, dict[str, str]], Any]) -> None:
+    """Run `hydra.main`; it calls `run` once, or once a job of the sweep, with what that job needs."""
+
+    failures: list[UserError] = []
+
+    def job(composed: DictConfig) -> Any:
+        try:
+            config = finish(composed)
+            return run(config, Place(command.folder, sweep_folder()), records(config))
+        except UserError as error:
+            if sweep_folder() is not None:  # Hydra raises a sweep's first failure alone, and only after its last job
+                error.tell()
+                raise
+            failures.append(error)  # raised below: Hydra would print a line of its own
+            return None
+
+    argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [argv[0], *command.arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what a job raised, instead of printing it and exiting
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+    finally:
+        sys.argv = argv
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if full_error is not None:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
+    if failures:
+        raise failures[0]
+
+
+def finish(composed: DictConfig) -> Config:
+    """The checked Config of what Hydra composed. Raises UserError."""
+    chosen = HydraConfig.get()
+    config, problems = _checked(composed, _parse(chosen.overrides.task), chosen.runtime.choices.stock)
+    if config is None:
+        raise UserError(*problems)
+    return config
+
+
+def compose(*overrides: str) -> Config:
+    """The Config that `python run.py <overrides>` would train with, without running anything. Raises UserError."""
+    return read(overrides).jobs[0]
+
+
+def sweep_folder() -> Path | None:
+    """Where the sweep that this job belongs to lands; None for a single run."""
+    hydra_config = HydraConfig.get()
+    return Path(hydra_config.sweep.dir).absolute() if hydra_config.mode == RunMode.MULTIRUN else None
+
+
+def records(config: Config) -> dict[str, str]:
+    """The texts of a run's `.hydra` folder: resolved, so that nothing in them evaluates differently later."""
+    settings = plain(config)
+    settings["trainer"]["resume"] = None
+    texts = {"config.yaml": OmegaConf.to_yaml(OmegaConf.create(settings))}
+    if HydraConfig.initialized():
+        overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("trainer.resume=")]
+        texts["overrides.yaml"] = OmegaConf.to_yaml(OmegaConf.create(overrides))
+        texts["hydra.yaml"] = OmegaConf.to_yaml(OmegaConf.create({"hydra": HydraConfig.get()}), resolve=True)
+    return texts
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"command line: {message}; python run.py --help shows what can be typed")
+
+
+def _flags(args: argparse.Namespace) -> list[str]:
+    """Hydra's flags as typed, less those of a saved config, whose values have become overrides."""
+    pairs = {"--cfg": args.cfg, "--package": args.package, "--config-dir": args.config_dir}
+    flags = [item for flag, value in pairs.items() if value is not None for item in (flag, value)]
+    return [*flags, *(["--multirun"] if args.multirun else []), *(["--resolve"] if args.resolve else [])]
+
+
+@contextmanager
+def _hydra(config_dir: str | None) -> Iterator[None]:
+    """Hydra's compose API on `conf/`, and on a folder of the user's where one is given."""
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise UserError(f"--config-dir {config_dir}: there is no such folder")
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3", job_name="stockml"):
+        if config_dir is not None:
+            path = GlobalHydra.instance().config_loader().get_search_path()
+            path.prepend(provider="command-line", path=f"file://{Path(config_dir).absolute()}")
+        yield
+
+
+def _parse(overrides: Iterable[str]) -> list[Override]:
+    """Hydra's reading of each override; UserError with a line for each that has no meaning."""
+    parser = OverridesParser.create(_loader())
+    parsed, faults = [], []
+    for text in overrides:
+        try:
+            parsed += parser.parse_overrides([text])
+        except HydraException as error:
+            reason = str(error).splitlines()[0].removesuffix(".")
+            faults.append(f"{text!r}: not of the form key=value ({reason}); quote values with special characters")
+    if faults:
+        raise UserError(*faults)
+    return parsed
+
+
+def _loader() -> Any:
+    return GlobalHydra.instance().config_loader() if GlobalHydra.instance().is_initialized() else None
+
+
+def _jobs(overrides: list[str], multirun: bool) -> list[list[str]]:
+    """The overrides of every job: of one, or of each point of a sweep's grid."""
+    parsed = _parse(overrides)
+    faults = _group_faults(parsed)
+    swept = [o for o in parsed if o.is_sweep_override()]
+    if swept and not multirun:
+        faults += [f"{o.input_line}: several values make a sweep; add -m" for o in swept]
+    if faults:
+        raise UserError(*faults)
+    if not multirun:
+        return [overrides]
+    _only_sweeps_task(parsed)
+    return [job for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
+
+
+def _only_sweeps_task(parsed: list[Override]) -> None:
+    for o in parsed:
+        if o.is_sweep_override() and o.key_or_group == "trainer.resume":
+            raise UserError(f"{o.input_line}: a resumed run is one run; leave out -m")
+
+
+def _group_faults(parsed: list[Override]) -> list[str]:
+    """What is wrong with choices of config groups; makes installed models known to Hydra on the way."""
+    loader, faults = _loader(), []
+    for o in parsed:
+        group = o.key_or_group
+        options = loader.get_group_options(group)
+        if not options or o.type == OverrideType.DEL:
+            continue
+        choices = o.sweep_string_iterator() if o.is_sweep_override() else [o.value()]
+        for choice in choices:
+            if choice in options or (group == "model" and _register_installed(str(choice))):
+                continue
+            known = models.names() if group == "model" else options
+            faults.append(f"{group}={show(choice)}: must be {one_of(known)}{nearest(str(choice), known)}")
+        if group == "experiment" and o.type == OverrideType.CHANGE:
+            faults.append(f"{o.input_line}: an experiment is added with a plus: +{o.input_line}")
+    return faults
+
+
+def _register_installed(name: str) -> bool:
+    """Make an installed package's model a choice of the group `model`."""
+    found = models.family(name)
+    if found is not None:
+        defaults = {f.name: f.default for f in dataclasses.fields(found.config) if f.default is not dataclasses.MISSING}
+        ConfigStore.instance().store(group="model", name=name, node={**defaults, "name": name})
+    return found is not None
+
+
+def _compose(overrides: list[str]) -> tuple[Config | None, Path | None, list[str]]:
+    """A job's config, the folder it asks for with hydra.run.dir, and all that is wrong with it."""
+    typed = _parse(overrides)
+    # Hydra stops at its first unknown key; added by force, all of them reach our own check.
+    forced = [o.input_line if _is_left_to_hydra(o) else f"++{o.input_line.lstrip('+')}" for o in typed]
+    try:
+        composed = hydra.compose("config", forced, return_hydra_config=True)
+        settings = composed.hydra
+        config, problems = _checked(composed, typed, settings.runtime.choices.stock)
+        problems += [
+            f"{o.input_line}: exists already; write it without the plus"
+            for o in typed
+            if o.type == OverrideType.ADD and not _is_left_to_hydra(o) and _exists(o.key_or_group)
+        ]
+        run_dir = settings.run.dir if any(o.key_or_group == "hydra.run.dir" for o in typed) else None
+    except (HydraException, OmegaConfBaseException) as error:
+        return None, None, [_one_line(error)]
+    return config, Path(run_dir).absolute() if run_dir else None, problems
+
+
+def _is_left_to_hydra(o: Override) -> bool:
+    return o.type == OverrideType.DEL or o.key_or_group.startswith("hydra") or bool(
+        _loader().get_group_options(o.key_or_group)
+    )
+
+
+def _checked(composed: DictConfig, typed: list[Override], stock: str) -> tuple[Config | None, list[str]]:
+    """The Config of what Hydra composed with the file `conf/stock/<stock>.yaml`, or what is wrong with it."""
+    values: Any = {key: OmegaConf.to_container(composed, resolve=True)[key] for key in composed if key != "hydra"}
+    _name_what_is_run(values, {o.key_or_group for o in typed}, stock)
+    name = values["model"].get("name") if isinstance(values.get("model"), dict) else None
+    installed = {n: f.config for n, f in models.BUILT_IN.items()}
+    if isinstance(name, str) and name not in installed and (found := models.family(name)):
+        installed[name] = found.config
+    config, problems = check(values, installed)
+    return _absolute(config) if config else None, problems
+
+
+def _exists(key: str) -> bool:
+    """Whether today's `conf/` has this key."""
+    return OmegaConf.select(hydra.compose("config"), key, default=_MISSING) is not _MISSING
+
+
+_MISSING = object()
+
+
+def _name_what_is_run(values: dict[str, Any], typed: set[str], chosen_stock: str) -> None:
+    """What a typed ticker, or a file of arrays, means for the rest of the stock's settings."""
+    stock, data = values.get("stock"), values.get("data")
+    if not isinstance(stock, dict) or not isinstance(data, dict):
+        return
+    if "stock.ticker" in typed and stock.get("ticker") != chosen_stock:
+        stock.update({k: v for k, v in (("name", ""), ("simulator", None)) if f"stock.{k}" not in typed})
+    names_stock = any(key == "stock" or key.startswith("stock.") for key in typed)
+    if data.get("source") == "npz" and isinstance(data.get("path"), str) and not names_stock:
+        stock.update(ticker=Path(data["path"]).stem, name="", features=[], simulator=None)
+
+
+def _absolute(config: Config) -> Config:
+    """The config with every path made absolute: it means the same from any folder."""
+
+    def absolute(section: Any, *names: str) -> Any:
+        paths = {n: str(Path(p).expanduser().absolute()) for n in names if (p := getattr(section, n, None))}
+        return dataclasses.replace(section, **paths) if paths else section
+
+    return dataclasses.replace(
+        config, data=absolute(config.data, "dir", "path"), trainer=absolute(config.trainer, "resume")
+    )
+
+
+def _saved_file(args: argparse.Namespace, typed: list[Override]) -> Path | None:
+    """The saved config that today's is to be laid under: of -cp, or of a resumed run."""
+    resumed = [o for o in typed if o.key_or_group == "trainer.resume" and isinstance(o.value(), str)]
+    if args.config_path is not None:
+        path = Path(args.config_path).expanduser() / f"{(args.config_name or 'config').removesuffix('.yaml')}.yaml"
+    elif resumed:
+        path = Path(str(resumed[-1].value())).expanduser() / ".hydra" / "config.yaml"
+    elif args.config_name not in (None, "config"):
+        raise UserError(f"--config-name {args.config_name}: only a saved config has another name; give its -cp too")
+    else:
+        return None
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such saved config; name a run folder's")
+    return path
+
+
+def _laid_over(saved_file: Path, typed: list[Override]) -> list[str]:
+    """A saved config as overrides of today's `conf/`; typed ones follow, and win.
+
+    A group that is switched by a typed override takes the values of today's file instead.
+    """
+    try:
+        saved: Any = OmegaConf.to_container(OmegaConf.load(saved_file), resolve=True)
+    except Exception as error:
+        raise UserError(f"{saved_file}: cannot be read as a saved config ({_one_line(error)})") from error
+    if not isinstance(saved, dict) or "defaults" in saved:
+        raise UserError(f"{saved_file}: is not a run's saved config; add a folder of your own configs with -cd")
+    plain_choices = [o for o in typed if not o.is_sweep_override()]
+    switched = {o.key_or_group for o in typed} & set(_GROUPS)
+    groups = []
+    for group, key in _GROUPS.items():
+        section = saved.get(group)
+        choice = section.get(key) if isinstance(section, dict) else None
+        if group not in switched and choice in _loader().get_group_options(group):
+            groups.append(f"{group}={choice}")
+    experiments = [o.input_line for o in plain_choices if _loader().get_group_options(o.key_or_group)]
+    today = dict(_leaves(_values(groups)))
+    changed = {k for k, v in _leaves(_values([*groups, *experiments])) if today.get(k, _MISSING) != v}
+    values = [
+        f"{key}={_quote(value)}"
+        for key, value in _leaves({k: v for k, v in saved.items() if k not in switched})
+        if today.get(key, _MISSING) != value and key not in changed
+    ]
+    return [*groups, *values]
+
+
+def _values(overrides: list[str]) -> Any:
+    return OmegaConf.to_container(hydra.compose("config", overrides), resolve=True)
+
+
+def _leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def _quote(value: Any) -> str:
+    """A value in the grammar of Hydra's overrides."""
+    if isinstance(value, str):
+        escaped = re.sub(r"(\\*)'", lambda m: m[1] * 2 + "\\'", value)
+        escaped = re.sub(r"(\\+)$", lambda m: m[1] * 2, escaped).replace("${", "\\${")
+        return f"'{escaped}'"
+    if isinstance(value, list):
+        return f"[{','.join(map(_quote, value))}]"
+    return show(value)
+
+
+def _one_line(error: BaseException) -> str:
+    """Hydra's several lines as one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    kept = [line for line in lines if not line.startswith(("Check that", "Config search path", "provider=", "full_key", "reference_type", "object_type"))]
+    return " ".join(kept or lines or [type(error).__name__])

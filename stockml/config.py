@@ -1,0 +1,416 @@
+"""The configuration: dataclasses, and the checks that turn plain values into them.
+
+The values live in `conf/`; a field here has no default, so that no default is written twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import difflib
+import math
+import operator
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Feature = Literal["open", "high", "low", "close", "volume"]
+
+
+def limited(
+    *, least: float | None = None, above: float | None = None, most: float | None = None, below: float | None = None
+) -> Any:
+    """A field whose number must lie within the given bounds."""
+    bounds = {"≥": least, ">": above, "≤": most, "<": below}
+    return field(metadata={sign: bound for sign, bound in bounds.items() if bound is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class GarchConfig:
+    """GJR-GARCH(1,1) coefficients; omega follows from the variance target."""
+
+    alpha: float = limited(least=0)
+    gamma: float = limited(least=0)
+    beta: float = limited(least=0)
+
+    def conflicts(self) -> Iterator[str]:
+        """Rules across fields that are broken, each as `key: what is wrong`."""
+        if self.alpha + self.gamma / 2 + self.beta >= 1:
+            yield "alpha + gamma/2 + beta must be below 1, or the variance grows without bound"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeConfig:
+    """Log volume: phi × yesterday's + b_z (|z| − 0.75) + b_s (ln σ − mean) + se × noise."""
+
+    phi: float = limited(above=-1, below=1)
+    b_z: float
+    b_s: float
+    se: float = limited(least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatorConfig:
+    """How one stock moves in the simulator; volatilities and drift are annual, in per cent."""
+
+    market_beta: float
+    idio_vol_percent: float = limited(least=0)
+    idio_tail: float = limited(above=2)
+    garch: GarchConfig
+    overnight_share: float = limited(least=0, below=1)
+    shares_per_day: float = limited(above=0)
+    volume: VolumeConfig
+    drift_percent: float
+
+    def conflicts(self) -> Iterator[str]:
+        """Rules across fields that are broken."""
+        if self.idio_vol_percent == 0 and self.market_beta == 0:
+            yield "idio_vol_percent and market_beta are both 0: the price would never move"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StockConfig:
+    """What is forecast."""
+
+    ticker: str
+    """Symbol; names `<ticker>.csv`, `<ticker>.npz` and the run folder."""
+    name: str
+    """Of the company; empty where it is not known."""
+    features: tuple[Feature, ...]
+    """Columns of a bar that the model sees; empty with `data.path`: as many as the arrays have."""
+    simulator: SimulatorConfig | None
+
+    def conflicts(self) -> Iterator[str]:
+        """Rules across fields that are broken."""
+        if not self.ticker.strip():
+            yield "ticker: must not be empty"
+        elif "/" in self.ticker or "\\" in self.ticker or self.ticker.startswith("."):
+            yield f"ticker: {self.ticker!r} is no file name; a folder goes into data.dir"
+        if len(set(self.features)) < len(self.features):
+            yield f"features: [{', '.join(self.features)}] names a feature twice"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What every source of data has."""
+
+    source: str
+    valid_ratio: float = limited(above=0, below=1)
+    """Share of the samples before the test that become validation: the latest ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarsConfig(DataConfig):
+    """What every source of dated daily bars has."""
+
+    window: int = limited(least=1)
+    """Days that a model sees."""
+    horizon: int = limited(least=1)
+    """Days ahead that the target lies."""
+    target: Literal["log_return", "return", "close"]
+    transform: Literal["returns", "levels"]
+    test_ratio: float = limited(above=0, below=1)
+    start: datetime.date | None
+    end: datetime.date | None
+    valid_start: datetime.date | None
+    test_start: datetime.date | None
+
+    def conflicts(self) -> Iterator[str]:
+        """Rules across fields that are broken."""
+        names = ("start", "valid_start", "test_start", "end")
+        given = [(name, value) for name in names if (value := getattr(self, name)) is not None]
+        for (earlier, first), (later, second) in zip(given, given[1:], strict=False):
+            if first >= second:
+                yield f"{later}: {second} must come after {earlier} ({first})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedConfig(BarsConfig):
+    """Bars from the simulator."""
+
+    days: int = limited(least=2, most=2_000_000)
+    signal: Literal["null", "realistic", "strong"]
+    seed: int = limited(least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvConfig(BarsConfig):
+    """Bars from `<dir>/<ticker>.csv` or `.parquet`."""
+
+    dir: str | None
+
+    def conflicts(self) -> Iterator[str]:
+        """Rules across fields that are broken."""
+        yield from super().conflicts()
+        if self.dir is None:
+            yield "dir: needed with data=csv, the folder of the <ticker>.csv files: data.dir=FOLDER"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NpzConfig(DataConfig):
+    """Arrays windowed elsewhere, from `path`, or from `<dir>/<ticker>.npz`."""
+
+    path: str | None
+    dir: str | None
+
+    def conflicts(self) -> Iterator[str]:
+        """Rules across fields that are broken."""
+        if (self.path is None) == (self.dir is None):
+            yield "path: data=npz needs either data.path=FILE.npz or data.dir=FOLDER, one of the two"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What every model has."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLPConfig(ModelConfig):
+    """One hidden layer; the pooled and the flattened MLP share it."""
+
+    hidden_dim: int = limited(least=1)
+    dropout: float = limited(least=0, below=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """What every trainer has."""
+
+    name: str
+    epochs: int = limited(least=1)
+    batch_size: int = limited(least=1)
+    """Samples per process and update."""
+    lr: float = limited(above=0)
+    optimizer: Literal["adam", "adamw", "sgd"]
+    weight_decay: float = limited(least=0)
+    loss: Literal["mse", "mae", "huber"]
+    patience: int | None = limited(least=1)
+    """Epochs without a better validation loss before training stops; None: never early."""
+    min_delta: float = limited(least=0)
+    grad_clip_norm: float | None = limited(above=0)
+    shuffle: bool
+    overfit_batches: int = limited(least=0)
+    """Train on the first so many batches alone, and demand that their loss ends near zero; 0: off."""
+    resume: str | None
+    """Folder of an interrupted run, continued in place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareConfig:
+    """Where the numbers are computed."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    threads: int | Literal["auto"] = limited(least=1)
+    precision: Literal["fp32", "fp64", "bf16"]
+    deterministic: bool
+    num_workers: int = limited(least=0)
+
+    def conflicts(self) -> Iterator[str]:
+        """Rules across fields that are broken."""
+        if self.precision == "bf16" and self.device in ("cpu", "mps"):
+            yield f"precision: bf16 needs hardware=cuda, not {self.device}; take fp32"
+        if self.precision == "fp64" and self.device == "mps":
+            yield "precision: mps has no fp64; take fp32, or hardware=cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One experiment, whole."""
+
+    task: Literal["train"]
+    seed: int = limited(least=0, most=2**32 - 1)
+    stock: StockConfig
+    data: DataConfig
+    model: ModelConfig
+    trainer: TrainerConfig
+    hardware: HardwareConfig
+
+    def conflicts(self) -> Iterator[str]:
+        """Rules across sections that are broken."""
+        data, stock = self.data, self.stock
+        if isinstance(data, SimulatedConfig):
+            if stock.simulator is None:
+                yield (
+                    f"stock.ticker: {stock.ticker!r} has no simulator figures; take a stock of conf/stock, "
+                    "or real data: data=csv data.dir=FOLDER"
+                )
+            if data.days < data.window + data.horizon + 3:
+                yield (
+                    f"data.days: {data.days} days hold no train, validation and test samples of "
+                    f"{data.window} days and {data.horizon} ahead; raise it, or lower data.window"
+                )
+        if isinstance(data, BarsConfig) and not stock.features:
+            yield "stock.features: must name at least one feature"
+
+
+SOURCES: dict[str, type[DataConfig]] = {"simulated": SimulatedConfig, "csv": CsvConfig, "npz": NpzConfig}
+TRAINERS: dict[str, type[TrainerConfig]] = {"single": TrainerConfig}
+
+
+def check(values: Mapping[str, Any], models: Mapping[str, type[Any]]) -> tuple[Config | None, list[str]]:
+    """Turn plain `values` into a Config.
+
+    `models` maps each installed model's name to its config dataclass. Returns the config and no problems, or
+    None and every problem found, a line each.
+    """
+    problems: list[str] = []
+    sections: dict[str, Any] = {}
+    for section, key, kinds in (("data", "source", SOURCES), ("model", "name", models), ("trainer", "name", TRAINERS)):
+        given = values.get(section)
+        kind = given.get(key) if isinstance(given, Mapping) else None
+        if isinstance(kind, str) and kind in kinds:
+            sections[section] = kinds[kind]
+        elif section in values:
+            hint = nearest(str(kind), kinds)
+            problems.append(f"{section}.{key}={show(kind)}: must be {one_of(list(kinds))}{hint}")
+            sections[section] = None
+    config = _read(Config, values, "", problems, sections)
+    return (None, problems) if problems else (config, [])
+
+
+def _read(
+    cls: type[Any], values: Mapping[str, Any], path: str, problems: list[str], sections: Mapping[str, Any]
+) -> Any:
+    """Build a `cls` from `values`, adding what is wrong with them to `problems`."""
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    before = len(problems)
+    for key in values:
+        if key not in fields:
+            problems.append(f"{path}{key}: no such key{nearest(key, fields, path) or _elsewhere(key, path)}")
+    built: dict[str, Any] = {}
+    for name, spec in fields.items():
+        where = f"{path}{name}"
+        if name not in values:
+            if spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
+                problems.append(f"{where}: missing")
+            continue
+        value = values[name]
+        wanted = sections.get(where, hints[name])
+        if wanted is None:
+            continue
+        nested = next((t for t in _options(wanted) if dataclasses.is_dataclass(t)), None)
+        if nested is not None and not (value is None and type(None) in _options(wanted)):
+            if isinstance(value, Mapping):
+                built[name] = _read(typing.cast("type[Any]", nested), value, f"{where}.", problems, {})
+            else:
+                problems.append(f"{where}={show(value)}: must be a group of settings, {where}.<key>=…")
+            continue
+        try:
+            built[name] = _convert(value, wanted, spec.metadata)
+        except ValueError as error:
+            problems.append(f"{where}={show(value)}: {error}")
+    if len(problems) > before:
+        return None
+    result = cls(**built)
+    if hasattr(result, "conflicts"):
+        problems.extend(f"{path}{conflict}" for conflict in result.conflicts())
+    return result
+
+
+def _options(wanted: Any) -> tuple[Any, ...]:
+    return typing.get_args(wanted) if typing.get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
+
+
+def _convert(value: Any, wanted: Any, bounds: Mapping[str, float]) -> Any:
+    """`value` as one of the types that `wanted` names; ValueError says what is allowed."""
+    for option in _options(wanted):
+        accepted, result = _accept(value, option)
+        if accepted:
+            if isinstance(result, (int, float)) and not isinstance(result, bool):
+                _within(result, bounds, wanted)
+            return result
+    choices = [c for option in _options(wanted) for c in typing.get_args(option) if isinstance(c, str)]
+    advice = ""
+    if str in _options(wanted) and isinstance(value, (bool, int, float)):
+        advice = "; quote it: '\"…\"' on the command line, \"…\" in YAML"
+    raise ValueError(f"must be {_describe(wanted, bounds)}{advice}{nearest(str(value), choices)}")
+
+
+def _accept(value: Any, option: Any) -> tuple[bool, Any]:
+    """Whether `value` is of type `option`, and the value as that type. Nothing is guessed: 1.5 is no int, true no str."""
+    origin = typing.get_origin(option)
+    if origin is Literal:
+        return isinstance(value, str) and value in typing.get_args(option), value
+    if origin is tuple:
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            return False, None
+        item = typing.get_args(option)[0]
+        pairs = [_accept(v, item) for v in value]
+        return all(ok for ok, _ in pairs), tuple(v for _, v in pairs)
+    if option is type(None):
+        return value is None, None
+    if option is datetime.date:
+        try:
+            return isinstance(value, str), datetime.date.fromisoformat(value)
+        except (TypeError, ValueError):
+            return False, None
+    if option is float and isinstance(value, int) and not isinstance(value, bool):
+        return True, float(value)
+    return type(value) is option, value
+
+
+def _within(number: float, bounds: Mapping[str, float], wanted: Any) -> None:
+    holds = {"≥": operator.ge, ">": operator.gt, "≤": operator.le, "<": operator.lt}
+    if not (math.isfinite(number) and all(holds[sign](number, bound) for sign, bound in bounds.items())):
+        raise ValueError(f"must be {_describe(wanted, bounds)}")
+
+
+def _describe(wanted: Any, bounds: Mapping[str, float]) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    limits = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds.items())
+    parts = []
+    for option in _options(wanted):
+        if option is datetime.date:
+            parts.append("a date, YYYY-MM-DD")
+        elif typing.get_origin(option) is Literal:
+            parts.append(one_of(list(typing.get_args(option))))
+        elif typing.get_origin(option) is tuple:
+            parts.append(f"a list of {_describe(typing.get_args(option)[0], {}).removeprefix('one of ')}")
+        else:
+            parts.append(f"{names[option]} {limits}".rstrip() if option in (int, float) else names[option])
+    return " or ".join(parts)
+
+
+def one_of(names: Sequence[str]) -> str:
+    """The allowed names, as a phrase."""
+    return names[0] if len(names) == 1 else f"one of {', '.join(names)}"
+
+
+def nearest(name: str, known: typing.Iterable[str], path: str = "") -> str:
+    """`; did you mean …?` where a known name is like `name`, else nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {path}{close[0]}?" if close else ""
+
+
+def _elsewhere(key: str, path: str) -> str:
+    """Where a key that is unknown here would be right."""
+    for section, hint in typing.get_type_hints(Config).items():
+        if not dataclasses.is_dataclass(hint) or path == f"{section}.":
+            continue
+        classes = [hint, *{"data": SOURCES, "model": {}, "trainer": TRAINERS}.get(section, {}).values()]
+        if any(key == f.name for cls in classes for f in dataclasses.fields(typing.cast("Any", cls))):
+            return f"; did you mean {section}.{key}?"
+    return f"; known here: {', '.join(f.name for f in dataclasses.fields(Config))}" if not path else ""
+
+
+def show(value: Any) -> str:
+    """A config value as it is typed."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(show, value))}]"
+    return "{…}" if isinstance(value, Mapping) else str(value)
+
+
+def plain(config: Any) -> Any:
+    """A config as nested dicts, lists and scalars that JSON and YAML can hold."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, tuple):
+        return [plain(item) for item in config]
+    return config.isoformat() if isinstance(config, datetime.date) else config

@@ -1,0 +1,47 @@
+"""From a source of numbers to scaled samples: source → panel → split → scaler → batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from stockml.data.panel import Panel, from_bars
+from stockml.data.scaler import Scaler
+from stockml.data.split import Split, split
+
+if TYPE_CHECKING:
+    from stockml.config import BarsConfig, Config
+
+
+@dataclass(frozen=True)
+class Data:
+    """A panel, scaled; how it is split; and what scaled it."""
+
+    panel: Panel
+    split: Split
+    scaler: Scaler
+    fingerprint: str
+    """Of the panel before it was scaled."""
+
+
+def prepare(config: Config) -> Data:
+    """Load, split and scale what the config names. Raises UserError for every fault of the data."""
+    panel, before_test = load(config)
+    parts = split(panel, config.data, before_test)
+    fingerprint = panel.fingerprint()
+    scaler = Scaler.fit(panel, parts.train)
+    scaler.apply(panel)
+    return Data(panel, parts, scaler, fingerprint)
+
+
+def load(config: Config) -> tuple[Panel, int | None]:
+    """The panel of the config's source; for arrays windowed elsewhere, how many samples come before the test too."""
+    if config.data.source == "npz":
+        from stockml.data import arrays
+
+        return arrays.load(config)
+    if config.data.source == "csv":
+        from stockml.data import tables as source
+    else:
+        from stockml.data import simulated as source  # type: ignore[no-redef]
+    return from_bars(source.load(config), config.stock.features, cast("BarsConfig", config.data)), None

@@ -1,0 +1,49 @@
+"""Dated daily bars of one ticker, however they were come by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stockml.errors import UserError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Daily bars, oldest first; prices adjusted for splits and dividends."""
+
+    ticker: str
+    dates: NDArray[np.datetime64]
+    """(R,) of days, strictly increasing."""
+    columns: dict[str, Floats]
+    """(R,) each: `close` always, the other features as far as they are needed."""
+    origin: str
+    """Where they come from, as it is told to the user: a path, or the simulator's settings."""
+    synthetic: bool = False
+    expected: Floats | None = None
+    """(R,) simulated data only: the expected log return of each day given all days before it."""
+
+    def between(self, start: object, end: object) -> Bars:
+        """The bars from the day `start` to the day `end`, both included; None leaves that side open."""
+        keep = np.ones(len(self.dates), dtype=bool)
+        if start is not None:
+            keep &= self.dates >= np.datetime64(str(start), "D")
+        if end is not None:
+            keep &= self.dates <= np.datetime64(str(end), "D")
+        if keep.all():
+            return self
+        if not keep.any():
+            raise UserError(
+                f"{self.origin}: no bars between data.start={start} and data.end={end}; "
+                f"it holds {self.dates[0]} to {self.dates[-1]}"
+            )
+        return replace(
+            self,
+            dates=self.dates[keep],
+            columns={name: values[keep] for name, values in self.columns.items()},
+            expected=None if self.expected is None else self.expected[keep],
+        )

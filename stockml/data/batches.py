@@ -1,0 +1,98 @@
+"""Whole batches of windows, gathered by index from the panel on the device."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stockml.data.panel import Panel
+    from stockml.data.scaler import Scaler
+
+Batch = tuple["Tensor", "Tensor"]
+
+
+class Batches:
+    """The scaled panel as tensors; a batch is what `gather` finds for the rows that its windows end in."""
+
+    def __init__(
+        self, panel: Panel, scaler: Scaler, device: torch.device, dtype: torch.dtype, num_workers: int = 0
+    ) -> None:
+        self.device = device
+        self.home = torch.device("cpu") if num_workers else device
+        """Where the panel lies: background processes gather in main memory."""
+        self.values = torch.from_numpy(panel.values).to(self.home, dtype)
+        target = np.nan_to_num((panel.target - scaler.target_mean) / scaler.target_std)
+        self.target = torch.from_numpy(target).to(self.home, dtype)
+        self.window = panel.window
+        self.width = len(panel.features)
+        self._offsets = None if panel.windowed else torch.arange(1 - panel.window, 1, device=self.home)
+        self._loader = _loader(self, num_workers) if num_workers else None
+
+    def gather(self, rows: Tensor) -> Batch:
+        """Windows (B, T, F) and scaled targets (B,) of the samples (B,) that end in `rows`."""
+        return self.windows(rows), self.target.index_select(0, rows)
+
+    def windows(self, rows: Tensor) -> Tensor:
+        """Windows (B, T, F) of the samples (B,) that end in `rows`."""
+        if self._offsets is None:
+            return self.values.index_select(0, rows)
+        index = (rows.unsqueeze(1) + self._offsets).view(-1)
+        return self.values.index_select(0, index).view(len(rows), self.window, self.width)
+
+    def pass_over(self, rows: Tensor, batch_size: int) -> Iterator[Batch]:
+        """Batches of all the samples, in the order of `rows`, the last one as large as it comes out."""
+        chunks = rows.split(batch_size)
+        if self._loader is None:
+            yield from map(self.gather, chunks)
+        else:
+            sampler: Any = self._loader.sampler
+            sampler.chunks = chunks
+            for x, y in self._loader:
+                yield x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+
+
+class _Chunks:
+    """A sampler whose samples are whole batches of rows; each pass is given its own."""
+
+    def __init__(self) -> None:
+        self.chunks: tuple[Tensor, ...] = ()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.chunks)
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+
+class _Gathered(Dataset[Batch]):
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __getitem__(self, rows: Tensor) -> Batch:
+        return self._batches.gather(rows)
+
+
+def _loader(batches: Batches, num_workers: int) -> DataLoader[Batch]:
+    return DataLoader(
+        _Gathered(batches),
+        batch_size=None,
+        sampler=_Chunks(),
+        num_workers=num_workers,
+        persistent_workers=True,
+        pin_memory=batches.device.type == "cuda",
+        worker_init_fn=_ignore_interrupt,
+        generator=torch.Generator(),  # its own: the loader must not draw from the stream that dropout draws from
+    )
+
+
+def _ignore_interrupt(_worker: int) -> None:
+    """Ctrl-C reaches every process of the terminal; the training process alone answers it, and ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

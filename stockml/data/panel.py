@@ -1,0 +1,143 @@
+"""The panel: features, targets and dates in one copy. A window is an index into it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stockml.errors import UserError
+
+if TYPE_CHECKING:
+    from stockml.config import BarsConfig
+    from stockml.data.bars import Bars, Floats
+
+Kind = Literal["return", "level", "class"]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What a model learns from; sample i is the window that ends in row i.
+
+    R rows of bars, or R windows that were made elsewhere. Nothing here is scaled.
+    """
+
+    ticker: str
+    origin: str
+    """Where the numbers come from, as it is told to the user."""
+    features: tuple[str, ...]
+    values: NDArray[np.float32]
+    """(R, F), a row a bar; or (R, T, F), windows made elsewhere."""
+    window: int
+    """T, the days of a window."""
+    target: Floats
+    """(R,) what is forecast; NaN in rows that are no sample."""
+    kind: Kind
+    """A return around zero, a level like a price, or a class, 0 or 1."""
+    samples: NDArray[np.int64]
+    """(N,) the rows in which a full window with a known target ends, in order of time."""
+    dropped: tuple[str, ...]
+    """What was left out and why, each as it is told to the user."""
+    synthetic: bool = False
+    dates: NDArray[np.datetime64] | None = None
+    """(R,) days of the rows; None for undated arrays."""
+    horizon: int = 0
+    """Rows from a window's end to its target's; 0 where that is not known."""
+    last: Floats | None = None
+    """(R,) levels only: the last value known of what is forecast; persistence forecasts it."""
+    last_name: str = ""
+    relative: bool = True
+    """Levels only: whether changes are relative to `last` (prices), or differences."""
+    past_return: Floats | None = None
+    """(R,) the last return known at the end of the row, over one horizon; only for dated returns."""
+    expected: Floats | None = None
+    """(R,) simulated returns only: the best possible forecast."""
+
+    @property
+    def windowed(self) -> bool:
+        """Whether the windows were made elsewhere."""
+        return self.values.ndim == 3
+
+    def fingerprint(self) -> str:
+        """A hash of every number that a model can see."""
+        digest = hashlib.sha256(f"{self.features} {self.window} {self.horizon} {self.values.shape}".encode())
+        for array in (self.values, self.target, self.samples, self.dates):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+        return digest.hexdigest()
+
+    def date(self, row: int) -> str:
+        """The day of a row, or an empty text."""
+        return "" if self.dates is None else str(self.dates[row])
+
+
+def from_bars(bars: Bars, features: tuple[str, ...], config: BarsConfig) -> Panel:
+    """Features and targets of dated bars; UserError where there are too few.
+
+    Targets over h days: log_return ln(C[t+h]/C[t]), return C[t+h]/C[t] − 1, close C[t+h].
+    """
+    bars = bars.between(config.start, config.end)
+    lost = 1 if config.transform == "returns" else 0  # the first bar has no change from the one before
+    window, horizon, rows = config.window, config.horizon, len(bars.dates) - lost
+    if rows < window + horizon + 2:
+        raise UserError(
+            f"{bars.origin}: {len(bars.dates):,} bars are too few for train, validation and test samples of "
+            f"{window} days, {horizon} ahead; more bars, or a lower data.window"
+        )
+    values = np.empty((rows, len(features)), dtype=np.float32)
+    for number, name in enumerate(features):
+        values[:, number] = _transformed(name, bars.columns[name], config.transform)
+    close = bars.columns["close"][lost:]
+    target, past_return = np.full(rows, np.nan), None
+    if config.target == "close":
+        target[:-horizon] = close[horizon:]
+    else:
+        change = np.log(close[horizon:] / close[:-horizon])
+        change = change if config.target == "log_return" else np.expm1(change)
+        target[:-horizon] = change
+        past_return = np.full(rows, np.nan)
+        past_return[horizon:] = change
+    return Panel(
+        ticker=bars.ticker,
+        origin=bars.origin,
+        features=features,
+        values=values,
+        window=window,
+        target=target,
+        kind="level" if config.target == "close" else "return",
+        samples=np.arange(window - 1, rows - horizon),
+        dropped=tuple(
+            f"{count} bar{'s' if count > 1 else ''} ({why})"
+            for count, why in (
+                (lost, "the first has no change from a day before"),
+                (window - 1, f"no full window of {window} days yet"),
+                (horizon, f"target {horizon} ahead not known yet"),
+            )
+            if count
+        ),
+        synthetic=bars.synthetic,
+        dates=bars.dates[lost:],
+        horizon=horizon,
+        last=close if config.target == "close" else None,
+        last_name="close",
+        past_return=past_return,
+        expected=_oracle(bars, config, lost),
+    )
+
+
+def _transformed(name: str, column: Floats, transform: str) -> Floats:
+    if transform == "levels":
+        return column
+    if name == "volume":  # may be 0; for shares a day the added 1 does not show
+        return np.diff(np.log1p(column))
+    return np.diff(np.log(column))
+
+
+def _oracle(bars: Bars, config: BarsConfig, lost: int) -> Floats | None:
+    """The best possible forecast where it is known: of the next day's log return of simulated bars."""
+    if bars.expected is None or config.target != "log_return" or config.horizon != 1:
+        return None
+    return np.append(bars.expected[lost + 1 :], np.nan)

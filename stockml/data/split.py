@@ -1,0 +1,79 @@
+"""Chronological train, validation and test samples, purged so that no target reaches into the next part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stockml.config import BarsConfig
+from stockml.errors import UserError
+
+if TYPE_CHECKING:
+    from stockml.config import DataConfig
+    from stockml.data.panel import Panel
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The samples of each part, as rows of the panel, in order of time."""
+
+    train: Rows
+    validation: Rows
+    test: Rows
+    purged: int
+    """Samples left out because their target ends after the next part has begun."""
+
+    def parts(self) -> dict[str, Rows]:
+        """The parts by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+def split(panel: Panel, config: DataConfig, before_test: int | None = None) -> Split:
+    """Cut the panel's samples by time; `before_test` of them come before the test where that is given.
+
+    A sample belongs to the part in which its window ends. A sample is purged whose target ends later than the first
+    window end of the next part: so every target of a part ends before the next part's first target begins.
+    Raises UserError where a part is left empty.
+    """
+    samples = panel.samples
+    n = len(samples)
+    if before_test is None and isinstance(config, BarsConfig):
+        test_start, valid_start = config.test_start, config.valid_start
+        before_test = _from(panel, "test_start", test_start) if test_start else n - round(n * config.test_ratio)
+    else:
+        valid_start = None
+    assert before_test is not None  # noqa: S101  (arrays windowed elsewhere come with it)
+    if valid_start:
+        before_validation = _from(panel, "valid_start", valid_start)
+    else:
+        before_validation = before_test - max(1, round(before_test * config.valid_ratio))
+    cuts = np.split(samples, [max(0, before_validation), max(0, before_test)])
+    train, validation = (
+        part[part + panel.horizon <= later[0]] if len(later) else part
+        for part, later in zip(cuts, cuts[1:], strict=False)
+    )
+    result = Split(train, validation, cuts[2], sum(map(len, cuts)) - len(train) - len(validation) - len(cuts[2]))
+    sizes = {name: len(part) for name, part in result.parts().items()}
+    least = {"train": 2, "validation": 1, "test": 1}
+    if any(sizes[name] < least[name] for name in sizes) or before_validation > before_test:
+        told = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+        raise UserError(
+            f"{panel.origin}: {n:,} samples leave a part of the split too small ({told}); "
+            "more data, or other data.valid_ratio, data.test_ratio or split dates"
+        )
+    return result
+
+
+def _from(panel: Panel, key: str, day: object) -> int:
+    """How many samples come before the day."""
+    assert panel.dates is not None  # noqa: S101  (only dated bars have split dates)
+    days = panel.dates[panel.samples]
+    position = int(np.searchsorted(days, np.datetime64(str(day), "D")))
+    if position == 0 or position == len(days):
+        raise UserError(f"data.{key}={day}: must lie after {days[0]} and not after {days[-1]}, where samples are")
+    return position

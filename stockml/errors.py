@@ -1,0 +1,41 @@
+"""What is told to the user in a line each, without a traceback, and ends the program with a status of its own."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+
+class UserError(Exception):
+    """Faults that the user can mend; each of `lines` says what is wrong, where, and what to do."""
+
+    status = 2
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+        self.lines = lines
+        self._told = False
+
+    def __str__(self) -> str:
+        return "; ".join(self.lines)
+
+    def tell(self) -> None:
+        """Print the lines on stderr, once however often it is asked."""
+        if not self._told:
+            print(*self.lines, sep="\n", file=sys.stderr)
+        self._told = True
+
+
+class RunError(UserError):
+    """A run that failed after it had started."""
+
+    status = 1
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run that Ctrl-C or SIGTERM ended; no `Exception`, so that it ends a whole sweep."""
+
+    def __init__(self, signum: int, *lines: str) -> None:
+        super().__init__(signum, *lines)
+        self.status = 128 + signum
+        self.lines = lines or (f"ended by {signal.Signals(signum).name}",)

@@ -1,0 +1,75 @@
+"""The register of models. Importing it does not import torch.
+
+A package adds a model of its own with an entry point in the group `stockml.models`, whose name is the model's
+and whose value is a `Family`:
+
+    [project.entry-points."stockml.models"]
+    my_model = "my_package:FAMILY"
+
+`model=my_model` then works without a file in `conf/model`; the defaults are those of the config dataclass.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from stockml.config import MLPConfig, ModelConfig
+from stockml.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ENTRY_POINTS = "stockml.models"
+
+
+@dataclass(frozen=True)
+class Family:
+    """A model by name: the dataclass of its settings (with a field `name`), and what builds it."""
+
+    config: type[Any]
+    build: str
+    """`module:function` of a function `(config, window, features) -> torch.nn.Module` that maps (B, T, F) to (B,).
+
+    A last layer kept as the attribute `output` (a Linear) is started at the train mean.
+    """
+
+
+BUILT_IN = {
+    "mlp": Family(MLPConfig, "stockml.models.mlp:pooled"),
+    "mlp_flat": Family(MLPConfig, "stockml.models.mlp:flattened"),
+    "linear": Family(ModelConfig, "stockml.models.linear:build"),
+}
+
+
+def names() -> list[str]:
+    """Every installed model."""
+    return [*BUILT_IN, *sorted(e.name for e in metadata.entry_points(group=ENTRY_POINTS))]
+
+
+def family(name: str) -> Family | None:
+    """The model of that name, None where none is installed; UserError where a package's entry point is broken."""
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    for entry in metadata.entry_points(group=ENTRY_POINTS, name=name):
+        try:
+            found = entry.load()
+        except Exception as error:
+            raise UserError(f"model={name}: the installed entry point {entry.value} does not load: {error}") from error
+        if not isinstance(found, Family):
+            raise UserError(f"model={name}: the entry point {entry.value} is no stockml.models.Family")
+        return found
+    return None
+
+
+def build(config: ModelConfig, window: int, features: int) -> nn.Module:
+    """The model that `config` describes, for windows of shape (window, features), freshly initialised."""
+    found = family(config.name)
+    if found is None:
+        raise UserError(f"model.name={config.name}: not installed here; there are {', '.join(names())}")
+    module, _, function = found.build.partition(":")
+    builder: Callable[[Any, int, int], nn.Module] = getattr(importlib.import_module(module), function)
+    return builder(config, window, features)

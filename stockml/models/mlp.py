@@ -1,0 +1,38 @@
+"""Multilayer perceptrons with one hidden layer: (B, T, F) → (B,)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stockml.config import MLPConfig
+
+
+class MLP(nn.Module):
+    """Linear → ReLU → Dropout → Linear, on the window's mean over time or on all of it."""
+
+    def __init__(self, inputs: int, hidden_dim: int, dropout: float, *, pool: bool) -> None:
+        super().__init__()
+        self.pool = pool
+        self.hidden = nn.Linear(inputs, hidden_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(hidden_dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map windows (B, T, F) to forecasts (B,)."""
+        x = x.mean(dim=1) if self.pool else x.flatten(1)
+        return self.output(self.dropout(self.hidden(x).relu())).squeeze(-1)
+
+
+def pooled(config: MLPConfig, window: int, features: int) -> MLP:  # noqa: ARG001  (every builder takes the window)
+    """An MLP on the mean over time: F inputs."""
+    return MLP(features, config.hidden_dim, config.dropout, pool=True)
+
+
+def flattened(config: MLPConfig, window: int, features: int) -> MLP:
+    """An MLP on the flattened window: T × F inputs."""
+    return MLP(window * features, config.hidden_dim, config.dropout, pool=False)

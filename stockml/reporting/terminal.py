@@ -1,0 +1,150 @@
+"""The lines that a run prints and keeps in train.log: data report, epochs, result table."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from stockml.data import Data
+    from stockml.evaluation.metrics import Scores
+    from stockml.training.engine import Epoch
+
+SYNTHETIC = (
+    "SIMULATED DATA (synthetic: true): made up, never to be taken for the market. For real data:",
+    "  python run.py data=csv data.dir=FOLDER stock=AAPL     daily bars, FOLDER/AAPL.csv",
+    "  python run.py data=npz data.path=FILE.npz             arrays windowed elsewhere",
+)
+
+
+class Journal:
+    """Prints lines, and keeps them, with the time, in a log as soon as there is a place for it."""
+
+    def __init__(self) -> None:
+        self._log: TextIO | None = None
+        self._waiting: list[str] = []
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def say(self, *lines: str) -> None:
+        """Print lines and keep them."""
+        for line in lines:
+            if self._progress is not None:
+                self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            else:
+                print(line, flush=True)
+        self.note(*lines)
+
+    def note(self, *lines: str) -> None:
+        """Keep lines without printing them."""
+        self._waiting += [f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}" for text in lines for line in text.splitlines()]
+        if self._log is not None:
+            self._log.writelines(f"{line}\n" for line in self._waiting)
+            self._log.flush()
+            self._waiting.clear()
+
+    @contextmanager
+    def kept_in(self, path: Path) -> Iterator[None]:
+        """Keep what has been said, and what will be, in the file, after what it holds already."""
+        with path.open("a", encoding="utf-8") as self._log:
+            try:
+                self.note()
+                yield
+            finally:
+                self._log = None
+
+    @contextmanager
+    def epochs(self, total: int, done: int) -> Iterator[None]:
+        """While a model trains: a bar on a terminal, else `epoch` prints a line an epoch."""
+        if not sys.stdout.isatty():
+            yield
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(24), TextColumn("{task.description}"))
+        with Progress(*columns, TimeRemainingColumn(), TextColumn("left")) as self._progress:
+            self._task = self._progress.add_task("", total=total, completed=done)
+            try:
+                yield
+            finally:
+                self._progress.stop()
+                self._progress = None
+
+    def epoch(self, epoch: Epoch, total: int) -> None:
+        """Tell of a finished epoch."""
+        losses = f"train {epoch.train_loss:.4g}  validation {epoch.validation_loss:.4g}  best epoch {epoch.best_epoch}"
+        line = f"epoch {epoch.epoch}/{total}  {losses}  {epoch.seconds:.2f} s"
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=epoch.epoch, description=losses)
+            self.note(line)
+        else:
+            self.say(line)
+
+
+def data_report(data: Data) -> list[str]:
+    """What the data are, how they are split, and what was left out."""
+    panel, split = data.panel, data.split
+    rows = f"{len(panel.values):,} {'windows' if panel.windowed else 'rows'}"
+    if panel.dates is not None:
+        rows += f", {panel.dates[0]} to {panel.dates[-1]}"
+    lines = [
+        f"data        {panel.ticker} from {panel.origin}",
+        f"            {rows}; window {panel.window}; features {', '.join(panel.features)}",
+        f"target      {_target(data)}",
+    ]
+    for name, part in split.parts().items():
+        span = f"  {panel.date(part[0])} to {panel.date(part[-1])}" if panel.dates is not None else ""
+        lines.append(f"{name:<12}{len(part):>7,} samples{span}")
+    dropped = list(panel.dropped)
+    if split.purged:
+        dropped.append(f"{split.purged} samples (purged: target ends after the next part has begun)")
+    lines.append(f"left out    {'; '.join(dropped) or 'nothing'}")
+    if panel.dates is None:
+        lines.append("            undated: samples are taken to be in order of time, and cannot be purged")
+    return lines
+
+
+def _target(data: Data) -> str:
+    panel, scaler = data.panel, data.scaler
+    moments = f"train mean {scaler.target_mean:.4g}, standard deviation {scaler.target_std:.4g}"
+    if panel.kind == "class":
+        return f"a class, 0 or 1; {moments}"
+    if panel.kind == "level":
+        return f"a level, direction judged from {panel.last_name}; {moments}"
+    ahead = f" {panel.horizon} day{'s' if panel.horizon > 1 else ''} ahead" if panel.horizon else ""
+    return f"a return{ahead}; {moments}"
+
+
+def result_table(rows: Mapping[str, Mapping[str, Scores]], best: str) -> str:
+    """Model, oracle and baselines with their scores on validation and test, as text."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    metrics = ("mse", "mae", "rmse", "r2", "r2_zero", "hit_rate", "ic")
+    table = Table("", "part", *metrics, box=SIMPLE, pad_edge=False, padding=(0, 1))
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for name, parts in rows.items():
+        for part, scores in parts.items():
+            label = (f"{name} *" if name == best else name) if part == "validation" else ""
+            table.add_row(label, part, *(_figure(metric, scores[metric]) for metric in metrics))
+    text = io.StringIO()
+    Console(file=text, width=110, color_system=None).print(table)
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    return "\n".join([*filter(None, lines), "* the best baseline on validation"])
+
+
+def _figure(metric: str, value: Any) -> str:
+    if value is None:
+        return "–"
+    if metric in ("mse", "mae", "rmse"):
+        return f"{value:.4g}"
+    return f"{value:.1%}" if metric == "hit_rate" else f"{value:+.4f}"

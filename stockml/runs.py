@@ -1,0 +1,173 @@
+"""Run folders: named, made exclusively, written atomically, read back."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import itertools
+import json
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from stockml.errors import UserError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run's folder is to go: `exact`ly there, else into `sweep`, else into outputs/."""
+
+    exact: Path | None = None
+    sweep: Path | None = None
+
+    def make(self, ticker: str) -> RunFolder:
+        """Make the folder, whose name nobody else can have; UserError where that is impossible."""
+        if self.exact is not None:
+            return RunFolder.at(self.exact)
+        if self.sweep is not None:
+            return RunFolder.create(self.sweep, typeable(ticker))
+        return RunFolder.create(Path("outputs").absolute(), f"{typeable(ticker)}_{datetime.now():%Y%m%d_%H%M%S}")
+
+
+class RunFolder:
+    """One run's folder; every file is written under a temporary name, flushed, and renamed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, parent: Path, name: str) -> RunFolder:
+        """Make `<parent>/<name>`, with a suffix `_2`, `_3`, … where the name is taken."""
+        with _explained(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            for number in itertools.count(1):
+                path = parent / (name if number == 1 else f"{name}_{number}")
+                with contextlib.suppress(FileExistsError):
+                    path.mkdir()
+                    return cls(path)
+        raise AssertionError("unreachable")
+
+    @classmethod
+    def at(cls, path: Path) -> RunFolder:
+        """Make the folder `path` itself; UserError where it already holds a run."""
+        with _explained(path):
+            path.mkdir(parents=True, exist_ok=True)
+            try:
+                (path / ".hydra").mkdir()  # the claim: of two runs given one folder, one gets it
+            except FileExistsError:
+                raise UserError(
+                    f"{path}: already holds a run; choose another hydra.run.dir, or continue it: trainer.resume={path}"
+                ) from None
+        return cls(path)
+
+    @classmethod
+    def existing(cls, path: Path) -> RunFolder:
+        """The folder of an earlier run; UserError where there is none."""
+        if not (path / "config.json").is_file():
+            raise UserError(f"{path}: holds no run (there is no config.json); name a folder under outputs/")
+        return cls(path)
+
+    def discard_if_empty(self) -> None:
+        """Remove the folder where nothing but an empty .hydra was put into it."""
+        for folder in (self.path / ".hydra", self.path):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """A file to write to; it takes its name, in place of an older one, only when it is whole and on the disk."""
+        path = self.path / name
+        path.parent.mkdir(exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file."""
+        with self.writing(name) as file:
+            file.write(text.encode())
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write JSON; a NaN in it is a fault of ours and raises ValueError."""
+        self.write_text(name, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+    def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Write a table, row by row."""
+        with self.writing(name) as file:
+            text = io.TextIOWrapper(file, "utf-8", newline="")
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows(rows)
+            text.detach()  # flushes, and leaves the file open
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read JSON back; UserError where it is missing or broken."""
+        path = self.path / name
+        try:
+            value = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read ({error})") from error
+        if not isinstance(value, dict):
+            raise UserError(f"{path}: is no JSON object")
+        return value
+
+    def record(self, status: str, started: float, error: str | None, *, synthetic: bool) -> None:
+        """Write result.json: how the run stands, from the time `started` (seconds since the epoch)."""
+        now = time.time()
+        self.write_json(
+            "result.json",
+            {
+                "status": status,
+                "pid": os.getpid(),
+                "started": datetime.fromtimestamp(started).astimezone().isoformat(),
+                "seconds": None if status == "running" else round(now - started, 3),
+                "error": error,
+                "synthetic": synthetic,
+            },
+        )
+
+    def status(self) -> str:
+        """How the run stands: running, ok, failed, interrupted or, where its process is gone, killed."""
+        result = self.read_json("result.json")
+        status = str(result.get("status"))
+        return "killed" if status == "running" and not _alive(result.get("pid")) else status
+
+
+def typeable(name: str) -> str:
+    """`name` in characters that a shell and Hydra's grammar take as they are."""
+    return re.sub(r"[^A-Za-z0-9.^_-]", "_", name)
+
+
+def _alive(pid: Any) -> bool:
+    if not isinstance(pid, int) or pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot make a run folder here ({error.strerror}); choose another with hydra.run.dir=FOLDER"
+        ) from error

@@ -1,0 +1,315 @@
+"""task=train: one config, one stock, one run folder."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import signal
+import subprocess
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stockml import data as data_room
+from stockml import models
+from stockml.config import Config, plain
+from stockml.data import Data
+from stockml.data.batches import Batches
+from stockml.errors import Interrupted, RunError, UserError
+from stockml.evaluation import baselines, metrics
+from stockml.reporting import terminal
+from stockml.runs import Place, RunFolder
+from stockml.training import checkpoint, engine, hardware
+
+
+def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
+    """Train, evaluate and save a model; the best validation loss, in the target's units.
+
+    `records` are the texts of the run's `.hydra` folder, by file name. Raises UserError for faults of config and data,
+    before any folder is made; RunError for a run that failed; Interrupted for one that a signal ended.
+    """
+    started = time.time()
+    journal = terminal.Journal()
+    chosen = hardware.choose(config.hardware)
+    if config.data.source == "simulated":
+        journal.say(*terminal.SYNTHETIC)
+    data = data_room.prepare(config)
+    journal.say(*terminal.data_report(data))
+    if config.trainer.resume is None:
+        folder, resumed = place.make(config.stock.ticker), None
+    else:
+        folder = RunFolder.existing(Path(config.trainer.resume))
+        resumed = _resumable(folder, config, data)
+
+    def record(status: str, error: str | None = None) -> None:
+        folder.record(status, started, error, synthetic=data.panel.synthetic)
+
+    try:
+        record("running")
+        with journal.kept_in(folder.path / "train.log"), _failures_told(folder, journal):
+            loss = _train(config, data, chosen, folder, records, journal, resumed)
+            record("ok")
+            journal.say(f"run folder  {folder.path}")
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            record("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", str(error))
+        folder.discard_if_empty()
+        raise
+    return loss
+
+
+def _train(
+    config: Config,
+    data: Data,
+    chosen: hardware.Hardware,
+    folder: RunFolder,
+    records: Mapping[str, str],
+    journal: terminal.Journal,
+    resumed: engine.Fit | None,
+) -> float:
+    panel, split, trainer = data.panel, data.split, config.trainer
+    started = time.perf_counter()
+    torch.manual_seed(engine.generator_seed(config.seed))
+    model = models.build(config.model, panel.window, len(panel.features)).to(chosen.dtype)
+    engine.start_output_at_mean(model)
+    size = sum(p.numel() for p in model.parameters())
+    threads = hardware.set_up(config.hardware, size * trainer.batch_size)
+    device = hardware.describe(chosen, threads)
+    journal.say(f"model       {config.model.name}, {size:,} parameters, on {device}, {config.hardware.precision}")
+
+    for name, text in records.items():
+        folder.write_text(f".hydra/{name}", text)
+    folder.write_json("config.json", _facts(config, data, device))
+    folder.write_json("norm_stats.json", data.scaler.stats(panel, split.train))
+
+    model.to(chosen.device)
+    batches = Batches(panel, data.scaler, chosen.device, chosen.dtype, config.hardware.num_workers)
+    rows = {name: torch.from_numpy(part) for name, part in split.parts().items()}
+    if resumed is not None:
+        journal.say(f"resumed     {len(resumed.history)} epochs are done already")
+    with _signals_noted(journal) as signals, journal.epochs(trainer.epochs, len(resumed.history) if resumed else 0):
+
+        def after_epoch(fit: engine.Fit) -> None:
+            journal.epoch(fit.history[-1], trainer.epochs)
+            state = {**fit.state(), "fingerprint": data.fingerprint, "synthetic": panel.synthetic}
+            checkpoint.save(folder, "last.pt", state)
+            if signals:
+                raise Interrupted(
+                    signals[0],
+                    f"interrupted after epoch {len(fit.history)}; continue with: python run.py trainer.resume={folder.path}",
+                )
+
+        fit = engine.fit(
+            model,
+            batches,
+            rows["train"],
+            rows["validation"],
+            trainer,
+            chosen,
+            seed=config.seed,
+            target_std=data.scaler.target_std,
+            after_epoch=after_epoch,
+            resumed=resumed,
+        )
+    _save_best(folder, model, config, data, fit)
+    folder.write_csv(
+        "history.csv",
+        ["epoch", "train_loss", "validation_loss", "best_epoch", "seconds"],
+        ([e.epoch, e.train_loss, e.validation_loss, e.best_epoch, round(e.seconds, 6)] for e in fit.history),
+    )
+    _evaluate(folder, model, batches, data, chosen, journal, fit, started)
+    return fit.stopping.best_loss
+
+
+def _evaluate(
+    folder: RunFolder,
+    model: torch.nn.Module,
+    batches: Batches,
+    data: Data,
+    chosen: hardware.Hardware,
+    journal: terminal.Journal,
+    fit: engine.Fit,
+    started: float,
+) -> None:
+    panel, split = data.panel, data.split
+    forecasts = {
+        part: baselines.unscaled(data, engine.forecast(model, batches, torch.from_numpy(rows), chosen))
+        for part, rows in split.parts().items()
+        if part in baselines.PARTS
+    }
+    scores = {p: metrics.score(metrics.target(panel, split.parts()[p]), y) for p, y in forecasts.items()}
+    rivals = baselines.score_baselines(data, batches)
+    oracle = baselines.oracle(data)
+    verdict = baselines.verdict(scores["test"], rivals)
+    train_seconds = sum(epoch.seconds for epoch in fit.history)
+    written = {
+        **scores,
+        "baselines": rivals.scores,
+        "best_baseline": rivals.best,
+        "verdict": verdict,
+        **({"oracle": oracle} if panel.synthetic else {}),
+        "timing": {
+            "total_seconds": time.perf_counter() - started,
+            "train_seconds": train_seconds,
+            "epochs": len(fit.history),
+            "best_epoch": fit.stopping.best_epoch,
+            "samples_per_second": len(split.train) * len(fit.history) / train_seconds,
+        },
+        "synthetic": panel.synthetic,
+    }
+    folder.write_csv("predictions.csv", *_predictions(data, forecasts))
+    folder.write_json("metrics.json", written)
+    rows = {"model": scores, **({"oracle": oracle} if oracle else {}), **rivals.scores}
+    journal.say(terminal.result_table(rows, rivals.best), f"verdict     {verdict}")
+
+
+def _predictions(data: Data, forecasts: Mapping[str, metrics.Floats]) -> tuple[list[str], Iterator[list[Any]]]:
+    panel = data.panel
+    mark = [("synthetic", "true")] if panel.synthetic else []
+
+    def rows() -> Iterator[list[Any]]:
+        for part, y_pred in forecasts.items():
+            for row, y in zip(data.split.parts()[part].tolist(), y_pred.tolist(), strict=True):
+                truth = float(panel.target[row])
+                yield [row, panel.ticker, panel.date(row), part, truth, y, *(value for _, value in mark)]
+
+    header = ["sample", "ticker", "date", "split", "y_true", "y_pred", *(name for name, _ in mark)]
+    return header, rows()
+
+
+def _save_best(folder: RunFolder, model: torch.nn.Module, config: Config, data: Data, fit: engine.Fit) -> None:
+    checkpoint.save(
+        folder,
+        "best.pt",
+        {
+            "model": plain(config.model),
+            "window": data.panel.window,
+            "features": list(data.panel.features),
+            "scaler": data.scaler.stats(data.panel, data.split.train),
+            "epoch": fit.stopping.best_epoch,
+            "state_dict": dict(model.state_dict()),
+            "synthetic": data.panel.synthetic,
+        },
+    )
+
+
+def _facts(config: Config, data: Data, device: str) -> dict[str, Any]:
+    """What config.json says: the resolved config, and the facts that it does not fix."""
+    settings = plain(config)
+    settings["trainer"]["resume"] = None
+    packages = ("stockml", "torch", "hydra-core", "omegaconf", "numpy", "pandas")
+    return {
+        "config": settings,
+        "data": {
+            "origin": data.panel.origin,
+            "fingerprint": data.fingerprint,
+            "rows": len(data.panel.values),
+            "samples": {name: len(rows) for name, rows in data.split.parts().items()},
+            "purged": data.split.purged,
+            "dropped": list(data.panel.dropped),
+        },
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
+        "git_commit": _git_commit(),
+        "device": device,
+        "platform": platform.platform(),
+        "synthetic": data.panel.synthetic,
+    }
+
+
+def _version(package: str) -> str | None:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return None
+
+
+def _git_commit() -> str | None:
+    """The commit of this code, marked where the code differs from it; None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _resumable(folder: RunFolder, config: Config, data: Data) -> engine.Fit | None:
+    """The state that a run is to be continued from, None where it had not got through an epoch.
+
+    UserError where it is still running, is finished, or would go on with other data or settings.
+    """
+    status = folder.status()
+    if status == "running":
+        raise UserError(f"trainer.resume={folder.path}: that run is still running")
+    saved = folder.read_json("config.json")
+    changed = [key for key in _differences(saved["config"], plain(config)) if not key.startswith(_MAY_CHANGE)]
+    if changed:
+        raise UserError(
+            f"trainer.resume={folder.path}: a run goes on with its own settings, but {', '.join(changed)} "
+            f"differ{'s' if len(changed) == 1 else ''}; leave them as they were, or start a new run"
+        )
+    if saved["data"]["fingerprint"] != data.fingerprint:
+        raise UserError(f"trainer.resume={folder.path}: the data have changed since ({data.panel.origin}); start a new run")
+    if not (folder.path / "last.pt").exists():
+        return None
+    fit = engine.Fit.of(checkpoint.load(folder.path / "last.pt"))
+    if status == "ok" and config.trainer.epochs <= len(fit.history):
+        raise UserError(f"trainer.resume={folder.path}: that run is finished; raise trainer.epochs to train it longer")
+    return fit
+
+
+_MAY_CHANGE = ("trainer.epochs", "trainer.patience", "trainer.resume", "hardware.")
+
+
+def _differences(a: Mapping[str, Any], b: Mapping[str, Any], path: str = "") -> list[str]:
+    found = []
+    for key in sorted({*a, *b}):
+        one, other = a.get(key), b.get(key)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            found += _differences(one, other, f"{path}{key}.")
+        elif one != other:
+            found.append(f"{path}{key}")
+    return found
+
+
+@contextlib.contextmanager
+def _failures_told(folder: RunFolder, journal: terminal.Journal) -> Iterator[None]:
+    """Turn what goes wrong in a run into one line for the user, and keep the traceback in train.log."""
+    try:
+        yield
+    except (UserError, KeyboardInterrupt) as error:
+        journal.note(str(error))
+        raise
+    except Exception as error:
+        with contextlib.suppress(OSError):
+            journal.note(traceback.format_exc())
+        reason = " ".join(str(error).split())
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+            line = f"out of memory ({reason[:200]}); lower trainer.batch_size, model.hidden_dim or data.window"
+        elif isinstance(error, OSError):
+            line = f"cannot write to the run folder ({reason}); when that is mended: trainer.resume={folder.path}"
+        else:
+            line = f"{type(error).__name__}: {reason[:300]}"
+        raise RunError(f"{folder.path}: {line}; the traceback is in train.log") from error
+
+
+@contextlib.contextmanager
+def _signals_noted(journal: terminal.Journal) -> Iterator[list[int]]:
+    """The first Ctrl-C or SIGTERM is only noted, so that the epoch can be finished; the second one ends it."""
+    noted: list[int] = []
+
+    def note(signum: int, _frame: object) -> None:
+        if noted:
+            raise Interrupted(signum, "ended at once; the last finished epoch is kept")
+        noted.append(signum)
+        journal.say("interrupted: finishing the epoch and its checkpoint; once more to stop at once")
+
+    earlier = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield noted
+    finally:
+        for signum, handler in earlier.items():
+            signal.signal(signum, handler)

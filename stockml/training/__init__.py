@@ -1,0 +1,1 @@
+"""How a model is trained: hardware, loop, early stopping, checkpoints."""

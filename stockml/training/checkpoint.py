@@ -1,0 +1,59 @@
+"""Checkpoints: best.pt, from which the model is rebuilt, and last.pt, from which training goes on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from stockml.errors import UserError
+
+if TYPE_CHECKING:
+    from stockml.runs import RunFolder
+
+_CHECKSUM = "sha256"
+
+
+def save(folder: RunFolder, name: str, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all, with a checksum of its content."""
+    with folder.writing(name) as file:
+        torch.save({**state, _CHECKSUM: checksum(state)}, file)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU, without running code of it; UserError where it is damaged."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        found = state.pop(_CHECKSUM)
+    except Exception as error:  # a damaged file can fail anywhere in zip, pickle or torch
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{path}: is no readable checkpoint ({reason}); start the run anew") from error
+    if found != checksum(state):
+        raise UserError(f"{path}: is damaged (its checksum does not fit its content); start the run anew")
+    return state
+
+
+def checksum(state: Any) -> str:
+    """SHA-256 of nested dicts, lists, scalars and tensors: of what they say, not of how a file packs them."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                digest.update(f"{key!r}:".encode())
+                add(item)
+        elif isinstance(value, (list, tuple)):
+            digest.update(f"[{len(value)}".encode())
+            for item in value:
+                add(item)
+        elif isinstance(value, torch.Tensor):
+            digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        else:
+            digest.update(repr(value).encode())
+
+    add(state)
+    return digest.hexdigest()

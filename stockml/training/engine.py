@@ -1,0 +1,279 @@
+"""The one training loop, for every trainer and every model."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from stockml.errors import RunError
+from stockml.training.early_stopping import EarlyStopping
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stockml.config import TrainerConfig
+    from stockml.data.batches import Batches
+    from stockml.training.hardware import Hardware
+
+# In units of the target's standard deviation, like everything in here.
+_LOSSES: dict[str, Callable[..., Tensor]] = {
+    "mse": functional.mse_loss,
+    "mae": functional.l1_loss,
+    "huber": functional.huber_loss,  # quadratic up to one standard deviation
+}
+_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+_OVERFITTED = 0.01  # "near zero": a hundredth of the loss of the best constant forecast
+_CHUNK_VALUES = 2**22  # inputs of one batch of forecasts: 16 MB in float32
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch came to; losses in the target's own units (squared for mse and huber)."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    best_epoch: int
+    seconds: float
+
+
+@dataclass
+class Fit:
+    """Training as it stands after an epoch: all that is needed to continue it, bit for bit.
+
+    There is no random state in it: the order of an epoch's samples and its dropout follow from (seed, epoch).
+    """
+
+    weights: Tensor
+    best_weights: Tensor
+    optimizer: dict[str, Any]
+    stopping: EarlyStopping
+    history: list[Epoch] = field(default_factory=list)
+
+    def state(self) -> dict[str, Any]:
+        """As plain containers and tensors, for a checkpoint."""
+        return {
+            "weights": self.weights,
+            "best_weights": self.best_weights,
+            "optimizer": self.optimizer,
+            "stopping": asdict(self.stopping),
+            "history": [asdict(epoch) for epoch in self.history],
+        }
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> Fit:
+        """Back from a checkpoint."""
+        history = [Epoch(**epoch) for epoch in state["history"]]
+        return cls(
+            state["weights"], state["best_weights"], state["optimizer"], EarlyStopping(**state["stopping"]), history
+        )
+
+
+class Parameters:
+    """All of a model's parameters as one flat tensor, and their gradients as another: the model's own become views.
+
+    One optimizer kernel, one clipping, one copy and (over several processes) one reduction then serve them all.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        parameters = list(model.parameters())
+        self.flat = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
+        self.flat.grad = torch.zeros_like(self.flat)
+        start = 0
+        for p in parameters:
+            end = start + p.numel()
+            p.data = self.flat.data[start:end].view_as(p)
+            p.grad = self.flat.grad[start:end].view_as(p)
+            start = end
+        # Batch statistics and the like belong to the weights though no optimizer moves them.
+        self.buffers = [b for b in model.buffers() if b.is_floating_point()]
+
+    def copy(self) -> Tensor:
+        """Parameters and buffers, flat."""
+        return torch.cat([self.flat.detach(), *(b.detach().flatten() for b in self.buffers)]).clone()
+
+    def restore(self, saved: Tensor) -> None:
+        """Set parameters and buffers to what `copy` gave."""
+        parts = saved.to(self.flat.device).split([t.numel() for t in (self.flat, *self.buffers)])
+        for tensor, part in zip((self.flat.data, *self.buffers), parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
+def fit(
+    model: nn.Module,
+    batches: Batches,
+    train: Tensor,
+    validation: Tensor,
+    config: TrainerConfig,
+    hardware: Hardware,
+    *,
+    seed: int,
+    target_std: float,
+    after_epoch: Callable[[Fit], None],
+    resumed: Fit | None = None,
+) -> Fit:
+    """Train until the epochs or the patience are used up, and leave the best epoch's weights in the model.
+
+    `train` and `validation` hold rows of the panel. `after_epoch` is called with the state of each finished epoch;
+    what it raises ends the training. RunError where a loss stops being a number.
+    """
+    if config.overfit_batches:
+        train = train[: config.overfit_batches * config.batch_size]
+        for module in model.modules():
+            if isinstance(module, nn.modules.dropout._DropoutNd):
+                module.p = 0.0  # with dropout no loss gets near zero
+    parameters = Parameters(model)
+    optimizer = _optimizer(parameters.flat, config, hardware)
+    loss_of = _LOSSES[config.loss]
+    unit = target_std if config.loss == "mae" else target_std**2
+
+    if resumed is None:
+        stopping = EarlyStopping(config.patience, config.min_delta)
+        state = Fit(parameters.copy(), parameters.copy(), optimizer.state_dict(), stopping)
+    else:
+        state, stopping = resumed, resumed.stopping
+        stopping.patience, stopping.min_delta = config.patience, config.min_delta
+        parameters.restore(state.weights)
+        optimizer.load_state_dict(state.optimizer)
+
+    for epoch in range(len(state.history) + 1, config.epochs + 1):
+        if state.history and stopping.is_over(epoch - 1):
+            break
+        started = time.perf_counter()
+        losses = _train_epoch(
+            model, batches, _order(train, seed, epoch, config.shuffle), config, hardware, parameters.flat, optimizer, loss_of
+        )
+        _demand_finite(losses, epoch, config)
+        sizes = torch.tensor([len(chunk) for chunk in train.split(config.batch_size)], dtype=torch.float64)
+        train_loss = unit * float(losses.cpu().double() @ sizes) / len(train)
+        forecasts = forecast(model, batches, validation, hardware)
+        targets = batches.target.index_select(0, validation.to(batches.home)).cpu().double()
+        validation_loss = unit * float(loss_of(forecasts, targets))
+        if not math.isfinite(validation_loss):
+            raise _diverged(f"the validation loss became {validation_loss} after epoch {epoch}", config)
+        if stopping.improves(validation_loss, epoch):
+            state.best_weights = parameters.copy()
+        seconds = time.perf_counter() - started
+        state.history.append(Epoch(epoch, train_loss, validation_loss, stopping.best_epoch, seconds))
+        state.weights, state.optimizer = parameters.copy(), optimizer.state_dict()
+        after_epoch(state)
+
+    if config.overfit_batches and (loss := state.history[-1].train_loss) > _OVERFITTED * unit:
+        raise RunError(
+            f"overfit_batches={config.overfit_batches}: the train loss ended at {loss:.3g}, not near zero (≤ "
+            f"{_OVERFITTED * unit:.3g}); the model cannot fit {len(train)} samples: more trainer.epochs, or a bug"
+        )
+    parameters.restore(state.best_weights)
+    return state
+
+
+def forecast(
+    model: nn.Module, batches: Batches, rows: Tensor, hardware: Hardware, chunk: int | None = None
+) -> Tensor:
+    """Scaled forecasts (N,), float64 in main memory, of the samples that end in `rows`.
+
+    How many are computed at once follows from the window's size alone, so that no setting of training shows.
+    """
+    chunk = chunk or max(1, min(4096, _CHUNK_VALUES // (batches.window * batches.width)))
+    model.eval()
+    with torch.inference_mode(), hardware.computing():
+        parts = [model(batches.windows(part).to(hardware.device)) for part in rows.to(batches.home).split(chunk)]
+    return torch.cat(parts).cpu().double()
+
+
+def start_output_at_mean(model: nn.Module) -> None:
+    """Zero a last layer named `output`: scaled targets have mean zero, so training starts at the train mean, R² ≈ 0."""
+    output = getattr(model, "output", None)
+    if isinstance(output, nn.Linear):
+        nn.init.zeros_(output.weight)
+        if output.bias is not None:
+            nn.init.zeros_(output.bias)
+
+
+def generator_seed(*parts: int) -> int:
+    """One seed from several numbers, such that no two different tuples share a stream."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _train_epoch(
+    model: nn.Module,
+    batches: Batches,
+    order: Tensor,
+    config: TrainerConfig,
+    hardware: Hardware,
+    flat: nn.Parameter,
+    optimizer: torch.optim.Optimizer,
+    loss_of: Callable[..., Tensor],
+) -> Tensor:
+    """One pass over the samples; the loss of each batch, on the device: nothing in here waits for it."""
+    assert flat.grad is not None  # noqa: S101
+    losses = []
+    model.train()
+    for x, y in batches.pass_over(order.to(batches.home), config.batch_size):
+        flat.grad.zero_()
+        with hardware.computing():
+            loss = loss_of(model(x), y)
+        loss.backward()
+        if config.grad_clip_norm is not None:
+            flat.grad.mul_((config.grad_clip_norm / flat.grad.norm().clamp(min=1e-12)).clamp(max=1.0))
+        optimizer.step()
+        losses.append(loss.detach())
+    return torch.stack(losses)
+
+
+def _order(train: Tensor, seed: int, epoch: int, shuffle: bool) -> Tensor:
+    """The epoch's order of samples; sets the stream that dropout draws from, too. Both follow from (seed, epoch)."""
+    torch.manual_seed(generator_seed(seed, epoch, 0))
+    if not shuffle:
+        return train
+    generator = torch.Generator().manual_seed(generator_seed(seed, epoch))
+    return train[torch.randperm(len(train), generator=generator)]
+
+
+def _optimizer(flat: nn.Parameter, config: TrainerConfig, hardware: Hardware) -> torch.optim.Optimizer:
+    _skip_compiler_import()
+    settings: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": hardware.fused()}
+    if config.optimizer == "sgd":
+        settings["momentum"] = 0.9
+    return _OPTIMIZERS[config.optimizer]([flat], **settings)
+
+
+def _skip_compiler_import() -> None:
+    """Spare a run that never compiles about a second.
+
+    torch keeps a few Optimizer methods out of torch.compile with a decorator that, on the first call, imports the
+    compiler to wrap the method, and remembers the wrapped one as an attribute of the plain method. Remembering the
+    plain method instead is right as long as nothing compiles; a torch built otherwise just pays the second.
+    """
+    for method in vars(torch.optim.Optimizer).values():
+        plain = getattr(method, "__wrapped__", None)
+        if plain is not None and plain.__name__ in ("add_param_group", "state_dict", "load_state_dict"):
+            plain.__dict__.setdefault("__dynamo_disable", plain)
+
+
+def _demand_finite(losses: Tensor, epoch: int, config: TrainerConfig) -> None:
+    bad = (~torch.isfinite(losses)).nonzero()
+    if len(bad):
+        batch = int(bad[0])
+        raise _diverged(
+            f"the train loss became {float(losses[batch])} in epoch {epoch}, batch {batch + 1} of {len(losses)}", config
+        )
+
+
+def _diverged(what: str, config: TrainerConfig) -> RunError:
+    remedies = [f"a lower trainer.lr (it is {config.lr:g})"]
+    if config.grad_clip_norm is None:
+        remedies.append("trainer.grad_clip_norm=1")
+    return RunError(f"{what}; likely the learning rate is too high: try {' or '.join(remedies)}, or look for outliers")
