@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from stockml import models
-from stockml.config import Config, NpzConfig, check, nearest, one_of, plain, show
+from stockml.config import Config, check, nearest, one_of, plain, show
 from stockml.errors import UserError
 from stockml.runs import Place
 
@@ -65,17 +65,21 @@ def read(arguments: Sequence[str]) -> Command:
     with _hydra(args.config_dir):
         typed = _parse(args.overrides)
         saved = _saved_file(args, typed)
-        overrides = [*(_laid_over(saved, typed) if saved else []), *args.overrides]
-        composed = [_compose(job) for job in _jobs(overrides, args.multirun)]
-    faults = list(dict.fromkeys(fault for _, _, problems in composed for fault in problems))
+        overrides = _parse([*(_laid_over(saved, typed) if saved else []), *args.overrides])
+        faults = _misused(overrides, args.multirun)
+        unusable = _unknown_choices(overrides)
+        faults += unusable.values()
+        sound = [o for o in overrides if o.key_or_group.split(".")[0] not in unusable]
+        composed = [_compose(job) for job in _jobs(sound, args.multirun)]
+    faults += [fault for _, _, problems in composed for fault in problems]
     if faults:
-        raise UserError(*faults)
-    folder = next((hydra_dir for _, hydra_dir, _ in composed[:1] if not args.multirun), None)
+        raise UserError(*dict.fromkeys(faults))
     jobs = [config for config, _, _ in composed if config is not None]
+    folder = None if args.multirun else composed[0][1]
     if jobs[0].trainer.resume is not None:
         folder = Path(jobs[0].trainer.resume)
-    overrides = [o for o in overrides if not o.startswith("hydra.run.dir=")]
-    return Command([*_flags(args), *overrides], jobs, folder)
+    passed_on = [str(o.input_line) for o in overrides if o.key_or_group != "hydra.run.dir"]
+    return Command([*_flags(args), *passed_on], jobs, folder)
 
 
 def enter_hydra(command: Command, run: Callable[[Config, Place, dict[str, str]], Any]) -> None:
@@ -110,7 +114,7 @@ def enter_hydra(command: Command, run: Callable[[Config, Place, dict[str, str]],
 
 def finish(composed: DictConfig) -> Config:
     """The checked Config of what Hydra composed. Raises UserError."""
-    chosen = HydraConfig.get()
+    chosen: Any = HydraConfig.get()
     config, problems = _checked(composed, _parse(chosen.overrides.task), chosen.runtime.choices.stock)
     if config is None:
         raise UserError(*problems)
@@ -182,44 +186,39 @@ def _loader() -> Any:
     return GlobalHydra.instance().config_loader() if GlobalHydra.instance().is_initialized() else None
 
 
-def _jobs(overrides: list[str], multirun: bool) -> list[list[str]]:
-    """The overrides of every job: of one, or of each point of a sweep's grid."""
-    parsed = _parse(overrides)
-    faults = _group_faults(parsed)
-    swept = [o for o in parsed if o.is_sweep_override()]
-    if swept and not multirun:
-        faults += [f"{o.input_line}: several values make a sweep; add -m" for o in swept]
-    if faults:
-        raise UserError(*faults)
-    if not multirun:
-        return [overrides]
-    _only_sweeps_task(parsed)
-    return [job for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
+def _misused(overrides: list[Override], multirun: bool) -> list[str]:
+    """Overrides that mean something, but not like this."""
+    faults = []
+    for o in overrides:
+        if o.is_sweep_override() and not multirun:
+            faults.append(f"{o.input_line}: several values make a sweep; add -m")
+        elif o.is_sweep_override() and o.key_or_group == "trainer.resume":
+            faults.append(f"{o.input_line}: a resumed run is one run, no sweep")
+    return faults
 
 
-def _only_sweeps_task(parsed: list[Override]) -> None:
-    for o in parsed:
-        if o.is_sweep_override() and o.key_or_group == "trainer.resume":
-            raise UserError(f"{o.input_line}: a resumed run is one run; leave out -m")
-
-
-def _group_faults(parsed: list[Override]) -> list[str]:
-    """What is wrong with choices of config groups; makes installed models known to Hydra on the way."""
-    loader, faults = _loader(), []
-    for o in parsed:
+def _unknown_choices(overrides: list[Override]) -> dict[str, str]:
+    """What is wrong with choices of config groups, by group; makes installed models known to Hydra on the way."""
+    loader, faults = _loader(), {}
+    for o in overrides:
         group = o.key_or_group
         options = loader.get_group_options(group)
         if not options or o.type == OverrideType.DEL:
             continue
-        choices = o.sweep_string_iterator() if o.is_sweep_override() else [o.value()]
-        for choice in choices:
-            if choice in options or (group == "model" and _register_installed(str(choice))):
-                continue
-            known = models.names() if group == "model" else options
-            faults.append(f"{group}={show(choice)}: must be {one_of(known)}{nearest(str(choice), known)}")
+        for choice in map(show, o.sweep_string_iterator() if o.is_sweep_override() else [o.value()]):
+            if choice not in options and not (group == "model" and _register_installed(choice)):
+                known = models.names() if group == "model" else options
+                faults[group] = f"{group}={choice}: must be {one_of(known)}{nearest(choice, known)}"
         if group == "experiment" and o.type == OverrideType.CHANGE:
-            faults.append(f"{o.input_line}: an experiment is added with a plus: +{o.input_line}")
+            faults[group] = f"{o.input_line}: an experiment is added with a plus: +{o.input_line}"
     return faults
+
+
+def _jobs(overrides: list[Override], multirun: bool) -> list[list[Override]]:
+    """The overrides of every job: of one, or of each point of a sweep's grid."""
+    if not multirun:
+        return [[o for o in overrides if not o.is_sweep_override()]]
+    return [_parse(job) for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
 
 
 def _register_installed(name: str) -> bool:
@@ -231,35 +230,50 @@ def _register_installed(name: str) -> bool:
     return found is not None
 
 
-def _compose(overrides: list[str]) -> tuple[Config | None, Path | None, list[str]]:
+def _compose(overrides: list[Override]) -> tuple[Config | None, Path | None, list[str]]:
     """A job's config, the folder it asks for with hydra.run.dir, and all that is wrong with it."""
-    typed = _parse(overrides)
     # Hydra stops at its first unknown key; added by force, all of them reach our own check.
-    forced = [o.input_line if _is_left_to_hydra(o) else f"++{o.input_line.lstrip('+')}" for o in typed]
+    forced = [o.input_line if _is_left_to_hydra(o) else f"++{str(o.input_line).lstrip('+')}" for o in overrides]
     try:
-        composed = hydra.compose("config", forced, return_hydra_config=True)
-        settings = composed.hydra
-        config, problems = _checked(composed, typed, settings.runtime.choices.stock)
-        problems += [
-            f"{o.input_line}: exists already; write it without the plus"
-            for o in typed
-            if o.type == OverrideType.ADD and not _is_left_to_hydra(o) and _exists(o.key_or_group)
-        ]
-        run_dir = settings.run.dir if any(o.key_or_group == "hydra.run.dir" for o in typed) else None
+        composed = hydra.compose("config", forced, return_hydra_config=True)  # type: ignore[arg-type]
+        settings: Any = composed["hydra"]
+        config, problems = _checked(composed, overrides, settings.runtime.choices.get("stock"))
+        problems += _wrongly_added(overrides)
+        run_dir = settings.run.dir if any(o.key_or_group == "hydra.run.dir" for o in overrides) else None
     except (HydraException, OmegaConfBaseException) as error:
         return None, None, [_one_line(error)]
-    return config, Path(run_dir).absolute() if run_dir else None, problems
+    return config, Path(run_dir).expanduser().absolute() if run_dir else None, problems
 
 
 def _is_left_to_hydra(o: Override) -> bool:
-    return o.type == OverrideType.DEL or o.key_or_group.startswith("hydra") or bool(
-        _loader().get_group_options(o.key_or_group)
+    return (
+        o.type == OverrideType.DEL
+        or o.key_or_group.startswith("hydra")
+        or bool(_loader().get_group_options(o.key_or_group))
     )
 
 
-def _checked(composed: DictConfig, typed: list[Override], stock: str) -> tuple[Config | None, list[str]]:
+# Parts of Hydra's own config that hold whatever their users like.
+_OPEN = ("hydra.job.env_set", "hydra.callbacks", "hydra.sweeper", "hydra.launcher", "hydra.job_logging")
+
+
+def _wrongly_added(overrides: list[Override]) -> Iterator[str]:
+    """Keys that were added with a plus though they exist, or, in Hydra's own config, though they mean nothing."""
+    added = [o for o in overrides if o.is_add() and not _loader().get_group_options(o.key_or_group)]
+    today = hydra.compose("config", return_hydra_config=True) if added else DictConfig({})
+    for o in added:
+        key = o.key_or_group
+        exists = OmegaConf.select(today, key, default=_MISSING) is not _MISSING
+        if exists and o.type == OverrideType.ADD:
+            yield f"{o.input_line}: exists already; write it without the plus"
+        elif not exists and key.startswith("hydra.") and not key.startswith(_OPEN):
+            yield f"{key}: Hydra has no such setting; python run.py --cfg hydra shows those it has"
+
+
+def _checked(composed: DictConfig, typed: list[Override], stock: str | None) -> tuple[Config | None, list[str]]:
     """The Config of what Hydra composed with the file `conf/stock/<stock>.yaml`, or what is wrong with it."""
-    values: Any = {key: OmegaConf.to_container(composed, resolve=True)[key] for key in composed if key != "hydra"}
+    everything: Any = OmegaConf.to_container(composed, resolve=True)
+    values = {key: value for key, value in everything.items() if key != "hydra"}
     _name_what_is_run(values, {o.key_or_group for o in typed}, stock)
     name = values["model"].get("name") if isinstance(values.get("model"), dict) else None
     installed = {n: f.config for n, f in models.BUILT_IN.items()}
@@ -269,15 +283,10 @@ def _checked(composed: DictConfig, typed: list[Override], stock: str) -> tuple[C
     return _absolute(config) if config else None, problems
 
 
-def _exists(key: str) -> bool:
-    """Whether today's `conf/` has this key."""
-    return OmegaConf.select(hydra.compose("config"), key, default=_MISSING) is not _MISSING
-
-
 _MISSING = object()
 
 
-def _name_what_is_run(values: dict[str, Any], typed: set[str], chosen_stock: str) -> None:
+def _name_what_is_run(values: dict[str, Any], typed: set[str], chosen_stock: str | None) -> None:
     """What a typed ticker, or a file of arrays, means for the rest of the stock's settings."""
     stock, data = values.get("stock"), values.get("data")
     if not isinstance(stock, dict) or not isinstance(data, dict):
@@ -336,7 +345,7 @@ def _laid_over(saved_file: Path, typed: list[Override]) -> list[str]:
         choice = section.get(key) if isinstance(section, dict) else None
         if group not in switched and choice in _loader().get_group_options(group):
             groups.append(f"{group}={choice}")
-    experiments = [o.input_line for o in plain_choices if _loader().get_group_options(o.key_or_group)]
+    experiments = [str(o.input_line) for o in plain_choices if _loader().get_group_options(o.key_or_group)]
     today = dict(_leaves(_values(groups)))
     changed = {k for k, v in _leaves(_values([*groups, *experiments])) if today.get(k, _MISSING) != v}
     values = [
@@ -373,5 +382,11 @@ def _quote(value: Any) -> str:
 def _one_line(error: BaseException) -> str:
     """Hydra's several lines as one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    kept = [line for line in lines if not line.startswith(("Check that", "Config search path", "provider=", "full_key", "reference_type", "object_type"))]
+    kept = [
+        line
+        for line in lines
+        if not line.startswith(
+            ("Check that", "Config search path", "provider=", "full_key", "reference_type", "object_type")
+        )
+    ]
     return " ".join(kept or lines or [type(error).__name__])

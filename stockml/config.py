@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import difflib
+import itertools
 import math
 import operator
 import types
@@ -121,7 +122,7 @@ class BarsConfig(DataConfig):
         """Rules across fields that are broken."""
         names = ("start", "valid_start", "test_start", "end")
         given = [(name, value) for name in names if (value := getattr(self, name)) is not None]
-        for (earlier, first), (later, second) in zip(given, given[1:], strict=False):
+        for (earlier, first), (later, second) in itertools.pairwise(given):
             if first >= second:
                 yield f"{later}: {second} must come after {earlier} ({first})"
 
@@ -191,6 +192,7 @@ class TrainerConfig:
     patience: int | None = limited(least=1)
     """Epochs without a better validation loss before training stops; None: never early."""
     min_delta: float = limited(least=0)
+    """How much lower a validation loss must be to count as better, in units of the scaled target: for mse, in R²."""
     grad_clip_norm: float | None = limited(above=0)
     shuffle: bool
     overfit_batches: int = limited(least=0)
@@ -283,6 +285,7 @@ def _read(
         if key not in fields:
             problems.append(f"{path}{key}: no such key{nearest(key, fields, path) or _elsewhere(key, path)}")
     built: dict[str, Any] = {}
+    complete = True
     for name, spec in fields.items():
         where = f"{path}{name}"
         if name not in values:
@@ -291,7 +294,8 @@ def _read(
             continue
         value = values[name]
         wanted = sections.get(where, hints[name])
-        if wanted is None:
+        if wanted is None:  # its kind is unknown, which has been said
+            complete = False
             continue
         nested = next((t for t in _options(wanted) if dataclasses.is_dataclass(t)), None)
         if nested is not None and not (value is None and type(None) in _options(wanted)):
@@ -304,7 +308,7 @@ def _read(
             built[name] = _convert(value, wanted, spec.metadata)
         except ValueError as error:
             problems.append(f"{where}={show(value)}: {error}")
-    if len(problems) > before:
+    if len(problems) > before or not complete:
         return None
     result = cls(**built)
     if hasattr(result, "conflicts"):
@@ -324,15 +328,23 @@ def _convert(value: Any, wanted: Any, bounds: Mapping[str, float]) -> Any:
             if isinstance(result, (int, float)) and not isinstance(result, bool):
                 _within(result, bounds, wanted)
             return result
-    choices = [c for option in _options(wanted) for c in typing.get_args(option) if isinstance(c, str)]
+    choices = [c for option in _options(wanted) for c in _choices(option)]
+    given = [v for v in value if v not in choices] if isinstance(value, (list, tuple)) else [value]
+    hint = nearest(str(given[0]), choices) if given else ""
     advice = ""
     if str in _options(wanted) and isinstance(value, (bool, int, float)):
-        advice = "; quote it: '\"…\"' on the command line, \"…\" in YAML"
-    raise ValueError(f"must be {_describe(wanted, bounds)}{advice}{nearest(str(value), choices)}")
+        advice = '; quote it: \'"…"\' on the command line, "…" in YAML'
+    raise ValueError(f"must be {_describe(wanted, bounds)}{advice}{hint}")
+
+
+def _choices(option: Any) -> list[str]:
+    """The texts that a Literal, or a list of them, allows."""
+    args = typing.get_args(option)
+    return _choices(args[0]) if typing.get_origin(option) is tuple else [c for c in args if isinstance(c, str)]
 
 
 def _accept(value: Any, option: Any) -> tuple[bool, Any]:
-    """Whether `value` is of type `option`, and the value as that type. Nothing is guessed: 1.5 is no int, true no str."""
+    """Whether `value` is of type `option`, and as that type. Nothing is guessed: 1.5 is no int, true no str."""
     origin = typing.get_origin(option)
     if origin is Literal:
         return isinstance(value, str) and value in typing.get_args(option), value
@@ -362,7 +374,7 @@ def _within(number: float, bounds: Mapping[str, float], wanted: Any) -> None:
 
 def _describe(wanted: Any, bounds: Mapping[str, float]) -> str:
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
-    limits = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds.items())
+    limits = " and ".join(f"{sign} {bound:.10g}" for sign, bound in bounds.items())
     parts = []
     for option in _options(wanted):
         if option is datetime.date:
@@ -392,8 +404,9 @@ def _elsewhere(key: str, path: str) -> str:
     for section, hint in typing.get_type_hints(Config).items():
         if not dataclasses.is_dataclass(hint) or path == f"{section}.":
             continue
-        classes = [hint, *{"data": SOURCES, "model": {}, "trainer": TRAINERS}.get(section, {}).values()]
-        if any(key == f.name for cls in classes for f in dataclasses.fields(typing.cast("Any", cls))):
+        registers: dict[str, dict[str, Any]] = {"data": SOURCES, "trainer": TRAINERS}
+        classes: list[Any] = [hint, *registers.get(section, {}).values()]
+        if any(key == f.name for cls in classes for f in dataclasses.fields(cls)):
             return f"; did you mean {section}.{key}?"
     return f"; known here: {', '.join(f.name for f in dataclasses.fields(Config))}" if not path else ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -34,14 +35,16 @@ def load(config: Config) -> tuple[Panel, int]:
         if not x.size:
             raise UserError(f"{path}: X_{part} has shape {x.shape}: no numbers in it")
     if x_train.shape[1:] != x_test.shape[1:]:
-        raise UserError(f"{path}: windows of X_train are {x_train.shape[1:]}, of X_test {x_test.shape[1:]}; must be equal")
+        raise UserError(
+            f"{path}: windows of X_train are {x_train.shape[1:]}, of X_test {x_test.shape[1:]}; must be equal"
+        )
 
     n_train, (window, width) = len(x_train), x_train.shape[1:]
     values = np.empty((n_train + len(x_test), window, width), dtype=np.float32)
     values[:n_train], values[n_train:] = x_train, x_test
     target = np.concatenate([y_train, y_test]).astype(np.float64)
     kind, last, last_number = _kind(values, target, n_train)
-    features = config.stock.features or tuple(f"x{number}" for number in range(width))
+    features: Sequence[str] = config.stock.features or tuple(f"x{number}" for number in range(width))
     if len(features) != width:
         raise UserError(
             f"{path}: has {width} feature{'s' if width > 1 else ''}, but stock.features names {len(features)} "
@@ -123,7 +126,7 @@ def _numbers(path: Path, key: str, array: NDArray[Any]) -> NDArray[Any]:
 def _kind(
     values: NDArray[np.float32], target: NDArray[np.float64], n_train: int
 ) -> tuple[Kind, NDArray[np.float64] | None, int]:
-    """What sort of number the target is, judged by train alone; for a level its last known value, and which feature."""
+    """What sort of number the target is, judged by train; for a level its last known value, and which feature."""
     train = target[:n_train]
     if np.isin(target, (0, 1)).all():
         return "class", None, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -28,7 +29,7 @@ class Panel:
     ticker: str
     origin: str
     """Where the numbers come from, as it is told to the user."""
-    features: tuple[str, ...]
+    features: Sequence[str]
     values: NDArray[np.float32]
     """(R, F), a row a bar; or (R, T, F), windows made elsewhere."""
     window: int
@@ -74,7 +75,7 @@ class Panel:
         return "" if self.dates is None else str(self.dates[row])
 
 
-def from_bars(bars: Bars, features: tuple[str, ...], config: BarsConfig) -> Panel:
+def from_bars(bars: Bars, features: Sequence[str], config: BarsConfig) -> Panel:
     """Features and targets of dated bars; UserError where there are too few.
 
     Targets over h days: log_return ln(C[t+h]/C[t]), return C[t+h]/C[t] − 1, close C[t+h].

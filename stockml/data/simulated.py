@@ -34,7 +34,7 @@ def load(config: Config) -> Bars:
     """The bars of the config's stock: the same for the same `data.seed`, whatever the run's own seed."""
     data: SimulatedConfig = config.data  # type: ignore[assignment]
     figures = config.stock.simulator
-    assert figures is not None  # noqa: S101  (the config's own check)
+    assert figures is not None
     columns, expected = simulate(figures, config.stock.ticker, data.days, data.seed, _STRENGTH[data.signal])
     return Bars(
         ticker=config.stock.ticker,
@@ -94,9 +94,7 @@ def _generator(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, *name.encode()])
 
 
-def _innovations(
-    rng: np.random.Generator, days: int, vol_percent: float, tail: float, garch: GarchConfig
-) -> _Part:
+def _innovations(rng: np.random.Generator, days: int, vol_percent: float, tail: float, garch: GarchConfig) -> _Part:
     """A GJR-GARCH(1,1) path with unit-variance Student-t innovations and the given annual volatility."""
     mixing = np.sqrt((tail - 2) / rng.chisquare(tail, days))  # a t draw is a normal one times this
     normal, bridge = rng.standard_normal((2, days))

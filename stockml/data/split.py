@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,15 +48,14 @@ def split(panel: Panel, config: DataConfig, before_test: int | None = None) -> S
         before_test = _from(panel, "test_start", test_start) if test_start else n - round(n * config.test_ratio)
     else:
         valid_start = None
-    assert before_test is not None  # noqa: S101  (arrays windowed elsewhere come with it)
+    assert before_test is not None
     if valid_start:
         before_validation = _from(panel, "valid_start", valid_start)
     else:
         before_validation = before_test - max(1, round(before_test * config.valid_ratio))
     cuts = np.split(samples, [max(0, before_validation), max(0, before_test)])
     train, validation = (
-        part[part + panel.horizon <= later[0]] if len(later) else part
-        for part, later in zip(cuts, cuts[1:], strict=False)
+        part[part + panel.horizon <= later[0]] if len(later) else part for part, later in itertools.pairwise(cuts)
     )
     result = Split(train, validation, cuts[2], sum(map(len, cuts)) - len(train) - len(validation) - len(cuts[2]))
     sizes = {name: len(part) for name, part in result.parts().items()}
@@ -71,7 +71,7 @@ def split(panel: Panel, config: DataConfig, before_test: int | None = None) -> S
 
 def _from(panel: Panel, key: str, day: object) -> int:
     """How many samples come before the day."""
-    assert panel.dates is not None  # noqa: S101  (only dated bars have split dates)
+    assert panel.dates is not None
     days = panel.dates[panel.samples]
     position = int(np.searchsorted(days, np.datetime64(str(day), "D")))
     if position == 0 or position == len(days):

@@ -19,7 +19,7 @@ _PRICES = ("open", "high", "low", "close")
 
 
 def load(config: Config) -> Bars:
-    """The bars of the config's stock, prices adjusted by Adj Close / Close. Raises UserError with file, line, remedy."""
+    """The bars of the config's stock, prices adjusted by Adj Close / Close. UserError says file, line and remedy."""
     path = _file(Path(str(cast("CsvConfig", config.data).dir)), config.stock.ticker)
     table = _read(path)
     columns = {str(name).strip().lower().replace("_", " "): name for name in table.columns}
@@ -70,8 +70,8 @@ def _read(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: is no text ({error.reason} at byte {error.start}); save it as UTF-8 CSV") from error
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
-    blank = table.fillna("").eq("").all(axis=1).to_numpy()
-    return table.iloc[: len(table) - int(blank[::-1].argmin())] if len(table) and not blank.all() else table.iloc[:0]
+    filled = (table.fillna("") != "").any(axis=1).to_numpy()
+    return table.iloc[: int(filled.nonzero()[0].max(initial=-1)) + 1]  # less the blank lines at the end
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

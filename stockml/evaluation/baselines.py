@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -88,7 +88,7 @@ def _scored(data: Data) -> list[tuple[str, Rows]]:
 
 def _expanding_mean(panel: Panel) -> Floats:
     """(R,) the mean of all returns known at the end of each row."""
-    assert panel.past_return is not None  # noqa: S101
+    assert panel.past_return is not None
     known = np.isfinite(panel.past_return)
     return np.cumsum(np.where(known, panel.past_return, 0.0)) / np.maximum(1, np.cumsum(known))
 
@@ -115,8 +115,8 @@ def _ridge(data: Data, batches: Batches) -> dict[str, Scores]:
 
 def unscaled(data: Data, scaled: torch.Tensor) -> Floats:
     """Scaled forecasts (N,) in the target's own units."""
-    result: Any = scaled.numpy() * data.scaler.target_std + data.scaler.target_mean
-    return result  # type: ignore[no-any-return]
+    forecasts: Floats = (scaled * data.scaler.target_std + data.scaler.target_mean).numpy()
+    return forecasts
 
 
 def oracle(data: Data) -> dict[str, Scores] | None:

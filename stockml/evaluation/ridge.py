@@ -28,8 +28,8 @@ class Sums:
     @classmethod
     def over(cls, batches: Iterable[tuple[Tensor, Tensor]], inputs: int) -> Sums:
         """Gather windows (B, T, F) and targets (B,), in float64."""
-        zeros = {"dtype": torch.float64}
-        sums = cls(0, torch.zeros(inputs, **zeros), 0.0, torch.zeros(inputs, inputs, **zeros), torch.zeros(inputs, **zeros), 0.0)  # type: ignore[arg-type]
+        zeros = torch.zeros(inputs, inputs + 2, dtype=torch.float64)
+        sums = cls(0, zeros[:, -1], 0.0, zeros[:, :inputs], zeros[:, -2], 0.0)
         for windows, targets in batches:
             x, y = windows.flatten(1).double(), targets.double()
             sums.n += len(y)

@@ -21,7 +21,8 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map windows (B, T, F) to forecasts (B,)."""
-        return self.output(x.flatten(1)).squeeze(-1)
+        y: Tensor = self.output(x.flatten(1))
+        return y.squeeze(-1)
 
 
 def build(config: ModelConfig, window: int, features: int) -> Linear:  # noqa: ARG001  (it has no settings)

@@ -25,7 +25,8 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map windows (B, T, F) to forecasts (B,)."""
         x = x.mean(dim=1) if self.pool else x.flatten(1)
-        return self.output(self.dropout(self.hidden(x).relu())).squeeze(-1)
+        y: Tensor = self.output(self.dropout(self.hidden(x).relu()))
+        return y.squeeze(-1)
 
 
 def pooled(config: MLPConfig, window: int, features: int) -> MLP:  # noqa: ARG001  (every builder takes the window)

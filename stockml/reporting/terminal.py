@@ -44,7 +44,9 @@ class Journal:
 
     def note(self, *lines: str) -> None:
         """Keep lines without printing them."""
-        self._waiting += [f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}" for text in lines for line in text.splitlines()]
+        self._waiting += [
+            f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}" for text in lines for line in text.splitlines()
+        ]
         if self._log is not None:
             self._log.writelines(f"{line}\n" for line in self._waiting)
             self._log.flush()
@@ -79,7 +81,9 @@ class Journal:
 
     def epoch(self, epoch: Epoch, total: int) -> None:
         """Tell of a finished epoch."""
-        losses = f"train {epoch.train_loss:.4g}  validation {epoch.validation_loss:.4g}  best epoch {epoch.best_epoch}"
+        losses = (
+            f"train {epoch.train_loss:#.5g}  validation {epoch.validation_loss:#.5g}  best epoch {epoch.best_epoch}"
+        )
         line = f"epoch {epoch.epoch}/{total}  {losses}  {epoch.seconds:.2f} s"
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=epoch.epoch, description=losses)
@@ -146,5 +150,5 @@ def _figure(metric: str, value: Any) -> str:
     if value is None:
         return "–"
     if metric in ("mse", "mae", "rmse"):
-        return f"{value:.4g}"
+        return f"{value:#.4g}"
     return f"{value:.1%}" if metric == "hit_rate" else f"{value:+.4f}"

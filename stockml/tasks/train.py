@@ -123,7 +123,7 @@ def _train(
         ([e.epoch, e.train_loss, e.validation_loss, e.best_epoch, round(e.seconds, 6)] for e in fit.history),
     )
     _evaluate(folder, model, batches, data, chosen, journal, fit, started)
-    return fit.stopping.best_loss
+    return fit.history[fit.stopping.best_epoch - 1].validation_loss
 
 
 def _evaluate(
@@ -252,7 +252,9 @@ def _resumable(folder: RunFolder, config: Config, data: Data) -> engine.Fit | No
             f"differ{'s' if len(changed) == 1 else ''}; leave them as they were, or start a new run"
         )
     if saved["data"]["fingerprint"] != data.fingerprint:
-        raise UserError(f"trainer.resume={folder.path}: the data have changed since ({data.panel.origin}); start a new run")
+        raise UserError(
+            f"trainer.resume={folder.path}: the data have changed since ({data.panel.origin}); start a new run"
+        )
     if not (folder.path / "last.pt").exists():
         return None
     fit = engine.Fit.of(checkpoint.load(folder.path / "last.pt"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import time
 from collections.abc import Callable
@@ -136,7 +138,7 @@ def fit(
                 module.p = 0.0  # with dropout no loss gets near zero
     parameters = Parameters(model)
     optimizer = _optimizer(parameters.flat, config, hardware)
-    loss_of = _LOSSES[config.loss]
+    step, loss_of = _step_of(optimizer), _LOSSES[config.loss]
     unit = target_std if config.loss == "mae" else target_std**2
 
     if resumed is None:
@@ -153,20 +155,27 @@ def fit(
             break
         started = time.perf_counter()
         losses = _train_epoch(
-            model, batches, _order(train, seed, epoch, config.shuffle), config, hardware, parameters.flat, optimizer, loss_of
+            model,
+            batches,
+            _order(train, seed, epoch, config.shuffle),
+            config,
+            hardware,
+            parameters.flat,
+            step,
+            loss_of,
         )
         _demand_finite(losses, epoch, config)
         sizes = torch.tensor([len(chunk) for chunk in train.split(config.batch_size)], dtype=torch.float64)
         train_loss = unit * float(losses.cpu().double() @ sizes) / len(train)
         forecasts = forecast(model, batches, validation, hardware)
         targets = batches.target.index_select(0, validation.to(batches.home)).cpu().double()
-        validation_loss = unit * float(loss_of(forecasts, targets))
+        validation_loss = float(loss_of(forecasts, targets))
         if not math.isfinite(validation_loss):
             raise _diverged(f"the validation loss became {validation_loss} after epoch {epoch}", config)
         if stopping.improves(validation_loss, epoch):
             state.best_weights = parameters.copy()
         seconds = time.perf_counter() - started
-        state.history.append(Epoch(epoch, train_loss, validation_loss, stopping.best_epoch, seconds))
+        state.history.append(Epoch(epoch, train_loss, unit * validation_loss, stopping.best_epoch, seconds))
         state.weights, state.optimizer = parameters.copy(), optimizer.state_dict()
         after_epoch(state)
 
@@ -179,9 +188,7 @@ def fit(
     return state
 
 
-def forecast(
-    model: nn.Module, batches: Batches, rows: Tensor, hardware: Hardware, chunk: int | None = None
-) -> Tensor:
+def forecast(model: nn.Module, batches: Batches, rows: Tensor, hardware: Hardware, chunk: int | None = None) -> Tensor:
     """Scaled forecasts (N,), float64 in main memory, of the samples that end in `rows`.
 
     How many are computed at once follows from the window's size alone, so that no setting of training shows.
@@ -214,11 +221,11 @@ def _train_epoch(
     config: TrainerConfig,
     hardware: Hardware,
     flat: nn.Parameter,
-    optimizer: torch.optim.Optimizer,
+    step: Callable[[], object],
     loss_of: Callable[..., Tensor],
 ) -> Tensor:
     """One pass over the samples; the loss of each batch, on the device: nothing in here waits for it."""
-    assert flat.grad is not None  # noqa: S101
+    assert flat.grad is not None
     losses = []
     model.train()
     for x, y in batches.pass_over(order.to(batches.home), config.batch_size):
@@ -228,7 +235,7 @@ def _train_epoch(
         loss.backward()
         if config.grad_clip_norm is not None:
             flat.grad.mul_((config.grad_clip_norm / flat.grad.norm().clamp(min=1e-12)).clamp(max=1.0))
-        optimizer.step()
+        step()
         losses.append(loss.detach())
     return torch.stack(losses)
 
@@ -243,24 +250,30 @@ def _order(train: Tensor, seed: int, epoch: int, shuffle: bool) -> Tensor:
 
 
 def _optimizer(flat: nn.Parameter, config: TrainerConfig, hardware: Hardware) -> torch.optim.Optimizer:
-    _skip_compiler_import()
+    _remember_plain_methods()
     settings: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": hardware.fused()}
     if config.optimizer == "sgd":
         settings["momentum"] = 0.9
     return _OPTIMIZERS[config.optimizer]([flat], **settings)
 
 
-def _skip_compiler_import() -> None:
-    """Spare a run that never compiles about a second.
+# A run that never compiles would spend a second on importing torch's compiler, which torch does in Optimizer's methods
+# to tell the compiler to leave them alone. The two functions below go round it by what the decorators leave open; with
+# a torch that is built otherwise they do nothing, and the run pays the second.
 
-    torch keeps a few Optimizer methods out of torch.compile with a decorator that, on the first call, imports the
-    compiler to wrap the method, and remembers the wrapped one as an attribute of the plain method. Remembering the
-    plain method instead is right as long as nothing compiles; a torch built otherwise just pays the second.
-    """
+
+def _remember_plain_methods() -> None:
+    """Let methods that import the compiler to wrap themselves find the plain method as the one wrapped already."""
     for method in vars(torch.optim.Optimizer).values():
         plain = getattr(method, "__wrapped__", None)
         if plain is not None and plain.__name__ in ("add_param_group", "state_dict", "load_state_dict"):
             plain.__dict__.setdefault("__dynamo_disable", plain)
+
+
+def _step_of(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
+    """The optimizer's step beneath its decorators, which import the compiler and call hooks that nobody has set."""
+    plain = inspect.unwrap(type(optimizer).step)
+    return torch.no_grad()(functools.partial(plain, optimizer))
 
 
 def _demand_finite(losses: Tensor, epoch: int, config: TrainerConfig) -> None:

@@ -58,14 +58,12 @@ def choose(config: HardwareConfig) -> Hardware:
 
 def set_up(config: HardwareConfig, step_multiplications: int) -> int:
     """Set torch's global state, all of it, so that nothing carries over from an earlier run; the thread count."""
-    if config.threads == "auto":
-        threads = 1 if step_multiplications < _SMALL_STEP else cores()
-    else:
-        threads = config.threads
+    threads = (1 if step_multiplications < _SMALL_STEP else cores()) if config.threads == "auto" else config.threads
     torch.set_num_threads(threads)
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(config.deterministic)
+    if torch.are_deterministic_algorithms_enabled() != config.deterministic:  # the call imports the compiler
+        torch.use_deterministic_algorithms(config.deterministic)
     torch.backends.cudnn.benchmark = False
     return threads
 
