@@ -37,5 +37,6 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, signum: int, *lines: str) -> None:
         super().__init__(signum, *lines)
+        self.signum = signum
         self.status = 128 + signum
         self.lines = lines or (f"ended by {signal.Signals(signum).name}",)

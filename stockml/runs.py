@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from stockml.errors import UserError
 
@@ -40,6 +40,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._written: set[Path] = set()
 
     @classmethod
     def create(cls, parent: Path, name: str) -> RunFolder:
@@ -73,11 +74,19 @@ class RunFolder:
             raise UserError(f"{path}: holds no run (there is no config.json); name a folder under outputs/")
         return cls(path)
 
-    def discard_if_empty(self) -> None:
-        """Remove the folder where nothing but an empty .hydra was put into it."""
-        for folder in (self.path / ".hydra", self.path):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+    def discard(self) -> None:
+        """Remove what has been written through this object, and the folder where that leaves it empty."""
+        with contextlib.suppress(OSError):
+            for path in self._written:
+                path.unlink(missing_ok=True)
+            (self.path / ".hydra").rmdir()
+            self.path.rmdir()
+
+    def log(self) -> TextIO:
+        """The run's log, to be written to after what it holds already."""
+        path = self.path / "train.log"
+        self._written.add(path)
+        return path.open("a", encoding="utf-8")
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
@@ -91,6 +100,7 @@ class RunFolder:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
+            self._written.add(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

@@ -126,7 +126,7 @@ def _numbers(path: Path, key: str, array: NDArray[Any]) -> NDArray[Any]:
 def _kind(
     values: NDArray[np.float32], target: NDArray[np.float64], n_train: int
 ) -> tuple[Kind, NDArray[np.float64] | None, int]:
-    """What sort of number the target is, judged by train; for a level its last known value, and which feature."""
+    """What sort of number the target is, judged by train; of a level, its last known value and feature."""
     train = target[:n_train]
     if np.isin(target, (0, 1)).all():
         return "class", None, 0

@@ -115,7 +115,8 @@ def _ridge(data: Data, batches: Batches) -> dict[str, Scores]:
 
 def unscaled(data: Data, scaled: torch.Tensor) -> Floats:
     """Scaled forecasts (N,) in the target's own units."""
-    forecasts: Floats = (scaled * data.scaler.target_std + data.scaler.target_mean).numpy()
+    forecasts: Floats = np.multiply(scaled.numpy(), data.scaler.target_std)
+    forecasts += data.scaler.target_mean
     return forecasts
 
 

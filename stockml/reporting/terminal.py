@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -48,21 +47,24 @@ class Journal:
             f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}" for text in lines for line in text.splitlines()
         ]
         if self._log is not None:
-            self._log.writelines(f"{line}\n" for line in self._waiting)
-            self._log.flush()
+            with contextlib.suppress(OSError):  # a full disk fails a run where it matters, at its next checkpoint
+                self._log.writelines(f"{line}\n" for line in self._waiting)
+                self._log.flush()
             self._waiting.clear()
 
-    @contextmanager
-    def kept_in(self, path: Path) -> Iterator[None]:
-        """Keep what has been said, and what will be, in the file, after what it holds already."""
-        with path.open("a", encoding="utf-8") as self._log:
-            try:
-                self.note()
-                yield
-            finally:
-                self._log = None
+    @contextlib.contextmanager
+    def kept_in(self, log: TextIO) -> Iterator[None]:
+        """Keep what has been said, and what will be, in the log; close it at the end."""
+        self._log = log
+        try:
+            self.note()
+            yield
+        finally:
+            self._log = None
+            with contextlib.suppress(OSError):
+                log.close()
 
-    @contextmanager
+    @contextlib.contextmanager
     def epochs(self, total: int, done: int) -> Iterator[None]:
         """While a model trains: a bar on a terminal, else `epoch` prints a line an epoch."""
         if not sys.stdout.isatty():

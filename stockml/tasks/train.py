@@ -6,6 +6,7 @@ import contextlib
 import platform
 import signal
 import subprocess
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -36,29 +37,29 @@ def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
     started = time.time()
     journal = terminal.Journal()
     chosen = hardware.choose(config.hardware)
+    resumed_folder = None if config.trainer.resume is None else _resumable(Path(config.trainer.resume), config)
     if config.data.source == "simulated":
         journal.say(*terminal.SYNTHETIC)
     data = data_room.prepare(config)
     journal.say(*terminal.data_report(data))
-    if config.trainer.resume is None:
-        folder, resumed = place.make(config.stock.ticker), None
-    else:
-        folder = RunFolder.existing(Path(config.trainer.resume))
-        resumed = _resumable(folder, config, data)
+    resumed = None if resumed_folder is None else _resumed(resumed_folder, config, data)
+    folder = resumed_folder or place.make(config.stock.ticker)
 
     def record(status: str, error: str | None = None) -> None:
         folder.record(status, started, error, synthetic=data.panel.synthetic)
 
     try:
-        record("running")
-        with journal.kept_in(folder.path / "train.log"), _failures_told(folder, journal):
+        with journal.kept_in(folder.log()), _failures_told(folder, journal):
+            record("running")
             loss = _train(config, data, chosen, folder, records, journal, resumed)
             record("ok")
             journal.say(f"run folder  {folder.path}")
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            record("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", str(error))
-        folder.discard_if_empty()
+    except (RunError, Interrupted) as error:
+        if isinstance(error.__cause__, OSError) and not (folder.path / "last.pt").exists():
+            folder.discard()  # nothing in it is worth the space that there may be none of
+        else:
+            with contextlib.suppress(OSError):
+                record("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", "; ".join(error.lines))
         raise
     return loss
 
@@ -83,7 +84,8 @@ def _train(
     journal.say(f"model       {config.model.name}, {size:,} parameters, on {device}, {config.hardware.precision}")
 
     for name, text in records.items():
-        folder.write_text(f".hydra/{name}", text)
+        if trainer.resume is None or name == "config.yaml":
+            folder.write_text(f".hydra/{name}", text)
     folder.write_json("config.json", _facts(config, data, device))
     folder.write_json("norm_stats.json", data.scaler.stats(panel, split.train))
 
@@ -99,10 +101,7 @@ def _train(
             state = {**fit.state(), "fingerprint": data.fingerprint, "synthetic": panel.synthetic}
             checkpoint.save(folder, "last.pt", state)
             if signals:
-                raise Interrupted(
-                    signals[0],
-                    f"interrupted after epoch {len(fit.history)}; continue with: python run.py trainer.resume={folder.path}",
-                )
+                raise Interrupted(signals[0])
 
         fit = engine.fit(
             model,
@@ -236,29 +235,29 @@ def _git_commit() -> str | None:
         return None
 
 
-def _resumable(folder: RunFolder, config: Config, data: Data) -> engine.Fit | None:
-    """The state that a run is to be continued from, None where it had not got through an epoch.
-
-    UserError where it is still running, is finished, or would go on with other data or settings.
-    """
-    status = folder.status()
-    if status == "running":
-        raise UserError(f"trainer.resume={folder.path}: that run is still running")
-    saved = folder.read_json("config.json")
-    changed = [key for key in _differences(saved["config"], plain(config)) if not key.startswith(_MAY_CHANGE)]
+def _resumable(path: Path, config: Config) -> RunFolder:
+    """The folder of a run that can go on; UserError where it is running, or would go on with other settings."""
+    folder = RunFolder.existing(path)
+    if folder.status() == "running":
+        raise UserError(f"trainer.resume={path}: that run is still running")
+    changed = _differences(folder.read_json("config.json")["config"], plain(config))
+    changed = [key for key in changed if not key.startswith(_MAY_CHANGE)]
     if changed:
         raise UserError(
-            f"trainer.resume={folder.path}: a run goes on with its own settings, but {', '.join(changed)} "
+            f"trainer.resume={path}: a run goes on with its own settings, but {', '.join(changed)} "
             f"differ{'s' if len(changed) == 1 else ''}; leave them as they were, or start a new run"
         )
-    if saved["data"]["fingerprint"] != data.fingerprint:
-        raise UserError(
-            f"trainer.resume={folder.path}: the data have changed since ({data.panel.origin}); start a new run"
-        )
+    return folder
+
+
+def _resumed(folder: RunFolder, config: Config, data: Data) -> engine.Fit | None:
+    """The state to go on from, None where no epoch was finished; UserError where there is nothing to go on with."""
+    if folder.read_json("config.json")["data"]["fingerprint"] != data.fingerprint:
+        raise UserError(f"trainer.resume={folder.path}: the data have changed ({data.panel.origin}); start a new run")
     if not (folder.path / "last.pt").exists():
         return None
     fit = engine.Fit.of(checkpoint.load(folder.path / "last.pt"))
-    if status == "ok" and config.trainer.epochs <= len(fit.history):
+    if folder.status() == "ok" and config.trainer.epochs <= len(fit.history):
         raise UserError(f"trainer.resume={folder.path}: that run is finished; raise trainer.epochs to train it longer")
     return fit
 
@@ -279,12 +278,16 @@ def _differences(a: Mapping[str, Any], b: Mapping[str, Any], path: str = "") -> 
 
 @contextlib.contextmanager
 def _failures_told(folder: RunFolder, journal: terminal.Journal) -> Iterator[None]:
-    """Turn what goes wrong in a run into one line for the user, and keep the traceback in train.log."""
+    """Turn whatever ends a run early into RunError or Interrupted, with one line; the traceback goes to train.log."""
     try:
         yield
-    except (UserError, KeyboardInterrupt) as error:
+    except RunError as error:
         journal.note(str(error))
         raise
+    except KeyboardInterrupt as error:
+        line = f"interrupted; continue with: python run.py trainer.resume={folder.path}"
+        journal.note(line)
+        raise Interrupted(error.signum if isinstance(error, Interrupted) else signal.SIGINT, line) from error
     except Exception as error:
         with contextlib.suppress(OSError):
             journal.note(traceback.format_exc())
@@ -302,10 +305,13 @@ def _failures_told(folder: RunFolder, journal: terminal.Journal) -> Iterator[Non
 def _signals_noted(journal: terminal.Journal) -> Iterator[list[int]]:
     """The first Ctrl-C or SIGTERM is only noted, so that the epoch can be finished; the second one ends it."""
     noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield noted
+        return
 
     def note(signum: int, _frame: object) -> None:
         if noted:
-            raise Interrupted(signum, "ended at once; the last finished epoch is kept")
+            raise Interrupted(signum)
         noted.append(signum)
         journal.say("interrupted: finishing the epoch and its checkpoint; once more to stop at once")
 

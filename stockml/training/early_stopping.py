@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass
 class EarlyStopping:
-    """Watches the validation loss of scaled targets: `patience` epochs not lower by more than `min_delta` are enough."""
+    """Watches the scaled validation loss: `patience` epochs in which it is not lower by more than `min_delta` do."""
 
     patience: int | None
     min_delta: float
