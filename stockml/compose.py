@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
@@ -136,7 +137,7 @@ def records(config: Config) -> dict[str, str]:
     """The texts of a run's `.hydra` folder: resolved, so that nothing in them evaluates differently later."""
     settings = plain(config)
     settings["trainer"]["resume"] = None
-    texts = {"config.yaml": OmegaConf.to_yaml(OmegaConf.create(settings))}
+    texts = {"config.yaml": OmegaConf.to_yaml(OmegaConf.create(_literal(settings)))}
     if HydraConfig.initialized():
         overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("trainer.resume=")]
         texts["overrides.yaml"] = OmegaConf.to_yaml(OmegaConf.create(overrides))
@@ -162,8 +163,10 @@ def _hydra(config_dir: str | None) -> Iterator[None]:
         raise UserError(f"--config-dir {config_dir}: there is no such folder")
     with hydra.initialize_config_dir(str(CONF), version_base="1.3", job_name="stockml"):
         if config_dir is not None:
-            path = GlobalHydra.instance().config_loader().get_search_path()
+            loader: Any = _loader()
+            path = loader.get_search_path()
             path.prepend(provider="command-line", path=f"file://{Path(config_dir).absolute()}")
+            loader.repository = ConfigRepository(path)
         yield
 
 
@@ -206,7 +209,7 @@ def _unknown_choices(overrides: list[Override]) -> dict[str, str]:
         if not options or o.type == OverrideType.DEL:
             continue
         for choice in map(show, o.sweep_string_iterator() if o.is_sweep_override() else [o.value()]):
-            if choice not in options and not (group == "model" and _register_installed(choice)):
+            if not _is_choice(group, choice):
                 known = models.names() if group == "model" else options
                 faults[group] = f"{group}={choice}: must be {one_of(known)}{nearest(choice, known)}"
         if group == "experiment" and o.type == OverrideType.CHANGE:
@@ -221,8 +224,14 @@ def _jobs(overrides: list[Override], multirun: bool) -> list[list[Override]]:
     return [_parse(job) for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
 
 
+def _is_choice(group: str, choice: Any) -> bool:
+    """Whether a group has this choice; an installed package's model becomes one of the group `model`."""
+    if not isinstance(choice, str):
+        return False
+    return choice in _loader().get_group_options(group) or (group == "model" and _register_installed(choice))
+
+
 def _register_installed(name: str) -> bool:
-    """Make an installed package's model a choice of the group `model`."""
     found = models.family(name)
     if found is not None:
         defaults = {f.name: f.default for f in dataclasses.fields(found.config) if f.default is not dataclasses.MISSING}
@@ -343,7 +352,7 @@ def _laid_over(saved_file: Path, typed: list[Override]) -> list[str]:
     for group, key in _GROUPS.items():
         section = saved.get(group)
         choice = section.get(key) if isinstance(section, dict) else None
-        if group not in switched and choice in _loader().get_group_options(group):
+        if group not in switched and _is_choice(group, choice):
             groups.append(f"{group}={choice}")
     experiments = [str(o.input_line) for o in plain_choices if _loader().get_group_options(o.key_or_group)]
     today = dict(_leaves(_values(groups)))
@@ -372,11 +381,20 @@ def _quote(value: Any) -> str:
     """A value in the grammar of Hydra's overrides."""
     if isinstance(value, str):
         escaped = re.sub(r"(\\*)'", lambda m: m[1] * 2 + "\\'", value)
-        escaped = re.sub(r"(\\+)$", lambda m: m[1] * 2, escaped).replace("${", "\\${")
-        return f"'{escaped}'"
+        escaped = re.sub(r"(\\+)$", lambda m: m[1] * 2, escaped)
+        return f"'{_literal(escaped)}'"
     if isinstance(value, list):
         return f"[{','.join(map(_quote, value))}]"
     return show(value)
+
+
+def _literal(value: Any) -> Any:
+    """A value, or nested ones, in which OmegaConf finds no interpolation."""
+    if isinstance(value, dict):
+        return {key: _literal(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_literal(item) for item in value]
+    return re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + r"\${", value) if isinstance(value, str) else value
 
 
 def _one_line(error: BaseException) -> str:

@@ -132,7 +132,7 @@ class SimulatedConfig(BarsConfig):
     """Bars from the simulator."""
 
     days: int = limited(least=2, most=2_000_000)
-    signal: Literal["null", "realistic", "strong"]
+    signal: Literal["realistic", "strong"] | None
     seed: int = limited(least=0)
 
 

@@ -118,7 +118,7 @@ def _numbers(path: Path, key: str, array: NDArray[Any]) -> NDArray[Any]:
         where = ", ".join(map(str, bad[0]))
         raise UserError(
             f"{path}: {key} holds {len(bad):,} value{'s' if len(bad) > 1 else ''} that "
-            f"{'are' if len(bad) > 1 else 'is'} NaN or infinite, the first at [{where}]; fill or drop them before saving"
+            f"{'are' if len(bad) > 1 else 'is'} NaN or infinite, the first at [{where}]; fill or drop them"
         )
     return array
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,9 @@ class Batches:
         self.window = panel.window
         self.width = len(panel.features)
         self._offsets = None if panel.windowed else torch.arange(1 - panel.window, 1, device=self.home)
-        self._loader = _loader(self, num_workers) if num_workers else None
+        self._loader: DataLoader[Batch] | None = None
+        if num_workers:  # over a copy: in a circle of references the workers' queues would be closed before the workers
+            self._loader = _loader(copy.copy(self), num_workers)
 
     def gather(self, rows: Tensor) -> Batch:
         """Windows (B, T, F) and scaled targets (B,) of the samples (B,) that end in `rows`."""

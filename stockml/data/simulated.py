@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stockml.config import GarchConfig
+from stockml.config import GarchConfig, show
 from stockml.data.bars import Bars, Floats
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _MARKET_GARCH = GarchConfig(alpha=0.002, gamma=0.172, beta=0.898)
 _TRADING_DAYS = 252
 _FIRST_DAY = np.datetime64("2000-01-03", "D")
 _BURN_IN = 250  # days thrown away, so that the start values of the recursions do not show
-_STRENGTH = {"null": 0.0, "realistic": 0.09, "strong": 0.2}  # k₁ = k₂ of the planted signal
+_STRENGTH = {None: 0.0, "realistic": 0.09, "strong": 0.2}  # k₁ = k₂ of the planted signal
 
 
 def load(config: Config) -> Bars:
@@ -40,7 +40,7 @@ def load(config: Config) -> Bars:
         ticker=config.stock.ticker,
         dates=np.busday_offset(_FIRST_DAY, np.arange(data.days), roll="forward"),
         columns=columns,
-        origin=f"simulator (signal={data.signal}, seed={data.seed})",
+        origin=f"simulator (signal={show(data.signal)}, seed={data.seed})",
         synthetic=True,
         expected=expected,
     )

@@ -90,7 +90,8 @@ def _expanding_mean(panel: Panel) -> Floats:
     """(R,) the mean of all returns known at the end of each row."""
     assert panel.past_return is not None
     known = np.isfinite(panel.past_return)
-    return np.cumsum(np.where(known, panel.past_return, 0.0)) / np.maximum(1, np.cumsum(known))
+    mean: Floats = np.cumsum(np.where(known, panel.past_return, 0.0)) / np.maximum(1, np.cumsum(known))
+    return mean
 
 
 def _direction_only(panel: Panel, rows: Rows, y_pred: Floats) -> Scores:
