@@ -7,6 +7,7 @@ import dataclasses
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from stockml import models
-from stockml.config import Config, check, nearest, one_of, plain, show
+from stockml.config import Config, SimulatedConfig, check, nearest, one_of, plain, show
 from stockml.errors import UserError
 from stockml.runs import Place
 
@@ -67,10 +68,9 @@ def read(arguments: Sequence[str]) -> Command:
         typed = _parse(args.overrides)
         saved = _saved_file(args, typed)
         overrides = _parse([*(_laid_over(saved, typed) if saved else []), *args.overrides])
-        faults = _misused(overrides, args.multirun)
-        unusable = _unknown_choices(overrides)
-        faults += unusable.values()
-        sound = [o for o in overrides if o.key_or_group.split(".")[0] not in unusable]
+        unusable = {**_misused(overrides, args.multirun), **_unknown_choices(overrides)}
+        faults = list(unusable.values())
+        sound = [o for o in overrides if not {o.key_or_group, o.key_or_group.split(".")[0]} & set(unusable)]
         composed = [_compose(job) for job in _jobs(sound, args.multirun)]
     faults += [fault for _, _, problems in composed for fault in problems]
     if faults:
@@ -86,15 +86,18 @@ def read(arguments: Sequence[str]) -> Command:
 def enter_hydra(command: Command, run: Callable[[Config, Place, dict[str, str]], Any]) -> None:
     """Run `hydra.main`; it calls `run` once, or once a job of the sweep, with what that job needs."""
 
-    failures: list[UserError] = []
+    failures: list[Exception] = []
+    begun = threading.Event()
 
     def job(composed: DictConfig) -> Any:
+        begun.set()
         try:
             config = finish(composed)
             return run(config, Place(command.folder, sweep_folder()), records(config))
-        except UserError as error:
+        except Exception as error:
             if sweep_folder() is not None:  # Hydra raises a sweep's first failure alone, and only after its last job
-                error.tell()
+                if isinstance(error, UserError):
+                    error.tell()
                 raise
             failures.append(error)  # raised below: Hydra would print a line of its own
             return None
@@ -104,6 +107,11 @@ def enter_hydra(command: Command, run: Callable[[Config, Place, dict[str, str]],
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what a job raised, instead of printing it and exiting
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+    except OSError as error:
+        if begun.is_set():
+            raise
+        where = f"{error.filename}: cannot make the sweep's folder here ({error.strerror})"
+        raise UserError(f"{where}; choose another with hydra.sweep.dir=FOLDER") from error
     finally:
         sys.argv = argv
         os.environ.pop("HYDRA_FULL_ERROR")
@@ -137,7 +145,8 @@ def records(config: Config) -> dict[str, str]:
     """The texts of a run's `.hydra` folder: resolved, so that nothing in them evaluates differently later."""
     settings = plain(config)
     settings["trainer"]["resume"] = None
-    texts = {"config.yaml": OmegaConf.to_yaml(OmegaConf.create(_literal(settings)))}
+    mark = "# synthetic: true\n" if isinstance(config.data, SimulatedConfig) else ""
+    texts = {"config.yaml": mark + OmegaConf.to_yaml(OmegaConf.create(_literal(settings)))}
     if HydraConfig.initialized():
         overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("trainer.resume=")]
         texts["overrides.yaml"] = OmegaConf.to_yaml(OmegaConf.create(overrides))
@@ -176,6 +185,8 @@ def _parse(overrides: Iterable[str]) -> list[Override]:
     parsed, faults = [], []
     for text in overrides:
         try:
+            if text.startswith("="):
+                raise HydraException("no key")
             parsed += parser.parse_overrides([text])
         except HydraException as error:
             reason = str(error).splitlines()[0].removesuffix(".")
@@ -189,15 +200,23 @@ def _loader() -> Any:
     return GlobalHydra.instance().config_loader() if GlobalHydra.instance().is_initialized() else None
 
 
-def _misused(overrides: list[Override], multirun: bool) -> list[str]:
-    """Overrides that mean something, but not like this."""
-    faults = []
+def _misused(overrides: list[Override], multirun: bool) -> dict[str, str]:
+    """What is wrong with overrides that mean something, but not like this, by key."""
+    faults = {}
+    resumed = any(o.key_or_group == "trainer.resume" and o.value() is not None for o in overrides)
     for o in overrides:
-        if o.is_sweep_override() and not multirun:
-            faults.append(f"{o.input_line}: several values make a sweep; add -m")
-        elif o.is_sweep_override() and o.key_or_group == "trainer.resume":
-            faults.append(f"{o.input_line}: a resumed run is one run, no sweep")
-    return faults
+        key, sweeps = o.key_or_group, o.is_sweep_override()
+        if sweeps and not multirun:
+            faults[key] = f"{o.input_line}: several values make a sweep; add -m"
+        elif sweeps and key == "trainer.resume":
+            faults[key] = f"{o.input_line}: a resumed run is one run, no sweep"
+        elif sweeps and not o.is_discrete_sweep():
+            faults[key] = f"{o.input_line}: has endless values; name them, a,b,c, or range(start,stop,step)"
+        elif sweeps and next(iter(o.sweep_string_iterator()), None) is None:
+            faults[key] = f"{o.input_line}: matches no value; a sweep needs at least one"
+        elif resumed and key == "hydra.run.dir":
+            faults[key] = f"{o.input_line}: a resumed run goes on in its own folder; leave this out"
+    return {**faults, **_added_or_hydras(overrides)}
 
 
 def _unknown_choices(overrides: list[Override]) -> dict[str, str]:
@@ -247,7 +266,6 @@ def _compose(overrides: list[Override]) -> tuple[Config | None, Path | None, lis
         composed = hydra.compose("config", forced, return_hydra_config=True)  # type: ignore[arg-type]
         settings: Any = composed["hydra"]
         config, problems = _checked(composed, overrides, settings.runtime.choices.get("stock"))
-        problems += _wrongly_added(overrides)
         run_dir = settings.run.dir if any(o.key_or_group == "hydra.run.dir" for o in overrides) else None
     except (HydraException, OmegaConfBaseException) as error:
         return None, None, [_one_line(error)]
@@ -266,23 +284,29 @@ def _is_left_to_hydra(o: Override) -> bool:
 _OPEN = ("hydra.job.env_set", "hydra.callbacks", "hydra.sweeper", "hydra.launcher", "hydra.job_logging")
 
 
-def _wrongly_added(overrides: list[Override]) -> Iterator[str]:
-    """Keys that were added with a plus though they exist, or, in Hydra's own config, though they mean nothing."""
-    added = [o for o in overrides if o.is_add() and not _loader().get_group_options(o.key_or_group)]
-    today = hydra.compose("config", return_hydra_config=True) if added else DictConfig({})
-    for o in added:
+def _added_or_hydras(overrides: list[Override]) -> dict[str, str]:
+    """Keys that were added with a plus though they exist, or that Hydra's own config does not have."""
+    keys = [o for o in overrides if not _loader().get_group_options(o.key_or_group)]
+    doubtful = [o for o in keys if o.is_add() or o.key_or_group.startswith("hydra.")]
+    today = hydra.compose("config", return_hydra_config=True) if doubtful else DictConfig({})
+    faults = {}
+    for o in doubtful:
         key = o.key_or_group
-        exists = OmegaConf.select(today, key, default=_MISSING) is not _MISSING
-        if exists and o.type == OverrideType.ADD:
-            yield f"{o.input_line}: exists already; write it without the plus"
+        exists = OmegaConf.select(today, key, default=_MISSING, throw_on_missing=False) is not _MISSING
+        if exists and o.is_add():
+            faults[key] = f"{o.input_line}: exists already; write it without the plus"
         elif not exists and key.startswith("hydra.") and not key.startswith(_OPEN):
-            yield f"{key}: Hydra has no such setting; python run.py --cfg hydra shows those it has"
+            faults[key] = f"{key}: Hydra has no such setting; python run.py --cfg hydra shows those it has"
+    return faults
 
 
 def _checked(composed: DictConfig, typed: list[Override], stock: str | None) -> tuple[Config | None, list[str]]:
     """The Config of what Hydra composed with the file `conf/stock/<stock>.yaml`, or what is wrong with it."""
-    everything: Any = OmegaConf.to_container(composed, resolve=True)
-    values = {key: value for key, value in everything.items() if key != "hydra"}
+    nodes = {str(key): composed[key] for key in composed if key != "hydra"}
+    values: dict[str, Any] = {
+        key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        for key, node in nodes.items()
+    }
     _name_what_is_run(values, {o.key_or_group for o in typed}, stock)
     name = values["model"].get("name") if isinstance(values.get("model"), dict) else None
     installed = {n: f.config for n, f in models.BUILT_IN.items()}
@@ -303,7 +327,7 @@ def _name_what_is_run(values: dict[str, Any], typed: set[str], chosen_stock: str
     if "stock.ticker" in typed and stock.get("ticker") != chosen_stock:
         stock.update({k: v for k, v in (("name", ""), ("simulator", None)) if f"stock.{k}" not in typed})
     names_stock = any(key == "stock" or key.startswith("stock.") for key in typed)
-    if data.get("source") == "npz" and isinstance(data.get("path"), str) and not names_stock:
+    if data.get("source") == "npz" and data.get("path") and isinstance(data["path"], str) and not names_stock:
         stock.update(ticker=Path(data["path"]).stem, name="", features=[], simulator=None)
 
 
@@ -344,7 +368,7 @@ def _laid_over(saved_file: Path, typed: list[Override]) -> list[str]:
         saved: Any = OmegaConf.to_container(OmegaConf.load(saved_file), resolve=True)
     except Exception as error:
         raise UserError(f"{saved_file}: cannot be read as a saved config ({_one_line(error)})") from error
-    if not isinstance(saved, dict) or "defaults" in saved:
+    if not isinstance(saved, dict) or not saved or "defaults" in saved:
         raise UserError(f"{saved_file}: is not a run's saved config; add a folder of your own configs with -cd")
     plain_choices = [o for o in typed if not o.is_sweep_override()]
     switched = {o.key_or_group for o in typed} & set(_GROUPS)
@@ -407,4 +431,6 @@ def _one_line(error: BaseException) -> str:
             ("Check that", "Config search path", "provider=", "full_key", "reference_type", "object_type")
         )
     ]
-    return " ".join(kept or lines or [type(error).__name__])
+    key = getattr(error, "full_key", None)
+    cause = f" ({_one_line(error.__cause__)})" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+    return (f"{key}: " if key else "") + " ".join(kept or lines or [type(error).__name__]) + cause

@@ -145,7 +145,7 @@ class CsvConfig(BarsConfig):
     def conflicts(self) -> Iterator[str]:
         """Rules across fields that are broken."""
         yield from super().conflicts()
-        if self.dir is None:
+        if not self.dir:
             yield "dir: needed with data=csv, the folder of the <ticker>.csv files: data.dir=FOLDER"
 
 
@@ -158,7 +158,7 @@ class NpzConfig(DataConfig):
 
     def conflicts(self) -> Iterator[str]:
         """Rules across fields that are broken."""
-        if (self.path is None) == (self.dir is None):
+        if bool(self.path) == bool(self.dir):
             yield "path: data=npz needs either data.path=FILE.npz or data.dir=FOLDER, one of the two"
 
 
@@ -196,7 +196,7 @@ class TrainerConfig:
     grad_clip_norm: float | None = limited(above=0)
     shuffle: bool
     overfit_batches: int = limited(least=0)
-    """Train on the first so many batches alone, and demand that their loss ends near zero; 0: off."""
+    """Train on so many batches alone, until their loss is near zero, and fail where it never is; 0: off."""
     resume: str | None
     """Folder of an interrupted run, continued in place."""
 
@@ -280,10 +280,10 @@ def _read(
     """Build a `cls` from `values`, adding what is wrong with them to `problems`."""
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
-    before = len(problems)
+    before, known = len(problems), f"; known here: {', '.join(fields)}"
     for key in values:
         if key not in fields:
-            problems.append(f"{path}{key}: no such key{nearest(key, fields, path) or _elsewhere(key, path)}")
+            problems.append(f"{path}{key}: no such key{nearest(key, fields, path) or _elsewhere(key, path) or known}")
     built: dict[str, Any] = {}
     complete = True
     for name, spec in fields.items():
@@ -395,8 +395,9 @@ def one_of(names: Sequence[str]) -> str:
 
 def nearest(name: str, known: typing.Iterable[str], path: str = "") -> str:
     """`; did you mean …?` where a known name is like `name`, else nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {path}{close[0]}?" if close else ""
+    spelt = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(name.lower(), spelt, n=1, cutoff=0.6)
+    return f"; did you mean {path}{spelt[close[0]]}?" if close else ""
 
 
 def _elsewhere(key: str, path: str) -> str:
@@ -408,7 +409,7 @@ def _elsewhere(key: str, path: str) -> str:
         classes: list[Any] = [hint, *registers.get(section, {}).values()]
         if any(key == f.name for cls in classes for f in dataclasses.fields(cls)):
             return f"; did you mean {section}.{key}?"
-    return f"; known here: {', '.join(f.name for f in dataclasses.fields(Config))}" if not path else ""
+    return ""
 
 
 def show(value: Any) -> str:

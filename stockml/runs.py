@@ -61,7 +61,11 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             try:
                 (path / ".hydra").mkdir()  # the claim: of two runs given one folder, one gets it
-            except FileExistsError:
+            except OSError as error:
+                if not isinstance(error, FileExistsError):
+                    with contextlib.suppress(OSError):
+                        path.rmdir()
+                    raise
                 raise UserError(
                     f"{path}: already holds a run; choose another hydra.run.dir, or continue it: trainer.resume={path}"
                 ) from None
@@ -114,13 +118,16 @@ class RunFolder:
         """Write JSON; a NaN in it is a fault of ours and raises ValueError."""
         self.write_text(name, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
-    def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Write a table, row by row."""
+    def write_csv(
+        self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]], *, synthetic: bool = False
+    ) -> None:
+        """Write a table, row by row; of simulated data with a last column that says so."""
+        mark = (["synthetic"], ["true"]) if synthetic else ([], [])
         with self.writing(name) as file:
             text = io.TextIOWrapper(file, "utf-8", newline="")
             writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
+            writer.writerow([*header, *mark[0]])
+            writer.writerows([*row, *mark[1]] for row in rows)
             text.detach()  # flushes, and leaves the file open
 
     def read_json(self, name: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from stockml.data.panel import Panel, from_bars
 from stockml.data.scaler import Scaler
 from stockml.data.split import Split, split
+from stockml.errors import UserError
 
 if TYPE_CHECKING:
     from stockml.config import BarsConfig, Config
@@ -26,7 +27,10 @@ class Data:
 
 def prepare(config: Config) -> Data:
     """Load, split and scale what the config names. Raises UserError for every fault of the data."""
-    panel, before_test = load(config)
+    try:
+        panel, before_test = load(config)
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
     parts = split(panel, config.data, before_test)
     fingerprint = panel.fingerprint()
     scaler = Scaler.fit(panel, parts.train)

@@ -88,10 +88,12 @@ def _file(data: NpzConfig, ticker: str) -> Path:
 
 def _read(path: Path) -> list[NDArray[Any]]:
     arrays = []
+    if not zipfile.is_zipfile(path):  # np.load takes whatever is neither zip nor array for a pickle
+        raise UserError(
+            f"{path}: is no readable npz file, it may be truncated; save {', '.join(KEYS)} in one with np.savez"
+        )
     try:
         with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                raise UserError(f"{path}: is one array; must be an npz file with {', '.join(KEYS)}")
             missing = [key for key in KEYS if key not in file.files]
             if missing:
                 raise UserError(
@@ -111,14 +113,18 @@ def _read(path: Path) -> list[NDArray[Any]]:
 
 
 def _numbers(path: Path, key: str, array: NDArray[Any]) -> NDArray[Any]:
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{path}: {key} is no array; save arrays of numbers with np.savez")
     if array.dtype.kind not in "fiub":
         raise UserError(f"{path}: {key} is of type {array.dtype}; must be numbers")
-    bad = np.argwhere(~np.isfinite(array)) if array.dtype.kind == "f" else np.empty((0, array.ndim))
+    largest = np.finfo(np.float32).max
+    bad = np.argwhere(~(np.abs(array) <= largest)) if array.dtype.kind == "f" else np.empty((0, array.ndim))
     if len(bad):
         where = ", ".join(map(str, bad[0]))
         raise UserError(
             f"{path}: {key} holds {len(bad):,} value{'s' if len(bad) > 1 else ''} that "
-            f"{'are' if len(bad) > 1 else 'is'} NaN or infinite, the first at [{where}]; fill or drop them"
+            f"{'are' if len(bad) > 1 else 'is'} NaN, infinite or beyond float32, "
+            f"the first at [{where}]; fill or drop them"
         )
     return array
 

@@ -91,11 +91,12 @@ def _loader(batches: Batches, num_workers: int) -> DataLoader[Batch]:
         num_workers=num_workers,
         persistent_workers=True,
         pin_memory=batches.device.type == "cuda",
-        worker_init_fn=_ignore_interrupt,
+        worker_init_fn=_ignore_signals,
         generator=torch.Generator(),  # its own: the loader must not draw from the stream that dropout draws from
     )
 
 
-def _ignore_interrupt(_worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal; the training process alone answers it, and ends its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _ignore_signals(_worker: int) -> None:
+    """A terminal or a scheduler signals every process; the training process alone answers, and ends its workers."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)

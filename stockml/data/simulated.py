@@ -15,6 +15,7 @@ import numpy as np
 
 from stockml.config import GarchConfig, show
 from stockml.data.bars import Bars, Floats
+from stockml.errors import UserError
 
 if TYPE_CHECKING:
     from stockml.config import Config, SimulatedConfig, SimulatorConfig
@@ -35,7 +36,13 @@ def load(config: Config) -> Bars:
     data: SimulatedConfig = config.data  # type: ignore[assignment]
     figures = config.stock.simulator
     assert figures is not None
-    columns, expected = simulate(figures, config.stock.ticker, data.days, data.seed, _STRENGTH[data.signal])
+    with np.errstate(all="ignore"):
+        columns, expected = simulate(figures, config.stock.ticker, data.days, data.seed, _STRENGTH[data.signal])
+    for name, values in columns.items():
+        if not (np.isfinite(values).all() and (values.min() > 0 or name == "volume")):
+            raise UserError(
+                f"stock.simulator: its figures carry the {name} beyond all numbers; lower them, or data.days"
+            )
     return Bars(
         ticker=config.stock.ticker,
         dates=np.busday_offset(_FIRST_DAY, np.arange(data.days), roll="forward"),

@@ -41,7 +41,7 @@ def split(panel: Panel, config: DataConfig, before_test: int | None = None) -> S
     window end of the next part: so every target of a part ends before the next part's first target begins.
     Raises UserError where a part is left empty.
     """
-    samples = panel.samples
+    samples, dated = panel.samples, panel.dates is not None
     n = len(samples)
     if before_test is None and isinstance(config, BarsConfig):
         test_start, valid_start = config.test_start, config.valid_start
@@ -64,7 +64,7 @@ def split(panel: Panel, config: DataConfig, before_test: int | None = None) -> S
         told = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
         raise UserError(
             f"{panel.origin}: {n:,} samples leave a part of the split too small ({told}); "
-            "more data, or other data.valid_ratio, data.test_ratio or split dates"
+            f"more data, or another data.valid_ratio{', data.test_ratio or split date' if dated else ''}"
         )
     return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -15,6 +16,8 @@ from stockml.errors import UserError
 if TYPE_CHECKING:
     from stockml.config import Config, CsvConfig
 
+# A day, and what may follow it: a time, and how far its clock is from UTC.
+_DATE = r"^\s*(\d{4}-\d\d-\d\d)(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?\s*$"
 _PRICES = ("open", "high", "low", "close")
 
 
@@ -22,13 +25,17 @@ def load(config: Config) -> Bars:
     """The bars of the config's stock, prices adjusted by Adj Close / Close. UserError says file, line and remedy."""
     path = _file(Path(str(cast("CsvConfig", config.data).dir)), config.stock.ticker)
     table = _read(path)
-    columns = {str(name).strip().lower().replace("_", " "): name for name in table.columns}
+    names = [str(name).strip().lower().replace("_", " ") for name in table.columns]
+    columns = dict(zip(names, table.columns, strict=True))
     wanted = list(dict.fromkeys([*config.stock.features, "close"]))
     missing = [name.title() for name in ("date", *wanted) if name not in columns]
     if missing:
         raise UserError(
             f"{path}: has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns)) or 'none'}"
         )
+    twice = [name.title() for name in wanted if names.count(name) > 1 or f"{name}.1" in names]
+    if twice:
+        raise UserError(f"{path}: has the column {', '.join(twice)} twice; rename or delete one")
     if not len(table):
         raise UserError(f"{path}: holds no bars, only the names of the columns")
     dates = _dates(path, table[columns["date"]])
@@ -65,7 +72,13 @@ def _read(path: Path) -> pd.DataFrame:
         if path.suffix == ".parquet":
             return _read_parquet(path)
         # Blank lines are kept, so that a row's number tells its line in the file.
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # it would leave out what has no name
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False)
+    except pd.errors.EmptyDataError as error:
+        raise UserError(f"{path}: is empty; save the bars again") from error
+    except pd.errors.ParserWarning as error:
+        raise UserError(f"{path}: line 2 has more fields than line 1 has names; mend the lines") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is no text ({error.reason} at byte {error.start}); save it as UTF-8 CSV") from error
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
@@ -84,7 +97,11 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 def _dates(path: Path, column: pd.Series[str]) -> np.ndarray[tuple[int], np.dtype[np.datetime64]]:
     """(R,) days, which must be real and strictly increasing."""
-    parsed = pd.to_datetime(column, errors="coerce", format=None if column.dtype.kind == "M" else "ISO8601")
+    if column.dtype.kind == "M":
+        parsed = pd.Series(pd.DatetimeIndex(column).tz_localize(None))  # the day where the exchange is
+    else:
+        parts = column.astype(str).str.extract(_DATE, expand=False)
+        parsed = pd.to_datetime(parts, errors="coerce", format="%Y-%m-%d")
     bad = parsed.isna().to_numpy()
     if bad.any():
         row = int(bad.argmax())
@@ -101,11 +118,13 @@ def _dates(path: Path, column: pd.Series[str]) -> np.ndarray[tuple[int], np.dtyp
 def _numbers(path: Path, column: pd.Series[str]) -> Floats:
     """(R,) finite numbers."""
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    bad = ~np.isfinite(values)
+    limits = np.finfo(np.float32)
+    size = np.abs(values)
+    bad = ~((size <= limits.max) & ((size >= limits.tiny) | (size == 0)))  # NaN among them
     if bad.any():
         row = int(bad.argmax())
         raise UserError(
-            f"{_line(path, row)}: {column.name} is {_cell(column, row)}, no number "
+            f"{_line(path, row)}: {column.name} is {_cell(column, row)}, no number that can be used "
             f"({int(bad.sum()):,} such in this column); mend or delete the line"
         )
     return values
@@ -113,7 +132,8 @@ def _numbers(path: Path, column: pd.Series[str]) -> Floats:
 
 def _cell(column: pd.Series[str], row: int) -> str:
     value = column.iloc[row]
-    return "empty" if value == "" or pd.isna(value) else repr(value)
+    missing = value == "" if isinstance(value, str) else pd.api.types.is_scalar(value) and pd.isna(value)
+    return "empty" if missing else repr(str(value))
 
 
 def _line(path: Path, row: int) -> str:

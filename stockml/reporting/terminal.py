@@ -6,7 +6,7 @@ import contextlib
 import io
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -53,16 +53,19 @@ class Journal:
             self._waiting.clear()
 
     @contextlib.contextmanager
-    def kept_in(self, log: TextIO) -> Iterator[None]:
+    def kept_in(self, open_log: Callable[[], TextIO]) -> Iterator[None]:
         """Keep what has been said, and what will be, in the log; close it at the end."""
-        self._log = log
+        with contextlib.suppress(OSError):  # as in `note`
+            self._log = open_log()
+        log = self._log
         try:
             self.note()
             yield
         finally:
             self._log = None
             with contextlib.suppress(OSError):
-                log.close()
+                if log is not None:
+                    log.close()
 
     @contextlib.contextmanager
     def epochs(self, total: int, done: int) -> Iterator[None]:

@@ -6,10 +6,9 @@ import contextlib
 import platform
 import signal
 import subprocess
-import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from stockml.errors import Interrupted, RunError, UserError
 from stockml.evaluation import baselines, metrics
 from stockml.reporting import terminal
 from stockml.runs import Place, RunFolder
-from stockml.training import checkpoint, engine, hardware
+from stockml.training import checkpoint, engine, hardware, interrupts
 
 
 def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
@@ -49,7 +48,7 @@ def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
         folder.record(status, started, error, synthetic=data.panel.synthetic)
 
     try:
-        with journal.kept_in(folder.log()), _failures_told(folder, journal):
+        with journal.kept_in(folder.log), _failures_told(folder, journal):
             record("running")
             loss = _train(config, data, chosen, folder, records, journal, resumed)
             record("ok")
@@ -94,33 +93,34 @@ def _train(
     rows = {name: torch.from_numpy(part) for name, part in split.parts().items()}
     if resumed is not None:
         journal.say(f"resumed     {len(resumed.history)} epochs are done already")
-    with _signals_noted(journal) as signals, journal.epochs(trainer.epochs, len(resumed.history) if resumed else 0):
+    history = list(resumed.history) if resumed else []
+    with interrupts.noted(journal.say) as signals, journal.epochs(trainer.epochs, len(history)):
 
         def after_epoch(fit: engine.Fit) -> None:
-            journal.epoch(fit.history[-1], trainer.epochs)
-            state = {**fit.state(), "fingerprint": data.fingerprint, "synthetic": panel.synthetic}
-            checkpoint.save(folder, "last.pt", state)
+            history.append(fit.history[-1])
+            journal.epoch(history[-1], trainer.epochs)
+            if fit.stopping.best_epoch == len(history):
+                _save_best(folder, model, config, data, len(history))
+            checkpoint.save(folder, "last.pt", {**fit.state(), "synthetic": panel.synthetic})
             if signals:
                 raise Interrupted(signals[0])
 
-        fit = engine.fit(
-            model,
-            batches,
-            rows["train"],
-            rows["validation"],
-            trainer,
-            chosen,
-            seed=config.seed,
-            target_std=data.scaler.target_std,
-            after_epoch=after_epoch,
-            resumed=resumed,
-        )
-    _save_best(folder, model, config, data, fit)
-    folder.write_csv(
-        "history.csv",
-        ["epoch", "train_loss", "validation_loss", "best_epoch", "seconds"],
-        ([e.epoch, e.train_loss, e.validation_loss, e.best_epoch, round(e.seconds, 6)] for e in fit.history),
-    )
+        try:
+            fit = engine.fit(
+                model,
+                batches,
+                rows["train"],
+                rows["validation"],
+                trainer,
+                chosen,
+                seed=config.seed,
+                target_std=data.scaler.target_std,
+                after_epoch=after_epoch,
+                resumed=resumed,
+            )
+        finally:
+            _save_history(folder, history, synthetic=panel.synthetic)
+    _save_best(folder, model, config, data, fit.stopping.best_epoch)
     _evaluate(folder, model, batches, data, chosen, journal, fit, started)
     return fit.history[fit.stopping.best_epoch - 1].validation_loss
 
@@ -161,27 +161,36 @@ def _evaluate(
         },
         "synthetic": panel.synthetic,
     }
-    folder.write_csv("predictions.csv", *_predictions(data, forecasts))
+    _save_predictions(folder, data, forecasts)
     folder.write_json("metrics.json", written)
     rows = {"model": scores, **({"oracle": oracle} if oracle else {}), **rivals.scores}
     journal.say(terminal.result_table(rows, rivals.best), f"verdict     {verdict}")
 
 
-def _predictions(data: Data, forecasts: Mapping[str, metrics.Floats]) -> tuple[list[str], Iterator[list[Any]]]:
+def _save_predictions(folder: RunFolder, data: Data, forecasts: Mapping[str, metrics.Floats]) -> None:
     panel = data.panel
-    mark = [("synthetic", "true")] if panel.synthetic else []
+    folder.write_csv(
+        "predictions.csv",
+        ["sample", "ticker", "date", "split", "y_true", "y_pred"],
+        (
+            [row, panel.ticker, panel.date(row), part, panel.target[row].item(), y]
+            for part, y_pred in forecasts.items()
+            for row, y in zip(data.split.parts()[part].tolist(), y_pred.tolist(), strict=True)
+        ),
+        synthetic=panel.synthetic,
+    )
 
-    def rows() -> Iterator[list[Any]]:
-        for part, y_pred in forecasts.items():
-            for row, y in zip(data.split.parts()[part].tolist(), y_pred.tolist(), strict=True):
-                truth = float(panel.target[row])
-                yield [row, panel.ticker, panel.date(row), part, truth, y, *(value for _, value in mark)]
 
-    header = ["sample", "ticker", "date", "split", "y_true", "y_pred", *(name for name, _ in mark)]
-    return header, rows()
+def _save_history(folder: RunFolder, history: Sequence[engine.Epoch], *, synthetic: bool) -> None:
+    folder.write_csv(
+        "history.csv",
+        ["epoch", "train_loss", "validation_loss", "best_epoch", "seconds"],
+        ([e.epoch, e.train_loss, e.validation_loss, e.best_epoch, round(e.seconds, 6)] for e in history),
+        synthetic=synthetic,
+    )
 
 
-def _save_best(folder: RunFolder, model: torch.nn.Module, config: Config, data: Data, fit: engine.Fit) -> None:
+def _save_best(folder: RunFolder, model: torch.nn.Module, config: Config, data: Data, epoch: int) -> None:
     checkpoint.save(
         folder,
         "best.pt",
@@ -190,7 +199,7 @@ def _save_best(folder: RunFolder, model: torch.nn.Module, config: Config, data: 
             "window": data.panel.window,
             "features": list(data.panel.features),
             "scaler": data.scaler.stats(data.panel, data.split.train),
-            "epoch": fit.stopping.best_epoch,
+            "epoch": epoch,
             "state_dict": dict(model.state_dict()),
             "synthetic": data.panel.synthetic,
         },
@@ -240,7 +249,10 @@ def _resumable(path: Path, config: Config) -> RunFolder:
     folder = RunFolder.existing(path)
     if folder.status() == "running":
         raise UserError(f"trainer.resume={path}: that run is still running")
-    changed = _differences(folder.read_json("config.json")["config"], plain(config))
+    facts = folder.read_json("config.json")
+    if not isinstance(facts.get("config"), dict) or not isinstance(facts.get("data"), dict):
+        raise UserError(f"{path / 'config.json'}: is not a run's; start a new run")
+    changed = _differences(facts["config"], plain(config))
     changed = [key for key in changed if not key.startswith(_MAY_CHANGE)]
     if changed:
         raise UserError(
@@ -292,32 +304,14 @@ def _failures_told(folder: RunFolder, journal: terminal.Journal) -> Iterator[Non
         with contextlib.suppress(OSError):
             journal.note(traceback.format_exc())
         reason = " ".join(str(error).split())
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        kept = (folder.path / "last.pt").exists() or not isinstance(error, OSError)  # as `run` decides, too
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in reason:  # of the CPU's
             line = f"out of memory ({reason[:200]}); lower trainer.batch_size, model.hidden_dim or data.window"
         elif isinstance(error, OSError):
-            line = f"cannot write to the run folder ({reason}); when that is mended: trainer.resume={folder.path}"
+            remedy = (
+                f"when that is mended: trainer.resume={folder.path}" if kept else "choose another: hydra.run.dir=FOLDER"
+            )
+            line = f"cannot write to the run folder ({reason}); {remedy}"
         else:
             line = f"{type(error).__name__}: {reason[:300]}"
-        raise RunError(f"{folder.path}: {line}; the traceback is in train.log") from error
-
-
-@contextlib.contextmanager
-def _signals_noted(journal: terminal.Journal) -> Iterator[list[int]]:
-    """The first Ctrl-C or SIGTERM is only noted, so that the epoch can be finished; the second one ends it."""
-    noted: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
-        yield noted
-        return
-
-    def note(signum: int, _frame: object) -> None:
-        if noted:
-            raise Interrupted(signum)
-        noted.append(signum)
-        journal.say("interrupted: finishing the epoch and its checkpoint; once more to stop at once")
-
-    earlier = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield noted
-    finally:
-        for signum, handler in earlier.items():
-            signal.signal(signum, handler)
+        raise RunError(f"{folder.path}: {line}{'; the traceback is in train.log' if kept else ''}") from error

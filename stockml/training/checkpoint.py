@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,17 +21,21 @@ _CHECKSUM = "sha256"
 
 def save(folder: RunFolder, name: str, state: Mapping[str, Any]) -> None:
     """Write a checkpoint, whole or not at all, with a checksum of its content."""
+    content = io.BytesIO()  # torch turns a full disk into an error that nobody understands
+    torch.save({**state, _CHECKSUM: checksum(state)}, content)
     with folder.writing(name) as file:
-        torch.save({**state, _CHECKSUM: checksum(state)}, file)
+        file.write(content.getbuffer())
 
 
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU, without running code of it; UserError where it is damaged."""
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about files that are refused all the same
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = state.pop(_CHECKSUM)
     except Exception as error:  # a damaged file can fail anywhere in zip, pickle or torch
-        reason = " ".join(str(error).split())[:120]
+        reason = (" ".join(str(error).split()) or type(error).__name__)[:120]
         raise UserError(f"{path}: is no readable checkpoint ({reason}); start the run anew") from error
     if found != checksum(state):
         raise UserError(f"{path}: is damaged (its checksum does not fit its content); start the run anew")

@@ -1,0 +1,32 @@
+"""Ctrl-C and SIGTERM while a model trains."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+from stockml.errors import Interrupted
+
+
+@contextlib.contextmanager
+def noted(say: Callable[[str], None]) -> Iterator[list[int]]:
+    """The first Ctrl-C or SIGTERM is only noted, so that the epoch can be finished; the second one ends it."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield received
+        return
+
+    def note(signum: int, _frame: object) -> None:
+        if received:
+            raise Interrupted(signum)
+        received.append(signum)
+        say("interrupted: finishing the epoch and its checkpoint; once more to stop at once")
+
+    earlier = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for signum, handler in earlier.items():
+            signal.signal(signum, handler)

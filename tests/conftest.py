@@ -1,0 +1,93 @@
+"""What several tests share: real bars where there are some, and runs in a folder of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stockml import compose
+from stockml.data.bars import Bars
+from stockml.runs import Place
+
+ROOT = Path(__file__).parent.parent
+RUN_PY = ROOT / "run.py"
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def market() -> Path:
+    """The folder of real market data; STOCKML_MARKET names it, and then it must be there."""
+    folder = Path(os.environ.get("STOCKML_MARKET", ROOT.parent / "shared" / "market"))
+    if "STOCKML_MARKET" not in os.environ and not folder.is_dir():
+        pytest.skip("no real market data here (STOCKML_MARKET names their folder)")
+    assert folder.is_dir()
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Train in this process: run(folder name, *overrides) gives the metrics; the run folder is tmp_path/name."""
+    from stockml.tasks import train
+
+    def run(name: str, *overrides: str) -> dict[str, Any]:
+        config = compose.compose(*overrides)
+        train.run(config, Place(exact=tmp_path / name), compose.records(config))
+        return metrics(tmp_path / name)
+
+    return run
+
+
+def metrics(folder: Path) -> dict[str, Any]:
+    """A run's metrics, less what may differ between identical runs."""
+    found: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    del found["timing"]
+    return found
+
+
+def command(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """`python run.py …` as a process of its own."""
+    return subprocess.run(
+        [sys.executable, str(RUN_PY), *arguments],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def random_bars(days: int = 400, seed: int = 0, ticker: str = "TEST") -> Bars:
+    """Dated bars of a random walk with all five features."""
+    rng = np.random.default_rng(seed)
+    close = 100 * np.exp(np.cumsum(0.01 * rng.standard_normal(days)))
+    opened = close * np.exp(0.005 * rng.standard_normal(days))
+    spread = np.exp(0.005 * rng.random((2, days)))
+    columns = {
+        "open": opened,
+        "high": np.maximum(opened, close) * spread[0],
+        "low": np.minimum(opened, close) / spread[1],
+        "close": close,
+        "volume": rng.integers(1_000, 2_000, days).astype(np.float64),
+    }
+    dates = np.busday_offset("2015-01-01", np.arange(days), roll="forward")
+    return Bars(ticker=ticker, dates=dates, columns=columns, origin="test")
+
+
+def write_bars(bars: Bars, folder: Path) -> Path:
+    """The bars as `<folder>/<ticker>.csv`."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{bars.ticker}.csv"
+    header = ["Date", *(name.title() for name in bars.columns)]
+    rows = zip(bars.dates, *(column.tolist() for column in bars.columns.values()), strict=True)
+    path.write_text("\n".join(",".join(map(str, row)) for row in [header, *rows]) + "\n")
+    return path

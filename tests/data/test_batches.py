@@ -1,0 +1,57 @@
+"""Windows are gathered by index, each whole and in place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stockml import compose
+from stockml.data import Data, prepare
+from stockml.data.batches import Batches
+from tests.conftest import random_bars, write_bars
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Data:
+    write_bars(random_bars(), tmp_path)
+    return prepare(compose.compose("data=csv", f"data.dir={tmp_path}", "stock.ticker=TEST", "data.window=7"))
+
+
+def batches(data: Data, num_workers: int = 0) -> Batches:
+    return Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32, num_workers)
+
+
+def test_sample_i_is_the_window_that_ends_in_row_i(data: Data) -> None:
+    rows = data.split.test
+    x, y = batches(data).gather(torch.from_numpy(rows))
+    assert x.shape == (len(rows), 7, 5)
+    for window, row in zip(x.numpy(), rows, strict=True):
+        assert np.array_equal(window, data.panel.values[row - 6 : row + 1])
+    restored = y.numpy() * data.scaler.target_std + data.scaler.target_mean
+    assert np.allclose(restored, data.panel.target[rows], atol=1e-7)
+
+
+def test_a_pass_gives_every_sample_once_and_drops_no_last_batch(data: Data) -> None:
+    rows = torch.from_numpy(data.split.train)
+    xs, ys = zip(*batches(data).pass_over(rows, 16), strict=True)
+    assert [len(x) for x in xs] == [16] * (len(rows) // 16) + [len(rows) % 16]
+    x, y = batches(data).gather(rows)
+    assert torch.equal(torch.cat(xs), x)
+    assert torch.equal(torch.cat(ys), y)
+
+
+def test_background_workers_give_the_same_batches_and_leave_the_random_stream_alone(data: Data) -> None:
+    rows = torch.from_numpy(data.split.train)
+    with_workers = batches(data, num_workers=2)
+    state = torch.get_rng_state()
+    for _ in range(2):
+        pairs = zip(batches(data).pass_over(rows, 16), with_workers.pass_over(rows, 16), strict=True)
+        assert all(torch.equal(a, b) for one, other in pairs for a, b in zip(one, other, strict=True))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_the_panel_is_not_copied_on_the_cpu(data: Data) -> None:
+    assert batches(data).values.data_ptr() == data.panel.values.ctypes.data

@@ -1,0 +1,154 @@
+"""The loop: what it computes, and what must not change it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from stockml import compose, models
+from stockml.config import Config
+from stockml.data import Data, prepare
+from stockml.data.batches import Batches
+from stockml.errors import RunError
+from stockml.training import engine, hardware
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    return prepare(compose.compose("data.days=500", "data.window=10"))
+
+
+def config(**changes: Any) -> Config:
+    whole = compose.compose("model=mlp_flat", "model.dropout=0", "trainer.epochs=4", "trainer.patience=null")
+    return dataclasses.replace(whole, trainer=dataclasses.replace(whole.trainer, **changes))
+
+
+class Setting:
+    """A model and all that `fit` wants."""
+
+    def __init__(self, data: Data, config: Config) -> None:
+        self.config, self.data = config, data
+        self.hardware = hardware.choose(config.hardware)
+        torch.manual_seed(0)
+        self.model = models.build(config.model, data.panel.window, 5).to(self.hardware.dtype)
+        engine.start_output_at_mean(self.model)
+        self.batches = Batches(data.panel, data.scaler, self.hardware.device, self.hardware.dtype)
+        self.train, self.validation = (torch.from_numpy(part) for part in (data.split.train, data.split.validation))
+
+    def fit(self, after_epoch: Callable[[engine.Fit], None] = lambda _: None) -> engine.Fit:
+        return engine.fit(
+            self.model,
+            self.batches,
+            self.train,
+            self.validation,
+            self.config.trainer,
+            self.hardware,
+            seed=self.config.seed,
+            target_std=self.data.scaler.target_std,
+            after_epoch=after_epoch,
+        )
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber"])
+def test_the_loop_equals_the_textbook_s(data: Data, name: str, loss: str) -> None:
+    setting = Setting(data, config(optimizer=name, loss=loss, weight_decay=0.01, shuffle=False, grad_clip_norm=0.5))
+    torch.manual_seed(0)
+    model = models.build(setting.config.model, data.panel.window, 5)
+    engine.start_output_at_mean(model)
+    kinds: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+    options = {"momentum": 0.9} if name == "sgd" else {}
+    optimizer = kinds[name](model.parameters(), lr=1e-3, weight_decay=0.01, **options)
+    losses: dict[str, nn.Module] = {"mse": nn.MSELoss(), "mae": nn.L1Loss(), "huber": nn.HuberLoss()}
+    for _ in range(4):
+        for rows in setting.train.split(64):
+            x, y = setting.batches.gather(rows)
+            optimizer.zero_grad()
+            losses[loss](model(x), y).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            optimizer.step()
+    fit = setting.fit()
+    setting_weights = fit.weights
+    expected = torch.cat([p.detach().flatten() for p in model.parameters()])
+    assert torch.allclose(setting_weights, expected, atol=2e-6)
+    assert not torch.equal(setting_weights, Setting(data, config()).fit().weights)
+
+
+def test_the_best_epoch_is_restored(data: Data) -> None:
+    setting = Setting(data, config(lr=0.03, epochs=6))
+    seen: list[torch.Tensor] = []
+    fit = setting.fit(lambda fit: seen.append(fit.weights.clone()))
+    losses = [epoch.validation_loss for epoch in fit.history]
+    best = fit.stopping.best_epoch
+    assert losses[best - 1] == min(losses)
+    assert best < len(losses)  # else nothing was restored
+    assert torch.equal(torch.cat([p.detach().flatten() for p in setting.model.parameters()]), seen[best - 1])
+
+
+def test_training_starts_at_the_train_mean(data: Data) -> None:
+    for name in ("mlp", "mlp_flat", "linear"):
+        setting = Setting(data, dataclasses.replace(config(), model=compose.compose(f"model={name}").model))
+        scaled = engine.forecast(setting.model, setting.batches, setting.train, setting.hardware)
+        assert torch.equal(scaled, torch.zeros_like(scaled))
+
+
+def test_reported_losses_are_in_the_target_s_own_units(data: Data) -> None:
+    for loss, power in (("mse", 2), ("mae", 1)):
+        setting = Setting(data, config(loss=loss, epochs=1))
+        fit = setting.fit()
+        scaled = engine.forecast(setting.model, setting.batches, setting.validation, setting.hardware)
+        forecasts = scaled.numpy() * data.scaler.target_std + data.scaler.target_mean
+        error = abs(forecasts - data.panel.target[data.split.validation])
+        assert fit.history[0].validation_loss == pytest.approx((error**power).mean(), rel=1e-5)
+
+
+def test_forecasts_do_not_depend_on_how_many_are_computed_at_once(data: Data) -> None:
+    setting = Setting(data, config())
+    setting.fit()
+    one, seven, many = (
+        engine.forecast(setting.model, setting.batches, setting.validation, setting.hardware, chunk)
+        for chunk in (1, 7, 1024)
+    )
+    assert torch.allclose(one, many, atol=1e-6)
+    assert torch.allclose(seven, many, atol=1e-6)
+
+
+def test_the_order_of_an_epoch_follows_from_seed_and_epoch_alone() -> None:
+    rows = torch.arange(100)
+    once = engine._order(rows, 0, 3, True)
+    torch.rand(7)
+    assert torch.equal(once, engine._order(rows, 0, 3, True))
+    assert sorted(once.tolist()) == rows.tolist()
+    assert not torch.equal(once, engine._order(rows, 0, 4, True))
+    assert not torch.equal(once, engine._order(rows, 1, 3, True))
+    assert torch.equal(rows, engine._order(rows, 0, 3, False))
+
+
+def test_patience_ends_training_and_null_never_does(data: Data) -> None:
+    patient = Setting(data, config(lr=0.05, patience=2, epochs=30)).fit()
+    assert len(patient.history) == patient.stopping.best_epoch + 2 < 30
+    assert len(Setting(data, config(lr=0.05, patience=None, epochs=30)).fit().history) == 30
+
+
+def test_a_loss_that_is_no_number_names_epoch_batch_and_remedy(data: Data) -> None:
+    with pytest.raises(RunError, match=r"epoch 1, batch \d+ of \d+; .*trainer.lr"):
+        Setting(data, config(optimizer="sgd", lr=1e20, loss="mse")).fit()
+
+
+def test_buffers_belong_to_the_weights_that_are_kept() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    parameters = engine.Parameters(model)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    saved = parameters.copy()
+    model(torch.randn(8, 3)).sum().backward()
+    with torch.no_grad():
+        parameters.flat += 1
+    assert not torch.equal(before["1.running_mean"], model.state_dict()["1.running_mean"])
+    parameters.restore(saved)
+    after = model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before if name != "1.num_batches_tracked")
