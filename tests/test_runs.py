@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +48,7 @@ def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         folder.write_json("metrics.json", {"x": float("nan")})
     assert (tmp_path / "metrics.json").read_text() == "old"
-    assert os.listdir(tmp_path) == ["metrics.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
 
 
 def test_discarding_removes_what_the_run_wrote_and_nothing_else(tmp_path: Path) -> None:
@@ -59,14 +58,15 @@ def test_discarding_removes_what_the_run_wrote_and_nothing_else(tmp_path: Path) 
     folder.write_text(".hydra/config.yaml", "")
     folder.log().close()
     folder.discard()
-    assert os.listdir(tmp_path) == ["notes.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_a_run_whose_process_is_gone_reads_as_killed(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     program = (
         "import os, pathlib, sys, time; from stockml.runs import RunFolder;"
-        "RunFolder(pathlib.Path(sys.argv[1])).record('running', time.time(), None, synthetic=False); os.kill(os.getpid(), 9)"
+        "folder = RunFolder(pathlib.Path(sys.argv[1])); folder.record('running', time.time(), None, synthetic=False);"
+        "os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "running"

@@ -113,7 +113,7 @@ def from_bars(bars: Bars, features: Sequence[str], config: BarsConfig) -> Panel:
         dropped=tuple(
             f"{count} bar{'s' if count > 1 else ''} ({why})"
             for count, why in (
-                (lost, "the first has no change from a day before"),
+                (lost, "no day before it to change from"),
                 (window - 1, f"no full window of {window} days yet"),
                 (horizon, f"target {horizon} ahead not known yet"),
             )

@@ -12,7 +12,7 @@ from stockml.data import arrays, prepare
 from stockml.data.panel import Kind
 
 
-def save(path: Path, *, n: int = 100, width: int = 5, y: np.ndarray | None = None) -> Path:  # type: ignore[type-arg]
+def save(path: Path, *, n: int = 100, width: int = 5, y: np.ndarray | None = None) -> Path:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((n + 20, 8, width))
     y = rng.standard_normal(n + 20) if y is None else y
@@ -57,7 +57,7 @@ def test_what_sort_of_target_it_is_is_judged_by_train_alone(tmp_path: Path) -> N
     rng = np.random.default_rng(0)
     x = rng.standard_normal((120, 8, 2)).astype(np.float32)
     level = x[:, -1, 1] + 0.1 * rng.standard_normal(120)
-    targets: dict[Kind, np.ndarray] = {  # type: ignore[type-arg]
+    targets: dict[Kind, np.ndarray] = {
         "return": rng.standard_normal(120),
         "class": rng.integers(0, 2, 120),
         "level": np.concatenate([level[:100], rng.standard_normal(20)]),

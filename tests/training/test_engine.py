@@ -147,7 +147,7 @@ def test_buffers_belong_to_the_weights_that_are_kept() -> None:
     saved = parameters.copy()
     model(torch.randn(8, 3)).sum().backward()
     with torch.no_grad():
-        parameters.flat += 1
+        parameters.flat.add_(1)
     assert not torch.equal(before["1.running_mean"], model.state_dict()["1.running_mean"])
     parameters.restore(saved)
     after = model.state_dict()
