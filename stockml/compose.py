@@ -7,7 +7,6 @@ import dataclasses
 import os
 import re
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -85,12 +84,11 @@ def read(arguments: Sequence[str]) -> Command:
 
 def enter_hydra(command: Command, run: Callable[[Config, Place, dict[str, str]], Any]) -> None:
     """Run `hydra.main`; it calls `run` once, or once a job of the sweep, with what that job needs."""
-
+    begun: list[str] = []
     failures: list[Exception] = []
-    begun = threading.Event()
 
     def job(composed: DictConfig) -> Any:
-        begun.set()
+        begun.append("a job")
         try:
             config = finish(composed)
             return run(config, Place(command.folder, sweep_folder()), records(config))
@@ -108,7 +106,7 @@ def enter_hydra(command: Command, run: Callable[[Config, Place, dict[str, str]],
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
     except OSError as error:
-        if begun.is_set():
+        if begun:
             raise
         where = f"{error.filename}: cannot make the sweep's folder here ({error.strerror})"
         raise UserError(f"{where}; choose another with hydra.sweep.dir=FOLDER") from error

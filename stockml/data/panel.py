@@ -89,8 +89,11 @@ def from_bars(bars: Bars, features: Sequence[str], config: BarsConfig) -> Panel:
             f"{window} days, {horizon} ahead; more bars, or a lower data.window"
         )
     values = np.empty((rows, len(features)), dtype=np.float32)
-    for number, name in enumerate(features):
-        values[:, number] = _transformed(name, bars.columns[name], config.transform)
+    with np.errstate(over="ignore"):  # told below
+        for number, name in enumerate(features):
+            values[:, number] = _transformed(name, bars.columns[name], config.transform)
+    if not np.isfinite(values).all():
+        raise UserError(f"{bars.origin}: holds numbers beyond float32; take data.transform=returns, or fewer bars")
     close = bars.columns["close"][lost:]
     target, past_return = np.full(rows, np.nan), None
     if config.target == "close":

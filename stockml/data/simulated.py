@@ -58,16 +58,17 @@ def simulate(
 ) -> tuple[dict[str, Floats], Floats]:
     """Columns open, high, low, close, volume, (days,) each, and the expected log return of each day, (days,)."""
     total = days + _BURN_IN
-    market = _innovations(_generator(seed, "market"), total, _MARKET_VOL_PERCENT, _MARKET_TAIL, _MARKET_GARCH)
-    rng = _generator(seed, ticker)
-    own = _innovations(rng, total, figures.idio_vol_percent, figures.idio_tail, figures.garch)
+    market = _innovations(seed, "/market", total, _MARKET_VOL_PERCENT, _MARKET_TAIL, _MARKET_GARCH)
+    own = _innovations(seed, ticker, total, figures.idio_vol_percent, figures.idio_tail, figures.garch)
     beta, share = figures.market_beta, figures.overnight_share
 
     shocks = beta * market.returns + own.returns
     sigma = np.hypot(beta * market.sigma, own.sigma)
     signal_sigma = own.sigma if figures.idio_vol_percent > 0 else abs(beta) * market.sigma
-    noise = rng.standard_normal(total)
-    returns, expected, log_volume = _with_signal(shocks, sigma, signal_sigma, noise, figures, strength)
+    usual_sigma = math.hypot(beta * _MARKET_VOL_PERCENT, figures.idio_vol_percent) / 100 / math.sqrt(_TRADING_DAYS)
+    noise = _generator(seed, ticker, "volume").standard_normal(total)
+    level = np.log(sigma / usual_sigma)
+    returns, expected, log_volume = _with_signal(shocks, sigma, level, signal_sigma, noise, figures, strength)
 
     # Overnight and intraday parts of one day's shock: independent, summing to it, sharing its mixing draw.
     overnight = share * (returns - shocks)
@@ -75,7 +76,7 @@ def simulate(
         overnight += loading * (share * part.returns + math.sqrt(share * (1 - share)) * part.bridge)
     intraday = returns - overnight
     spread = (1 - share) * (np.square(beta * market.scale) + np.square(own.scale))  # variance given the mixing draw
-    uniform = 1.0 - rng.random((2, total))
+    uniform = 1.0 - _generator(seed, ticker, "range").random((total, 2)).T
     reach = np.sqrt(np.square(intraday) - 2 * spread * np.log(uniform))
 
     close = np.exp(math.log(100.0) + np.cumsum(returns) - np.cumsum(returns)[_BURN_IN - 1])
@@ -97,14 +98,16 @@ class _Part:
         self.returns, self.sigma, self.scale, self.bridge = returns, sigma, scale, bridge
 
 
-def _generator(seed: int, name: str) -> np.random.Generator:
-    return np.random.default_rng([seed, *name.encode()])
+def _generator(seed: int, name: str, purpose: str) -> np.random.Generator:
+    """A stream of its own for each purpose, drawn from day by day: more days continue the same history."""
+    return np.random.default_rng([seed, *f"{name}/{purpose}".encode()])
 
 
-def _innovations(rng: np.random.Generator, days: int, vol_percent: float, tail: float, garch: GarchConfig) -> _Part:
+def _innovations(seed: int, name: str, days: int, vol_percent: float, tail: float, garch: GarchConfig) -> _Part:
     """A GJR-GARCH(1,1) path with unit-variance Student-t innovations and the given annual volatility."""
-    mixing = np.sqrt((tail - 2) / rng.chisquare(tail, days))  # a t draw is a normal one times this
-    normal, bridge = rng.standard_normal((2, days))
+    chisquare = _generator(seed, name, "mixing").chisquare(tail, days)
+    mixing = np.sqrt((tail - 2) / chisquare)  # a t draw is a normal one times this
+    normal, bridge = _generator(seed, name, "normal").standard_normal((days, 2)).T
     innovation = normal * mixing
     target = (vol_percent / 100) ** 2 / _TRADING_DAYS
     omega = target * (1 - garch.alpha - garch.gamma / 2 - garch.beta)
@@ -121,7 +124,13 @@ def _innovations(rng: np.random.Generator, days: int, vol_percent: float, tail: 
 
 
 def _with_signal(
-    shocks: Floats, sigma: Floats, signal_sigma: Floats, noise: Floats, figures: SimulatorConfig, strength: float
+    shocks: Floats,
+    sigma: Floats,
+    level: Floats,
+    signal_sigma: Floats,
+    noise: Floats,
+    figures: SimulatorConfig,
+    strength: float,
 ) -> tuple[Floats, Floats, Floats]:
     """Returns with the planted signal, its expectation, and log volume relative to its usual level, (R,) each.
 
@@ -131,8 +140,6 @@ def _with_signal(
     """
     days, volume = len(shocks), figures.volume
     drift = figures.drift_percent / 100 / _TRADING_DAYS
-    level = np.log(np.maximum(sigma, 1e-12))
-    level -= level.mean()
     returns, expected, log_volume = np.empty(days), np.full(days, drift), np.empty(days)
     last_volume = 0.0
     squares = sum_volume = sum_five = 0.0

@@ -181,13 +181,13 @@ def fit(
         after_epoch(state)
         if config.overfit_batches and train_loss <= _OVERFITTED * unit:
             break
-    else:
-        if config.overfit_batches:
-            raise RunError(
-                f"trainer.overfit_batches={config.overfit_batches}: the train loss ended at {train_loss:.3g}, not near "
-                f"zero (≤ {_OVERFITTED * unit:.3g}); this model cannot fit {len(train)} samples: more trainer.epochs, "
-                "another trainer.lr, or a bug in the model"
-            )
+
+    if config.overfit_batches and (loss := state.history[-1].train_loss) > _OVERFITTED * unit:
+        raise RunError(
+            f"trainer.overfit_batches={config.overfit_batches}: the train loss ended at {loss:.3g}, not near zero (≤ "
+            f"{_OVERFITTED * unit:.3g}); this model cannot fit {len(train)} samples: more trainer.epochs, "
+            "trainer.patience=null, another trainer.lr, or a bug in the model"
+        )
     parameters.restore(state.best_weights)
     return state
 

@@ -268,3 +268,12 @@ def test_oracle_s_r2_on_a_long_history_of_one_stock(signal: str | None, r2: floa
     found = bars("AAPL", signal, 60_000)
     assert found.expected is not None
     assert planted_r2(close_returns(found.columns), found.expected[1:]) == pytest.approx(r2, rel=0.3)
+
+
+@pytest.mark.parametrize("ticker", ["AAPL", "SP500"])
+def test_more_days_continue_the_same_history(ticker: str) -> None:
+    """So no number of a day depends on a later one."""
+    few, many = (bars(ticker, "strong", days) for days in (500, 1_300))
+    columns = {name: column[:500] for name, column in many.columns.items()}
+    assert many.expected is not None
+    assert same(few, dataclasses.replace(many, columns=columns, expected=many.expected[:500]))

@@ -1,0 +1,37 @@
+"""How long commands take, each as a fresh process."""
+
+from __future__ import annotations
+
+import operator
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from statistics import median
+
+from tests.benchmarks.measuring import ROOT, Figure, in_turn, python, seconds_of
+
+_ROUNDS = 9
+_RUN = str(ROOT / "run.py")
+
+
+def answers() -> Iterator[Figure]:
+    """Commands that train nothing, and so need not wait for torch."""
+    commands = {"--help": 0, "--cfg job": 0, "stok=AAPL": 2}
+    with tempfile.TemporaryDirectory() as folder:
+        timed = (_timed(folder, _RUN, *command.split(), status=status) for command, status in commands.items())
+        seconds = in_turn(_ROUNDS, *timed)
+    for command, values in zip(commands, seconds, strict=True):
+        yield Figure(f"python run.py {command}", median(values), "s", most=0.5)
+
+
+def default_run() -> Iterator[Figure]:
+    """A whole default run, over what importing torch costs any program."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs, imports = in_turn(_ROUNDS, _timed(folder, _RUN), _timed(folder, "-c", "import torch"))
+    note = f"{median(runs):.2f} s against {median(imports):.2f} s"
+    difference = median(map(operator.sub, runs, imports))
+    yield Figure("python run.py, over import torch", difference, "s", most=1.0, note=note)
+
+
+def _timed(folder: str, *arguments: str, status: int = 0) -> Callable[[], float]:
+    return partial(seconds_of, partial(python, *arguments, cwd=folder, status=status))

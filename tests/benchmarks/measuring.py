@@ -1,0 +1,65 @@
+"""What the benchmarks share: figures and the bounds they must keep, and measurements that take turns."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number and the bound that it must keep."""
+
+    name: str
+    value: float
+    unit: str
+    most: float | None = None
+    least: float | None = None
+    note: str = ""
+
+    @property
+    def met(self) -> bool:
+        return (self.most is None or self.value <= self.most) and (self.least is None or self.value >= self.least)
+
+    def cells(self) -> tuple[str, str, str, str]:
+        """Benchmark, measured, asked for, met or not."""
+        asked = f"≤ {self.most:g}" if self.most is not None else f"≥ {self.least:g}"
+        measured = f"{self.value:.2f} {self.unit}{f' ({self.note})' if self.note else ''}"
+        return self.name, measured, f"{asked} {self.unit}", "met" if self.met else "not met"
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """What a measured number consists of; nothing is asked of it."""
+
+    name: str
+    unit: str
+    parts: Mapping[str, float]
+
+
+def in_turn(rounds: int, *measures: Callable[[], float]) -> list[list[float]]:
+    """What each of the measures says in each of the rounds, after one that does not count.
+
+    They take turns, so that whatever slows the machine down for a while slows all of them down.
+    """
+    found = [[measure() for measure in measures] for _ in range(rounds + 1)]
+    return [list(values) for values in zip(*found[1:], strict=True)]
+
+
+def seconds_of(function: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+def python(*arguments: str, cwd: str, status: int = 0) -> None:
+    """A fresh Python process, which must end with that status."""
+    ended = subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    if ended.returncode != status:
+        raise RuntimeError(f"python {' '.join(arguments)}: ended with status {ended.returncode}\n{ended.stderr}")

@@ -1,0 +1,85 @@
+"""How much memory the main task takes on a large panel, over its imports and its inputs. Reads Linux's /proc."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.benchmarks.measuring import ROOT, Figure
+
+_FEATURES = ("open", "high", "low", "close", "volume")
+_ROWS = 1_000_000
+_PANEL_MB = 4 * _ROWS * len(_FEATURES) / 1e6
+
+
+def memory() -> Iterator[Figure]:
+    """Training for an epoch, evaluation, baselines and artifacts, in a process of their own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command, environment = [sys.executable, "-m", __name__], {**os.environ, "PYTHONPATH": str(ROOT)}
+        run = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    peak_mb = float(run.stdout)
+    note = f"{peak_mb:.0f} MB against {_PANEL_MB:.0f} MB"
+    yield Figure(
+        f"peak memory over {_ROWS:,} rows once read",
+        peak_mb / _PANEL_MB,
+        "×",
+        most=8.0,
+        note=note,
+    )
+
+
+def _peak_mb() -> float:
+    """Peak resident memory of a run from bars to artifacts, less what is resident when the bars are there.
+
+    They stay there to the end, so that nothing of the run fits into memory that they have given back.
+    """
+    from stockml import compose
+    from stockml.data import tables
+    from stockml.data.bars import Bars
+    from stockml.runs import Place
+    from stockml.tasks import train
+
+    for late in ("rich.console", "rich.table"):
+        importlib.import_module(late)
+    config = compose.compose("data=csv", "data.dir=.", "trainer.epochs=1", "hardware=cpu")
+    days = np.arange("1900-01-01", np.datetime64("1900-01-01") + _ROWS, dtype="datetime64[D]")
+    bars = Bars(config.stock.ticker, days, _columns(), "bars made in memory")
+    with patch.object(tables, "load", lambda _: bars), redirect_stdout(sys.stderr):
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        before_mb = _resident_mb("VmRSS")
+        train.run(config, Place(exact=Path("run").absolute()), compose.records(config))
+        return _resident_mb("VmHWM") - before_mb
+
+
+def _columns() -> dict[str, NDArray[np.float64]]:
+    """A random walk, and prices near it; made in place, so that no freed memory stays resident."""
+    rng = np.random.default_rng(0)
+    columns = {name: rng.standard_normal(_ROWS) for name in _FEATURES}
+    close = columns["close"]
+    for column in columns.values():
+        column *= 0.01
+    np.cumsum(close, out=close)
+    for column in columns.values():
+        np.exp(column, out=column)
+    for column in columns.values():
+        column *= close if column is not close else 1.0
+    return columns
+
+
+def _resident_mb(kind: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) / 1e6 for line in lines if line.startswith(f"{kind}:"))
+
+
+if __name__ == "__main__":
+    print(_peak_mb())
