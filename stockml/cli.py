@@ -22,7 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from stockml import compose
 
-        compose.enter_hydra(compose.read(sys.argv[1:] if arguments is None else arguments), _job)
+        command = compose.read(sys.argv[1:] if arguments is None else arguments)
+        if command.answer is None:
+            compose.enter_hydra(command, _job)
+        else:
+            print(command.answer)
     except UserError as error:
         _trace(error)
         error.tell()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,27 +53,27 @@ class Batches:
 
     def pass_over(self, rows: Tensor, batch_size: int) -> Iterator[Batch]:
         """Batches of all the samples, in the order of `rows`, the last one as large as it comes out."""
-        chunks = rows.split(batch_size)
         if self._loader is None:
-            yield from map(self.gather, chunks)
+            yield from map(self.gather, _Chunks(rows, batch_size))
         else:
             sampler: Any = self._loader.sampler
-            sampler.chunks = chunks
+            sampler.rows, sampler.batch_size = rows, batch_size
             for x, y in self._loader:
                 yield x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
 
 
+@dataclass
 class _Chunks:
-    """A sampler whose samples are whole batches of rows; each pass is given its own."""
+    """Rows by the batch, cut off as they are asked for; as a sampler it is given others for each pass."""
 
-    def __init__(self) -> None:
-        self.chunks: tuple[Tensor, ...] = ()
+    rows: Tensor
+    batch_size: int
 
     def __iter__(self) -> Iterator[Tensor]:
-        return iter(self.chunks)
+        return (self.rows[start : start + self.batch_size] for start in range(0, len(self.rows), self.batch_size))
 
     def __len__(self) -> int:
-        return len(self.chunks)
+        return len(range(0, len(self.rows), self.batch_size))
 
 
 class _Gathered(Dataset[Batch]):
@@ -87,7 +88,7 @@ def _loader(batches: Batches, num_workers: int) -> DataLoader[Batch]:
     return DataLoader(
         _Gathered(batches),
         batch_size=None,
-        sampler=_Chunks(),
+        sampler=_Chunks(torch.empty(0, dtype=torch.int64), 1),
         num_workers=num_workers,
         persistent_workers=True,
         pin_memory=batches.device.type == "cuda",

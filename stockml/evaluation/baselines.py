@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PARTS = ("validation", "test")
 _MOST_RIDGE_INPUTS = 3000  # the sums take inputs² × 8 bytes, the eigendecomposition inputs³ steps
-_CHUNK = 4096
+_CHUNK = 1024
 
 Table = dict[str, dict[str, Scores]]
 """Scores by baseline and part."""
@@ -45,8 +45,8 @@ def score_baselines(data: Data, batches: Batches) -> Baselines:
     train_mean = float(panel.target[split.train].mean())
     forecasts: dict[str, Floats] = {}
     if panel.kind == "return":
-        forecasts["zero"] = np.zeros(len(panel.target))
-    forecasts["train_mean"] = np.full(len(panel.target), train_mean)
+        forecasts["zero"] = np.broadcast_to(0.0, panel.target.shape)
+    forecasts["train_mean"] = np.broadcast_to(train_mean, panel.target.shape)
     if panel.past_return is not None:
         forecasts["expanding_mean"] = _expanding_mean(panel)
         forecasts["last_return"] = panel.past_return
@@ -60,9 +60,9 @@ def score_baselines(data: Data, batches: Batches) -> Baselines:
         scores["ridge"] = _ridge(data, batches)
     best = min(scores, key=lambda name: scores[name]["validation"]["mse"] or 0.0)
     if panel.kind == "class":
-        always = np.full(len(panel.target), 1.0 if train_mean >= 0.5 else 0.0)
+        always = np.broadcast_to(1.0 if train_mean >= 0.5 else 0.0, panel.target.shape)
     else:
-        always = np.ones(len(panel.target)) if panel.last is None else panel.last + 1
+        always = np.broadcast_to(1.0, panel.target.shape) if panel.last is None else panel.last + 1
     name = "majority_class" if panel.kind == "class" else "always_up"
     scores[name] = {part: _direction_only(panel, rows, always[rows]) for part, rows in _scored(data)}
     return Baselines(scores, best)
@@ -90,7 +90,8 @@ def _expanding_mean(panel: Panel) -> Floats:
     """(R,) the mean of all returns known at the end of each row."""
     assert panel.past_return is not None
     known = np.isfinite(panel.past_return)
-    mean: Floats = np.cumsum(np.where(known, panel.past_return, 0.0)) / np.maximum(1, np.cumsum(known))
+    mean: Floats = np.where(known, panel.past_return, 0.0).cumsum()
+    mean /= np.maximum(1, known.cumsum())
     return mean
 
 
@@ -109,7 +110,9 @@ def _ridge(data: Data, batches: Batches) -> dict[str, Scores]:
     fitted = ridge.fit(sums("train"), sums("validation"))
     scores = {}
     for part, rows in _scored(data):
-        scaled = torch.cat([fitted.forecast(batches.windows(chunk).cpu()) for chunk in parts[part].split(_CHUNK)])
+        scaled = torch.empty(len(rows), dtype=torch.float64)
+        for chunk, result in zip(parts[part].split(_CHUNK), scaled.split(_CHUNK), strict=True):
+            result.copy_(fitted.forecast(batches.windows(chunk).cpu()))
         scores[part] = score(target(data.panel, rows), unscaled(data, scaled))
     return scores
 

@@ -139,7 +139,7 @@ def fit(
                 module.p = 0.0  # with dropout no loss gets near zero
     parameters = Parameters(model)
     optimizer = _optimizer(parameters.flat, config, hardware)
-    step, loss_of = _step_of(optimizer), _LOSSES[config.loss]
+    step, loss_of = _step_of(optimizer, parameters.flat), _LOSSES[config.loss]
     unit = target_std if config.loss == "mae" else target_std**2
 
     if resumed is None:
@@ -166,7 +166,8 @@ def fit(
             loss_of,
         )
         _demand_finite(losses, epoch, config)
-        sizes = torch.tensor([len(chunk) for chunk in train.split(config.batch_size)], dtype=torch.float64)
+        sizes = torch.full((len(losses),), config.batch_size, dtype=torch.float64)
+        sizes[-1] = (len(train) - 1) % config.batch_size + 1
         train_loss = unit * float(losses.cpu().double() @ sizes) / len(train)
         forecasts = forecast(model, batches, validation, hardware)
         targets = batches.target.index_select(0, validation.to(batches.home)).cpu().double()
@@ -197,11 +198,14 @@ def forecast(model: nn.Module, batches: Batches, rows: Tensor, hardware: Hardwar
 
     How many are computed at once follows from the window's size alone, so that no setting of training shows.
     """
-    chunk = chunk or max(1, min(4096, _CHUNK_VALUES // (batches.window * batches.width)))
+    chunk = chunk or max(1, min(1024, _CHUNK_VALUES // (batches.window * batches.width)))
     model.eval()
+    # In one tensor from the start: small results kept between large windows would leave holes that no window fits.
+    forecasts = torch.empty(len(rows), dtype=hardware.dtype, device=hardware.device)
     with torch.inference_mode(), hardware.computing():
-        parts = [model(batches.windows(part).to(hardware.device)) for part in rows.to(batches.home).split(chunk)]
-    return torch.cat(parts).cpu().double()
+        for part, result in zip(rows.to(batches.home).split(chunk), forecasts.split(chunk), strict=True):
+            result.copy_(model(batches.windows(part).to(hardware.device)))
+    return forecasts.cpu().double()
 
 
 def start_output_at_mean(model: nn.Module) -> None:
@@ -230,9 +234,9 @@ def _train_epoch(
 ) -> Tensor:
     """One pass over the samples; the loss of each batch, on the device: nothing in here waits for it."""
     assert flat.grad is not None
-    losses = []
+    losses = torch.empty(-(-len(order) // config.batch_size), dtype=flat.dtype, device=flat.device)
     model.train()
-    for x, y in batches.pass_over(order.to(batches.home), config.batch_size):
+    for number, (x, y) in enumerate(batches.pass_over(order.to(batches.home), config.batch_size)):
         flat.grad.zero_()
         with hardware.computing():
             loss = loss_of(model(x), y)
@@ -240,8 +244,8 @@ def _train_epoch(
         if config.grad_clip_norm is not None:
             flat.grad.mul_((config.grad_clip_norm / flat.grad.norm().clamp(min=1e-12)).clamp(max=1.0))
         step()
-        losses.append(loss.detach())
-    return torch.stack(losses)
+        losses[number] = loss.detach()
+    return losses
 
 
 def _order(train: Tensor, seed: int, epoch: int, shuffle: bool) -> Tensor:
@@ -274,10 +278,32 @@ def _remember_plain_methods() -> None:
             plain.__dict__.setdefault("__dynamo_disable", plain)
 
 
-def _step_of(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
-    """The optimizer's step beneath its decorators, which import the compiler and call hooks that nobody has set."""
-    plain = inspect.unwrap(type(optimizer).step)
-    return torch.no_grad()(functools.partial(plain, optimizer))
+def _step_of(optimizer: torch.optim.Optimizer, flat: nn.Parameter) -> Callable[[], object]:
+    """The optimizer's step beneath its decorators, which import the compiler and call hooks that nobody has set.
+
+    Adam's first step makes its state; the others call the fused kernel itself. Around it torch sorts tensors by device
+    and type, at each step, which takes longer than the kernel; here there is one tensor.
+    """
+    plain = torch.no_grad()(functools.partial(inspect.unwrap(type(optimizer).step), optimizer))
+    group = optimizer.param_groups[0]
+    name = {torch.optim.Adam: "_fused_adam_", torch.optim.AdamW: "_fused_adamw_"}.get(type(optimizer), "")
+    kernel, settings = getattr(torch, name, None), {key: group[key] for key in _KERNEL_SETTINGS if key in group}
+    if kernel is None or not group["fused"]:
+        return plain
+    settings["beta1"], settings["beta2"] = group["betas"]
+    weights, gradient = flat.detach(), flat.grad
+
+    def step() -> object:
+        state = optimizer.state[flat]
+        if not state:
+            return plain()
+        state["step"] += 1
+        return kernel([weights], [gradient], [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]], **settings)
+
+    return step
+
+
+_KERNEL_SETTINGS = ("lr", "weight_decay", "eps", "amsgrad", "maximize")
 
 
 def _demand_finite(losses: Tensor, epoch: int, config: TrainerConfig) -> None:
