@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def _peak_mb() -> float:
     config = compose.compose("data=csv", "data.dir=.", "trainer.epochs=1", "hardware=cpu")
     days = np.arange("1900-01-01", np.datetime64("1900-01-01") + _ROWS, dtype="datetime64[D]")
     bars = Bars(config.stock.ticker, days, _columns(), "bars made in memory")
-    with patch.object(tables, "load", lambda _: bars), redirect_stdout(sys.stderr):
+    with patch.object(tables, "load", lambda _: bars), redirect_stdout(io.StringIO()):
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
         before_mb = _resident_mb("VmRSS")
         train.run(config, Place(exact=Path("run").absolute()), compose.records(config))
