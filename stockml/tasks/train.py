@@ -82,11 +82,11 @@ def _train(
     device = hardware.describe(chosen, threads)
     journal.say(f"model       {config.model.name}, {size:,} parameters, on {device}, {config.hardware.precision}")
 
-    for name, text in records.items():
-        if trainer.resume is None or name == "config.yaml":
-            folder.write_text(f".hydra/{name}", text)
     folder.write_json("config.json", _facts(config, data, device))
     folder.write_json("norm_stats.json", data.scaler.stats(panel, split.train))
+    for name, text in records.items():  # last: a run with a saved config is one that can be resumed
+        if trainer.resume is None or name == "config.yaml":
+            folder.write_text(f".hydra/{name}", text)
 
     model.to(chosen.device)
     batches = Batches(panel, data.scaler, chosen.device, chosen.dtype, config.hardware.num_workers)
