@@ -166,7 +166,7 @@ def _help(args: argparse.Namespace) -> str:
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(_one_line(error)) from error
         groups = [group for group in _loader().list_groups("") if group not in ("hydra", "base")]
-        choices = [f"{group}: {', '.join(sorted(_loader().get_group_options(group)))}\n" for group in sorted(groups)]
+        choices = [f"{group}: {', '.join(sorted(_options(group)))}\n" for group in sorted(groups)]
     template = string.Template(composed.hydra.help.template)
     settings = OmegaConf.to_yaml(OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"]))
     return template.substitute(APP_CONFIG_GROUPS="".join(choices), CONFIG=settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from stockml.data.panel import Panel
     from stockml.data.split import Rows
 
-PARTS = ("validation", "test")
 _MOST_RIDGE_INPUTS = 3000  # the sums take inputs² × 8 bytes, the eigendecomposition inputs³ steps
 _CHUNK = 1024
 
@@ -52,19 +52,16 @@ def score_baselines(data: Data, batches: Batches) -> Baselines:
         forecasts["last_return"] = panel.past_return
     if panel.last is not None:
         forecasts["persistence"] = panel.last
-    scores = {
-        name: {part: score(target(panel, rows), values[rows]) for part, rows in _scored(data)}
-        for name, values in forecasts.items()
-    }
+    scores = {name: _score_rows(data, values) for name, values in forecasts.items()}
     if batches.window * batches.width <= _MOST_RIDGE_INPUTS:
-        scores["ridge"] = _ridge(data, batches)
+        scores["ridge"] = score_parts(data, ridge_forecasts(data, batches))
     best = min(scores, key=lambda name: scores[name]["validation"]["mse"] or 0.0)
     if panel.kind == "class":
         always = np.broadcast_to(1.0 if train_mean >= 0.5 else 0.0, panel.target.shape)
     else:
         always = np.broadcast_to(1.0, panel.target.shape) if panel.last is None else panel.last + 1
     name = "majority_class" if panel.kind == "class" else "always_up"
-    scores[name] = {part: _direction_only(panel, rows, always[rows]) for part, rows in _scored(data)}
+    scores[name] = {part: _direction_only(panel, rows, always[rows]) for part, rows in scored_parts(data)}
     return Baselines(scores, best)
 
 
@@ -82,8 +79,19 @@ def verdict(model: Scores, baselines: Baselines) -> str:
     return said + (". Whether the difference is more than chance is not tested." if better else ".")
 
 
-def _scored(data: Data) -> list[tuple[str, Rows]]:
-    return [(part, data.split.parts()[part]) for part in PARTS]
+def scored_parts(data: Data) -> list[tuple[str, Rows]]:
+    """The parts that forecasts are scored on, and the rows in which their samples end."""
+    return [("validation", data.split.validation), ("test", data.split.test)]
+
+
+def score_parts(data: Data, forecasts: Mapping[str, Floats]) -> dict[str, Scores]:
+    """Scores of forecasts that are given for each scored part, (N,)."""
+    return {part: score(target(data.panel, rows), forecasts[part]) for part, rows in scored_parts(data)}
+
+
+def _score_rows(data: Data, forecasts: Floats) -> dict[str, Scores]:
+    """Scores of forecasts that are given for every row, (R,)."""
+    return score_parts(data, {part: forecasts[rows] for part, rows in scored_parts(data)})
 
 
 def _expanding_mean(panel: Panel) -> Floats:
@@ -100,7 +108,8 @@ def _direction_only(panel: Panel, rows: Rows, y_pred: Floats) -> Scores:
     return {**scores, "n": len(rows), "hit_rate": hit_rate(target(panel, rows), y_pred)}
 
 
-def _ridge(data: Data, batches: Batches) -> dict[str, Scores]:
+def ridge_forecasts(data: Data, batches: Batches) -> dict[str, Floats]:
+    """Forecasts (N,) of a ridge regression for each scored part, in the target's own units."""
     parts = {name: torch.from_numpy(rows).to(batches.home) for name, rows in data.split.parts().items()}
 
     def sums(part: str) -> ridge.Sums:
@@ -108,13 +117,13 @@ def _ridge(data: Data, batches: Batches) -> dict[str, Scores]:
         return ridge.Sums.over(((x.cpu(), y.cpu()) for x, y in chunks), batches.window * batches.width)
 
     fitted = ridge.fit(sums("train"), sums("validation"))
-    scores = {}
-    for part, rows in _scored(data):
+    forecasts = {}
+    for part, rows in scored_parts(data):
         scaled = torch.empty(len(rows), dtype=torch.float64)
         for chunk, result in zip(parts[part].split(_CHUNK), scaled.split(_CHUNK), strict=True):
             result.copy_(fitted.forecast(batches.windows(chunk).cpu()))
-        scores[part] = score(target(data.panel, rows), unscaled(data, scaled))
-    return scores
+        forecasts[part] = unscaled(data, scaled)
+    return forecasts
 
 
 def unscaled(data: Data, scaled: torch.Tensor) -> Floats:
@@ -126,7 +135,4 @@ def unscaled(data: Data, scaled: torch.Tensor) -> Floats:
 
 def oracle(data: Data) -> dict[str, Scores] | None:
     """Scores of the best possible forecast, where simulated data tell it."""
-    panel = data.panel
-    if panel.expected is None:
-        return None
-    return {part: score(target(panel, rows), panel.expected[rows]) for part, rows in _scored(data)}
+    return None if data.panel.expected is None else _score_rows(data, data.panel.expected)

@@ -54,8 +54,8 @@ def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
             record("ok")
             journal.say(f"run folder  {folder.path}")
     except (RunError, Interrupted) as error:
-        if isinstance(error.__cause__, OSError) and not (folder.path / "last.pt").exists():
-            folder.discard()  # nothing in it is worth the space that there may be none of
+        if not _is_worth_keeping(folder, error.__cause__):
+            folder.discard()
         else:
             with contextlib.suppress(OSError):
                 record("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", "; ".join(error.lines))
@@ -120,6 +120,7 @@ def _train(
             )
         finally:
             _save_history(folder, history, synthetic=panel.synthetic)
+    # Once more: a kill between the two checkpoints leaves a best.pt of an epoch that last.pt does not know.
     _save_best(folder, model, config, data, fit.stopping.best_epoch)
     _evaluate(folder, model, batches, data, chosen, journal, fit, started)
     return fit.history[fit.stopping.best_epoch - 1].validation_loss
@@ -138,10 +139,9 @@ def _evaluate(
     panel, split = data.panel, data.split
     forecasts = {
         part: baselines.unscaled(data, engine.forecast(model, batches, torch.from_numpy(rows), chosen))
-        for part, rows in split.parts().items()
-        if part in baselines.PARTS
+        for part, rows in baselines.scored_parts(data)
     }
-    scores = {p: metrics.score(metrics.target(panel, split.parts()[p]), y) for p, y in forecasts.items()}
+    scores = baselines.score_parts(data, forecasts)
     rivals = baselines.score_baselines(data, batches)
     oracle = baselines.oracle(data)
     verdict = baselines.verdict(scores["test"], rivals)
@@ -174,8 +174,8 @@ def _save_predictions(folder: RunFolder, data: Data, forecasts: Mapping[str, met
         ["sample", "ticker", "date", "split", "y_true", "y_pred"],
         (
             [row, panel.ticker, panel.date(row), part, panel.target[row].item(), y]
-            for part, y_pred in forecasts.items()
-            for row, y in zip(data.split.parts()[part].tolist(), y_pred.tolist(), strict=True)
+            for part, rows in baselines.scored_parts(data)
+            for row, y in zip(rows.tolist(), forecasts[part].tolist(), strict=True)
         ),
         synthetic=panel.synthetic,
     )
@@ -288,6 +288,11 @@ def _differences(a: Mapping[str, Any], b: Mapping[str, Any], path: str = "") -> 
     return found
 
 
+def _is_worth_keeping(folder: RunFolder, cause: BaseException | None) -> bool:
+    """Whether a failed run's folder tells more than that it could not be written to."""
+    return not isinstance(cause, OSError) or (folder.path / "last.pt").exists()
+
+
 @contextlib.contextmanager
 def _failures_told(folder: RunFolder, journal: terminal.Journal) -> Iterator[None]:
     """Turn whatever ends a run early into RunError or Interrupted, with one line; the traceback goes to train.log."""
@@ -304,7 +309,7 @@ def _failures_told(folder: RunFolder, journal: terminal.Journal) -> Iterator[Non
         with contextlib.suppress(OSError):
             journal.note(traceback.format_exc())
         reason = " ".join(str(error).split())
-        kept = (folder.path / "last.pt").exists() or not isinstance(error, OSError)  # as `run` decides, too
+        kept = _is_worth_keeping(folder, error)
         if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in reason:  # of the CPU's
             line = f"out of memory ({reason[:200]}); lower trainer.batch_size, model.hidden_dim or data.window"
         elif isinstance(error, OSError):

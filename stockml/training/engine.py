@@ -104,7 +104,7 @@ class Parameters:
 
     def copy(self) -> Tensor:
         """Parameters and buffers, flat."""
-        return torch.cat([self.flat.detach(), *(b.detach().flatten() for b in self.buffers)]).clone()
+        return torch.cat([self.flat.detach(), *(b.detach().flatten() for b in self.buffers)])
 
     def restore(self, saved: Tensor) -> None:
         """Set parameters and buffers to what `copy` gave."""
@@ -138,19 +138,23 @@ def fit(
             if isinstance(module, nn.modules.dropout._DropoutNd):
                 module.p = 0.0  # with dropout no loss gets near zero
     parameters = Parameters(model)
-    optimizer = _optimizer(parameters.flat, config, hardware)
+    optimizer = _optimizer(parameters.flat, config)
     step, loss_of = _step_of(optimizer, parameters.flat), _LOSSES[config.loss]
     unit = target_std if config.loss == "mae" else target_std**2
 
     if resumed is None:
         stopping = EarlyStopping(config.patience, config.min_delta)
-        state = Fit(parameters.copy(), parameters.copy(), optimizer.state_dict(), stopping)
+        weights = parameters.copy()
+        state = Fit(weights, weights, optimizer.state_dict(), stopping)
     else:
         state, stopping = resumed, resumed.stopping
         stopping.patience, stopping.min_delta = config.patience, config.min_delta
         parameters.restore(state.weights)
         optimizer.load_state_dict(state.optimizer)
 
+    sizes = torch.full((-(-len(train) // config.batch_size),), config.batch_size, dtype=torch.float64)
+    sizes[-1] = (len(train) - 1) % config.batch_size + 1
+    targets = batches.target.index_select(0, validation.to(batches.home)).cpu().double()
     for epoch in range(len(state.history) + 1, config.epochs + 1):
         if state.history and stopping.is_over(epoch - 1):
             break
@@ -166,19 +170,15 @@ def fit(
             loss_of,
         )
         _demand_finite(losses, epoch, config)
-        sizes = torch.full((len(losses),), config.batch_size, dtype=torch.float64)
-        sizes[-1] = (len(train) - 1) % config.batch_size + 1
         train_loss = unit * float(losses.cpu().double() @ sizes) / len(train)
-        forecasts = forecast(model, batches, validation, hardware)
-        targets = batches.target.index_select(0, validation.to(batches.home)).cpu().double()
-        validation_loss = float(loss_of(forecasts, targets))
+        validation_loss = float(loss_of(forecast(model, batches, validation, hardware), targets))
         if not math.isfinite(validation_loss):
             raise _diverged(f"the validation loss became {validation_loss} after epoch {epoch}", config)
+        state.weights, state.optimizer = parameters.copy(), optimizer.state_dict()
         if stopping.improves(validation_loss, epoch):
-            state.best_weights = parameters.copy()
+            state.best_weights = state.weights
         seconds = time.perf_counter() - started
         state.history.append(Epoch(epoch, train_loss, unit * validation_loss, stopping.best_epoch, seconds))
-        state.weights, state.optimizer = parameters.copy(), optimizer.state_dict()
         after_epoch(state)
         if config.overfit_batches and train_loss <= _OVERFITTED * unit:
             break
@@ -218,7 +218,7 @@ def start_output_at_mean(model: nn.Module) -> None:
 
 
 def generator_seed(*parts: int) -> int:
-    """One seed from several numbers, such that no two different tuples share a stream."""
+    """One seed from several numbers; tuples that differ by more than zeros at the end get streams of their own."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
@@ -257,9 +257,9 @@ def _order(train: Tensor, seed: int, epoch: int, shuffle: bool) -> Tensor:
     return train[torch.randperm(len(train), generator=generator)]
 
 
-def _optimizer(flat: nn.Parameter, config: TrainerConfig, hardware: Hardware) -> torch.optim.Optimizer:
+def _optimizer(flat: nn.Parameter, config: TrainerConfig) -> torch.optim.Optimizer:
     _remember_plain_methods()
-    settings: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": hardware.fused()}
+    settings: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay, "fused": True}
     if config.optimizer == "sgd":
         settings["momentum"] = 0.9
     return _OPTIMIZERS[config.optimizer]([flat], **settings)
@@ -288,7 +288,7 @@ def _step_of(optimizer: torch.optim.Optimizer, flat: nn.Parameter) -> Callable[[
     group = optimizer.param_groups[0]
     name = {torch.optim.Adam: "_fused_adam_", torch.optim.AdamW: "_fused_adamw_"}.get(type(optimizer), "")
     kernel, settings = getattr(torch, name, None), {key: group[key] for key in _KERNEL_SETTINGS if key in group}
-    if kernel is None or not group["fused"]:
+    if kernel is None:
         return plain
     settings["beta1"], settings["beta2"] = group["betas"]
     weights, gradient = flat.detach(), flat.grad

@@ -33,10 +33,6 @@ class Hardware:
         """The context in which a model is called."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.autocast else contextlib.nullcontext()
 
-    def fused(self) -> bool:
-        """Whether the device has fused optimizers."""
-        return self.device.type in ("cpu", "cuda", "mps")
-
 
 def choose(config: HardwareConfig) -> Hardware:
     """The hardware that the config asks for; UserError where this machine has none such."""

@@ -48,7 +48,7 @@ from numpy.typing import NDArray
 from stockml.compose import compose
 from stockml.data import Data, prepare
 from stockml.data.batches import Batches
-from stockml.evaluation import baselines, ridge
+from stockml.evaluation import baselines
 from stockml.runs import Place
 from stockml.tasks import train
 
@@ -128,17 +128,9 @@ def ridge_baseline(*overrides: str) -> Outcome:
     """The same for the ridge that a run of these overrides has among its baselines."""
     data = prepare(compose(*overrides))
     batches = Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32)
-    rows = {part: torch.from_numpy(rows) for part, rows in data.split.parts().items()}
-    inputs = batches.window * batches.width
-    sums = {part: ridge.Sums.over(map(batches.gather, rows[part].split(4096)), inputs) for part in rows}
-    fitted = ridge.fit(sums["train"], sums["validation"])
-
-    def forecast(part: str) -> Floats:
-        scaled = torch.cat([fitted.forecast(batches.windows(chunk)) for chunk in rows[part].split(4096)])
-        return baselines.unscaled(data, scaled)
-
-    validation = gain(data.panel.target[data.split.validation], forecast("validation"), 0.0)
-    return _outcome(data, validation.value, forecast("test"))
+    forecasts = baselines.ridge_forecasts(data, batches)
+    validation = gain(data.panel.target[data.split.validation], forecasts["validation"], 0.0)
+    return _outcome(data, validation.value, forecasts["test"])
 
 
 def _outcome(data: Data, validation: float, y_pred: Floats) -> Outcome:
