@@ -1,0 +1,58 @@
+"""Child processes that end when they are told to, and never outlive their parent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+
+class Lifeline:
+    """A pipe that nobody writes to: when the process that made it is gone, killed or not, its readers see it close.
+
+    A forked child calls `hold`; a child that runs another program inherits `reader` and calls `follow` on it.
+    """
+
+    def __init__(self) -> None:
+        self.reader, self._writer = os.pipe()
+
+    def hold(self) -> None:
+        """In a forked child: end when the parent does."""
+        os.close(self._writer)
+        follow(self.reader)
+
+    def close(self) -> None:
+        """In the parent, after the last child has ended."""
+        os.close(self.reader)
+        os.close(self._writer)
+
+
+def follow(reader: int) -> None:
+    """Lead a process group of one's own, and end it, oneself included, as soon as the pipe `reader` closes."""
+    with contextlib.suppress(PermissionError):  # it is a session's leader already
+        os.setpgid(0, 0)
+
+    def wait() -> None:
+        os.read(reader, 1)
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def end(groups: Iterable[int], running: Callable[[], bool], seconds: float = 4.0) -> None:
+    """Ask process groups to end (SIGTERM), and kill what is left of them once `seconds` have passed."""
+    leaders = list(groups)
+    _signal(leaders, signal.SIGTERM)
+    deadline = time.monotonic() + seconds
+    while running() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    _signal(leaders, signal.SIGKILL)
+
+
+def _signal(leaders: Iterable[int], signum: int) -> None:
+    for leader in leaders:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader, signum)
