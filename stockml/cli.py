@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stockml.errors import Interrupted, UserError
+from stockml.training import interrupts
 
 if TYPE_CHECKING:
+    from stockml.compose import Command
     from stockml.config import Config
     from stockml.runs import Place
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what `arguments` (the command line's by default) ask for; 0, or the status that tells how it ended."""
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, interrupts.end)
     try:
         from stockml import compose
 
-        command = compose.read(sys.argv[1:] if arguments is None else arguments)
-        if command.answer is None:
-            compose.enter_hydra(command, _job)
-        else:
+        typed = sys.argv[1:] if arguments is None else list(arguments)
+        command = compose.read(typed)
+        if command.answer is not None:
             print(command.answer)
+        elif command.sweep is not None:
+            from stockml.tasks import sweep
+
+            sweep.run(command, _train, typed)
+        elif not command.jobs:  # Hydra answers
+            compose.enter_hydra(command, _train)
+        else:
+            _do(command, typed)
     except UserError as error:
         _trace(error)
         error.tell()
@@ -48,7 +59,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _job(config: Config, place: Place, records: dict[str, str]) -> float:
+def _do(command: Command, typed: Sequence[str]) -> None:
+    """Do the task, other than a sweep, that a checked command asks for."""
+    from stockml import compose
+
+    config = command.jobs[0]
+    if config.task == "report":
+        from stockml.tasks import report
+
+        report.run(config)
+    elif config.task == "reproduce":
+        from stockml.runs import SweepFolder
+        from stockml.tasks import reproduce
+
+        if SweepFolder.is_one(Path(str(config.run))):
+            reproduce.run_sweep(Path(str(config.run)), typed, _train)
+        else:
+            compose.enter_hydra(command, functools.partial(reproduce.run, train=_train))
+    else:
+        compose.enter_hydra(command, _train)
+
+
+def _train(config: Config, place: Place, records: dict[str, str]) -> float:
     from stockml.tasks import train
 
     return train.run(config, place, records)
@@ -57,7 +89,3 @@ def _job(config: Config, place: Place, records: dict[str, str]) -> float:
 def _trace(error: BaseException) -> None:
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         traceback.print_exception(error)
-
-
-def _end(signum: int, _frame: object) -> None:
-    raise Interrupted(signum)

@@ -220,20 +220,35 @@ class HardwareConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SweepConfig:
+    """How the jobs of a sweep hang together."""
+
+    fail_fast: bool
+    """Whether the first failed job ends the sweep."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """One experiment, whole."""
 
-    task: Literal["train"]
+    task: Literal["train", "reproduce", "report"]
+    run: str | None
+    """Folder of the run, or of the sweep, that the task is about."""
     seed: int = limited(least=0, most=2**32 - 1)
     stock: StockConfig
     data: DataConfig
     model: ModelConfig
     trainer: TrainerConfig
     hardware: HardwareConfig
+    sweep: SweepConfig
 
     def conflicts(self) -> Iterator[str]:
         """Rules across sections that are broken."""
         data, stock = self.data, self.stock
+        if self.task != "train" and not self.run:
+            yield f"run: needed with task={self.task}, the folder that it is about: run=FOLDER"
+        if self.task == "train" and self.run:
+            yield f"run={self.run}: task=train makes a folder of its own; leave it out, or name another task"
         if isinstance(data, SimulatedConfig):
             if stock.simulator is None:
                 yield (
@@ -428,3 +443,35 @@ def plain(config: Any) -> Any:
     if isinstance(config, tuple):
         return [plain(item) for item in config]
     return config.isoformat() if isinstance(config, datetime.date) else config
+
+
+def saved(config: Config) -> dict[str, Any]:
+    """A config as a run's files hold it, plain: what was asked of this run alone is left out."""
+    settings: dict[str, Any] = plain(config)
+    settings.update(task="train", run=None, sweep={"fail_fast": False})
+    settings["trainer"]["resume"] = None
+    return settings
+
+
+def leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting of nested dicts, by its dotted key."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The settings of nested dicts that differ, by dotted key: what each has, `ABSENT` where it has none."""
+    a, b = dict(leaves(one)), dict(leaves(other))
+    keys = dict.fromkeys([*a, *b])
+    return {key: (a.get(key, ABSENT), b.get(key, ABSENT)) for key in keys if a.get(key, ABSENT) != b.get(key, ABSENT)}
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "no such key"
+
+
+ABSENT = _Absent()

@@ -16,81 +16,48 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
+from filelock import FileLock, Timeout
+
 from stockml.errors import UserError
+
+# What a run leaves behind, beside `.hydra/`.
+ARTIFACTS = (
+    "best.pt",
+    "last.pt",
+    "config.json",
+    "metrics.json",
+    "norm_stats.json",
+    "history.csv",
+    "predictions.csv",
+    "result.json",
+    "train.log",
+)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run's folder is to go: `exact`ly there, else into `sweep`, else into outputs/."""
+    """Where a run's folder is to go: `exact`ly there, or as a `job` of a sweep, else into outputs/."""
 
     exact: Path | None = None
-    sweep: Path | None = None
+    job: Path | None = None
 
     def make(self, ticker: str) -> RunFolder:
         """Make the folder, whose name nobody else can have; UserError where that is impossible."""
         if self.exact is not None:
             return RunFolder.at(self.exact)
-        if self.sweep is not None:
-            return RunFolder.create(self.sweep, typeable(ticker))
+        if self.job is not None:
+            with _explained(self.job, "hydra.sweep.dir"):
+                self.job.mkdir(parents=True, exist_ok=True)
+            return RunFolder(self.job)
         return RunFolder.create(Path("outputs").absolute(), f"{typeable(ticker)}_{datetime.now():%Y%m%d_%H%M%S}")
 
 
-class RunFolder:
-    """One run's folder; every file is written under a temporary name, flushed, and renamed."""
+class Folder:
+    """A folder in which every file is written under a temporary name, flushed, and renamed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._written: set[Path] = set()
-
-    @classmethod
-    def create(cls, parent: Path, name: str) -> RunFolder:
-        """Make `<parent>/<name>`, with a suffix `_2`, `_3`, … where the name is taken."""
-        with _explained(parent):
-            parent.mkdir(parents=True, exist_ok=True)
-            for number in itertools.count(1):
-                path = parent / (name if number == 1 else f"{name}_{number}")
-                with contextlib.suppress(FileExistsError):
-                    path.mkdir()
-                    return cls(path)
-        raise AssertionError("unreachable")
-
-    @classmethod
-    def at(cls, path: Path) -> RunFolder:
-        """Make the folder `path` itself; UserError where it already holds a run."""
-        with _explained(path):
-            path.mkdir(parents=True, exist_ok=True)
-            try:
-                (path / ".hydra").mkdir()  # the claim: of two runs given one folder, one gets it
-            except OSError as error:
-                if not isinstance(error, FileExistsError):
-                    with contextlib.suppress(OSError):
-                        path.rmdir()
-                    raise
-                raise UserError(
-                    f"{path}: already holds a run; choose another hydra.run.dir, or continue it: trainer.resume={path}"
-                ) from None
-        return cls(path)
-
-    @classmethod
-    def existing(cls, path: Path) -> RunFolder:
-        """The folder of an earlier run; UserError where there is none."""
-        if not (path / "config.json").is_file():
-            raise UserError(f"{path}: holds no run (there is no config.json); name a folder under outputs/")
-        return cls(path)
-
-    def discard(self) -> None:
-        """Remove what has been written through this object, and the folder where that leaves it empty."""
-        with contextlib.suppress(OSError):
-            for path in self._written:
-                path.unlink(missing_ok=True)
-            (self.path / ".hydra").rmdir()
-            self.path.rmdir()
-
-    def log(self) -> TextIO:
-        """The run's log, to be written to after what it holds already."""
-        path = self.path / "train.log"
-        self._written.add(path)
-        return path.open("a", encoding="utf-8")
+        self.written: set[Path] = set()
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
@@ -104,7 +71,7 @@ class RunFolder:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-            self._written.add(path)
+            self.written.add(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -141,6 +108,59 @@ class RunFolder:
             raise UserError(f"{path}: is no JSON object")
         return value
 
+
+class RunFolder(Folder):
+    """One run's folder."""
+
+    @classmethod
+    def create(cls, parent: Path, name: str) -> RunFolder:
+        """Make `<parent>/<name>`, with a suffix `_2`, `_3`, … where the name is taken."""
+        return cls(_new_folder(parent, name, "hydra.run.dir"))
+
+    @classmethod
+    def at(cls, path: Path) -> RunFolder:
+        """Make the folder `path` itself; UserError where it already holds a run."""
+        with _explained(path, "hydra.run.dir"):
+            path.mkdir(parents=True, exist_ok=True)
+            try:
+                (path / ".hydra").mkdir()  # the claim: of two runs given one folder, one gets it
+            except OSError as error:
+                if not isinstance(error, FileExistsError):
+                    with contextlib.suppress(OSError):
+                        path.rmdir()
+                    raise
+                raise UserError(
+                    f"{path}: already holds a run; choose another hydra.run.dir, or continue it: trainer.resume={path}"
+                ) from None
+        return cls(path)
+
+    @classmethod
+    def existing(cls, path: Path) -> RunFolder:
+        """The folder of an earlier run; UserError where there is none."""
+        if not (path / "config.json").is_file():
+            raise UserError(f"{path}: holds no run (there is no config.json); name a folder under outputs/")
+        return cls(path)
+
+    def discard(self) -> None:
+        """Remove what has been written through this object, and the folder where that leaves it empty."""
+        with contextlib.suppress(OSError):
+            for path in self.written:
+                path.unlink(missing_ok=True)
+            (self.path / ".hydra").rmdir()
+            self.path.rmdir()
+
+    def log(self) -> TextIO:
+        """The run's log, to be written to after what it holds already."""
+        path = self.path / "train.log"
+        self.written.add(path)
+        return path.open("a", encoding="utf-8")
+
+    def clear(self) -> None:
+        """Remove what an earlier attempt at this run wrote, all but its log."""
+        kept = (*(name for name in ARTIFACTS if name != "train.log"), ".hydra/config.yaml")
+        for path in (self.path / name for name in kept):
+            path.unlink(missing_ok=True)
+
     def record(self, status: str, started: float, error: str | None, *, synthetic: bool) -> None:
         """Write result.json: how the run stands, from the time `started` (seconds since the epoch)."""
         now = time.time()
@@ -162,6 +182,81 @@ class RunFolder:
         status = str(result.get("status"))
         return "killed" if status == "running" and not _alive(result.get("pid")) else status
 
+    def outcome(self) -> str | None:
+        """As `status`; None where the run has not begun, or left no result that can be read."""
+        try:
+            return self.status()
+        except UserError:
+            return None
+
+
+class SweepFolder(Folder):
+    """A sweep's folder: a run folder a job, what was swept, and the summary."""
+
+    @classmethod
+    def create(cls, path: Path) -> SweepFolder:
+        """Make the folder, with a suffix `_2`, `_3`, … where the name is taken."""
+        return cls(_new_folder(path.parent, path.name, "hydra.sweep.dir"))
+
+    @classmethod
+    def at(cls, path: Path) -> SweepFolder:
+        """The folder `path`, made or continued; UserError where it holds a run instead."""
+        if (path / "config.json").exists():
+            raise UserError(f"{path}: already holds a run, no sweep; choose another hydra.sweep.dir")
+        with _explained(path, "hydra.sweep.dir"):
+            path.mkdir(parents=True, exist_ok=True)
+        return cls(path)
+
+    @staticmethod
+    def is_one(path: Path) -> bool:
+        """Whether `path` holds a sweep."""
+        return (path / _PLAN).is_file()
+
+    @classmethod
+    def existing(cls, path: Path) -> SweepFolder:
+        """The folder of an earlier sweep; UserError where there is none."""
+        if not cls.is_one(path):
+            raise UserError(f"{path}: holds no sweep (there is no {_PLAN}); name a folder under multirun/")
+        return cls(path)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every other process from running this sweep; UserError where one is doing so."""
+        lock = FileLock(self.path / ".lock")
+        with _explained(self.path, "hydra.sweep.dir"):
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise UserError(f"{self.path}: this sweep is still running; wait for it, or end it first") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def changing(self) -> FileLock:
+        """Held while a file of the sweep's own is read and written anew."""
+        return FileLock(self.path / ".changing")
+
+    def plan(self, jobs: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add jobs, by name, with the value of each key that was swept, to those that are planned."""
+        with self.changing(), _explained(self.path, "hydra.sweep.dir"):
+            planned = self.jobs() if self.is_one(self.path) else {}
+            self.write_json(_PLAN, {"jobs": {**planned, **jobs}})
+
+    def jobs(self) -> dict[str, dict[str, Any]]:
+        """What was swept, by job, in the order of planning."""
+        jobs = self.read_json(_PLAN).get("jobs")
+        if not isinstance(jobs, dict):
+            raise UserError(f"{self.path / _PLAN}: tells of no jobs; sweep anew")
+        return jobs
+
+    def job(self, name: str) -> RunFolder:
+        """A job's folder, which need not be there yet."""
+        return RunFolder(self.path / name)
+
+
+_PLAN = "sweep.json"
+
 
 def typeable(name: str) -> str:
     """`name` in characters that a shell and Hydra's grammar take as they are."""
@@ -180,11 +275,23 @@ def _alive(pid: Any) -> bool:
     return True
 
 
+def _new_folder(parent: Path, name: str, key: str) -> Path:
+    with _explained(parent, key):
+        parent.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(1):
+            path = parent / (name if number == 1 else f"{name}_{number}")
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+                return path
+    raise AssertionError("unreachable")
+
+
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explained(path: Path, key: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        what = "run folder" if key == "hydra.run.dir" else "sweep's folder"
         raise UserError(
-            f"{path}: cannot make a run folder here ({error.strerror}); choose another with hydra.run.dir=FOLDER"
+            f"{path}: cannot make a {what} here ({error.strerror}); choose another with {key}=FOLDER"
         ) from error

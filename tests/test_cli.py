@@ -70,7 +70,7 @@ def test_help_lists_the_groups_and_the_commonest_commands(tmp_path: Path) -> Non
         "data: csv, npz, simulated",
         "trainer: single",
         "hardware: auto, cpu, cuda, mps",
-        "experiment: debug_overfit, quick",
+        "experiment: all_stocks, debug_overfit, quick",
         "python run.py -m stock=",
         "trainer.resume=",
         "data=csv data.dir=",

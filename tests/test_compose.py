@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stockml import compose
+from stockml.compose import grammar
 from stockml.config import BarsConfig, MLPConfig, SimulatedConfig, plain
 from stockml.errors import UserError
 from tests.conftest import command
@@ -28,7 +29,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
 
 def test_a_glob_over_stocks_gives_exactly_the_eight() -> None:
     jobs = compose.read(["-m", "stock=glob(*)"]).jobs
-    assert {job.stock.ticker for job in jobs} == EIGHT == {path.stem for path in (compose.CONF / "stock").iterdir()}
+    assert {job.stock.ticker for job in jobs} == EIGHT == {path.stem for path in (grammar.CONF / "stock").iterdir()}
     assert all(len(job.stock.features) == (1 if job.stock.ticker == "SP500" else 5) for job in jobs)
 
 

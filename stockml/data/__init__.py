@@ -38,6 +38,15 @@ def prepare(config: Config) -> Data:
     return Data(panel, parts, scaler, fingerprint)
 
 
+def sample_shape(config: Config) -> tuple[int, int]:
+    """Days and features (T, F) of a sample, without loading the data. Raises UserError."""
+    if config.data.source == "npz":
+        from stockml.data import arrays
+
+        return arrays.sample_shape(config)
+    return cast("BarsConfig", config.data).window, len(config.stock.features)
+
+
 def load(config: Config) -> tuple[Panel, int | None]:
     """The panel of the config's source; for arrays windowed elsewhere, how many samples come before the test too."""
     if config.data.source == "npz":

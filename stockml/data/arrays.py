@@ -66,6 +66,18 @@ def load(config: Config) -> tuple[Panel, int]:
     ), n_train
 
 
+def sample_shape(config: Config) -> tuple[int, int]:
+    """Days and features (T, F) of a sample, from the file's head alone. Raises UserError."""
+    path = _file(cast("NpzConfig", config.data), config.stock.ticker)
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{KEYS[0]}.npy") as file:
+            read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+            (_, window, width), _, _ = read[np.lib.format.read_magic(file)[0]](file)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: has no readable {KEYS[0]} ({error})") from error
+    return window, width
+
+
 def _file(data: NpzConfig, ticker: str) -> Path:
     if data.path is not None:
         path = Path(data.path)

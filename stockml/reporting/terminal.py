@@ -26,15 +26,16 @@ SYNTHETIC = (
 class Journal:
     """Prints lines, and keeps them, with the time, in a log as soon as there is a place for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._log: TextIO | None = None
         self._waiting: list[str] = []
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
     def say(self, *lines: str) -> None:
-        """Print lines and keep them."""
-        for line in lines:
+        """Print lines, unless quiet, and keep them."""
+        for line in () if self._quiet else lines:
             if self._progress is not None:
                 self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
             else:
@@ -70,7 +71,7 @@ class Journal:
     @contextlib.contextmanager
     def epochs(self, total: int, done: int) -> Iterator[None]:
         """While a model trains: a bar on a terminal, else `epoch` prints a line an epoch."""
-        if not sys.stdout.isatty():
+        if self._quiet or not sys.stdout.isatty():
             yield
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -157,3 +158,65 @@ def _figure(metric: str, value: Any) -> str:
     if metric in ("mse", "mae", "rmse"):
         return f"{value:#.4g}"
     return f"{value:.1%}" if metric == "hit_rate" else f"{value:+.4f}"
+
+
+class SweepProgress:
+    """One line a job that ends; on a terminal, a last line with how the sweep stands."""
+
+    def __init__(self, total: int | None, done: int) -> None:
+        self._total, self._done, self._failed, self._running = total, done, 0, 0
+        self._started: float | None = None
+        self._ended = 0
+        self._best: tuple[float, str] | None = None
+        self._live = sys.stdout.isatty()
+
+    def started(self) -> None:
+        """A job has started."""
+        self._running += 1
+        self._started = self._started or time.monotonic()
+        self.tick()
+
+    def ended(self, row: Mapping[str, Any]) -> None:
+        """A job has ended, as its row of the summary says."""
+        self._running -= 1
+        self._ended += 1
+        if row["status"] == "ok":
+            self._done += 1
+            score = row["val_r2"]  # comparable from stock to stock, as errors are not
+            if score is not None and (self._best is None or score > self._best[0]):
+                self._best = (score, str(row["job"]))
+            figures = f"{row['epochs']} epochs, validation r2 {_figure('r2', row['val_r2'])}"
+        else:
+            self._failed += 1
+            figures = str(row.get("error") or "")
+        seconds = f", {row['seconds']:.1f} s" if row.get("seconds") is not None else ""
+        self._clear()
+        print(f"{row['job']:<16} {row['status']:<7} {figures}{seconds}  |  {self._standing()}", flush=True)
+        self.tick()
+
+    def tick(self) -> None:
+        """Time has passed."""
+        if self._live:
+            self._clear()
+            print(self._standing(), end="", flush=True)
+
+    def close(self) -> None:
+        """No more jobs."""
+        self._clear()
+
+    def _clear(self) -> None:
+        if self._live:
+            print("\r\x1b[K", end="")
+
+    def _standing(self) -> str:
+        counts = ((self._done, "done"), (self._failed, "failed"), (self._running, "running"))
+        parts = [f"{count} {what}" for count, what in counts if count]
+        if self._total is not None:
+            left = self._total - self._done - self._failed - self._running
+            parts += [f"{left} left"] if left else []
+            if self._started is not None and self._ended and left + self._running:
+                seconds = (time.monotonic() - self._started) / self._ended * (left + self._running)
+                parts.append(f"about {seconds:.0f} s to go")
+        if self._best is not None:
+            parts.append(f"best {self._best[1]}, r2 {self._best[0]:+.4f}")
+        return ", ".join(parts)

@@ -17,7 +17,7 @@ import torch
 
 from stockml import data as data_room
 from stockml import models
-from stockml.config import Config, plain
+from stockml.config import Config, differences, plain, saved
 from stockml.data import Data
 from stockml.data.batches import Batches
 from stockml.errors import Interrupted, RunError, UserError
@@ -34,7 +34,7 @@ def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
     before any folder is made; RunError for a run that failed; Interrupted for one that a signal ended.
     """
     started = time.time()
-    journal = terminal.Journal()
+    journal = terminal.Journal(quiet=place.job is not None)
     chosen = hardware.choose(config.hardware)
     resumed_folder = None if config.trainer.resume is None else _resumable(Path(config.trainer.resume), config)
     if config.data.source == "simulated":
@@ -77,12 +77,11 @@ def _train(
     torch.manual_seed(engine.generator_seed(config.seed))
     model = models.build(config.model, panel.window, len(panel.features)).to(chosen.dtype)
     engine.start_output_at_mean(model)
-    size = sum(p.numel() for p in model.parameters())
-    threads = hardware.set_up(config.hardware, size * trainer.batch_size)
-    device = hardware.describe(chosen, threads)
-    journal.say(f"model       {config.model.name}, {size:,} parameters, on {device}, {config.hardware.precision}")
+    size = _size(model)
+    used = hardware.describe(chosen, hardware.set_up(config.hardware, size * trainer.batch_size))
+    journal.say(f"model       {config.model.name}, {size:,} parameters, on {used}, {config.hardware.precision}")
 
-    folder.write_json("config.json", _facts(config, data, device))
+    folder.write_json("config.json", facts(config, data, used))
     folder.write_json("norm_stats.json", data.scaler.stats(panel, split.train))
     for name, text in records.items():  # last: a run with a saved config is one that can be resumed
         if trainer.resume is None or name == "config.yaml":
@@ -206,13 +205,11 @@ def _save_best(folder: RunFolder, model: torch.nn.Module, config: Config, data: 
     )
 
 
-def _facts(config: Config, data: Data, device: str) -> dict[str, Any]:
-    """What config.json says: the resolved config, and the facts that it does not fix."""
-    settings = plain(config)
-    settings["trainer"]["resume"] = None
+def facts(config: Config, data: Data, used: str) -> dict[str, Any]:
+    """What config.json says: the resolved config, and the facts that it does not fix; `used` is the device in words."""
     packages = ("stockml", "torch", "hydra-core", "omegaconf", "numpy", "pandas")
     return {
-        "config": settings,
+        "config": saved(config),
         "data": {
             "origin": data.panel.origin,
             "fingerprint": data.fingerprint,
@@ -223,10 +220,28 @@ def _facts(config: Config, data: Data, device: str) -> dict[str, Any]:
         },
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
         "git_commit": _git_commit(),
-        "device": device,
+        "device": used,
         "platform": platform.platform(),
         "synthetic": data.panel.synthetic,
     }
+
+
+def threads(config: Config) -> int:
+    """Processor threads that training by this config takes. Raises UserError where its data cannot be read."""
+    if config.hardware.threads != "auto":
+        return config.hardware.threads
+    with torch.device("meta"):
+        model = models.build(config.model, *data_room.sample_shape(config))
+    return hardware.thread_count(config.hardware, _size(model) * config.trainer.batch_size)
+
+
+def device(config: Config) -> str:
+    """The hardware that training by this config takes, in words. Raises UserError where this machine has none such."""
+    return hardware.describe(hardware.choose(config.hardware), threads(config))
+
+
+def _size(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
 
 
 def _version(package: str) -> str | None:
@@ -249,11 +264,10 @@ def _resumable(path: Path, config: Config) -> RunFolder:
     folder = RunFolder.existing(path)
     if folder.status() == "running":
         raise UserError(f"trainer.resume={path}: that run is still running")
-    facts = folder.read_json("config.json")
-    if not isinstance(facts.get("config"), dict) or not isinstance(facts.get("data"), dict):
+    then = folder.read_json("config.json")
+    if not isinstance(then.get("config"), dict) or not isinstance(then.get("data"), dict):
         raise UserError(f"{path / 'config.json'}: is not a run's; start a new run")
-    changed = _differences(facts["config"], plain(config))
-    changed = [key for key in changed if not key.startswith(_MAY_CHANGE)]
+    changed = [key for key in differences(then["config"], saved(config)) if not key.startswith(_MAY_CHANGE)]
     if changed:
         raise UserError(
             f"trainer.resume={path}: a run goes on with its own settings, but {', '.join(changed)} "
@@ -274,18 +288,7 @@ def _resumed(folder: RunFolder, config: Config, data: Data) -> engine.Fit | None
     return fit
 
 
-_MAY_CHANGE = ("trainer.epochs", "trainer.patience", "trainer.resume", "hardware.")
-
-
-def _differences(a: Mapping[str, Any], b: Mapping[str, Any], path: str = "") -> list[str]:
-    found = []
-    for key in sorted({*a, *b}):
-        one, other = a.get(key), b.get(key)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            found += _differences(one, other, f"{path}{key}.")
-        elif one != other:
-            found.append(f"{path}{key}")
-    return found
+_MAY_CHANGE = ("trainer.epochs", "trainer.patience", "hardware.")
 
 
 def _is_worth_keeping(folder: RunFolder, cause: BaseException | None) -> bool:

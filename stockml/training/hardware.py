@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from filelock import FileLock, Timeout
 
 from stockml.errors import UserError
 
@@ -54,7 +59,7 @@ def choose(config: HardwareConfig) -> Hardware:
 
 def set_up(config: HardwareConfig, step_multiplications: int) -> int:
     """Set torch's global state, all of it, so that nothing carries over from an earlier run; the thread count."""
-    threads = (1 if step_multiplications < _SMALL_STEP else cores()) if config.threads == "auto" else config.threads
+    threads = thread_count(config, step_multiplications)
     torch.set_num_threads(threads)
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -62,6 +67,41 @@ def set_up(config: HardwareConfig, step_multiplications: int) -> int:
         torch.use_deterministic_algorithms(config.deterministic)
     torch.backends.cudnn.benchmark = False
     return threads
+
+
+def thread_count(config: HardwareConfig, step_multiplications: int) -> int:
+    """Threads for training steps of this size; the same in a sweep and alone, so that the numbers are."""
+    if config.threads != "auto":
+        return config.threads
+    return 1 if step_multiplications < _SMALL_STEP else cores()
+
+
+def gpus() -> list[str]:
+    """The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes; starts no CUDA."""
+    if torch.version.cuda is None:
+        return []
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # or a forked job could not use CUDA
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [str(number) for number in range(torch.cuda.device_count())]
+    return names if visible is None else visible.split(",")[: len(names)]
+
+
+@contextlib.contextmanager
+def holding(gpus: Sequence[str], count: int, folder: Path) -> Iterator[list[str]]:
+    """Wait for `count` of the GPUs that no other job holds, and hold them: by locks, which end with their process."""
+    if count > len(gpus):
+        raise UserError(f"{count} GPUs are asked for, and {len(gpus)} are there; lower trainer.world_size")
+    while True:
+        with contextlib.ExitStack() as stack:
+            held = []
+            for name in gpus:
+                with contextlib.suppress(Timeout):
+                    stack.enter_context(FileLock(folder / f"stockml-gpu-{name}.lock", mode=0o666).acquire(timeout=0))
+                    held.append(name)
+                if len(held) == count:
+                    yield held
+                    return
+        time.sleep(random.uniform(0.1, 0.5))  # two jobs that want several must not take turns for ever
 
 
 def cores() -> int:

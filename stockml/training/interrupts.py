@@ -30,3 +30,8 @@ def noted(say: Callable[[str], None]) -> Iterator[list[int]]:
     finally:
         for signum, handler in earlier.items():
             signal.signal(signum, handler)
+
+
+def end(signum: int, _frame: object) -> None:
+    """A signal handler that ends what is running."""
+    raise Interrupted(signum)

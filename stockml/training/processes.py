@@ -8,6 +8,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
+from multiprocessing.reduction import DupFd
+from typing import Any
 
 
 class Lifeline:
@@ -17,17 +19,26 @@ class Lifeline:
     """
 
     def __init__(self) -> None:
-        self.reader, self._writer = os.pipe()
+        self.reader, writer = os.pipe()
+        self._writer: int | None = writer
+
+    def __getstate__(self) -> Any:
+        return DupFd(self.reader)
+
+    def __setstate__(self, reader: Any) -> None:
+        self.reader, self._writer = reader.detach(), None
 
     def hold(self) -> None:
-        """In a forked child: end when the parent does."""
-        os.close(self._writer)
+        """In a child of multiprocessing's, forked or spawned: end when the parent does."""
+        if self._writer is not None:
+            os.close(self._writer)
         follow(self.reader)
 
     def close(self) -> None:
         """In the parent, after the last child has ended."""
         os.close(self.reader)
-        os.close(self._writer)
+        if self._writer is not None:
+            os.close(self._writer)
 
 
 def follow(reader: int) -> None:
@@ -49,7 +60,12 @@ def end(groups: Iterable[int], running: Callable[[], bool], seconds: float = 4.0
     deadline = time.monotonic() + seconds
     while running() and time.monotonic() < deadline:
         time.sleep(0.02)
-    _signal(leaders, signal.SIGKILL)
+    kill(leaders)
+
+
+def kill(groups: Iterable[int]) -> None:
+    """Kill whatever is left of process groups."""
+    _signal(groups, signal.SIGKILL)
 
 
 def _signal(leaders: Iterable[int], signum: int) -> None:

@@ -1,0 +1,126 @@
+"""Hydra spoken to: its compose API, its grammar of overrides, its groups and its errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.config_repository import ConfigRepository
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from stockml import models
+from stockml.config import show
+from stockml.errors import UserError
+
+_PACKAGE = Path(__file__).parent.parent
+CONF = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if (p / "config.yaml").is_file())
+
+
+@contextmanager
+def session(config_dir: str | None) -> Iterator[None]:
+    """Hydra's compose API on `conf/`, and on a folder of the user's where one is given."""
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise UserError(f"--config-dir {config_dir}: there is no such folder")
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3", job_name="stockml"):
+        if config_dir is not None:
+            config_loader: Any = loader()
+            path = config_loader.get_search_path()
+            path.prepend(provider="command-line", path=f"file://{Path(config_dir).absolute()}")
+            config_loader.repository = ConfigRepository(path)
+        options.cache_clear()
+        yield
+
+
+def loader() -> Any:
+    """Hydra's config loader; None before it is initialised."""
+    return GlobalHydra.instance().config_loader() if GlobalHydra.instance().is_initialized() else None
+
+
+def parse(overrides: Iterable[str]) -> list[Override]:
+    """Hydra's reading of each override; UserError with a line for each that has no meaning."""
+    parser = OverridesParser.create(loader())
+    parsed, faults = [], []
+    for text in overrides:
+        try:
+            if text.startswith("="):
+                raise HydraException("no key")
+            parsed += parser.parse_overrides([text])
+        except HydraException as error:
+            reason = str(error).splitlines()[0].removesuffix(".")
+            faults.append(f"{text!r}: not of the form key=value ({reason}); quote values with special characters")
+    if faults:
+        raise UserError(*faults)
+    return parsed
+
+
+@functools.cache
+def options(group: str) -> list[str]:
+    """The choices of a config group, none where it is no group; Hydra copies its whole repository to tell them."""
+    return list(loader().get_group_options(group))
+
+
+def is_choice(group: str, choice: Any) -> bool:
+    """Whether a group has this choice; an installed package's model becomes one of the group `model`."""
+    if not isinstance(choice, str):
+        return False
+    return choice in options(group) or (group == "model" and _register_installed(choice))
+
+
+def _register_installed(name: str) -> bool:
+    found = models.family(name)
+    if found is not None:
+        defaults = {f.name: f.default for f in dataclasses.fields(found.config) if f.default is not dataclasses.MISSING}
+        ConfigStore.instance().store(group="model", name=name, node={**defaults, "name": name})
+    return found is not None
+
+
+def composed(overrides: list[str]) -> Any:
+    """Today's `conf/` under these overrides, as nested dicts."""
+    return OmegaConf.to_container(hydra.compose("config", overrides), resolve=True)
+
+
+def quote(value: Any) -> str:
+    """A value in the grammar of Hydra's overrides."""
+    if isinstance(value, str):
+        escaped = re.sub(r"(\\*)'", lambda m: m[1] * 2 + "\\'", value)
+        escaped = re.sub(r"(\\+)$", lambda m: m[1] * 2, escaped)
+        return f"'{literal(escaped)}'"
+    if isinstance(value, list):
+        return f"[{','.join(map(quote, value))}]"
+    return show(value)
+
+
+def literal(value: Any) -> Any:
+    """A value, or nested ones, in which OmegaConf finds no interpolation."""
+    if isinstance(value, dict):
+        return {key: literal(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [literal(item) for item in value]
+    return re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + r"\${", value) if isinstance(value, str) else value
+
+
+def one_line(error: BaseException) -> str:
+    """Hydra's several lines as one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    kept = [
+        line
+        for line in lines
+        if not line.startswith(
+            ("Check that", "Config search path", "provider=", "full_key", "reference_type", "object_type")
+        )
+    ]
+    key = getattr(error, "full_key", None)
+    cause = f" ({one_line(error.__cause__)})" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+    return (f"{key}: " if key else "") + " ".join(kept or lines or [type(error).__name__]) + cause

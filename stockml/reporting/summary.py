@@ -1,0 +1,171 @@
+"""A sweep's table: a row a job, read from the sweep's folder alone, so that it can be drawn at any time."""
+
+from __future__ import annotations
+
+import io
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from stockml.errors import UserError
+from stockml.runs import RunFolder, SweepFolder
+
+Row = dict[str, Any]
+
+_FIGURES = ("epochs", "best_epoch", "val_mse", "val_r2", "test_mse", "test_mae", "test_r2", "test_r2_zero")
+_COLUMNS = (*_FIGURES, "best_baseline", "beats_baseline", "seconds", "error", "synthetic")
+_AVERAGED = ("val_mse", "test_mse", "test_mae", "test_r2", "test_r2_zero")
+
+
+def write(sweep: SweepFolder) -> list[Row]:
+    """Write summary.csv and summary.md anew; the rows that are in them."""
+    with sweep.changing():
+        rows = read(sweep)
+        header = ["job", "status", *_swept(rows), *_COLUMNS]
+        sweep.write_csv("summary.csv", header, ([_cell(row.get(name)) for name in header] for row in rows))
+        sweep.write_text("summary.md", _markdown(rows))
+    return rows
+
+
+def read(sweep: SweepFolder) -> list[Row]:
+    """A row a job that was planned, begun or not."""
+    return [_row(sweep.job(name), swept) for name, swept in sweep.jobs().items()]
+
+
+def _row(folder: RunFolder, swept: Mapping[str, Any]) -> Row:
+    row: Row = {"job": folder.path.name, "status": "waiting", "swept": dict(swept), **swept}
+    try:
+        if not (folder.path / "result.json").exists():
+            return row
+        result = folder.read_json("result.json")
+        row.update(status=folder.status(), seconds=result.get("seconds"), error=result.get("error"))
+        row["synthetic"] = result.get("synthetic")
+        if row["status"] == "killed":
+            row["error"] = f"process {result.get('pid')} is gone without a word: killed, perhaps for want of memory"
+        elif row["error"]:
+            row["error"] = str(row["error"]).removeprefix(f"{folder.path}: ")
+        if row["status"] == "ok":
+            row.update(_scores(folder))
+    except (UserError, KeyError, TypeError) as error:
+        row.update(status="failed", error=f"what it left cannot be read: {error}")
+    return row
+
+
+def _scores(folder: RunFolder) -> Row:
+    metrics, config = folder.read_json("metrics.json"), folder.read_json("config.json")["config"]
+    validation, test, timing, best = (metrics[key] for key in ("validation", "test", "timing", "best_baseline"))
+    return {
+        "stock": config["stock"]["ticker"],
+        "epochs": timing["epochs"],
+        "best_epoch": timing["best_epoch"],
+        **{f"val_{name}": validation[name] for name in ("mse", "r2")},
+        **{f"test_{name}": test[name] for name in ("mse", "mae", "r2", "r2_zero")},
+        "best_baseline": best,
+        "beats_baseline": test["mse"] < metrics["baselines"][best]["test"]["mse"],
+    }
+
+
+def _swept(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row["swept"]))
+
+
+def aggregates(rows: Sequence[Row]) -> list[str]:
+    """What the finished jobs come to: over seeds, over stocks, and how many beat their baseline; a line each."""
+    done = [row for row in rows if row["status"] == "ok"]
+    lines = []
+    keys = _swept(rows)
+    others = [key for key in keys if key not in ("seed", "stock", "stock.ticker")]
+    if "seed" in keys:
+        for name, group in _groups(done, ["stock", *others]):
+            if len(group) > 1:
+                lines.append(f"{name}, {len(group)} seeds: {_averages(group, spread=True)}")
+    for name, group in _groups(done, others):
+        per_stock = [_mean_row(rows) for _, rows in _groups(group, ["stock"])]
+        if len(per_stock) > 1:
+            lines.append(f"{name}{', ' if name else ''}mean over {len(per_stock)} stocks: {_averages(per_stock)}")
+    if done:
+        lines.append(f"beat their best baseline: {sum(row['beats_baseline'] for row in done)} of {len(done)} jobs")
+    return lines
+
+
+def _groups(rows: Iterable[Row], keys: Sequence[str]) -> list[tuple[str, list[Row]]]:
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[", ".join(f"{row[key]}" if key == "stock" else f"{key} {row.get(key)}" for key in keys)].append(row)
+    return list(groups.items())
+
+
+def _mean_row(rows: Sequence[Row]) -> Row:
+    return {name: _mean([row[name] for row in rows]) for name in _AVERAGED}
+
+
+def _averages(rows: Sequence[Row], *, spread: bool = False) -> str:
+    parts = []
+    for name in _AVERAGED:
+        values = [row[name] for row in rows]
+        mean = _mean(values)
+        deviation = f" ± {statistics.stdev(values):.2g}" if spread and mean is not None else ""
+        parts.append(f"{name} {_shown(name, mean)}{deviation}")
+    return ", ".join(parts)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return statistics.fmean(defined) if len(defined) == len(values) else None
+
+
+def _markdown(rows: Sequence[Row]) -> str:
+    header = _shown_columns(rows)
+    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    for row in rows:
+        cells = (_shown(name, row.get(name)).replace("|", "\\|").replace("\n", " ") for name in header)
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", *(f"- {line}" for line in aggregates(rows))]
+    if any(row.get("synthetic") for row in rows):
+        lines += ["", "Simulated data (synthetic: true): made up, never to be taken for the market."]
+    return "\n".join(lines) + "\n"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The table and the aggregates, for a terminal."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    header = [name for name in _shown_columns(rows) if name not in ("error", "synthetic", "test_mae")]
+    drawn = Table(*header, box=SIMPLE, pad_edge=False, padding=(0, 1))
+    for column, name in zip(drawn.columns, header, strict=True):
+        column.justify = "right" if name in (*_FIGURES, "seconds") else "left"
+        column.no_wrap = True
+    for row in rows:
+        drawn.add_row(*(_shown(name, row.get(name)) for name in header))
+    text = io.StringIO()
+    Console(file=text, width=240, color_system=None).print(drawn)
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    return "\n".join([*filter(None, lines), *aggregates(rows)])
+
+
+def whereabouts(sweep: SweepFolder) -> str:
+    """Where the summary is, for a terminal."""
+    return f"summary     {sweep.path / 'summary.csv'}, and summary.md beside it"
+
+
+def _shown_columns(rows: Sequence[Row]) -> list[str]:
+    return ["job", "status", *(key for key in _swept(rows) if key != "stock"), *_COLUMNS]
+
+
+def _shown(name: str, value: Any) -> str:
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        if name == "seconds":
+            return f"{value:.1f}"
+        return f"{value:+.4f}" if "r2" in name else f"{value:.4g}"
+    return str(value)
+
+
+def _cell(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value

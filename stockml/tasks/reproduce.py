@@ -1,0 +1,114 @@
+"""task=reproduce: a run made again from its saved config, and compared number by number."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from stockml import compose
+from stockml import data as data_room
+from stockml.config import Config, differences, show
+from stockml.errors import RunError, UserError
+from stockml.reporting import summary
+from stockml.runs import Place, RunFolder, SweepFolder
+from stockml.tasks import sweep
+from stockml.tasks import train as training
+from stockml.training import hardware, pool
+
+Train = Callable[[Config, Place, dict[str, str]], float]
+Facts = dict[str, Any]
+
+
+def run(config: Config, place: Place, records: dict[str, str], train: Train) -> None:
+    """Train again as the run that `config.run` names, and compare every number of metrics.json but its timing.
+
+    Raises UserError where there is nothing to compare with, RunError where the numbers differ or, before anything is
+    trained, where the data do.
+    """
+    original = RunFolder.existing(Path(str(config.run)))
+    if original.outcome() != "ok":
+        raise UserError(f"{original.path}: did not end well ({original.outcome()}); there is nothing to compare with")
+    then, metrics = original.read_json("config.json"), original.read_json("metrics.json")
+    data = data_room.prepare(config)
+    now = training.facts(config, data, training.device(config))
+    print(f"reproducing {original.path}", *_what_differs(original, config, then, now), sep="\n", flush=True)
+    if then["data"]["fingerprint"] != now["data"]["fingerprint"]:
+        raise RunError(f"{original.path}: its data have changed since ({now['data']['origin']}); nothing was trained")
+    folder = place.exact or place.make(config.stock.ticker).path
+    train(config, Place(exact=folder), records)
+    again = RunFolder(folder).read_json("metrics.json")
+    changed = {key: pair for key, pair in differences(metrics, again).items() if not key.startswith("timing.")}
+    if changed:
+        raise RunError(
+            *(f"{key}: {show(one)} then, {show(other)} now" for key, (one, other) in changed.items()),
+            f"not reproduced: {len(changed)} numbers of {original.path} differ",
+        )
+    print("reproduced: identical", flush=True)
+
+
+def _what_differs(original: RunFolder, config: Config, then: Facts, now: Facts) -> list[str]:
+    """What is not as it was when the run was made, a line each."""
+    lines = [f"config      {_pair(key, pair)}" for key, pair in differences(then["config"], now["config"]).items()]
+    lines += [f"conf/       {line}" for line in compose.drift(original.path, config)]
+    if then["data"]["fingerprint"] != now["data"]["fingerprint"]:
+        lines.append(f"data        fingerprint: {then['data']['fingerprint']} then, {now['data']['fingerprint']} now")
+    for name in ("git_commit", "device", "platform"):
+        if then.get(name) != now[name]:
+            lines.append(f"{name:<12}{then.get(name)} then, {now[name]} now")
+    changed = differences(then.get("versions", {}), now["versions"])
+    lines += [f"version     {_pair(key, pair)}" for key, pair in changed.items()]
+    return lines or ["same config, data, code, versions and device"]
+
+
+def _pair(key: str, pair: tuple[Any, Any]) -> str:
+    return f"{key}: {show(pair[0])} then, {show(pair[1])} now"
+
+
+def run_sweep(path: Path, typed: Sequence[str], train: Train) -> None:
+    """Reproduce every finished job of a sweep; RunError where one differs.
+
+    `typed` is the command line, in which `run=` names the sweep.
+    """
+    names, rows = [], summary.read(SweepFolder.existing(path))
+    for row in rows:
+        if row["status"] == "ok":
+            names.append(row["job"])
+        else:
+            print(f"{row['job']:<20} left out: {row['status']}")
+    if not names:
+        raise UserError(f"{path}: none of its jobs is done; there is nothing to compare with")
+    others = [argument for argument in typed if not argument.startswith("run=")]
+    commands = [compose.read([*others, f"run={compose.quote(str(path / name))}"]) for name in names]
+    configs = [command.jobs[0] for command in commands]
+    sweep.import_what_jobs_need(configs)
+    differing = []
+    with tempfile.TemporaryDirectory() as logs:
+        calls = [
+            pool.Call(functools.partial(_told, command, train), Path(logs) / name, sweep.cores(command.jobs[0]))
+            for name, command in zip(names, commands, strict=True)
+        ]
+        with closing(pool.run_each(calls, cores=hardware.cores(), at_once=sweep.places(configs))) as events:
+            for event in events:
+                number, ended = event or (0, None)
+                if ended is None:
+                    continue
+                lines = [f"ended without a word ({ended.killed_by})"] if ended.value is None else ended.value
+                print(f"{names[number]:<20} {'; '.join(lines) or 'identical'}", flush=True)
+                differing += [names[number]] if lines else []
+    if differing:
+        raise RunError(f"not reproduced: {', '.join(differing)} ({len(differing)} of {len(names)} jobs)")
+    print(f"reproduced: identical ({len(names)} of {len(rows)} jobs)")
+
+
+def _told(command: compose.Command, train: Train) -> list[str]:
+    """Reproduce one job; what differs, a line each."""
+    try:
+        with sweep.gpus_of_its_own(command.jobs[0]):
+            compose.enter_hydra(command, functools.partial(run, train=train))
+    except UserError as error:
+        return list(error.lines)
+    return []

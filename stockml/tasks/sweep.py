@@ -1,0 +1,243 @@
+"""A sweep: its jobs run, each failure kept to itself, and one table at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import importlib
+import os
+import shlex
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from stockml import compose, data
+from stockml.compose.launcher import Calls
+from stockml.compose.sweeps import Job, Sweep
+from stockml.config import Config, SimulatedConfig, differences, saved, show
+from stockml.errors import Interrupted, RunError, UserError
+from stockml.reporting import summary, terminal
+from stockml.runs import Place, RunFolder, SweepFolder
+from stockml.tasks import train as training
+from stockml.training import hardware, pool
+
+Train = Callable[[Config, Place, dict[str, str]], float]
+
+
+def run(command: compose.Command, train: Train, arguments: Sequence[str]) -> None:
+    """Run what is missing of a sweep, and write its summary after every job and at the end, however that comes.
+
+    `arguments` are what was typed, to tell how the sweep can be continued. Raises UserError where what is there
+    already is of another config or other data, before anything is touched; RunError where jobs failed.
+    """
+    sweep = command.sweep
+    assert sweep is not None
+    folder = SweepFolder.at(sweep.folder) if sweep.is_named else SweepFolder.create(sweep.folder)
+    again = f"python run.py {shlex.join(_without_folder(arguments))} {shlex.quote(f'hydra.sweep.dir={folder.path}')}"
+    with folder.held():
+        _refuse_what_differs(folder, sweep)
+        folder.plan({job.name: job.swept for job in sweep.jobs})
+        tried = sum(row["status"] in ("ok", "failed") for row in summary.write(folder))
+        supervisor = Supervisor(folder, sweep, fail_fast=command.jobs[0].sweep.fail_fast)
+        if any(_is_synthetic(config) for config in command.jobs):
+            print(*terminal.SYNTHETIC, sep="\n", flush=True)
+        try:
+            if sweep.trials is None or tried < sweep.trials:
+                compose.enter_hydra(
+                    compose.in_folder(command, folder.path, tried), functools.partial(job, train=train), supervisor
+                )
+        except KeyboardInterrupt as error:
+            done = sum(row["status"] == "ok" for row in summary.write(folder))
+            line = f"interrupted with {done} jobs done; summary in {folder.path}; continue with: {again}"
+            raise Interrupted(getattr(error, "signum", 2), line) from error
+        except RunError:  # the first failure, where that is to end the sweep
+            pass
+        except Exception:
+            if not any(row["status"] == "failed" for row in summary.write(folder)):
+                raise  # else what was raised is Hydra's or the search's complaint about the failed jobs
+    _conclude(folder, again)
+
+
+def _without_folder(arguments: Sequence[str]) -> list[str]:
+    return [argument for argument in arguments if not argument.startswith("hydra.sweep.dir=")]
+
+
+def _conclude(folder: SweepFolder, again: str) -> None:
+    rows = summary.write(folder)
+    print(summary.table(rows), summary.whereabouts(folder), sep="\n", flush=True)
+    unfinished = [row for row in rows if row["status"] != "ok"]
+    if unfinished:
+        lines = [": ".join(filter(None, (row["job"], row["status"], row.get("error")))) for row in unfinished]
+        raise RunError(*lines, f"{len(unfinished)} of {len(rows)} jobs are not done; try them again with: {again}")
+
+
+def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
+    """UserError where a job is done already, but of another config or of other data than are asked for."""
+    fingerprints: dict[Any, str] = {}
+    faults: dict[str, list[str]] = {}
+    for job in sweep.jobs:
+        run_folder = folder.job(job.name)
+        if job.config is None or run_folder.outcome() != "ok":
+            continue
+        facts, config = run_folder.read_json("config.json"), job.config
+        changed = differences(facts["config"], saved(config))
+        source = (config.stock, config.data)
+        if changed:
+            for key, (then, now) in changed.items():
+                faults.setdefault(f"{key} was {show(then)}, and is to be {show(now)}", []).append(job.name)
+            continue
+        if source not in fingerprints:
+            fingerprints[source] = data.prepare(config).fingerprint
+        if facts["data"]["fingerprint"] != fingerprints[source]:
+            faults.setdefault(f"the data have changed ({facts['data']['origin']})", []).append(job.name)
+    if faults:
+        raise UserError(
+            *(
+                f"{what}, since {', '.join(names)} {'were' if len(names) > 1 else 'was'} done"
+                for what, names in faults.items()
+            ),
+            f"{folder.path}: is not continued; leave these as they were, or choose another hydra.sweep.dir",
+        )
+
+
+class Supervisor:
+    """Runs the jobs that Hydra gives to our launchers, and tells how they stand."""
+
+    def __init__(self, folder: SweepFolder, sweep: Sweep, *, fail_fast: bool) -> None:
+        self._folder, self._sweep, self._fail_fast = folder, sweep, fail_fast
+        done = sum(row["status"] == "ok" for row in summary.read(folder))
+        self._progress = terminal.SweepProgress(sweep.trials if sweep.trials is not None else len(sweep.jobs), done)
+
+    def __call__(self, given: Calls) -> list[float | None]:
+        """Run the jobs that are not done; what each returned, None where it failed. RunError to stop at a failure."""
+        self._folder.plan({job.name: job.swept for job, _ in given})
+        missing = [number for number, (job, _) in enumerate(given) if self._folder.job(job.name).outcome() != "ok"]
+        jobs = [given[number][0] for number in missing]
+        for job in jobs:
+            Place(job=self._folder.path / job.name).make("")
+        calls = [
+            pool.Call(given[number][1], self._folder.path / job.name / "train.log", cores(job.config))
+            for number, job in zip(missing, jobs, strict=True)
+        ]
+        import_what_jobs_need([job.config for job in jobs])
+        values: list[float | None] = [None] * len(given)
+        n_jobs = self._sweep.n_jobs
+        at_once, room = (
+            (n_jobs, sys.maxsize) if n_jobs > 0 else (places([job.config for job in jobs]), hardware.cores())
+        )
+        with closing(pool.run_each(calls, cores=room, at_once=at_once)) as events, closing(self._progress):
+            for event in events:
+                if event is None:
+                    self._progress.tick()
+                    continue
+                number, ended = event
+                if ended is None:
+                    self._progress.started()
+                    continue
+                values[missing[number]] = ended.value
+                self._ended(jobs[number], ended)
+        return values
+
+    def _ended(self, job: Job, ended: pool.Ended) -> None:
+        folder = self._folder.job(job.name)
+        if folder.outcome() not in ("ok", "failed", "interrupted"):
+            reason = (
+                f"killed ({ended.killed_by})" if ended.killed_by else "ended without a word; its train.log may tell"
+            )
+            if ended.killed_by == "SIGKILL":
+                reason += ", perhaps for want of memory"
+            folder.record("failed", time.time(), reason, synthetic=_is_synthetic(job.config))
+        row = next(row for row in summary.write(self._folder) if row["job"] == job.name)
+        self._progress.ended(row)
+        if self._fail_fast and row["status"] != "ok":
+            raise RunError(f"{job.name}: {row['error']}")
+
+
+def job(config: Config, place: Place, records: dict[str, str], train: Train) -> float | None:
+    """One job of a sweep, in whatever process: its best validation loss; None where it failed, as result.json tells."""
+    folder = place.make(config.stock.ticker)
+    if folder.outcome() == "ok":  # a launcher other than ours is given all the jobs
+        return None
+    started = time.time()
+
+    def record(status: str, error: str | None) -> None:
+        folder.record(status, started, error, synthetic=_is_synthetic(config))
+
+    try:
+        if _can_go_on(folder, config):
+            resumed = dataclasses.replace(config.trainer, resume=str(folder.path))
+            return train(dataclasses.replace(config, trainer=resumed), place, records)
+        folder.clear()
+        record("running", None)
+        with gpus_of_its_own(config):
+            return train(config, place, records)
+    except UserError as error:
+        if not isinstance(error, RunError):  # of which train has told already
+            print(*error.lines, sep="\n", flush=True)
+        record("failed", str(error))
+    except KeyboardInterrupt:
+        record("interrupted", "interrupted")
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        record("failed", f"{type(error).__name__}: {' '.join(str(error).split())}")
+    finally:
+        summary.write(SweepFolder(folder.path.parent))
+    return None
+
+
+def _can_go_on(folder: RunFolder, config: Config) -> bool:
+    """Whether a killed or interrupted attempt at this very job left something to go on from."""
+    if folder.outcome() not in ("killed", "interrupted") or not (folder.path / "last.pt").exists():
+        return False
+    try:
+        facts = folder.read_json("config.json")
+        same = facts["config"] == saved(config) and facts["data"]["fingerprint"] == data.prepare(config).fingerprint
+    except (UserError, KeyError, TypeError):
+        return False
+    return bool(same)
+
+
+def _is_synthetic(config: Config | None) -> bool:
+    return config is not None and isinstance(config.data, SimulatedConfig)
+
+
+def import_what_jobs_need(configs: Sequence[Config | None]) -> None:
+    """Import here, once, what every forked job would otherwise import for itself."""
+    names = {"stockml.tasks.train", "rich.table"}
+    names |= {"stockml.data.tables"} if any(config and config.data.source == "csv" for config in configs) else set()
+    for name in names:
+        importlib.import_module(name)
+
+
+def cores(config: Config | None) -> int:
+    """Processor cores that a job keeps busy."""
+    try:
+        return 1 if config is None else training.threads(config)
+    except UserError:  # which the job itself will tell
+        return 1
+
+
+def places(configs: Sequence[Config | None]) -> int:
+    """Jobs that the machine has room for at once: one a GPU where they use GPUs, else one a core."""
+    gpus = len(hardware.gpus())
+    wants_gpu = any(config is None or config.hardware.device in ("auto", "cuda") for config in configs)
+    return gpus if gpus and wants_gpu else hardware.cores()
+
+
+@contextlib.contextmanager
+def gpus_of_its_own(config: Config) -> Iterator[None]:
+    """On a machine with GPUs, one that no other job of any sweep uses."""
+    gpus = hardware.gpus() if config.hardware.device in ("auto", "cuda") else []
+    if not gpus:
+        yield
+        return
+    with hardware.holding(gpus, 1, Path(tempfile.gettempdir())) as held:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(held)
+        yield

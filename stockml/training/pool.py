@@ -1,0 +1,124 @@
+"""Calls run side by side, each in a process of its own: what one leaves behind or dies of touches no other."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from stockml.training import interrupts, processes
+
+# A forked child has at once what its parent has imported. Where forking is unsafe (macOS), a new interpreter starts.
+START_METHOD = "fork" if sys.platform == "linux" else "spawn"
+_TICK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Call:
+    """Something to be run, what it prints kept in `log`, that keeps `cores` busy."""
+
+    run: Callable[[], Any]
+    log: Path
+    cores: int = 1
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of a call."""
+
+    value: Any
+    """What it returned; None where it did not return."""
+    killed_by: str | None
+    """The signal that it died of."""
+
+
+Event = tuple[int, "Ended | None"] | None
+
+
+def run_each(calls: Sequence[Call], *, cores: int, at_once: int) -> Generator[Event, None, None]:
+    """Run the calls in their order, as many at once as `at_once` allows and as `cores` hold; one always runs.
+
+    Yields (index, None) for each that starts, (index, Ended) for each that ends, and None twice a second. Closing the
+    iterator ends those that run: SIGTERM, and SIGKILL 4 seconds later.
+    """
+    waiting = deque(enumerate(calls))
+    running: dict[int, _Child] = {}
+    lifeline = processes.Lifeline()
+    try:
+        while waiting or running:
+            busy = sum(child.call.cores for child in running.values())
+            while waiting and (not running or (len(running) < at_once and busy + waiting[0][1].cores <= cores)):
+                index, call = waiting.popleft()
+                busy += call.cores
+                yield index, None
+                running[index] = _Child(call, lifeline)
+            wait([child.process.sentinel for child in running.values()], _TICK_SECONDS)
+            ended = [index for index, child in running.items() if not child.process.is_alive()]
+            for index in ended:
+                yield index, running.pop(index).ended()
+            if not ended:
+                yield None
+    finally:
+        children = list(running.values())
+        groups = [child.process.pid for child in children if child.process.pid is not None]
+        processes.end(groups, lambda: any(child.process.is_alive() for child in children))
+        for child in children:
+            child.process.join()
+        lifeline.close()
+
+
+class _Child:
+    def __init__(self, call: Call, lifeline: processes.Lifeline) -> None:
+        self.call = call
+        context: Any = multiprocessing.get_context(START_METHOD)
+        self._result: Connection
+        self._result, sender = context.Pipe(duplex=False)
+        run: Any = call.run
+        if START_METHOD == "spawn":
+            from joblib.externals import cloudpickle
+
+            run = cloudpickle.dumps(run)
+        self.process: Any = context.Process(target=_run, args=(run, str(call.log), sender, lifeline))
+        sys.stdout.flush()
+        self.process.start()
+        with contextlib.suppress(OSError):  # done by the child too: whichever comes first
+            os.setpgid(self.process.pid, self.process.pid)
+        sender.close()
+
+    def ended(self) -> Ended:
+        self.process.join()
+        processes.kill([self.process.pid])  # what it had started itself
+        try:
+            value = self._result.recv() if self._result.poll() else None
+        except EOFError:
+            value = None
+        self._result.close()
+        code = self.process.exitcode
+        return Ended(value, signal.Signals(-code).name if code < 0 else None)
+
+
+def _run(run: Callable[[], Any] | bytes, log: str, sender: Connection, lifeline: processes.Lifeline) -> None:
+    lifeline.hold()
+    signal.signal(signal.SIGTERM, interrupts.end)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers the terminal, and ends its children
+    with Path(log).open("ab", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        call = pickle.loads(run) if isinstance(run, bytes) else run
+        sender.send(call())
+    except KeyboardInterrupt:
+        sys.exit(1)
+    except BaseException:
+        traceback.print_exc()
+        raise SystemExit(1) from None
