@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import logging
 import os
 import string
 import sys
@@ -101,7 +103,8 @@ def _sweep(
         is_named=any(o.key_or_group == "hydra.sweep.dir" for o in overrides),
         fixed=frozenset(o.key_or_group for o in overrides) - swept,
         jobs=() if grid is None else sweeps.jobs_of(grid, configs, swept),
-        trials=sweeper.n_trials if mode.search else None,
+        launcher=settings.launcher._target_,
+        trials=sweeper.get("n_trials") if mode.search else None,
         sampler_seed=sampler.get("seed"),
         n_jobs=settings.launcher.get("n_jobs", 1),
     )
@@ -126,6 +129,11 @@ def enter_hydra(command: Command, run: Run, supervise: launcher.Supervise | None
             return None
 
     launcher.JobLauncher.supervise, launcher.JobLauncher.sweep = staticmethod(supervise) if supervise else None, sweep
+    if sweep is not None and sweep.trials is not None and importlib.util.find_spec("optuna"):
+        import optuna
+
+        optuna.logging.set_verbosity(logging.WARNING)
+        logging.getLogger("hydra_plugins").addHandler(logging.NullHandler())  # of failed trials our own lines tell
     argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = [argv[0], *command.arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what a job raised, instead of printing it and exiting

@@ -47,6 +47,8 @@ class Sweep:
     """Keys that are the same for every job."""
     jobs: tuple[Job, ...]
     """In Hydra's order; none where a search chooses them as it goes."""
+    launcher: str
+    """Hydra's class for it; ours, or another's."""
     trials: int | None
     """How many jobs a search is to choose; None where all are known."""
     sampler_seed: int | None
@@ -82,7 +84,12 @@ def mode(overrides: list[Override], multirun: bool) -> Mode:
     assert isinstance(given, dict)
     typed = {o.get_key_element() for o in overrides}
     params = [o for o in parse(f"{key!s}={value}" for key, value in given.items()) if o.get_key_element() not in typed]
-    return Mode(sweeps, params if sweeps else [], "BasicSweeper" not in settings.sweeper._target_, settings)
+    return Mode(
+        sweeps,
+        params if sweeps else [],
+        not settings.sweeper._target_.endswith(("BasicSweeper", "GridSweeper")),
+        settings,
+    )
 
 
 def _concerns_hydra(o: Override) -> bool:
@@ -131,12 +138,18 @@ def _name(config: Config | None, swept: dict[str, Any]) -> str:
     last = Counter(key.split(".")[-1] for key in swept)
     parts = [ticker]
     for key, value in swept.items():
-        text = Path(value).stem if isinstance(value, str) and "/" in value else show(value)
+        text = _brief(value)
         short = key.split(".")[-1]
         if text != ticker:
             parts.append(f"{short if last[short] == 1 else key}_{text}")
     name = typeable("-".join(parts))
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 9]}-{_hash(swept)}"
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, str) and "/" in value:
+        return Path(value).stem
+    return f"{value:.4g}" if isinstance(value, float) else show(value)
 
 
 def _hash(swept: dict[str, Any]) -> str:

@@ -84,6 +84,11 @@ def aggregates(rows: Sequence[Row]) -> list[str]:
         per_stock = [_mean_row(rows) for _, rows in _groups(group, ["stock"])]
         if len(per_stock) > 1:
             lines.append(f"{name}{', ' if name else ''}mean over {len(per_stock)} stocks: {_averages(per_stock)}")
+    scored = [row for row in done if row["val_r2"] is not None]
+    if scored:
+        best = max(scored, key=lambda row: float(row["val_r2"]))
+        figures = ", ".join(f"{name} {_shown(name, best[name])}" for name in ("val_r2", "test_r2", "test_r2_zero"))
+        lines.append(f"best on validation: {best['job']} ({figures})")
     if done:
         lines.append(f"beat their best baseline: {sum(row['beats_baseline'] for row in done)} of {len(done)} jobs")
     return lines
@@ -141,7 +146,7 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         drawn.add_row(*(_shown(name, row.get(name)) for name in header))
     text = io.StringIO()
-    Console(file=text, width=240, color_system=None).print(drawn)
+    Console(file=text, width=1000, color_system=None).print(drawn)
     lines = [line.rstrip() for line in text.getvalue().splitlines()]
     return "\n".join([*filter(None, lines), *aggregates(rows)])
 

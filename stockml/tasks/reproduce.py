@@ -88,7 +88,7 @@ def run_sweep(path: Path, typed: Sequence[str], train: Train) -> None:
     differing = []
     with tempfile.TemporaryDirectory() as logs:
         calls = [
-            pool.Call(functools.partial(_told, command, train), Path(logs) / name, sweep.cores(command.jobs[0]))
+            pool.Call(functools.partial(_reproduction, command, train), Path(logs) / name, sweep.cores(command.jobs[0]))
             for name, command in zip(names, commands, strict=True)
         ]
         with closing(pool.run_each(calls, cores=hardware.cores(), at_once=sweep.places(configs))) as events:
@@ -96,12 +96,16 @@ def run_sweep(path: Path, typed: Sequence[str], train: Train) -> None:
                 number, ended = event or (0, None)
                 if ended is None:
                     continue
-                lines = [f"ended without a word ({ended.killed_by})"] if ended.value is None else ended.value
+                lines = [str(ended.error)] if ended.value is None else ended.value
                 print(f"{names[number]:<20} {'; '.join(lines) or 'identical'}", flush=True)
                 differing += [names[number]] if lines else []
     if differing:
         raise RunError(f"not reproduced: {', '.join(differing)} ({len(differing)} of {len(names)} jobs)")
     print(f"reproduced: identical ({len(names)} of {len(rows)} jobs)")
+
+
+def _reproduction(command: compose.Command, train: Train) -> Callable[[], list[str]]:
+    return functools.partial(_told, command, train)
 
 
 def _told(command: compose.Command, train: Train) -> list[str]:

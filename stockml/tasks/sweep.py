@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stockml import compose, data
-from stockml.compose.launcher import Calls
+from stockml.compose.launcher import Calls, JobLauncher, target
 from stockml.compose.sweeps import Job, Sweep
 from stockml.config import Config, SimulatedConfig, differences, saved, show
 from stockml.errors import Interrupted, RunError, UserError
@@ -58,23 +58,26 @@ def run(command: compose.Command, train: Train, arguments: Sequence[str]) -> Non
             raise Interrupted(getattr(error, "signum", 2), line) from error
         except RunError:  # the first failure, where that is to end the sweep
             pass
-        except Exception:
+        except Exception as error:
             if not any(row["status"] == "failed" for row in summary.write(folder)):
-                raise  # else what was raised is Hydra's or the search's complaint about the failed jobs
-    _conclude(folder, again)
+                if sweep.launcher == target(JobLauncher):
+                    raise
+                raise RunError(f"{sweep.launcher}: {' '.join(str(error).split())}; nothing more was started") from error
+            # else what was raised is Hydra's or the search's complaint about the failed jobs
+    _conclude(folder, "go on with more trials" if sweep.trials is not None else "try them again", again)
 
 
 def _without_folder(arguments: Sequence[str]) -> list[str]:
     return [argument for argument in arguments if not argument.startswith("hydra.sweep.dir=")]
 
 
-def _conclude(folder: SweepFolder, again: str) -> None:
+def _conclude(folder: SweepFolder, remedy: str, again: str) -> None:
     rows = summary.write(folder)
     print(summary.table(rows), summary.whereabouts(folder), sep="\n", flush=True)
     unfinished = [row for row in rows if row["status"] != "ok"]
     if unfinished:
         lines = [": ".join(filter(None, (row["job"], row["status"], row.get("error")))) for row in unfinished]
-        raise RunError(*lines, f"{len(unfinished)} of {len(rows)} jobs are not done; try them again with: {again}")
+        raise RunError(*lines, f"{len(unfinished)} of {len(rows)} jobs are not done; {remedy} with: {again}")
 
 
 def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
@@ -147,12 +150,7 @@ class Supervisor:
     def _ended(self, job: Job, ended: pool.Ended) -> None:
         folder = self._folder.job(job.name)
         if folder.outcome() not in ("ok", "failed", "interrupted"):
-            reason = (
-                f"killed ({ended.killed_by})" if ended.killed_by else "ended without a word; its train.log may tell"
-            )
-            if ended.killed_by == "SIGKILL":
-                reason += ", perhaps for want of memory"
-            folder.record("failed", time.time(), reason, synthetic=_is_synthetic(job.config))
+            folder.record("failed", time.time(), ended.error, synthetic=_is_synthetic(job.config))
         row = next(row for row in summary.write(self._folder) if row["job"] == job.name)
         self._progress.ended(row)
         if self._fail_fast and row["status"] != "ok":

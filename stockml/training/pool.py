@@ -27,7 +27,8 @@ _TICK_SECONDS = 0.5
 class Call:
     """Something to be run, what it prints kept in `log`, that keeps `cores` busy."""
 
-    run: Callable[[], Any]
+    prepare: Callable[[], Callable[[], Any]]
+    """Called in this process, while other calls run; what it returns is called in a process of its own."""
     log: Path
     cores: int = 1
 
@@ -38,8 +39,8 @@ class Ended:
 
     value: Any
     """What it returned; None where it did not return."""
-    killed_by: str | None
-    """The signal that it died of."""
+    error: str | None
+    """Why it did not return: the exception it raised, or the signal that it died of."""
 
 
 Event = tuple[int, "Ended | None"] | None
@@ -52,6 +53,7 @@ def run_each(calls: Sequence[Call], *, cores: int, at_once: int) -> Generator[Ev
     iterator ends those that run: SIGTERM, and SIGKILL 4 seconds later.
     """
     waiting = deque(enumerate(calls))
+    prepared: Callable[[], Any] | None = None  # the first one that waits
     running: dict[int, _Child] = {}
     lifeline = processes.Lifeline()
     try:
@@ -61,9 +63,12 @@ def run_each(calls: Sequence[Call], *, cores: int, at_once: int) -> Generator[Ev
                 index, call = waiting.popleft()
                 busy += call.cores
                 yield index, None
-                running[index] = _Child(call, lifeline)
-            wait([child.process.sentinel for child in running.values()], _TICK_SECONDS)
-            ended = [index for index, child in running.items() if not child.process.is_alive()]
+                running[index] = _Child(call, prepared or call.prepare(), lifeline)
+                prepared = None
+            if waiting and prepared is None:
+                prepared = waiting[0][1].prepare()
+            ready = wait([child.process.sentinel for child in running.values()], _TICK_SECONDS)
+            ended = [index for index, child in running.items() if child.process.sentinel in ready]
             for index in ended:
                 yield index, running.pop(index).ended()
             if not ended:
@@ -78,12 +83,11 @@ def run_each(calls: Sequence[Call], *, cores: int, at_once: int) -> Generator[Ev
 
 
 class _Child:
-    def __init__(self, call: Call, lifeline: processes.Lifeline) -> None:
+    def __init__(self, call: Call, run: Any, lifeline: processes.Lifeline) -> None:
         self.call = call
         context: Any = multiprocessing.get_context(START_METHOD)
         self._result: Connection
         self._result, sender = context.Pipe(duplex=False)
-        run: Any = call.run
         if START_METHOD == "spawn":
             from joblib.externals import cloudpickle
 
@@ -99,12 +103,13 @@ class _Child:
         self.process.join()
         processes.kill([self.process.pid])  # what it had started itself
         try:
-            value = self._result.recv() if self._result.poll() else None
+            ended: Ended | None = self._result.recv() if self._result.poll() else None
         except EOFError:
-            value = None
+            ended = None
         self._result.close()
         code = self.process.exitcode
-        return Ended(value, signal.Signals(-code).name if code < 0 else None)
+        how = f"killed ({signal.Signals(-code).name})" if code < 0 else f"ended with status {code}"
+        return ended or Ended(None, how + (", perhaps for want of memory" if code == -signal.SIGKILL else ""))
 
 
 def _run(run: Callable[[], Any] | bytes, log: str, sender: Connection, lifeline: processes.Lifeline) -> None:
@@ -116,9 +121,9 @@ def _run(run: Callable[[], Any] | bytes, log: str, sender: Connection, lifeline:
         os.dup2(file.fileno(), 2)
     try:
         call = pickle.loads(run) if isinstance(run, bytes) else run
-        sender.send(call())
+        sender.send(Ended(call(), None))
     except KeyboardInterrupt:
-        sys.exit(1)
-    except BaseException:
+        sender.send(Ended(None, "interrupted"))
+    except BaseException as error:
         traceback.print_exc()
-        raise SystemExit(1) from None
+        sender.send(Ended(None, f"{type(error).__name__}: {' '.join(str(error).split())}"))
