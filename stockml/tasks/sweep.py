@@ -43,7 +43,7 @@ def run(command: compose.Command, train: Train, arguments: Sequence[str]) -> Non
     with folder.held():
         _refuse_what_differs(folder, sweep)
         folder.plan({job.name: job.swept for job in sweep.jobs})
-        tried = sum(row["status"] in ("ok", "failed") for row in summary.write(folder))
+        tried = sum(row["status"] in _ENDED for row in summary.write(folder))
         supervisor = Supervisor(folder, sweep, fail_fast=command.jobs[0].sweep.fail_fast)
         if any(_is_synthetic(config) for config in command.jobs):
             print(*terminal.SYNTHETIC, sep="\n", flush=True)
@@ -64,20 +64,22 @@ def run(command: compose.Command, train: Train, arguments: Sequence[str]) -> Non
                     raise
                 raise RunError(f"{sweep.launcher}: {' '.join(str(error).split())}; nothing more was started") from error
             # else what was raised is Hydra's or the search's complaint about the failed jobs
-    _conclude(folder, "go on with more trials" if sweep.trials is not None else "try them again", again)
+    rows = summary.write(folder)
+    print(summary.table(rows), summary.whereabouts(folder), sep="\n", flush=True)
+    failed = [row for row in rows if row["status"] != "ok"]
+    if sweep.trials is not None and sum(row["status"] in _ENDED for row in rows) >= sweep.trials:
+        failed = [row for row in failed if row["status"] in _ENDED]  # another trial has taken a killed one's place
+    if failed:
+        lines = [": ".join(filter(None, (row["job"], row["status"], row.get("error")))) for row in failed]
+        remedy = "try them again" if sweep.trials is None else "raise n_trials for others"
+        raise RunError(*lines, f"{len(failed)} of {len(rows)} jobs are not done; {remedy}: {again}")
+
+
+_ENDED = ("ok", "failed")
 
 
 def _without_folder(arguments: Sequence[str]) -> list[str]:
     return [argument for argument in arguments if not argument.startswith("hydra.sweep.dir=")]
-
-
-def _conclude(folder: SweepFolder, remedy: str, again: str) -> None:
-    rows = summary.write(folder)
-    print(summary.table(rows), summary.whereabouts(folder), sep="\n", flush=True)
-    unfinished = [row for row in rows if row["status"] != "ok"]
-    if unfinished:
-        lines = [": ".join(filter(None, (row["job"], row["status"], row.get("error")))) for row in unfinished]
-        raise RunError(*lines, f"{len(unfinished)} of {len(rows)} jobs are not done; {remedy} with: {again}")
 
 
 def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:

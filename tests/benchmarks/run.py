@@ -18,6 +18,7 @@ from rich.table import Table
 from tests.benchmarks.commands import answers, default_run
 from tests.benchmarks.measuring import Breakdown, Figure
 from tests.benchmarks.memory import memory
+from tests.benchmarks.sweeps import batch, overhead
 from tests.benchmarks.training import training
 
 BENCHMARKS: dict[str, Callable[[], Iterable[Figure | Breakdown]]] = {
@@ -25,6 +26,8 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Figure | Breakdown]]] = {
     "default_run": default_run,
     "training": training,
     "memory": memory,
+    "batch": batch,
+    "overhead": overhead,
 }
 
 

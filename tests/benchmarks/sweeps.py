@@ -1,0 +1,72 @@
+"""What a batch costs beside one run, and a job beside its training and Hydra's own composing."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from statistics import fmean, median
+
+import numpy as np
+
+from tests.benchmarks.measuring import ROOT, Figure, in_turn, python, seconds_of
+
+_ROUNDS = 5
+_RUN = str(ROOT / "run.py")
+_STOCKS = ("AAPL", "AMZN", "JNJ", "JPM", "MSFT", "TSLA", "XOM")
+_JOBS = (2, 12)
+# The same config groups and the same sweep, with nothing to do.
+_EMPTY = f"""
+import hydra
+hydra.main(version_base="1.3", config_path={str(ROOT / "conf")!r}, config_name="config")(lambda config: 0.0)()
+"""
+
+
+def batch() -> Iterator[Figure]:
+    """Seven stocks as arrays of 956 × 60 × 5, default settings, basic launcher."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number, ticker in enumerate(_STOCKS):
+            _save_arrays(Path(folder) / f"{ticker}.npz", np.random.default_rng(number))
+        source = ("data=npz", f"data.dir={folder}")
+        alone = _timed(folder, _RUN, *source, "stock=AAPL")
+        together = _timed(folder, _RUN, "-m", *source, f"stock={','.join(_STOCKS)}")
+        runs, batches = in_turn(_ROUNDS, alone, together)
+    note = f"{median(batches):.2f} s against {median(runs):.2f} s"
+    ratios = [one / other for one, other in zip(batches, runs, strict=True)]
+    yield Figure("seven stocks, over one of them alone", median(ratios), "×", most=2.2, note=note)
+
+
+def overhead() -> Iterator[Figure]:
+    """What each further job of a sweep costs, less its training, less each further job of a sweep that does nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "empty.py"
+        script.write_text(_EMPTY)
+        numbers = itertools.count()
+
+        def a_job(program: str) -> float:
+            few, many = (_timed(folder, program, *_sweep(jobs, next(numbers)))() for jobs in _JOBS)
+            return (many - few) / (_JOBS[1] - _JOBS[0])
+
+        jobs, empty = in_turn(_ROUNDS, partial(a_job, _RUN), partial(a_job, str(script)))
+        metrics = (json.loads(path.read_text()) for path in Path(folder).glob("sweep*/*/metrics.json"))
+        training = fmean(found["timing"]["train_seconds"] for found in metrics)
+    value = 1e3 * (median(jobs) - median(empty) - training)
+    note = f"{1e3 * median(jobs):.0f} ms, of them training {1e3 * training:.0f}, Hydra {1e3 * median(empty):.0f}"
+    yield Figure("a job of a sweep, beside training and Hydra", value, "ms", most=120, note=note)
+
+
+def _sweep(jobs: int, number: int) -> tuple[str, ...]:
+    return "-m", f"seed=range({jobs})", f"hydra.sweep.dir=sweep{number}"
+
+
+def _save_arrays(path: Path, rng: np.random.Generator) -> None:
+    x_train, x_test = (rng.standard_normal((n, 60, 5)) for n in (956, 239))
+    y_train, y_test = (rng.integers(0, 2, n) for n in (956, 239))
+    np.savez(path, X_train=x_train, y_train=y_train, X_test=x_test, y_test=y_test)
+
+
+def _timed(folder: str, *arguments: str) -> Callable[[], float]:
+    return partial(seconds_of, partial(python, *arguments, cwd=folder))
