@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from stockml import models
-from stockml.compose.grammar import is_choice, one_line, options
+from stockml.compose.grammar import extra, is_choice, one_line, options
 from stockml.config import ABSENT, Config, check, nearest, one_of, show
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ def misused(overrides: list[Override], mode: Mode) -> dict[str, str]:
             faults[key] = f"{o.input_line}: jobs are named by what is swept; leave this out"
         elif key == "hydra.launcher.n_jobs" and not _is_number_of_jobs(o.value()):
             faults[key] = f"{o.input_line}: must be a whole number ≥ 1, or -1 for as many as there is room for"
+        elif mode.multirun and key == "hydra.run.dir":
+            faults[key] = f"{o.input_line}: is for one run; a sweep's folder is hydra.sweep.dir=FOLDER"
+        elif mode.multirun and key == "trainer.resume" and o.value() is not None:
+            faults[key] = f"{o.input_line}: a resumed run is one; a sweep goes on with hydra.sweep.dir=<its folder>"
         elif mode.multirun and key in ("task", "run") and o.value() not in ("train", None):
             faults[key] = f"{o.input_line}: is no task for a sweep; leave out -m"
     return faults
@@ -60,7 +64,7 @@ def unknown_choices(overrides: list[Override]) -> dict[str, str]:
         for choice in map(show, o.sweep_string_iterator() if o.is_sweep_override() else [o.value()]):
             if not is_choice(group, choice):
                 known = models.names() if group == "model" else choices
-                faults[group] = f"{group}={choice}: must be {one_of(known)}{nearest(choice, known)}"
+                faults[group] = f"{group}={choice}: must be {one_of(known)}{extra(choice) or nearest(choice, known)}"
         if group == "experiment" and o.type == OverrideType.CHANGE:
             faults[group] = f"{o.input_line}: an experiment is added with a plus: +{o.input_line}"
     return faults

@@ -123,4 +123,14 @@ def one_line(error: BaseException) -> str:
     ]
     key = getattr(error, "full_key", None)
     cause = f" ({one_line(error.__cause__)})" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-    return (f"{key}: " if key else "") + " ".join(kept or lines or [type(error).__name__]) + cause
+    return (f"{key}: " if key else "") + " ".join(kept or lines or [type(error).__name__]) + cause + extra(str(error))
+
+
+# What is found in Hydra's groups only where an extra is installed.
+_EXTRAS = {"submitit": "slurm", "optuna": "optuna"}
+
+
+def extra(text: str) -> str:
+    """Advice where `text` tells of something that comes with an extra."""
+    found = [name for plugin, name in _EXTRAS.items() if plugin in text]
+    return f"; it comes with: pip install 'stockml[{found[0]}]'" if found else ""
