@@ -51,12 +51,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, `head` say, has gone: nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except ImportError as error:
+        _trace(error)
+        print(f"{error}; this Python ({sys.executable}) lacks it, or half of it: {_INSTALL}", file=sys.stderr)
+        return 1
     except Exception as error:
         _trace(error)
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
         print(f"{what} (a fault of stockml's own; HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
         return 1
     return 0
+
+
+_INSTALL = "python -m pip install -e . where run.py is, or see Troubleshooting in the README"
 
 
 def _do(command: Command, typed: Sequence[str]) -> None:
