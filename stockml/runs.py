@@ -272,6 +272,8 @@ def _alive(pid: Any) -> bool:
         return False
     except PermissionError:
         return True
+    with contextlib.suppress(OSError):  # where there is a /proc: dead, but of a parent that does not ask after it
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True
 
 

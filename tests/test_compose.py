@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -163,3 +165,63 @@ def test_an_installed_package_adds_a_model_by_its_name(tmp_path: Path) -> None:
     assert "does not load" in broken.stderr
     unknown = command("model=mien", cwd=tmp_path, env=env)
     assert "did you mean mine?" in unknown.stderr
+
+
+def job_names(*typed: str) -> list[str]:
+    sweep = compose.read(["-m", *typed]).sweep
+    assert sweep is not None
+    return [job.name for job in sweep.jobs]
+
+
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [
+        ("stock=AAPL,TSLA", ["AAPL", "TSLA"]),
+        ("stock=AAPL", ["AAPL"]),
+        ("trainer.lr=1e-3,0.1 stock=TSLA,AAPL", ["TSLA-lr_0.001", "AAPL-lr_0.001", "TSLA-lr_0.1", "AAPL-lr_0.1"]),
+        ("+experiment=quick,debug_overfit", ["AAPL-experiment_quick", "AAPL-experiment_debug_overfit"]),
+        ("seed=range(2) data.seed=3", ["AAPL-seed_0", "AAPL-seed_1"]),
+        ("seed=1,2 data.seed=3,4", [f"AAPL-seed_{a}-data.seed_{b}" for a in (1, 2) for b in (3, 4)]),
+        ("data=npz data.path=some/x.npz,some/y.npz", ["x", "y"]),
+        ("data=csv data.dir=. stock.ticker='^GSPC',BRK.B", ["^GSPC", "BRK.B"]),
+    ],
+)
+def test_a_job_is_named_by_what_is_swept(typed: str, names: list[str]) -> None:
+    assert job_names(*typed.split()) == names
+
+
+AWKWARD = [
+    ["data=csv", "data.dir=.", "stock.ticker=AAPL,AAPL,AAPL_2"],
+    ["data=csv", "data.dir=.", "stock.ticker=AAPL,AAPL_2,AAPL"],
+    ["data=csv", "data.dir=.", "stock.ticker='A B','A,B',A_B,'A B'"],
+    ["data=npz", "data.path=a/x.npz,b/x.npz"],
+    ["data=csv", "data.dir=.", "stock.ticker=X", f"stock.name={'x' * 300},{'x' * 299}y"],
+    ["data=csv", "data.dir=.", "stock.ticker=aapl,AAPL", "stock.name='ü;$(rm)','..'"],
+    ["trainer.lr=1e-3,0.001", "stock.features=[close],[close,volume]"],
+]
+
+
+@pytest.mark.parametrize("typed", AWKWARD)
+def test_no_two_jobs_share_a_name_and_every_name_can_be_typed(typed: list[str]) -> None:
+    names = job_names(*typed)
+    assert len(set(names)) == len(names) > 1
+    assert all(re.fullmatch(r"[A-Za-z0-9^_-][A-Za-z0-9.^_-]*", name) and len(name) <= 100 for name in names)
+    for name in names:
+        (override,) = grammar.parse([f"hydra.sweep.subdir={name}"])
+        assert override.value() == name and shlex.quote(name) in (name, f"'{name}'")
+
+
+def test_names_that_would_be_one_differ_by_a_hash() -> None:
+    names = job_names("data=csv", "data.dir=.", "stock.ticker='A B','A,B',C")
+    assert [bool(re.fullmatch(r"A_B-[0-9a-f]{8}", name)) for name in names] == [True, True, False]
+    assert names[2] == "C"
+
+
+def test_the_batch_of_all_stocks_is_a_sweep_by_its_name_alone() -> None:
+    seven = "AAPL,AMZN,JNJ,JPM,MSFT,TSLA,XOM"
+    by_name = compose.read(["+experiment=all_stocks", "seed=3"])
+    typed = compose.read(["-m", f"stock={seven}", "seed=3"])
+    assert by_name.jobs == typed.jobs
+    assert by_name.sweep is not None and [job.name for job in by_name.sweep.jobs] == seven.split(",")
+    narrowed = compose.read(["+experiment=all_stocks", "stock=XOM,AAPL"]).sweep
+    assert narrowed is not None and [job.name for job in narrowed.jobs] == ["XOM", "AAPL"]

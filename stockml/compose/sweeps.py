@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -108,11 +109,13 @@ def jobs_of(grid: Sequence[Sequence[str]], configs: Sequence[Config], swept: set
     distinct: dict[str, set[str]] = {}
     for name, job in zip(plain, values, strict=True):
         distinct.setdefault(name, set()).add(str(job))
-    names, seen = [], Counter[str]()
-    for name, job in zip(plain, values, strict=True):
-        own = f"{name}-{_hash(job)}" if len(distinct[name]) > 1 else name
-        seen[own] += 1
-        names.append(own if seen[own] == 1 else f"{own}_{seen[own]}")
+    wanted = [
+        f"{name}-{_hash(job)}" if len(distinct[name]) > 1 else name for name, job in zip(plain, values, strict=True)
+    ]
+    names: list[str] = []
+    for number, name in enumerate(wanted):
+        first = name not in wanted[:number]
+        names.append(name if first else _free(name, {*wanted, *names}))
     return tuple(Job(name, job, config) for name, job, config in zip(names, values, configs, strict=True))
 
 
@@ -122,10 +125,13 @@ def job_of(overrides: Sequence[str], fixed: frozenset[str], taken: Iterable[str]
     config, _, _ = compose_job(parse(overrides))
     values = _swept(overrides, swept)
     name = _name(config, values)
-    number = 1
-    while (own := name if number == 1 else f"{name}_{number}") in set(taken):
-        number += 1
-    return Job(own, values, config)
+    return Job(_free(name, set(taken)), values, config)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, or with `_2`, `_3`, … the first that is not taken."""
+    numbered = (name if number == 1 else f"{name}_{number}" for number in itertools.count(1))
+    return next(own for own in numbered if own not in taken)
 
 
 def _swept(overrides: Iterable[str], keys: set[str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from stockml import compose, data
+from stockml import compose, data, models
 from stockml.compose.launcher import Calls, JobLauncher, target
 from stockml.compose.sweeps import Job, Sweep
 from stockml.config import Config, SimulatedConfig, differences, saved, show
@@ -218,8 +218,15 @@ def import_what_jobs_need(configs: Sequence[Config | None]) -> None:
 
 def cores(config: Config | None) -> int:
     """Processor cores that a job keeps busy."""
+    if config is None:
+        return 1
+    threads = functools.partial(training.threads, config)
+    if config.model.name not in models.BUILT_IN:  # code that we do not know runs where it can leave nothing behind
+        asked = pool.Call(functools.partial(functools.partial, threads), Path(os.devnull))
+        ends = [event[1] for event in pool.run_each([asked], cores=1, at_once=1) if event and event[1]]
+        return ends[0].value or 1
     try:
-        return 1 if config is None else training.threads(config)
+        return threads()
     except UserError:  # which the job itself will tell
         return 1
 

@@ -67,10 +67,13 @@ def run_each(calls: Sequence[Call], *, cores: int, at_once: int) -> Generator[Ev
                 prepared = None
             if waiting and prepared is None:
                 prepared = waiting[0][1].prepare()
-            ready = wait([child.process.sentinel for child in running.values()], _TICK_SECONDS)
-            ended = [index for index, child in running.items() if child.process.sentinel in ready]
+            # Ready: what it returned waits to be taken, or it ends. A child's child may keep the pipe open after it.
+            ready = wait([child.result for child in running.values()], _TICK_SECONDS)
+            ended = [index for index, child in running.items() if child.result in ready or not child.process.is_alive()]
             for index in ended:
-                yield index, running.pop(index).ended()
+                outcome = running[index].ended()
+                del running[index]
+                yield index, outcome
             if not ended:
                 yield None
     finally:
@@ -86,10 +89,10 @@ class _Child:
     def __init__(self, call: Call, run: Any, lifeline: processes.Lifeline) -> None:
         self.call = call
         context: Any = multiprocessing.get_context(START_METHOD)
-        self._result: Connection
-        self._result, sender = context.Pipe(duplex=False)
+        self.result: Connection
+        self.result, sender = context.Pipe(duplex=False)
         if START_METHOD == "spawn":
-            from joblib.externals import cloudpickle
+            import cloudpickle
 
             run = cloudpickle.dumps(run)
         self.process: Any = context.Process(target=_run, args=(run, str(call.log), sender, lifeline))
@@ -100,13 +103,13 @@ class _Child:
         sender.close()
 
     def ended(self) -> Ended:
+        try:
+            ended: Ended | None = self.result.recv() if self.result.poll() else None
+        except (EOFError, OSError):  # it ended before, or while, it told
+            ended = None
         self.process.join()
         processes.kill([self.process.pid])  # what it had started itself
-        try:
-            ended: Ended | None = self._result.recv() if self._result.poll() else None
-        except EOFError:
-            ended = None
-        self._result.close()
+        self.result.close()
         code = self.process.exitcode
         how = f"killed ({signal.Signals(-code).name})" if code < 0 else f"ended with status {code}"
         return ended or Ended(None, how + (", perhaps for want of memory" if code == -signal.SIGKILL else ""))

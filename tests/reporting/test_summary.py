@@ -1,0 +1,229 @@
+"""A sweep's table: what its folder holds, a row a job, whatever state the jobs were left in."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stockml.reporting import summary
+from stockml.runs import SweepFolder
+from tests.conftest import ROOT
+
+FIGURES = ("val_mse", "test_mse", "test_mae", "test_r2", "test_r2_zero")
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> SweepFolder:
+    return SweepFolder.create(tmp_path / "sweep")
+
+
+def plan(sweep: SweepFolder, name: str, swept: Mapping[str, Any] | None = None) -> Path:
+    """A job that has been planned, with its folder."""
+    sweep.plan({name: swept or {}})
+    folder = sweep.path / name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def done(
+    sweep: SweepFolder,
+    name: str,
+    swept: Mapping[str, Any] | None = None,
+    *,
+    stock: str = "AAPL",
+    test_mse: float = 0.5,
+) -> None:
+    """A job that has ended well; its best baseline has a test MSE of 0.6, and another one a better test score."""
+    plan(sweep, name, swept)
+    scores = {"n": 9, "mae": test_mse / 2, "rmse": math.sqrt(test_mse), "hit_rate": None, "ic": None}
+    parts = {
+        "validation": {**scores, "mse": test_mse + 1, "r2": 1 - test_mse, "r2_zero": 0.1},
+        "test": {**scores, "mse": test_mse, "r2": test_mse - 1, "r2_zero": test_mse / 100},
+    }
+    rivals = {name: {"test": {"mse": mse}} for name, mse in (("ridge", 0.6), ("zero", 0.01))}
+    timing = {"total_seconds": 1.0, "train_seconds": 0.5, "epochs": 12, "best_epoch": 7, "samples_per_second": 9.0}
+    folder = sweep.job(name)
+    folder.write_json("metrics.json", {**parts, "baselines": rivals, "best_baseline": "ridge", "timing": timing})
+    folder.write_json("config.json", {"config": {"stock": {"ticker": stock}}})
+    folder.record("ok", time.time(), None, synthetic=False)
+
+
+def table(sweep: SweepFolder) -> dict[str, dict[str, str]]:
+    """summary.csv, written anew, by job."""
+    summary.write(sweep)
+    with (sweep.path / "summary.csv").open() as file:
+        return {row["job"]: row for row in csv.DictReader(file)}
+
+
+def test_the_columns_are_those_of_the_design(sweep: SweepFolder) -> None:
+    done(sweep, "AAPL", {"stock": "AAPL", "trainer.lr": 0.1, "seed": 3})
+    expected = [
+        "job", "status", "stock", "trainer.lr", "seed", "epochs", "best_epoch", "val_mse", "val_r2", "test_mse",
+        "test_mae", "test_r2", "test_r2_zero", "best_baseline", "beats_baseline", "seconds", "error",
+    ]  # fmt: skip
+    assert list(table(sweep)["AAPL"])[: len(expected)] == expected
+
+
+def test_a_row_holds_what_its_job_found_to_the_last_digit(sweep: SweepFolder) -> None:
+    done(sweep, "AAPL", test_mse=1 / 3)
+    row = table(sweep)["AAPL"]
+    assert (row["status"], row["epochs"], row["best_epoch"], row["error"]) == ("ok", "12", "7", "")
+    assert (float(row["test_mse"]), float(row["val_mse"]), float(row["test_mae"])) == (1 / 3, 1 / 3 + 1, 1 / 6)
+    assert (float(row["test_r2"]), float(row["val_r2"]), float(row["test_r2_zero"])) == (
+        1 / 3 - 1,
+        1 - 1 / 3,
+        1 / 3 / 100,
+    )
+
+
+@pytest.mark.parametrize(("test_mse", "beats"), [(0.59, "true"), (0.6, "false"), (0.61, "false")])
+def test_a_job_is_compared_with_the_best_baseline_on_validation(
+    sweep: SweepFolder, test_mse: float, beats: str
+) -> None:
+    done(sweep, "AAPL", test_mse=test_mse)
+    row = table(sweep)["AAPL"]
+    assert (row["best_baseline"], row["beats_baseline"]) == ("ridge", beats)
+
+
+def test_every_planned_job_has_a_row_whatever_it_left(sweep: SweepFolder) -> None:
+    done(sweep, "ok")
+    plan(sweep, "waiting")
+    (sweep.path / "waiting").rmdir()
+    for status, error in (("failed", "no such file"), ("interrupted", "interrupted"), ("running", None)):
+        plan(sweep, status)
+        sweep.job(status).record(status, time.time(), error, synthetic=False)
+    done(sweep, "half")
+    (sweep.path / "half" / "metrics.json").write_text('{"validation": {')
+    done(sweep, "partly")
+    (sweep.path / "partly" / "metrics.json").write_text("{}")
+    plan(sweep, "torn")
+    (sweep.path / "torn" / "result.json").write_text("")
+    rows = table(sweep)
+    assert {job: row["status"] for job, row in rows.items()} == {
+        "ok": "ok",
+        "waiting": "waiting",
+        "failed": "failed",
+        "interrupted": "interrupted",
+        "running": "killed",  # so says its process, which is this one: no job of a sweep that is under way
+        "half": "failed",
+        "partly": "failed",
+        "torn": "failed",
+    }
+    assert rows["failed"]["error"] == "no such file"
+    assert f"process {os.getpid()} is gone" in rows["running"]["error"]
+    assert all("cannot be read" in rows[job]["error"] for job in ("half", "partly", "torn"))
+    text = summary.table(summary.read(sweep))
+    assert all(re.search(rf"^ {job} ", text, re.MULTILINE) for job in rows)
+
+
+def test_averages_are_over_seeds_for_each_stock_and_then_over_stocks(sweep: SweepFolder) -> None:
+    found = {("AAPL", 0): 0.1, ("AAPL", 1): 0.2, ("AAPL", 2): 0.6, ("TSLA", 0): 0.7, ("TSLA", 1): 0.9}
+    for (stock, seed), test_mse in found.items():
+        done(sweep, f"{stock}-seed_{seed}", {"seed": seed}, stock=stock, test_mse=test_mse)
+    plan(sweep, "XOM-seed_0", {"stock": "XOM", "seed": 0})
+    lines = summary.aggregates(summary.read(sweep))
+    assert len(lines) == 5
+    for stock, line in zip(("AAPL", "TSLA"), lines[:2], strict=True):
+        values = [value for key, value in found.items() if key[0] == stock]
+        assert line.startswith(f"{stock}, {len(values)} seeds: ")
+        mean, deviation = statistics.fmean(values), statistics.stdev(values)
+        assert f"test_mse {mean:.4g} ± {deviation:.2g}" in line
+        assert f"test_r2 {mean - 1:+.4f} ± {deviation:.2g}" in line
+        assert all(name in line for name in FIGURES)
+    assert lines[2].startswith("mean over 2 stocks: ") and "test_mse 0.55," in lines[2]  # of 0.3 and 0.8
+    assert lines[3].startswith("best on validation: AAPL-seed_0 (val_r2 +0.9000, test_r2 -0.9000")
+    assert lines[4] == "beat their best baseline: 2 of 5 jobs"
+    summary.write(sweep)
+    markdown = (sweep.path / "summary.md").read_text()
+    assert all(f"- {line}\n" in markdown for line in lines)
+
+
+def test_jobs_of_different_settings_are_averaged_apart(sweep: SweepFolder) -> None:
+    for lr, test_mse in ((0.1, 0.2), (0.01, 0.4)):
+        for stock, more in (("AAPL", 0.0), ("TSLA", 0.2)):
+            done(sweep, f"{stock}-lr_{lr}", {"trainer.lr": lr}, stock=stock, test_mse=test_mse + more)
+    lines = summary.aggregates(summary.read(sweep))
+    assert lines[0].startswith("trainer.lr 0.1, mean over 2 stocks: ") and "test_mse 0.3," in lines[0]
+    assert lines[1].startswith("trainer.lr 0.01, mean over 2 stocks: ") and "test_mse 0.5," in lines[1]
+
+
+def test_a_figure_that_some_job_lacks_has_no_average(sweep: SweepFolder) -> None:
+    for stock in ("AAPL", "TSLA"):
+        done(sweep, stock, stock=stock)
+    folder = sweep.job("TSLA")
+    metrics = folder.read_json("metrics.json")
+    metrics["test"]["r2_zero"] = metrics["validation"]["r2"] = None
+    folder.write_json("metrics.json", metrics)
+    assert table(sweep)["TSLA"]["test_r2_zero"] == ""
+    (mean,) = (line for line in summary.aggregates(summary.read(sweep)) if line.startswith("mean"))
+    assert "test_mse 0.5," in mean and mean.endswith("test_r2_zero –")
+    (best,) = (line for line in summary.aggregates(summary.read(sweep)) if line.startswith("best on"))
+    assert "AAPL" in best
+
+
+def test_whatever_a_name_or_an_error_holds_the_table_stays_a_table(sweep: SweepFolder) -> None:
+    plan(sweep, "bad", {"stock.name": 'a|b,"c"\nd'})
+    sweep.job("bad").record("failed", time.time(), "line | one\nline, two", synthetic=False)
+    done(sweep, "good", {"stock.name": "x"})
+    rows = table(sweep)
+    assert rows["bad"]["stock.name"] == 'a|b,"c"\nd' and rows["bad"]["error"] == "line | one\nline, two"
+    lines = (sweep.path / "summary.md").read_text().split("\n\n")[0].splitlines()
+    assert len(lines) == 4  # a header, its rule, and two rows
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(rows["bad"]) + 1}
+    printed = summary.table(summary.read(sweep)).splitlines()
+    assert sum(line.lstrip().startswith(("bad", "good")) for line in printed) == 2
+
+
+def test_a_table_of_simulated_data_says_so(sweep: SweepFolder) -> None:
+    done(sweep, "AAPL")
+    assert table(sweep)["AAPL"]["synthetic"] == "false"
+    assert "ynthetic: true" not in (sweep.path / "summary.md").read_text()
+    sweep.job("AAPL").record("ok", time.time(), None, synthetic=True)
+    assert table(sweep)["AAPL"]["synthetic"] == "true"
+    assert "synthetic: true" in (sweep.path / "summary.md").read_text()
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from stockml.reporting import summary
+from stockml.runs import SweepFolder
+
+sweep, number = SweepFolder(Path(sys.argv[1])), sys.argv[2]
+for job in range(5):
+    sweep.plan({f"{number}-{job}": {"seed": job}})
+    sweep.path.joinpath(f"{number}-{job}").mkdir()
+    sweep.job(f"{number}-{job}").record("failed", time.time(), "x" * 1000, synthetic=False)
+    summary.write(sweep)
+"""
+
+
+def test_jobs_that_end_together_are_all_in_the_table(sweep: SweepFolder) -> None:
+    plan(sweep, "first")
+    summary.write(sweep)
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(sweep.path), str(number)], env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
+        for number in range(4)
+    ]
+    while any(writer.poll() is None for writer in writers):
+        with (sweep.path / "summary.csv").open() as file:  # whole at any moment
+            assert all(row["error"] in ("", "x" * 1000) for row in csv.DictReader(file))
+    assert [writer.returncode for writer in writers] == [0] * 4
+    with (sweep.path / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 21
+    assert {row["job"] for row in rows} == {"first", *(f"{n}-{job}" for n in range(4) for job in range(5))}
+    assert [row["status"] for row in rows].count("failed") == 20

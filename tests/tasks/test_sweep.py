@@ -1,0 +1,426 @@
+"""Sweeps, as they are typed: every job in a folder of its own, and one table, whatever happens on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stockml import cli
+from stockml.runs import RunFolder
+from stockml.training import hardware
+from tests.conftest import ROOT, RUN_PY, Run, command, random_bars, write_bars
+from tests.tasks.test_train import identical
+from tests.training.test_pool import marked, needs_proc, wait_until
+
+SEVEN = ("AAPL", "AMZN", "JNJ", "JPM", "MSFT", "TSLA", "XOM")
+BATCH = ("-m", f"stock={','.join(SEVEN)}")
+LAUNCHERS = {"basic": (), "joblib": ("hydra/launcher=joblib",)}
+ENDLESS = ("data.days=400", "trainer.patience=null", "trainer.epochs=1000000")
+
+both_launchers = pytest.mark.parametrize("launcher", LAUNCHERS)
+
+
+@pytest.fixture(autouse=True)
+def _signal_handlers() -> Iterator[None]:
+    """`main` leaves its handler behind, which pytest must not keep."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+
+
+def only_sweep(cwd: Path) -> Path:
+    (folder,) = (cwd / "multirun").iterdir()
+    return folder
+
+
+def rows(folder: Path) -> dict[str, dict[str, str]]:
+    """summary.csv, by job."""
+    with (folder / "summary.csv").open() as file:
+        return {row["job"]: row for row in csv.DictReader(file)}
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    return {job: row["status"] for job, row in rows(folder).items()}
+
+
+def snapshot(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    """Every file with its time and content; the sweep's locks, which hold nothing, left out."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files if path.stat().st_size}
+
+
+@contextlib.contextmanager
+def running(*arguments: str, cwd: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A sweep under way, and the mark that its processes carry; killed at the end."""
+    process = subprocess.Popen(
+        [sys.executable, str(RUN_PY), *arguments],
+        cwd=cwd,
+        env={**os.environ, "STOCKML_TEST_MARK": str(cwd)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process, f"STOCKML_TEST_MARK={cwd}"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for_checkpoint(cwd: Path, job: str) -> Path:
+    """Wait until a job of the only sweep has finished an epoch; its folder."""
+    wait_until(lambda: list(cwd.glob(f"multirun/*/{job}/last.pt")))
+    return only_sweep(cwd) / job
+
+
+# The batch of seven.
+
+SETTINGS = {
+    "simulated": ("data.days=400", "trainer.epochs=3"),
+    "real": ("data=csv", "data.start=2018-01-01", "trainer.epochs=2"),
+}
+
+
+@pytest.fixture(scope="module", params=SETTINGS)
+def batch(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[tuple[str, ...], dict[str, Path]]:
+    """What was typed beside the stocks, and the folder of the sweep of seven under each launcher."""
+    settings = SETTINGS[request.param]
+    if request.param == "real":
+        settings += (f"data.dir={request.getfixturevalue('market') / 'ohlcv'}",)
+    folders = {}
+    for launcher, typed in LAUNCHERS.items():
+        cwd = tmp_path_factory.mktemp(launcher)
+        done = command(*BATCH, *settings, *typed, cwd=cwd)
+        assert (done.returncode, done.stderr) == (0, "")
+        (cwd / "stdout").write_text(done.stdout)
+        folders[launcher] = only_sweep(cwd)
+    return settings, folders
+
+
+Batch = tuple[tuple[str, ...], dict[str, Path]]
+
+
+def test_seven_stocks_end_in_seven_folders_and_one_table(batch: Batch) -> None:
+    for folder in batch[1].values():
+        assert re.fullmatch(r"\d{8}_\d{6}", folder.name)
+        assert {path.name for path in folder.iterdir() if path.is_dir()} == set(SEVEN)
+        assert {path.name for path in folder.parent.parent.iterdir()} == {"multirun", "stdout"}
+        assert statuses(folder) == dict.fromkeys(SEVEN, "ok")
+        assert [row["stock"] for row in rows(folder).values()] == list(SEVEN)
+
+
+def test_a_job_is_bit_identical_to_a_run_alone_under_either_launcher_and_in_any_order(
+    batch: Batch, run: Run, tmp_path: Path
+) -> None:
+    settings, folders = batch
+    for stock in reversed(SEVEN):
+        run(stock, *settings, f"stock={stock}")
+        for folder in folders.values():
+            assert identical(tmp_path / stock, folder / stock)
+
+
+def test_the_table_says_what_the_jobs_metrics_say(batch: Batch) -> None:
+    folder = batch[1]["joblib"]
+    for job, row in rows(folder).items():
+        metrics = json.loads((folder / job / "metrics.json").read_text())
+        rival = metrics["baselines"][metrics["best_baseline"]]
+        assert float(row["val_mse"]) == metrics["validation"]["mse"]
+        assert float(row["test_r2_zero"]) == metrics["test"]["r2_zero"]
+        assert int(row["best_epoch"]) == metrics["timing"]["best_epoch"]
+        assert row["best_baseline"] == metrics["best_baseline"]
+        assert (row["beats_baseline"] == "true") == (metrics["test"]["mse"] < rival["test"]["mse"])
+
+
+def test_a_sweep_prints_a_line_a_job_and_the_table_while_each_log_holds_its_epochs(batch: Batch) -> None:
+    for folder in batch[1].values():
+        printed = (folder.parent.parent / "stdout").read_text()
+        assert "epoch 1/" not in printed
+        for job in SEVEN:
+            assert len(re.findall(rf"^{job} +ok .*\bdone", printed, re.MULTILINE)) == 1
+            assert len(re.findall(rf"^ *{job} +ok +\d+ +\d+ ", printed, re.MULTILINE)) == 1
+            assert "epoch 1/" in (folder / job / "train.log").read_text()
+        assert f"{folder / 'summary.csv'}" in printed
+
+
+# Failures.
+
+
+def test_a_broken_file_costs_its_own_row_alone_until_it_is_mended(tmp_path: Path) -> None:
+    for number, stock in enumerate(SEVEN):
+        write_bars(random_bars(300, seed=number, ticker=stock), tmp_path / "bars")
+    broken = tmp_path / "bars" / "JNJ.csv"
+    sound = broken.read_text()
+    broken.write_text(sound.replace("\n", "\nyesterday", 1))
+    typed = (*BATCH, "data=csv", "data.dir=bars", "data.window=5", "trainer.epochs=1")
+    for launcher, choice in LAUNCHERS.items():
+        folder = tmp_path / launcher
+        done = command(*typed, *choice, f"hydra.sweep.dir={launcher}", cwd=tmp_path)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert statuses(folder) == {**dict.fromkeys(SEVEN, "ok"), "JNJ": "failed"}
+        assert re.search(r"JNJ\.csv.*line 2.*yesterday", rows(folder)["JNJ"]["error"])
+        assert re.search(r"JNJ: failed: .*JNJ\.csv.*\n1 of 7 jobs", done.stderr)
+        assert "yesterday" in (folder / "JNJ" / "train.log").read_text()
+
+    broken.write_text(sound)
+    before = {stock: snapshot(folder / stock) for stock in SEVEN}
+    remedy = re.search(r"are not done; .*: python run\.py (.*)", done.stderr)
+    assert remedy is not None
+    again = command(*shlex.split(remedy[1]), cwd=tmp_path)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert statuses(folder) == dict.fromkeys(SEVEN, "ok")
+    assert [stock for stock in SEVEN if snapshot(folder / stock) != before[stock]] == ["JNJ"]
+
+
+@both_launchers
+def test_a_job_that_is_killed_costs_no_other(tmp_path: Path, launcher: str) -> None:
+    typed = ("-m", "trainer.epochs=1000000,1,2", *ENDLESS[:2], *LAUNCHERS[launcher])
+    with running(*typed, cwd=tmp_path) as (process, _):
+        folder = wait_for_checkpoint(tmp_path, "AAPL-epochs_1000000")
+        os.kill(json.loads((folder / "result.json").read_text())["pid"], signal.SIGKILL)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert list(statuses(folder.parent).values()) == ["failed", "ok", "ok"]
+    assert "killed (SIGKILL)" in rows(folder.parent)[folder.name]["error"]
+    assert f"{folder.name}: failed: killed (SIGKILL)" in err and "\n1 of 3 jobs" in err
+
+
+def test_the_first_failure_ends_a_sweep_that_is_to_fail_fast(tmp_path: Path) -> None:
+    write_bars(random_bars(400, ticker="GOOD"), tmp_path / "bars")
+    typed = ("-m", "stock.ticker=MISSING,GOOD,LATER", "data=csv", "data.dir=bars", *ENDLESS[1:])
+    done = command(*typed, "sweep.fail_fast=true", *LAUNCHERS["joblib"], cwd=tmp_path)
+    assert done.returncode == 1
+    first, second, third = statuses(only_sweep(tmp_path)).values()
+    assert (first, third) == ("failed", "waiting") and second in ("interrupted", "waiting")
+    assert "MISSING: failed:" in done.stderr
+
+
+PLUGIN = """
+import os, random
+import numpy as np
+import torch
+from stockml.config import ModelConfig
+from stockml.models import Family
+
+def build(config, window, features):
+    os.environ["STOCKML_SPOILT"] = "1"
+    torch.set_num_threads(torch.get_num_threads() + 1)
+    torch.set_default_dtype(torch.float64)
+    torch.use_deterministic_algorithms(True)
+    for seed in (torch.manual_seed, random.seed, np.random.seed):
+        seed(11)
+    raise RuntimeError("no weights\\nto be had")
+
+FAMILY = Family(ModelConfig, "spoiler:build")
+"""
+
+
+def test_nothing_of_a_job_but_its_row_and_log_is_left_for_the_next(run: Run, tmp_path: Path) -> None:
+    info = tmp_path / "site" / "spoiler-1.0.dist-info"
+    info.mkdir(parents=True)
+    (tmp_path / "site" / "spoiler.py").write_text(PLUGIN)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: spoiler\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[stockml.models]\nspoiler = spoiler:FAMILY\n")
+    paths = [str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    settings = SETTINGS["simulated"]
+    done = command("-m", "model=spoiler,mlp", *settings, cwd=tmp_path, env={"PYTHONPATH": os.pathsep.join(paths)})
+    assert done.returncode == 1 and "Traceback" not in done.stderr + done.stdout
+    folder = only_sweep(tmp_path)
+    assert statuses(folder) == {"AAPL-model_spoiler": "failed", "AAPL-model_mlp": "ok"}
+    assert "RuntimeError: no weights to be had" in rows(folder)["AAPL-model_spoiler"]["error"]
+    log = (folder / "AAPL-model_spoiler" / "train.log").read_text()
+    assert "Traceback" in log and 'raise RuntimeError("no weights' in log
+    run("alone", *settings)
+    assert identical(tmp_path / "alone", folder / "AAPL-model_mlp")
+
+
+# Kills and signals.
+
+
+@needs_proc
+def test_a_sweep_that_is_killed_goes_on_where_it_stood(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = ("-m", "trainer.epochs=1,200,2", "data.days=400", "trainer.patience=null")
+    with running(*typed, cwd=tmp_path) as (process, mark):
+        folder = wait_for_checkpoint(tmp_path, "AAPL-epochs_200").parent
+        process.kill()
+        wait_until(lambda: not marked(mark), seconds=20)
+    names = ("AAPL-epochs_1", "AAPL-epochs_200", "AAPL-epochs_2")
+    assert rows(folder)[names[0]]["status"] == "ok"  # the table was there before the end
+    assert cli.main(["task=report", f"run={folder}"]) == 0
+    assert tuple(statuses(folder).items()) == tuple(zip(names, ("ok", "killed", "waiting"), strict=True))
+    assert "AAPL-epochs_200   killed" in capsys.readouterr().out
+
+    before = snapshot(folder / names[0])
+    done = command(*typed, f"hydra.sweep.dir={folder}", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert snapshot(folder / names[0]) == before
+    assert statuses(folder) == dict.fromkeys(names, "ok")
+    log = (folder / names[1] / "train.log").read_text()
+    assert re.search(r"resumed +[1-9]\d* epochs are done already", log)
+    for name in names:
+        run(name, f"trainer.epochs={name.split('_')[1]}", *typed[2:])
+        assert identical(tmp_path / name, folder / name)
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    ("signum", "launcher", "status"),
+    [
+        (signal.SIGINT, "joblib", 130),
+        (signal.SIGTERM, "basic", 143),
+        (signal.SIGKILL, "joblib", -9),
+    ],
+)
+def test_no_process_outlives_its_sweep(tmp_path: Path, signum: signal.Signals, launcher: str, status: int) -> None:
+    typed = ("-m", "seed=range(3)", *ENDLESS, "hardware.num_workers=1", *LAUNCHERS[launcher])
+    with running(*typed, cwd=tmp_path) as (process, mark):
+        jobs = 1 if launcher == "basic" else min(3, hardware.cores())
+        for number in range(jobs):
+            folder = wait_for_checkpoint(tmp_path, f"AAPL-seed_{number}").parent
+        assert len(marked(mark)) >= 1 + 2 * jobs  # each with a process that gathers its batches
+        if signum == signal.SIGINT:
+            os.killpg(process.pid, signum)  # as a terminal does it
+        else:
+            process.send_signal(signum)
+        _, err = process.communicate(timeout=30)
+        wait_until(lambda: not marked(mark), seconds=10)
+    assert process.returncode == status
+    if signum == signal.SIGKILL:
+        assert len(statuses(folder)) == 3
+    else:
+        assert list(statuses(folder).values()) == ["interrupted"] * jobs + ["waiting"] * (3 - jobs)
+        assert err.count("\n") == 1
+        assert err.rstrip().endswith(f"continue with: python run.py {shlex.join(typed)} hydra.sweep.dir={folder}")
+
+
+def test_a_sweep_that_is_still_running_is_not_continued(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    typed = ("-m", "seed=1,2", *ENDLESS, f"hydra.sweep.dir={tmp_path / 'multirun' / 'x'}")
+    with running(*typed, cwd=tmp_path):
+        folder = wait_for_checkpoint(tmp_path, "AAPL-seed_1").parent
+        plan = snapshot(folder)[folder / "sweep.json"]
+        assert cli.main(typed) == 2
+        assert f"{folder}: this sweep is still running" in capsys.readouterr().err
+        assert snapshot(folder)[folder / "sweep.json"] == plan
+        assert RunFolder(folder / "AAPL-seed_1").status() == "running"
+
+
+# What is done already.
+
+TWINS = ("-m", "stock.ticker=TEST,TEST", "data=csv", "data.dir=bars", "data.window=5", "trainer.epochs=1")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A finished sweep of the same job twice, and what it printed."""
+    cwd = tmp_path_factory.mktemp("twins")
+    write_bars(random_bars(300), cwd / "bars")
+    every_core = f"hardware.threads={hardware.cores()}"
+    done = command(*TWINS, every_core, *LAUNCHERS["joblib"], "hydra.sweep.dir=sweep", cwd=cwd)
+    assert (done.returncode, done.stderr) == (0, "")
+    return cwd, done.stdout
+
+
+@pytest.fixture
+def twins(made: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, where bars/ and sweep/ are."""
+    monkeypatch.chdir(made[0])
+    return made[0]
+
+
+CONTINUED = (*TWINS, f"hardware.threads={hardware.cores()}", "hydra.sweep.dir=sweep")
+
+
+def test_the_same_job_twice_gets_two_folders(twins: Path) -> None:
+    assert statuses(twins / "sweep") == {"TEST": "ok", "TEST_2": "ok"}
+    assert identical(twins / "sweep" / "TEST", twins / "sweep" / "TEST_2")
+
+
+def test_jobs_that_take_every_core_run_one_at_a_time(made: tuple[Path, str]) -> None:
+    assert "1 done" in made[1] and "running" not in made[1]
+
+
+def test_a_finished_sweep_is_continued_by_leaving_it_as_it_is(twins: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = twins / "sweep" / "TEST", twins / "sweep" / "TEST_2"
+    before = [snapshot(job) for job in jobs]
+    assert cli.main(CONTINUED) == 0
+    assert before == [snapshot(job) for job in jobs]
+    assert len(re.findall(r"^ *TEST(?:_2)? +ok ", capsys.readouterr().out, re.MULTILINE)) == 2
+
+
+def test_another_config_is_refused_by_the_key_that_differs(twins: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = snapshot(twins)
+    assert cli.main([*CONTINUED, "trainer.lr=0.5", "seed=7"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("seed was 42, and is to be 7, since TEST, TEST_2 ")
+    assert lines[1].startswith("trainer.lr was 0.001, and is to be 0.5, since TEST, TEST_2 ")
+    assert "is not continued" in lines[2]
+    assert snapshot(twins) == before
+
+
+def test_changed_data_are_refused(twins: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = twins / "bars" / "TEST.csv"
+    sound = path.read_text()
+    before = snapshot(twins / "sweep")
+    try:
+        path.write_text(sound[: sound.rindex("\n", 0, -1) + 1])
+        assert cli.main(CONTINUED) == 2
+    finally:
+        path.write_text(sound)
+    assert re.search(r"data have changed .*TEST\.csv", capsys.readouterr().err)
+    assert snapshot(twins / "sweep") == before
+
+
+def test_jobs_are_added_to_a_sweep_that_is_continued_with_more(twins: Path) -> None:
+    jobs = twins / "sweep" / "TEST", twins / "sweep" / "TEST_2"
+    before = [snapshot(job) for job in jobs]
+    done = command(*CONTINUED[:1], *CONTINUED[2:], "stock.ticker=TEST", "seed=1,2", cwd=twins)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert statuses(twins / "sweep") == dict.fromkeys(["TEST", "TEST_2", "TEST-seed_1", "TEST-seed_2"], "ok")
+    assert before == [snapshot(job) for job in jobs]
+
+
+# Where forking is unsafe.
+
+SPAWNING = """
+import sys
+from stockml import cli
+from stockml.training import pool
+
+pool.START_METHOD = "spawn"
+if __name__ == "__main__":
+    sys.exit(cli.main())
+"""
+
+
+def test_jobs_in_new_interpreters_give_the_same_numbers(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "spawning.py").write_text(SPAWNING)
+    typed = ("-m", "stock=AAPL,TSLA", *SETTINGS["simulated"], *LAUNCHERS["joblib"])
+    done = subprocess.run(
+        [sys.executable, "spawning.py", *typed],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for stock in ("AAPL", "TSLA"):
+        run(stock, f"stock={stock}", *SETTINGS["simulated"])
+        assert identical(tmp_path / stock, only_sweep(tmp_path) / stock)
