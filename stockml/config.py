@@ -200,6 +200,10 @@ class TrainerConfig:
     resume: str | None
     """Folder of an interrupted run, continued in place."""
 
+    def global_batch(self, world_size: int) -> int:
+        """Samples of one update, over all processes."""
+        return self.batch_size * world_size
+
 
 @dataclass(frozen=True, kw_only=True)
 class HardwareConfig:

@@ -74,7 +74,7 @@ def _train(
 ) -> float:
     panel, split, trainer = data.panel, data.split, config.trainer
     started = time.perf_counter()
-    torch.manual_seed(engine.generator_seed(config.seed))
+    torch.manual_seed(engine.generator_seed(engine.INITIALISATION, config.seed))
     model = models.build(config.model, panel.window, len(panel.features)).to(chosen.dtype)
     engine.start_output_at_mean(model)
     size = sum(p.numel() for p in model.parameters())
