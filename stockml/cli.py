@@ -49,6 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _job(config: Config, place: Place, records: dict[str, str]) -> float:
+    if config.trainer.name == "ddp":
+        from stockml.tasks import ddp
+
+        return ddp.run(config, place, records)
     from stockml.tasks import train
 
     return train.run(config, place, records)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
 import itertools
 import json
@@ -35,8 +36,23 @@ class Place:
         return RunFolder.create(Path("outputs").absolute(), f"{typeable(ticker)}_{datetime.now():%Y%m%d_%H%M%S}")
 
 
+@dataclass(frozen=True)
+class Given:
+    """A place whose folder is there already: that of a run which goes on."""
+
+    folder: RunFolder
+
+    def make(self, _ticker: str) -> RunFolder:
+        """The folder."""
+        return self.folder
+
+
 class RunFolder:
     """One run's folder; every file is written under a temporary name, flushed, and renamed."""
+
+    log_name = "train.log"
+    writer = ""
+    """Before what is told of a failure: which of several processes tells it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -80,10 +96,13 @@ class RunFolder:
 
     def discard(self) -> None:
         """Remove what has been written through this object, and the folder where that leaves it empty."""
-        with contextlib.suppress(OSError):
-            for path in self._written:
+        for path in self._written:
+            with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
-            (self.path / ".hydra").rmdir()
+        for folder in {self.path / ".hydra", *(path.parent for path in self._written)} - {self.path}:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        with contextlib.suppress(OSError):
             self.path.rmdir()
 
     def log(self) -> TextIO:
@@ -108,6 +127,26 @@ class RunFolder:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+    def keep(self, name: str, older: str) -> None:
+        """Let the file `name`, where there is one, be found as `older` too when `name` is written anew."""
+        path = self.path / name
+        link = path.with_name(f".{older}.{os.getpid()}.tmp")
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                os.link(path, link)
+                link.replace(path.with_name(older))
+                link.unlink(missing_ok=True)  # it stays where the two were one file already
+            except OSError as error:
+                if isinstance(error, FileNotFoundError) or error.errno == errno.ENOSPC:
+                    raise
+                path.replace(path.with_name(older))  # a disk without links
+            self._written.add(path.with_name(older))
+
+    def remove_leftovers(self) -> None:
+        """Remove what a process that was killed had begun to write."""
+        for path in self.path.rglob(".*.tmp"):
+            path.unlink(missing_ok=True)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file."""
@@ -161,6 +200,35 @@ class RunFolder:
         result = self.read_json("result.json")
         status = str(result.get("status"))
         return "killed" if status == "running" and not _alive(result.get("pid")) else status
+
+
+class Launched(RunFolder):
+    """A run's folder to the worker that writes there; its launcher keeps the record of how the run stands."""
+
+    def record(self, status: str, started: float, error: str | None, *, synthetic: bool) -> None:
+        """Leave it to the launcher."""
+
+
+class Nowhere(Launched):
+    """A run's folder to a worker that writes nothing but a log of its own, and not even that where `log` is None."""
+
+    def __init__(self, path: Path, rank: int, log: Path | None = None) -> None:
+        super().__init__(path)
+        self.writer = f"rank {rank}: "
+        self.log_name = str(log or "no log")
+        self._log = log
+
+    def log(self) -> TextIO:
+        """The rank's own log."""
+        return (self._log or Path(os.devnull)).open("a", encoding="utf-8")
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:  # noqa: ARG002  (as every folder has it)
+        """A file that nobody will read."""
+        yield io.BytesIO()
+
+    def keep(self, name: str, older: str) -> None:
+        """Keep nothing."""
 
 
 def typeable(name: str) -> str:

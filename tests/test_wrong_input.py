@@ -246,7 +246,7 @@ TYPED = [
     pytest.param("model=mpl", ["model=mpl: must be one of mlp, …linear; did you mean mlp?"], id="unknown-model"),
     pytest.param("model.name=os.system", ["model.name=os.system: must be one of mlp, "], id="model-names-code"),
     pytest.param("data=cvs", ["data=cvs: must be one of csv, npz, simulated; did you mean csv?"], id="unknown-source"),
-    pytest.param("trainer=dddp", ["trainer=dddp: must be …single"], id="unknown-trainer"),
+    pytest.param("trainer=dddp", ["trainer=dddp: must be one of ddp, single; did you mean ddp?"], id="unknown-trainer"),
     pytest.param("hardware=gpu", ["hardware=gpu: must be one of auto, cpu, cuda, mps"], id="unknown-hardware"),
     pytest.param("+experiment=quik", ["experiment=quik: must be …; did you mean quick?"], id="unknown-experiment"),
     pytest.param("experiment=quick", ["experiment=quick: …added with a plus: +experiment=quick"], id="no-plus"),

@@ -39,8 +39,8 @@ def test_a_run_folder_holds_what_the_design_says(run: Run, tmp_path: Path) -> No
     run("a", *QUICK, "stock=TSLA")
     folder = tmp_path / "a"
     assert {path.name for path in folder.iterdir()} == {
-        "best.pt", "last.pt", "config.json", "metrics.json", "norm_stats.json", "history.csv", "predictions.csv",
-        "result.json", "train.log", ".hydra",
+        "best.pt", "last.pt", "previous.pt", "config.json", "metrics.json", "norm_stats.json", "history.csv",
+        "predictions.csv", "result.json", "train.log", ".hydra",
     }  # fmt: skip
     scores = json.loads((folder / "metrics.json").read_text())
     assert set(scores) == {
@@ -49,7 +49,10 @@ def test_a_run_folder_holds_what_the_design_says(run: Run, tmp_path: Path) -> No
     tables = [scores, scores["oracle"], *scores["baselines"].values()]
     assert all(set(table[part]) == SCORES for table in tables for part in ("validation", "test"))
     assert scores["best_baseline"] in scores["baselines"]
-    assert set(scores["timing"]) == {"total_seconds", "train_seconds", "epochs", "best_epoch", "samples_per_second"}
+    assert set(scores["timing"]) == {
+        "total_seconds", "train_seconds", "epochs", "best_epoch", "samples_per_second", "world_size",
+        "samples_per_second_per_rank", "communication_share",
+    }  # fmt: skip
     stats = json.loads((folder / "norm_stats.json").read_text())
     assert (stats["features"], len(stats["mean"]), len(stats["std"])) == (
         ["open", "high", "low", "close", "volume"],
