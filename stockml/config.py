@@ -456,10 +456,17 @@ def nearest(name: str, known: typing.Iterable[str], path: str = "") -> str:
 
 def _elsewhere(key: str, path: str) -> str:
     """Where a key that is unknown here would be right."""
+    registers: dict[str, dict[str, Any]] = {"data": SOURCES, "trainer": TRAINERS}
     for section, hint in typing.get_type_hints(Config).items():
-        if not dataclasses.is_dataclass(hint) or path == f"{section}.":
+        if not dataclasses.is_dataclass(hint):
             continue
-        registers: dict[str, dict[str, Any]] = {"data": SOURCES, "trainer": TRAINERS}
+        if path == f"{section}.":
+            kinds = [
+                n for n, cls in registers.get(section, {}).items() if key in {f.name for f in dataclasses.fields(cls)}
+            ]
+            if kinds:
+                return f"; it belongs to {section}={' or '.join(kinds)}"
+            continue
         classes: list[Any] = [hint, *registers.get(section, {}).values()]
         if any(key == f.name for cls in classes for f in dataclasses.fields(cls)):
             return f"; did you mean {section}.{key}?"

@@ -35,15 +35,19 @@ def save_last(folder: RunFolder, state: Mapping[str, Any]) -> None:
 def load_last(folder: RunFolder) -> tuple[dict[str, Any] | None, list[str]]:
     """The latest checkpoint that is whole, None where none was ever written; and what is wrong with a later one.
 
-    UserError where there are checkpoints and none of them is whole.
+    Whichever it is, it is last.pt from then on. UserError where there are checkpoints and none of them is whole.
     """
     faults: list[str] = []
-    for path in (folder.path / "last.pt", folder.path / "previous.pt"):
+    last = folder.path / "last.pt"
+    for path in (last, folder.path / "previous.pt"):
         if path.exists():
             try:
-                return load(path), faults
+                state = load(path)
             except UserError as error:
                 faults += error.lines
+            else:
+                path.replace(last)
+                return state, faults
     if faults:
         raise UserError(*(f"{fault}; start the run anew" for fault in faults))
     return None, []
