@@ -111,6 +111,14 @@ class RunFolder:
         self._written.add(path)
         return path.open("a", encoding="utf-8")
 
+    def make_logs_of_ranks(self, names: Iterable[str]) -> None:
+        """Make the logs that workers write to, where they are not there from before."""
+        (self.path / "ranks").mkdir(exist_ok=True)
+        for path in (self.path / "ranks" / f"{name}.log" for name in names):
+            if not path.exists():
+                path.touch()
+                self._written.add(path)
+
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
         """A file to write to; it takes its name, in place of an older one, only when it is whole and on the disk."""

@@ -16,7 +16,7 @@ from stockml import compose
 from stockml import data as data_room
 from stockml.config import Config, DDPConfig
 from stockml.data import Data
-from stockml.errors import UserError
+from stockml.errors import RunError
 from stockml.reporting import terminal
 from stockml.runs import Place, RunFolder
 from stockml.tasks import endings, facts, ranks, resuming, worker
@@ -41,6 +41,7 @@ def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
     world_size = ranks.world_size(config, len(data.split.train))
     trainer = dataclasses.replace(trainer, world_size=world_size)
     config = dataclasses.replace(config, trainer=trainer)
+    launching.demand_meeting_place(trainer)
     if trainer.node_rank:
         return _help_out(config, trainer, data, world_size)
     told = [] if resumed is None else resuming.changes_of_batch(resumed, config, world_size)
@@ -54,6 +55,7 @@ def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
         for name, text in saved.items():
             if resumed is None or name == "config.yaml":
                 folder.write_text(f".hydra/{name}", text)
+        folder.make_logs_of_ranks(launching.logs(trainer, world_size))
         launching.train(folder.path, trainer, world_size, journal.say, aloud=place.sweep is None)
     return _best_validation_loss(folder)
 
@@ -65,9 +67,10 @@ def _help_out(config: Config, trainer: DDPConfig, data: Data, world_size: int) -
     print(f"node {trainer.node_rank}: {here} of {world_size} ranks, for the run of {trainer.rdzv_endpoint}", flush=True)
     try:
         folder.write_json("config.json", facts.of(config, data, None, world_size))
+        folder.make_logs_of_ranks(launching.logs(trainer, world_size))
         launching.train(folder.path, trainer, world_size, print, aloud=False)
-    except UserError:
-        raise  # their logs stay
+    except RunError:
+        raise  # the ranks' logs stay
     except BaseException:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise

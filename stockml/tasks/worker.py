@@ -75,7 +75,13 @@ def _take_part(config: Config, place: Place | Given, records: Mapping[str, str],
 
     timeout_seconds = cast("DDPConfig", config.trainer).timeout_seconds
     ranks = distributed.join(found, timeout_seconds, _shared_settings(config))
-    train.run(config, place, records, ranks)
+    try:
+        train.run(config, place, records, ranks)
+    except LostRank:
+        raise
+    except BaseException as error:
+        ranks.say_why(_lines(error))
+        raise
 
 
 def _listen_to_signals(*, leads: bool) -> None:
@@ -120,11 +126,10 @@ def _fail(error: BaseException, place: Environment) -> NoReturn:
     """Say why, and end at once: what torch keeps of a broken group may never end by itself."""
     if not isinstance(error, (UserError, Interrupted)) or os.environ.get("HYDRA_FULL_ERROR") == "1":
         traceback.print_exception(error)
-    told = error.lines if isinstance(error, (UserError, Interrupted)) else (f"{type(error).__name__}: {error}",)
     status = error.status if isinstance(error, (UserError, Interrupted)) else 1
     if environment.FAULTS in os.environ:
         word = {
-            "lines": told,
+            "lines": _lines(error),
             "status": status,
             "signum": error.signum if isinstance(error, Interrupted) else None,
             "lost": isinstance(error, LostRank),
@@ -135,6 +140,10 @@ def _fail(error: BaseException, place: Environment) -> NoReturn:
         path.with_suffix(".tmp").write_text(json.dumps(word))
         path.with_suffix(".tmp").replace(path)
     end(status)
+
+
+def _lines(error: BaseException) -> tuple[str, ...]:
+    return error.lines if isinstance(error, (UserError, Interrupted)) else (f"{type(error).__name__}: {error}",)
 
 
 def end(status: int) -> NoReturn:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-
 
 from stockml.config import differences
 from stockml.errors import LostRank, RunError, UserError
-from stockml.training import machine
+from stockml.training import launching, machine
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -146,7 +145,9 @@ class Ranks(Group):
         with self._waiting():
             leaders = json.loads(self._store.get(what))
         if leaders != value:
-            raise UserError(f"rank {self.rank}: its {what} {_difference(leaders, value)}; all ranks need the same")
+            fault = f"rank {self.rank}: its {what} {_difference(leaders, value)}; all ranks need the same"
+            self.say_why([fault])
+            raise UserError(fault)
 
     def add(self, tensor: Tensor) -> None:
         """Put the sum over all ranks into each rank's `tensor`."""
@@ -157,6 +158,12 @@ class Ranks(Group):
         """Put what the leader's `tensor` holds into each rank's."""
         with self._timed(tensor), self._waiting():
             self._group.broadcast([tensor], self._source).wait()
+
+    def say_why(self, lines: Iterable[str]) -> None:
+        """Leave word for the others of why this rank is about to end."""
+        with contextlib.suppress(RuntimeError):
+            self._store.set_timeout(timedelta(seconds=1))
+            self._store.set("why", "; ".join(lines))
 
     @contextlib.contextmanager
     def _timed(self, tensor: Tensor) -> Iterator[None]:
@@ -181,15 +188,16 @@ class Ranks(Group):
     def _lost(self, error: RuntimeError) -> LostRank:
         """Who is at fault: of the ranks that wait in vain, each says so, and the one that hangs is silent."""
         reason = " ".join(str(error).split())[:200]
-        if "timed out" not in reason.lower() and "timeout" not in reason.lower():
-            with contextlib.suppress(RuntimeError):
-                self._store.set(f"waits/{self.rank}", "")
-            return LostRank(f"rank {self.rank} has lost the others ({reason})")
         silent = [0] if self.rank else list(range(1, self.world_size))
         with contextlib.suppress(RuntimeError):  # rank 0 serves the store: without it there is no answer
             self._store.set_timeout(timedelta(seconds=1))
             self._store.set(f"waits/{self.rank}", "")
             time.sleep(0.5)
+            if self._store.check(["why"]):
+                return LostRank(self._store.get("why").decode())
+        if "timed out" not in reason.lower() and "timeout" not in reason.lower():
+            return LostRank(f"rank {self.rank} has lost the others ({reason})")
+        with contextlib.suppress(RuntimeError):
             others = [rank for rank in range(self.world_size) if rank != self.rank]
             silent = [rank for rank in others if not self._store.check([f"waits/{rank}"])] or silent
         return LostRank(f"{_named(silent)} not answered for {self._timeout_seconds:g} s; {_HANGS}")
@@ -231,12 +239,7 @@ def join(environment: Environment, timeout_seconds: float, settings: Mapping[str
 def _store(environment: Environment, timeout_seconds: float) -> Store:
     """The store at which the ranks meet; rank 0 serves it, unless torchrun's agent does."""
     host, port, serves = environment.host, environment.port, environment.rank == 0 and not environment.agent_serves
-    try:
-        socket.getaddrinfo(host, port)
-    except OSError as error:
-        raise UserError(
-            f"{host}: this name does not resolve here ({error.strerror}); give an address that every node can reach"
-        ) from error
+    launching.resolve(host)
     deadline = time.monotonic() + timeout_seconds
     while True:
         try:

@@ -59,13 +59,32 @@ class Fault:
         return error
 
 
+def demand_meeting_place(trainer: DDPConfig) -> None:
+    """UserError where the address at which nodes are to meet cannot work, as far as this machine can tell."""
+    host, port = trainer.endpoint() or ("", 0)
+    if host:
+        resolve(host)
+        if trainer.node_rank == 0:
+            _listen(True, port).close()
+
+
+def resolve(host: str) -> None:
+    """UserError where a host's name has no address here."""
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError as error:
+        raise UserError(
+            f"{host}: this name does not resolve here ({error.strerror}); check it, or give an address in its place: "
+            "trainer.rdzv_endpoint=ADDRESS:PORT"
+        ) from error
+
+
 def train(run: Path, trainer: DDPConfig, world_size: int, say: Callable[[str], None], *, aloud: bool) -> None:
     """Train with this machine's share of the ranks, started anew as often as `max_restarts` allows.
 
     `run` is a folder with a config.json, and gets the ranks' logs. Unless it is not `aloud`, rank 0 prints to the
     terminal. Raises RunError, UserError or Interrupted when no worker is left.
     """
-    (run / "ranks").mkdir(exist_ok=True)
     start = _torchrun if trainer.launcher == "torchrun" else _local
     restarts = 0 if trainer.launcher == "torchrun" else trainer.max_restarts  # torchrun restarts by itself
     for attempt in range(restarts + 1):
@@ -79,10 +98,21 @@ def train(run: Path, trainer: DDPConfig, world_size: int, say: Callable[[str], N
         say(f"restart {attempt + 1} of {restarts}, from the last checkpoint: {'; '.join(fault.lines)}")
 
 
+def ranks_here(trainer: DDPConfig, world_size: int) -> range:
+    """The ranks of this node."""
+    here = world_size // trainer.nnodes
+    return range(trainer.node_rank * here, (trainer.node_rank + 1) * here)
+
+
+def logs(trainer: DDPConfig, world_size: int) -> list[str]:
+    """The names of the logs that workers on this node and their launcher write to."""
+    names = [f"rank_{rank}" for rank in ranks_here(trainer, world_size)]
+    return [*names, "torchrun"] if trainer.launcher == "torchrun" else names
+
+
 def _local(run: Path, trainer: DDPConfig, world_size: int, faults: Path, aloud: bool) -> Fault | None:
     """Start a worker a rank, and see how they end."""
-    here = world_size // trainer.nnodes
-    first = trainer.node_rank * here
+    here = ranks_here(trainer, world_size)
     host, port = trainer.endpoint() or ("127.0.0.1", 0)
     lifeline = processes.Lifeline()
     workers: dict[int, subprocess.Popen[bytes]] = {}
@@ -93,13 +123,13 @@ def _local(run: Path, trainer: DDPConfig, world_size: int, faults: Path, aloud: 
         if trainer.node_rank == 0:
             listener = stack.enter_context(_listen(trainer.nnodes > 1, port))
             port = listener.getsockname()[1]
-        for rank in range(first, first + here):
+        for local_rank, rank in enumerate(here):
             serves = listener if rank == 0 else None
             place = Environment(
                 rank=rank,
                 world_size=world_size,
-                local_rank=rank - first,
-                local_world_size=here,
+                local_rank=local_rank,
+                local_world_size=len(here),
                 host=host,
                 port=port,
                 listener=None if serves is None else serves.fileno(),
@@ -128,7 +158,7 @@ def _torchrun(run: Path, trainer: DDPConfig, world_size: int, faults: Path, alou
     )
     options = {
         "nnodes": trainer.nnodes,
-        "nproc-per-node": world_size // trainer.nnodes,
+        "nproc-per-node": len(ranks_here(trainer, world_size)),
         "node-rank": trainer.node_rank,
         "max-restarts": trainer.max_restarts,
         "rdzv-id": "stockml",
@@ -161,7 +191,7 @@ def _listen(openly: bool, port: int) -> socket.socket:
         return socket.create_server(("" if openly else "127.0.0.1", port), backlog=1024)
     except OSError as error:
         raise UserError(
-            f"trainer.rdzv_endpoint: cannot listen on port {port} of this machine ({error.strerror}); "
+            f"trainer.rdzv_endpoint: port {port} cannot be listened on here ({os.strerror(error.errno or 0)}); "
             "name another one, the same on every node"
         ) from error
 
