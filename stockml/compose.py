@@ -399,7 +399,7 @@ def _laid_over(saved_file: Path, typed: list[Override]) -> list[str]:
         choice = section.get(key) if isinstance(section, dict) else None
         if group not in switched and _is_choice(group, choice):
             groups.append(f"{group}={choice}")
-    experiments = [str(o.input_line) for o in plain_choices if _options(o.key_or_group)]
+    experiments = [str(o.input_line) for o in plain_choices if _is_choice(o.key_or_group, o.value())]
     today = dict(_leaves(_values(groups)))
     changed = {k for k, v in _leaves(_values([*groups, *experiments])) if today.get(k, _MISSING) != v}
     values = [
