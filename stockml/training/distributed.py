@@ -228,8 +228,10 @@ def join(environment: Environment, timeout_seconds: float, settings: Mapping[str
 
     UserError where this rank's settings differ from the leader's, by key; RunError where there is no way to the others.
     """
-    if environment.host in ("localhost", "127.0.0.1", "::1") and (interface := machine.loopback()):
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)  # else the host's own name would have to resolve
+    # By themselves, gloo and NCCL take the interface that the host's own name leads to, if it leads anywhere.
+    if (interface := machine.interface_towards(environment.host)) is not None:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", interface)
     store = PrefixStore(environment.attempt, _store(environment, timeout_seconds))
     ranks = Ranks(environment, store, timeout_seconds)
     ranks.demand_equal("config", settings)

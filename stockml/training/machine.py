@@ -6,6 +6,7 @@ import ctypes
 import importlib.util
 import os
 import socket
+import struct
 from pathlib import Path
 
 
@@ -26,10 +27,29 @@ def gpus() -> int:
     return count.value
 
 
-def loopback() -> str | None:
-    """The network interface that leads nowhere but here: `lo`, on some systems `lo0`."""
-    names = [name for _, name in socket.if_nameindex()]
-    return next((name for name in ("lo", "lo0") if name in names), None)
+def interface_towards(host: str) -> str | None:
+    """The network interface over which this machine reaches a host, itself included; None where it cannot tell."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
+            route.connect((host, 9))  # of a datagram's socket: nothing is sent
+            address = route.getsockname()[0]
+            for _, name in socket.if_nameindex():
+                if _address_of(name, route) == address:
+                    return name
+    except OSError:
+        return None
+    return None
+
+
+def _address_of(interface: str, any_socket: socket.socket) -> str | None:
+    """An interface's IPv4 address, as Linux tells it."""
+    import fcntl
+
+    try:
+        answer = fcntl.ioctl(any_socket, 0x8915, struct.pack("256s", interface.encode()[:15]))  # SIOCGIFADDR
+    except OSError:
+        return None
+    return socket.inet_ntoa(answer[20:24])
 
 
 def _torch_is_built_for_cuda() -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -142,6 +144,35 @@ def test_two_nodes(tmp_path: Path, two_ranks: Path, launcher: str) -> None:
     assert (first, second) == (0, 0), err
     assert re.fullmatch(r"node 1: 1 of 2 ranks, .*\n", out)
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
+    assert identical(tmp_path / "run", two_ranks)
+
+
+@pytest.fixture
+def namespaces() -> Iterator[list[str]]:
+    """Two machines, as far as their networks go: two namespaces and a cable between them, 10.77.0.1 and 10.77.0.2."""
+    names = [f"stockml{os.getpid()}{side}" for side in "ab"]
+    script = [f"ip netns add {name}" for name in names]
+    script += [f"ip link add {names[0]} netns {names[0]} type veth peer name {names[1]} netns {names[1]}"]
+    for number, name in enumerate(names, 1):
+        script += [f"ip -n {name} addr add 10.77.0.{number}/24 dev {name}", f"ip -n {name} link set {name} up"]
+        script += [f"ip -n {name} link set lo up"]
+    try:
+        for line in script:
+            if not shutil.which("ip") or subprocess.run(line.split(), check=False, capture_output=True).returncode:
+                pytest.skip("this machine lets no one make network namespaces")
+        yield names
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+def test_two_nodes_with_networks_of_their_own(tmp_path: Path, two_ranks: Path, namespaces: list[str]) -> None:
+    nodes = [
+        begin(tmp_path, str(RUN_PY), *QUICK, *node(rank, 29500, "10.77.0.1"), prefix=("ip", "netns", "exec", name))
+        for rank, name in enumerate(namespaces)
+    ]
+    (first, _, err), (second, _, why) = ended(*nodes)
+    assert (first, second) == (0, 0), err + why
     assert identical(tmp_path / "run", two_ranks)
 
 
