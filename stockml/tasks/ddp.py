@@ -49,7 +49,6 @@ def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
     journal = terminal.Journal()
     with endings.recorded(folder, journal, started, synthetic=data.panel.synthetic):
         journal.say(*told)
-        folder.remove_leftovers()
         folder.write_json("config.json", facts.of(config, data, None, world_size))
         saved = {**records, "config.yaml": compose.records(config)["config.yaml"]}
         for name, text in saved.items():

@@ -116,7 +116,7 @@ def _train(
             _save_history(folder, history, synthetic=panel.synthetic)
     # Once more: a kill between the two checkpoints leaves a best.pt of an epoch that last.pt does not know.
     _save_best(folder, model, config, data, fit.stopping.best_epoch)
-    _evaluate(folder, model, batches, data, chosen, journal, fit, started, group)
+    _evaluate(folder, model, batches, config, data, chosen, journal, fit, started, group)
     return fit.history[fit.stopping.best_epoch - 1].validation_loss
 
 
@@ -129,6 +129,7 @@ def _evaluate(
     folder: RunFolder,
     model: torch.nn.Module,
     batches: Batches,
+    config: Config,
     data: Data,
     chosen: hardware.Hardware,
     journal: terminal.Journal,
@@ -148,28 +149,40 @@ def _evaluate(
     oracle = baselines.oracle(data)
     verdict = baselines.verdict(scores["test"], rivals)
     train_seconds = sum(epoch.seconds for epoch in fit.history)
+    timing = {
+        "total_seconds": time.perf_counter() - started,
+        "train_seconds": train_seconds,
+        "epochs": len(fit.history),
+        "best_epoch": fit.stopping.best_epoch,
+        "samples_per_second": len(split.train) * len(fit.history) / train_seconds,
+        "world_size": group.world_size,
+        "samples_per_second_per_rank": len(split.train) * len(fit.history) / train_seconds / group.world_size,
+        "communication_share": sum(epoch.communication_seconds for epoch in fit.history) / train_seconds,
+    }
     written = {
         **scores,
         "baselines": rivals.scores,
         "best_baseline": rivals.best,
         "verdict": verdict,
         **({"oracle": oracle} if panel.synthetic else {}),
-        "timing": {
-            "total_seconds": time.perf_counter() - started,
-            "train_seconds": train_seconds,
-            "epochs": len(fit.history),
-            "best_epoch": fit.stopping.best_epoch,
-            "samples_per_second": len(split.train) * len(fit.history) / train_seconds,
-            "world_size": group.world_size,
-            "samples_per_second_per_rank": len(split.train) * len(fit.history) / train_seconds / group.world_size,
-            "communication_share": sum(epoch.communication_seconds for epoch in fit.history) / train_seconds,
-        },
+        "timing": timing,
         "synthetic": panel.synthetic,
     }
     _save_predictions(folder, data, forecasts)
     folder.write_json("metrics.json", written)
     rows = {"model": scores, **({"oracle": oracle} if oracle else {}), **rivals.scores}
     journal.say(terminal.result_table(rows, rivals.best), f"verdict     {verdict}")
+    journal.say(*_advice(timing["communication_share"], config, group))
+
+
+def _advice(communication_share: float, config: Config, group: Group) -> list[str]:
+    """A line where fewer ranks are faster: at w times the computing of a rank, one process needs less than w ranks."""
+    if group.world_size == 1 or communication_share <= 1 - 1 / group.world_size:
+        return []
+    return [
+        f"ranks       {communication_share:.0%} of the training time went into communication: one process with this "
+        f"global batch is faster: trainer=single trainer.batch_size={config.trainer.global_batch(group.world_size)}"
+    ]
 
 
 def _save_predictions(folder: RunFolder, data: Data, forecasts: Mapping[str, metrics.Floats]) -> None:
@@ -220,7 +233,8 @@ def _resumed(folder: RunFolder, config: Config, data: Data, group: Group) -> tup
         return None, []
     resuming.demand_same_data(folder, data)
     state, faults = checkpoint.load_last(folder)
-    told = [*(f"{fault}; going on from previous.pt" for fault in faults)]
+    folder.remove_leftovers()
+    told = [f"{fault}; going on from previous.pt" for fault in faults]
     told += resuming.changes_of_batch(folder, config, group.world_size)
     return None if state is None else engine.Fit.of(state), told
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,11 @@ from typing import Any
 
 import pytest
 
-from stockml.training import checkpoint
+from stockml import compose
+from stockml.tasks import ranks
+from stockml.training import checkpoint, machine
 from tests.conftest import ROOT, Run, command, metrics
+from tests.tasks.conftest import workers_of
 from tests.tasks.test_train import identical
 from tests.training.test_hardware import gpu
 
@@ -81,6 +85,17 @@ def test_in_single_precision_metrics_agree_to_rounding(run: Run, tmp_path: Path)
         assert numbers(one[part]) == pytest.approx(numbers(metrics(tmp_path / "ddp")[part]), rel=1e-5, abs=1e-5)
 
 
+def test_the_number_of_ranks_is_that_of_the_cores_as_long_as_each_has_a_full_batch() -> None:
+    def auto(samples: int, *overrides: str) -> int:
+        return ranks.world_size(compose.compose("trainer=ddp", "hardware=cpu", *overrides), samples)
+
+    assert auto(10**6) == machine.cores()
+    assert auto(10**6, f"hardware.threads={machine.cores()}") == 1
+    assert (auto(64), auto(127), auto(1)) == (1, 1, 1)
+    assert auto(128) == min(2, machine.cores())
+    assert auto(10**6, "trainer.global_batch_size=1") == 1
+
+
 def test_two_runs_of_two_ranks_are_bit_identical(tmp_path: Path) -> None:
     for name in ("a", "b"):
         ddp(tmp_path / name, 2, "hardware=cpu", "+experiment=quick", "data.days=400")
@@ -116,6 +131,26 @@ def test_the_launcher_does_not_import_torch(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_a_run_goes_on_at_another_world_size(run: Run, tmp_path: Path, world_size: int) -> None:
+    settings = (*(s for s in EXACT if "epochs" not in s), "model.dropout=0")
+    run("undisturbed", *settings, "trainer.batch_size=32", "trainer.epochs=5")
+    ddp(tmp_path / "run", 2, *settings, "trainer.batch_size=16", "trainer.epochs=3")
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    typed = (f"trainer.world_size={world_size}", "trainer.epochs=5")
+    same = command("trainer.resume=run", *typed, "trainer.global_batch_size=32", cwd=tmp_path)
+    assert (same.returncode, same.stderr) == (0, "")
+    assert "(it was" not in same.stdout and "resumed     3 epochs" in same.stdout
+    assert difference(tmp_path / "undisturbed", tmp_path / "run") < 1e-10
+    other = command("trainer.resume=other", *typed, cwd=tmp_path)
+    assert other.returncode == 0
+    assert (
+        f"resumed     at world size {world_size} (it was 2) with a global batch of {16 * world_size} (it was 32): "
+        "not the course of an undisturbed run; trainer.global_batch_size=32 keeps it"
+    ) in other.stdout
+    assert difference(tmp_path / "undisturbed", tmp_path / "other") > 1e-10
+
+
 @pytest.mark.parametrize("data", [["data=csv", "data.dir={}/ohlcv"], ["data=npz", "data.dir={}/npz"]])
 def test_real_data(run: Run, tmp_path: Path, market: Path, data: list[str]) -> None:
     settings = (*(text.format(market) for text in data), "stock=TSLA", "+experiment=quick", "model.dropout=0")
@@ -123,6 +158,28 @@ def test_real_data(run: Run, tmp_path: Path, market: Path, data: list[str]) -> N
     ddp(tmp_path / "ddp", 2, *settings, "hardware=cpu")
     for part in ("validation", "test"):
         assert numbers(one[part]) == pytest.approx(numbers(metrics(tmp_path / "ddp")[part]), rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("launcher", [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")])
+def test_a_sweep_of_such_runs(tmp_path: Path, market: Path, launcher: tuple[str, ...]) -> None:
+    settings = ("trainer=ddp", "trainer.world_size=2", "hardware=cpu", "+experiment=quick")
+    data = ("data=csv", f"data.dir={market / 'ohlcv'}")
+    sweep = tmp_path / "sweep"
+    done = command("-m", "stock=AAPL,TSLA", *settings, *data, *launcher, f"hydra.sweep.dir={sweep}", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path.name for path in sweep.iterdir() if path.is_dir()} == {"AAPL", "TSLA"}
+    assert workers_of(tmp_path) == []
+    ddp(tmp_path / "TSLA", 2, *settings[2:], *data, "stock=TSLA")
+    assert identical(sweep / "TSLA", tmp_path / "TSLA")
+    assert json.loads((sweep / "AAPL" / "result.json").read_text())["status"] == "ok"
+
+
+def test_a_run_that_would_be_faster_alone_says_so(tmp_path: Path) -> None:
+    settings = ("hardware=cpu", "+experiment=quick", "data.days=400", "trainer.batch_size=4")
+    assert "one process with this global batch is faster: trainer=single trainer.batch_size=8" in (
+        ddp(tmp_path / "several", 2, *settings).stdout
+    )
+    assert "is faster" not in ddp(tmp_path / "one", 1, *settings).stdout
 
 
 class TestOnAGpu:
