@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.commands import answers, default_run
+from tests.benchmarks.distributed import much_to_compute, start_of_ranks, update_of_ranks
 from tests.benchmarks.measuring import Breakdown, Figure
 from tests.benchmarks.memory import memory
 from tests.benchmarks.training import training
@@ -25,6 +26,9 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Figure | Breakdown]]] = {
     "default_run": default_run,
     "training": training,
     "memory": memory,
+    "start_of_ranks": start_of_ranks,
+    "much_to_compute": much_to_compute,
+    "update_of_ranks": update_of_ranks,
 }
 
 
