@@ -16,7 +16,7 @@ from stockml import compose
 from stockml import data as data_room
 from stockml.config import Config, DDPConfig
 from stockml.data import Data
-from stockml.errors import RunError
+from stockml.errors import RunError, UserError
 from stockml.reporting import terminal
 from stockml.runs import Place, RunFolder
 from stockml.tasks import endings, facts, ranks, resuming, worker
@@ -33,6 +33,8 @@ def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
     trainer = cast("DDPConfig", config.trainer)
     found = environment.read(trainer.endpoint())
     if found is not None:
+        if place.sweep is not None:
+            raise UserError("-m: the runs of a sweep start their workers themselves; leave out torchrun or srun")
         worker.run(config, place, records, found)
     resumed = None if trainer.resume is None else resuming.resumable(Path(trainer.resume), config)
     data = data_room.prepare(config)

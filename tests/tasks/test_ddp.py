@@ -105,7 +105,8 @@ def test_two_runs_of_two_ranks_are_bit_identical(tmp_path: Path) -> None:
 
 
 def test_workers_leave_one_folder_a_log_a_rank_and_what_the_launcher_composed(tmp_path: Path) -> None:
-    command("trainer=ddp", "trainer.world_size=2", "+experiment=quick", "data.days=400", cwd=tmp_path)
+    quick = ("trainer=ddp", "trainer.world_size=2", "+experiment=quick", "data.days=400", "hardware=cpu")
+    assert command(*quick, cwd=tmp_path).returncode == 0
     (folder,) = (tmp_path / "outputs").iterdir()
     assert {path.name for path in tmp_path.iterdir()} == {"outputs"}
     assert {path.name for path in (folder / "ranks").iterdir()} == {"rank_0.log", "rank_1.log"}
@@ -124,7 +125,7 @@ def test_workers_leave_one_folder_a_log_a_rank_and_what_the_launcher_composed(tm
 def test_the_launcher_does_not_import_torch(tmp_path: Path) -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); from stockml.cli import main;"
-        "assert main(['trainer=ddp', 'trainer.world_size=2', '+experiment=quick', 'data.days=400']) == 0;"
+        "assert main(['trainer=ddp', 'trainer.world_size=2', '+experiment=quick', 'hardware=cpu']) == 0;"
         "heavy = {'torch', 'pandas', 'scipy'} & set(sys.modules); assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
