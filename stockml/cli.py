@@ -88,6 +88,10 @@ def _do(command: Command, typed: Sequence[str]) -> None:
 
 
 def _train(config: Config, place: Place, records: dict[str, str]) -> float:
+    if config.trainer.name == "ddp":
+        from stockml.tasks import ddp
+
+        return ddp.run(config, place, records)
     from stockml.tasks import train
 
     return train.run(config, place, records)

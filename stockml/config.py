@@ -200,6 +200,58 @@ class TrainerConfig:
     resume: str | None
     """Folder of an interrupted run, continued in place."""
 
+    def global_batch(self, world_size: int) -> int:
+        """Samples of one update, over all processes."""
+        return self.batch_size * world_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDPConfig(TrainerConfig):
+    """Several processes that train one model: torchrun-style workers."""
+
+    world_size: int | Literal["auto"] = limited(least=1)
+    """Processes over all nodes; auto: one a GPU, else one a core, but no more than have a full batch."""
+    global_batch_size: int | None = limited(least=1)
+    """Samples per update over all processes, in place of batch_size."""
+    launcher: Literal["local", "torchrun"]
+    """Who starts and supervises the workers of this machine."""
+    nnodes: int = limited(least=1)
+    """Machines; the same command is typed on each, but for `node_rank`."""
+    node_rank: int = limited(least=0)
+    rdzv_endpoint: str | None
+    """`host:port` on node 0, where the nodes meet."""
+    max_restarts: int = limited(least=0)
+    """How often the workers start anew from the last checkpoint after one of them has failed."""
+    timeout_seconds: float = limited(above=0)
+    """How long ranks wait for one another before the one that is missed is taken to hang."""
+
+    def global_batch(self, world_size: int) -> int:
+        """Samples of one update, over all processes."""
+        return self.global_batch_size or self.batch_size * world_size
+
+    def endpoint(self) -> tuple[str, int] | None:
+        """`rdzv_endpoint` as host and port; None where it is not of that form."""
+        host, colon, port = (self.rdzv_endpoint or "").strip().rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")  # of an IPv6 address
+        return (host, int(port)) if colon and host and port.isdecimal() and 0 < int(port) < 65536 else None
+
+    def conflicts(self) -> Iterator[str]:
+        """Rules across fields that are broken."""
+        if self.rdzv_endpoint is not None and self.endpoint() is None:
+            yield f"rdzv_endpoint: {self.rdzv_endpoint!r} is not of the form host:port"
+        elif self.nnodes > 1 and self.rdzv_endpoint is None:
+            yield "rdzv_endpoint: nodes must know where to meet, a free port of node 0: trainer.rdzv_endpoint=HOST:PORT"
+        if self.node_rank >= self.nnodes:
+            yield f"node_rank: {self.node_rank} is too high; {self.nnodes} nodes are numbered from 0 (trainer.nnodes)"
+        if isinstance(self.world_size, int):
+            if self.world_size % self.nnodes:
+                yield f"world_size: {self.world_size} ranks cannot be shared out evenly to {self.nnodes} nodes"
+            if self.global_batch_size is not None and self.global_batch_size < self.world_size:
+                yield (
+                    f"global_batch_size: {self.global_batch_size} samples are too few for {self.world_size} ranks; "
+                    "raise it, or lower trainer.world_size"
+                )
+
 
 @dataclass(frozen=True, kw_only=True)
 class HardwareConfig:
@@ -262,10 +314,12 @@ class Config:
                 )
         if isinstance(data, BarsConfig) and not stock.features:
             yield "stock.features: must name at least one feature"
+        if isinstance(self.trainer, DDPConfig) and self.hardware.device == "mps":
+            yield "trainer.name: ddp does not work on mps; take hardware=cpu, or trainer=single"
 
 
 SOURCES: dict[str, type[DataConfig]] = {"simulated": SimulatedConfig, "csv": CsvConfig, "npz": NpzConfig}
-TRAINERS: dict[str, type[TrainerConfig]] = {"single": TrainerConfig}
+TRAINERS: dict[str, type[TrainerConfig]] = {"single": TrainerConfig, "ddp": DDPConfig}
 
 
 def check(values: Mapping[str, Any], models: Mapping[str, type[Any]]) -> tuple[Config | None, list[str]]:
@@ -417,10 +471,17 @@ def nearest(name: str, known: typing.Iterable[str], path: str = "") -> str:
 
 def _elsewhere(key: str, path: str) -> str:
     """Where a key that is unknown here would be right."""
+    registers: dict[str, dict[str, Any]] = {"data": SOURCES, "trainer": TRAINERS}
     for section, hint in typing.get_type_hints(Config).items():
-        if not dataclasses.is_dataclass(hint) or path == f"{section}.":
+        if not dataclasses.is_dataclass(hint):
             continue
-        registers: dict[str, dict[str, Any]] = {"data": SOURCES, "trainer": TRAINERS}
+        if path == f"{section}.":
+            kinds = [
+                n for n, cls in registers.get(section, {}).items() if key in {f.name for f in dataclasses.fields(cls)}
+            ]
+            if kinds:
+                return f"; it belongs to {section}={' or '.join(kinds)}"
+            continue
         classes: list[Any] = [hint, *registers.get(section, {}).values()]
         if any(key == f.name for cls in classes for f in dataclasses.fields(cls)):
             return f"; did you mean {section}.{key}?"

@@ -32,6 +32,10 @@ class RunError(UserError):
     status = 1
 
 
+class LostRank(RunError):
+    """A rank that another one waits for in vain: that other one's fault, unless it is the network's."""
+
+
 class Interrupted(KeyboardInterrupt):
     """A run that Ctrl-C or SIGTERM ended; no `Exception`, so that it ends a whole sweep."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
 import itertools
 import json
@@ -24,6 +25,7 @@ from stockml.errors import UserError
 ARTIFACTS = (
     "best.pt",
     "last.pt",
+    "previous.pt",
     "config.json",
     "metrics.json",
     "norm_stats.json",
@@ -41,6 +43,11 @@ class Place:
     exact: Path | None = None
     job: Path | None = None
 
+    @property
+    def aloud(self) -> bool:
+        """Whether the run prints: a sweep's jobs do not, the sweep does."""
+        return self.job is None
+
     def make(self, ticker: str) -> RunFolder:
         """Make the folder, whose name nobody else can have; UserError where that is impossible."""
         if self.exact is not None:
@@ -48,8 +55,23 @@ class Place:
         if self.job is not None:
             with _explained(self.job, "hydra.sweep.dir"):
                 self.job.mkdir(parents=True, exist_ok=True)
-            return RunFolder(self.job)
+            folder = RunFolder(self.job)
+            folder.stays = True
+            return folder
         return RunFolder.create(Path("outputs").absolute(), f"{typeable(ticker)}_{datetime.now():%Y%m%d_%H%M%S}")
+
+
+@dataclass(frozen=True)
+class Given:
+    """A place whose folder is there already: that of a run which goes on."""
+
+    folder: RunFolder
+    aloud: bool = True
+    """Whether the run prints."""
+
+    def make(self, _ticker: str) -> RunFolder:
+        """The folder."""
+        return self.folder
 
 
 class Folder:
@@ -112,6 +134,12 @@ class Folder:
 class RunFolder(Folder):
     """One run's folder."""
 
+    stays = False
+    """Whether it is left behind however the run ends: as the record of a sweep's job."""
+    log_name = "train.log"
+    writer = ""
+    """Before what is told of a failure: which of several processes tells it."""
+
     @classmethod
     def create(cls, parent: Path, name: str) -> RunFolder:
         """Make `<parent>/<name>`, with a suffix `_2`, `_3`, … where the name is taken."""
@@ -142,11 +170,16 @@ class RunFolder(Folder):
         return cls(path)
 
     def discard(self) -> None:
-        """Remove what has been written through this object, and the folder where that leaves it empty."""
-        with contextlib.suppress(OSError):
-            for path in self.written:
+        """Remove what has been written through this object, and the folder if that empties it; of a job, nothing."""
+        if self.stays:
+            return
+        for path in self.written:
+            with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
-            (self.path / ".hydra").rmdir()
+        for folder in {self.path / ".hydra", *(path.parent for path in self.written)} - {self.path}:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        with contextlib.suppress(OSError):
             self.path.rmdir()
 
     def log(self) -> TextIO:
@@ -154,6 +187,34 @@ class RunFolder(Folder):
         path = self.path / "train.log"
         self.written.add(path)
         return path.open("a", encoding="utf-8")
+
+    def make_logs_of_ranks(self, names: Iterable[str]) -> None:
+        """Make the logs that workers write to, where they are not there from before."""
+        (self.path / "ranks").mkdir(exist_ok=True)
+        for path in (self.path / "ranks" / f"{name}.log" for name in names):
+            if not path.exists():
+                path.touch()
+                self.written.add(path)
+
+    def keep(self, name: str, older: str) -> None:
+        """Let the file `name`, where there is one, be found as `older` too when `name` is written anew."""
+        path = self.path / name
+        link = path.with_name(f".{older}.{os.getpid()}.tmp")
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                os.link(path, link)
+                link.replace(path.with_name(older))
+                link.unlink(missing_ok=True)  # it stays where the two were one file already
+            except OSError as error:
+                if isinstance(error, FileNotFoundError) or error.errno == errno.ENOSPC:
+                    raise
+                path.replace(path.with_name(older))  # a disk without links
+            self.written.add(path.with_name(older))
+
+    def remove_leftovers(self) -> None:
+        """Remove what a process that was killed had begun to write."""
+        for path in self.path.rglob(".*.tmp"):
+            path.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Remove what an earlier attempt at this run wrote, all but its log."""
@@ -188,6 +249,35 @@ class RunFolder(Folder):
             return self.status()
         except UserError:
             return None
+
+
+class Launched(RunFolder):
+    """A run's folder to the worker that writes there; its launcher keeps the record of how the run stands."""
+
+    def record(self, status: str, started: float, error: str | None, *, synthetic: bool) -> None:
+        """Leave it to the launcher."""
+
+
+class Nowhere(Launched):
+    """A run's folder to a worker that writes nothing but a log of its own, and not even that where `log` is None."""
+
+    def __init__(self, path: Path, rank: int, log: Path | None = None) -> None:
+        super().__init__(path)
+        self.writer = f"rank {rank}: "
+        self.log_name = str(log or "no log")
+        self._log = log
+
+    def log(self) -> TextIO:
+        """The rank's own log."""
+        return (self._log or Path(os.devnull)).open("a", encoding="utf-8")
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:  # noqa: ARG002  (as every folder has it)
+        """A file that nobody will read."""
+        yield io.BytesIO()
+
+    def keep(self, name: str, older: str) -> None:
+        """Keep nothing."""
 
 
 class SweepFolder(Folder):

@@ -68,7 +68,7 @@ def test_help_lists_the_groups_and_the_commonest_commands(tmp_path: Path) -> Non
         "stock: AAPL, AMZN, JNJ, JPM, MSFT, SP500, TSLA, XOM",
         "model: linear, mlp, mlp_flat",
         "data: csv, npz, simulated",
-        "trainer: single",
+        "trainer: ddp, single",
         "hardware: auto, cpu, cuda, mps",
         "experiment: all_stocks, debug_overfit, quick",
         "python run.py -m stock=",

@@ -156,6 +156,8 @@ def test_an_installed_package_adds_a_model_by_its_name(tmp_path: Path) -> None:
     (run,) = (tmp_path / "outputs").iterdir()
     again = command("-cp", str(run / ".hydra"), "-cn", "config", cwd=tmp_path, env=env)
     assert (again.returncode, again.stderr) == (0, "")
+    over = command("-cp", str(run / ".hydra"), "-cn", "config", "model=mine", "model.scale=3", cwd=tmp_path, env=env)
+    assert (over.returncode, over.stderr) == (0, "")
     bad = command("model=mine", "model.scael=2", "model.scale=x", cwd=tmp_path, env=env)
     assert bad.returncode == 2
     assert "model.scael: no such key; did you mean model.scale?" in bad.stderr

@@ -232,9 +232,7 @@ TYPED = [
     pytest.param(
         "model=linear model.hidden_dim=3", ["model.hidden_dim: no such key; known here: name"], id="key-of-mlp"
     ),
-    pytest.param(
-        "data=csv data.dir=. data.days=9", ["data.days: no such key; known here: …dir"], id="key-of-simulated"
-    ),
+    pytest.param("data=csv data.dir=. data.days=9", ["data.days: no such key; …data=simulated"], id="key-of-simulated"),
     pytest.param("~trainer.lr", ["trainer.lr: missing"], id="deleted-key"),
     pytest.param("hydra.run.dri=x", ["hydra.run.dri: Hydra has no such setting; … --cfg hydra"], id="typo-hydra"),
     pytest.param("+hydra.run.a=1", ["hydra.run.a: Hydra has no such setting; … --cfg hydra"], id="plus-hydra"),
@@ -246,7 +244,7 @@ TYPED = [
     pytest.param("model=mpl", ["model=mpl: must be one of mlp, …linear; did you mean mlp?"], id="unknown-model"),
     pytest.param("model.name=os.system", ["model.name=os.system: must be one of mlp, "], id="model-names-code"),
     pytest.param("data=cvs", ["data=cvs: must be one of csv, npz, simulated; did you mean csv?"], id="unknown-source"),
-    pytest.param("trainer=dddp", ["trainer=dddp: must be …single"], id="unknown-trainer"),
+    pytest.param("trainer=dddp", ["trainer=dddp: must be one of ddp, single; did you mean ddp?"], id="unknown-trainer"),
     pytest.param("hardware=gpu", ["hardware=gpu: must be one of auto, cpu, cuda, mps"], id="unknown-hardware"),
     pytest.param("+experiment=quik", ["experiment=quik: must be …; did you mean quick?"], id="unknown-experiment"),
     pytest.param("experiment=quick", ["experiment=quick: …added with a plus: +experiment=quick"], id="no-plus"),
@@ -300,6 +298,43 @@ TYPED = [
     ),
     pytest.param("stock.simulator.garch.beta=2", ["stock.simulator.garch…beta must be below 1"], id="explosive"),
     pytest.param("stock.simulator.idio_vol_percent=1e5", ["stock.simulator: …beyond"], id="overflowing-figures"),
+    # several processes
+    pytest.param("trainer.world_size=2", ["trainer.world_size: no such key; it belongs to trainer=ddp"], id="no-ddp"),
+    pytest.param(
+        "trainer=ddp trainer.world_size=0", ["trainer.world_size=0: must be a whole number ≥ 1 or auto"], id="no-rank"
+    ),
+    pytest.param(
+        "trainer=ddp trainer.world_size=9999",
+        ["trainer.world_size=9999: more ranks than the 1,770 samples of train; take …auto"],
+        marks=NO_GPU,
+        id="more-ranks-than-samples",
+    ),
+    pytest.param("trainer=ddp hardware=mps", ["trainer.name: ddp does not work on mps; take hardware=cpu"], id="mps"),
+    pytest.param(
+        "trainer=ddp trainer.world_size=2 hardware=cuda",
+        ["hardware.device=cuda: no CUDA GPU …; take hardware=cpu or hardware=auto"],
+        marks=NO_GPU,
+        id="ddp-without-gpu",
+    ),
+    pytest.param("trainer=ddp trainer.nnodes=2", ["trainer.rdzv_endpoint: …=HOST:PORT"], id="nodes-without-endpoint"),
+    pytest.param(
+        "trainer=ddp trainer.nnodes=2 trainer.rdzv_endpoint=host",
+        ["trainer.rdzv_endpoint: 'host' is not of the form host:port"],
+        id="endpoint-without-port",
+    ),
+    pytest.param(
+        "trainer=ddp trainer.nnodes=2 trainer.rdzv_endpoint=h:1 trainer.node_rank=2 trainer.world_size=3",
+        ["trainer.node_rank: 2 is too high; 2 nodes are numbered from 0", "trainer.world_size: 3 ranks cannot be sha"],
+        id="node-and-ranks-do-not-fit",
+    ),
+    pytest.param(
+        "trainer=ddp trainer.world_size=4 trainer.global_batch_size=3",
+        ["trainer.global_batch_size: 3 samples are too few for 4 ranks; raise it, or lower trainer.world_size"],
+        id="batch-smaller-than-ranks",
+    ),
+    pytest.param(
+        "trainer=ddp trainer.launcher=mpi", ["trainer.launcher=mpi: must be one of local, torchrun"], id="launcher"
+    ),
     # grammar, flags, sweeps
     pytest.param("trainer.lr", ["'trainer.lr': not of the form key=value"], id="no-value"),
     pytest.param("=3", ["'=3': not of the form key=value"], id="no-key"),

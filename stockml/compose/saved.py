@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from stockml.compose.checks import compose_job
-from stockml.compose.grammar import composed, is_choice, one_line, options, parse, quote
+from stockml.compose.grammar import composed, is_choice, one_line, parse, quote
 from stockml.config import ABSENT, Config, differences, leaves, saved, show
 from stockml.errors import UserError
 from stockml.runs import SweepFolder
@@ -60,7 +60,7 @@ def laid_over(path: Path, typed: list[Override]) -> list[str]:
         choice = section.get(key) if isinstance(section, dict) else None
         if group not in switched and is_choice(group, choice):
             groups.append(f"{group}={choice}")
-    experiments = [str(o.input_line) for o in plain_choices if options(o.key_or_group)]
+    experiments = [str(o.input_line) for o in plain_choices if is_choice(o.key_or_group, o.value())]
     today = dict(leaves(composed(groups)))
     changed = {k for k, v in leaves(composed([*groups, *experiments])) if today.get(k, ABSENT) != v}
     leaves_laid_over = [

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,13 +52,13 @@ class Batches:
         index = (rows.unsqueeze(1) + self._offsets).view(-1)
         return self.values.index_select(0, index).view(len(rows), self.window, self.width)
 
-    def pass_over(self, rows: Tensor, batch_size: int) -> Iterator[Batch]:
-        """Batches of all the samples, in the order of `rows`, the last one as large as it comes out."""
+    def pass_over(self, rows: Tensor, ends: Sequence[int]) -> Iterator[Batch]:
+        """Batches of the samples in the order of `rows`, each up to one of the positions `ends`; one may be empty."""
         if self._loader is None:
-            yield from map(self.gather, _Chunks(rows, batch_size))
+            yield from map(self.gather, _Chunks(rows, ends))
         else:
             sampler: Any = self._loader.sampler
-            sampler.rows, sampler.batch_size = rows, batch_size
+            sampler.rows, sampler.ends = rows, ends
             for x, y in self._loader:
                 yield x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
 
@@ -67,13 +68,13 @@ class _Chunks:
     """Rows by the batch, cut off as they are asked for; as a sampler it is given others for each pass."""
 
     rows: Tensor
-    batch_size: int
+    ends: Sequence[int]
 
     def __iter__(self) -> Iterator[Tensor]:
-        return (self.rows[start : start + self.batch_size] for start in range(0, len(self.rows), self.batch_size))
+        return (self.rows[start:end] for start, end in itertools.pairwise([0, *self.ends]))
 
     def __len__(self) -> int:
-        return len(range(0, len(self.rows), self.batch_size))
+        return len(self.ends)
 
 
 class _Gathered(Dataset[Batch]):
@@ -88,7 +89,7 @@ def _loader(batches: Batches, num_workers: int) -> DataLoader[Batch]:
     return DataLoader(
         _Gathered(batches),
         batch_size=None,
-        sampler=_Chunks(torch.empty(0, dtype=torch.int64), 1),
+        sampler=_Chunks(torch.empty(0, dtype=torch.int64), []),
         num_workers=num_workers,
         persistent_workers=True,
         pin_memory=batches.device.type == "cuda",

@@ -24,18 +24,18 @@ SYNTHETIC = (
 
 
 class Journal:
-    """Prints lines, and keeps them, with the time, in a log as soon as there is a place for it."""
+    """Prints lines (unless it is not `aloud`), and keeps them, with the time, in a log once there is a place for it."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
+    def __init__(self, *, aloud: bool = True) -> None:
+        self._aloud = aloud
         self._log: TextIO | None = None
         self._waiting: list[str] = []
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
     def say(self, *lines: str) -> None:
-        """Print lines, unless quiet, and keep them."""
-        for line in () if self._quiet else lines:
+        """Print lines, if aloud, and keep them."""
+        for line in lines if self._aloud else ():
             if self._progress is not None:
                 self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
             else:
@@ -71,7 +71,7 @@ class Journal:
     @contextlib.contextmanager
     def epochs(self, total: int, done: int) -> Iterator[None]:
         """While a model trains: a bar on a terminal, else `epoch` prints a line an epoch."""
-        if self._quiet or not sys.stdout.isatty():
+        if not (self._aloud and sys.stdout.isatty()):
             yield
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

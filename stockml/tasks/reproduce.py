@@ -15,9 +15,9 @@ from stockml.config import Config, differences, show
 from stockml.errors import RunError, UserError
 from stockml.reporting import summary
 from stockml.runs import Place, RunFolder, SweepFolder
-from stockml.tasks import sweep
+from stockml.tasks import facts, sweep
 from stockml.tasks import train as training
-from stockml.training import hardware, pool
+from stockml.training import machine, pool
 
 Train = Callable[[Config, Place, dict[str, str]], float]
 Facts = dict[str, Any]
@@ -34,7 +34,7 @@ def run(config: Config, place: Place, records: dict[str, str], train: Train) -> 
         raise UserError(f"{original.path}: did not end well ({original.outcome()}); there is nothing to compare with")
     then, metrics = original.read_json("config.json"), original.read_json("metrics.json")
     data = data_room.prepare(config)
-    now = training.facts(config, data, training.device(config))
+    now = facts.of(config, data, training.device(config))
     print(f"reproducing {original.path}", *_what_differs(original, config, then, now), sep="\n", flush=True)
     if then["data"]["fingerprint"] != now["data"]["fingerprint"]:
         raise RunError(f"{original.path}: its data have changed since ({now['data']['origin']}); nothing was trained")
@@ -91,7 +91,7 @@ def run_sweep(path: Path, typed: Sequence[str], train: Train) -> None:
             pool.Call(functools.partial(_reproduction, command, train), Path(logs) / name, sweep.cores(command.jobs[0]))
             for name, command in zip(names, commands, strict=True)
         ]
-        with closing(pool.run_each(calls, cores=hardware.cores(), at_once=sweep.places(configs))) as events:
+        with closing(pool.run_each(calls, cores=machine.cores(), at_once=sweep.places(configs))) as events:
             for event in events:
                 number, ended = event or (0, None)
                 if ended is None:

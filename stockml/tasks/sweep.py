@@ -20,12 +20,13 @@ from typing import Any
 from stockml import compose, data, models
 from stockml.compose.launcher import Calls, JobLauncher, target
 from stockml.compose.sweeps import Job, Sweep
-from stockml.config import Config, SimulatedConfig, differences, saved, show
+from stockml.config import Config, DDPConfig, SimulatedConfig, differences, saved, show
 from stockml.errors import Interrupted, RunError, UserError
 from stockml.reporting import summary, terminal
 from stockml.runs import Place, RunFolder, SweepFolder
+from stockml.tasks import ranks
 from stockml.tasks import train as training
-from stockml.training import hardware, pool
+from stockml.training import hardware, machine, pool
 
 Train = Callable[[Config, Place, dict[str, str]], float]
 
@@ -91,7 +92,7 @@ def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
         if job.config is None or run_folder.outcome() != "ok":
             continue
         facts, config = run_folder.read_json("config.json"), job.config
-        changed = differences(facts["config"], saved(config))
+        changed = differences(facts["config"], _asked(config, facts["config"]))
         source = (config.stock, config.data)
         if changed:
             for key, (then, now) in changed.items():
@@ -109,6 +110,14 @@ def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
             ),
             f"{folder.path}: is not continued; leave these as they were, or choose another hydra.sweep.dir",
         )
+
+
+def _asked(config: Config, done: dict[str, Any]) -> dict[str, Any]:
+    """The config that is asked for, as a run saves it; what it leaves open is as it was when the run was `done`."""
+    settings = saved(config)
+    if settings["trainer"].get("world_size") == "auto":
+        settings["trainer"]["world_size"] = done["trainer"].get("world_size")
+    return settings
 
 
 class Supervisor:
@@ -133,9 +142,7 @@ class Supervisor:
         import_what_jobs_need([job.config for job in jobs])
         values: list[float | None] = [None] * len(given)
         n_jobs = self._sweep.n_jobs
-        at_once, room = (
-            (n_jobs, sys.maxsize) if n_jobs > 0 else (places([job.config for job in jobs]), hardware.cores())
-        )
+        at_once, room = (n_jobs, sys.maxsize) if n_jobs > 0 else (places([job.config for job in jobs]), machine.cores())
         with closing(pool.run_each(calls, cores=room, at_once=at_once)) as events, closing(self._progress):
             for event in events:
                 if event is None:
@@ -198,7 +205,10 @@ def _can_go_on(folder: RunFolder, config: Config) -> bool:
         return False
     try:
         facts = folder.read_json("config.json")
-        same = facts["config"] == saved(config) and facts["data"]["fingerprint"] == data.prepare(config).fingerprint
+        same = (
+            facts["config"] == _asked(config, facts["config"])
+            and facts["data"]["fingerprint"] == data.prepare(config).fingerprint
+        )
     except (UserError, KeyError, TypeError):
         return False
     return bool(same)
@@ -220,31 +230,37 @@ def cores(config: Config | None) -> int:
     """Processor cores that a job keeps busy."""
     if config is None:
         return 1
-    threads = functools.partial(training.threads, config)
+    count = functools.partial(_cores, config)
     if config.model.name not in models.BUILT_IN:  # code that we do not know runs where it can leave nothing behind
-        asked = pool.Call(functools.partial(functools.partial, threads), Path(os.devnull))
+        asked = pool.Call(functools.partial(functools.partial, count), Path(os.devnull))
         ends = [event[1] for event in pool.run_each([asked], cores=1, at_once=1) if event and event[1]]
         return ends[0].value or 1
     try:
-        return threads()
+        return count()
     except UserError:  # which the job itself will tell
         return 1
+
+
+def _cores(config: Config) -> int:
+    return training.threads(config) * ranks.here(config)
 
 
 def places(configs: Sequence[Config | None]) -> int:
     """Jobs that the machine has room for at once: one a GPU where they use GPUs, else one a core."""
     gpus = len(hardware.gpus())
     wants_gpu = any(config is None or config.hardware.device in ("auto", "cuda") for config in configs)
-    return gpus if gpus and wants_gpu else hardware.cores()
+    return gpus if gpus and wants_gpu else machine.cores()
 
 
 @contextlib.contextmanager
 def gpus_of_its_own(config: Config) -> Iterator[None]:
-    """On a machine with GPUs, one that no other job of any sweep uses."""
+    """On a machine with GPUs, one a rank that no other job of any sweep uses."""
     gpus = hardware.gpus() if config.hardware.device in ("auto", "cuda") else []
     if not gpus:
         yield
         return
-    with hardware.holding(gpus, 1, Path(tempfile.gettempdir())) as held:
+    every = isinstance(config.trainer, DDPConfig) and config.trainer.world_size == "auto"
+    count = len(gpus) if every else min(len(gpus), ranks.here(config))  # too many are refused where ranks are started
+    with hardware.holding(gpus, count, Path(tempfile.gettempdir())) as held:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(held)
         yield

@@ -3,63 +3,53 @@
 from __future__ import annotations
 
 import contextlib
-import platform
-import signal
-import subprocess
+import io
 import time
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from importlib import metadata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from stockml import data as data_room
 from stockml import models
-from stockml.config import Config, differences, plain, saved
+from stockml.config import Config, DDPConfig, plain
 from stockml.data import Data
 from stockml.data.batches import Batches
-from stockml.errors import Interrupted, RunError, UserError
+from stockml.errors import Interrupted
 from stockml.evaluation import baselines, metrics
 from stockml.reporting import terminal
-from stockml.runs import Place, RunFolder
+from stockml.runs import Given, Place, RunFolder
+from stockml.tasks import endings, facts, ranks, resuming
 from stockml.training import checkpoint, engine, hardware, interrupts
+from stockml.training.distributed import ALONE, Group
 
 
-def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
+def run(config: Config, place: Place | Given, records: Mapping[str, str], group: Group = ALONE) -> float:
     """Train, evaluate and save a model; the best validation loss, in the target's units.
 
-    `records` are the texts of the run's `.hydra` folder, by file name. Raises UserError for faults of config and data,
-    before any folder is made; RunError for a run that failed; Interrupted for one that a signal ended.
+    `records` are the texts of the run's `.hydra` folder, by file name. Each rank of a group calls this; the one that
+    leads writes. Raises UserError for faults of config and data, before any folder is made; RunError for a run that
+    failed; Interrupted for one that a signal ended.
     """
     started = time.time()
-    journal = terminal.Journal(quiet=place.job is not None)
-    chosen = hardware.choose(config.hardware)
-    resumed_folder = None if config.trainer.resume is None else _resumable(Path(config.trainer.resume), config)
+    journal = terminal.Journal(aloud=group.leads and place.aloud)
+    chosen = hardware.choose(config.hardware, group.local_rank)
+    if config.trainer.resume is not None and group.leads:
+        place = Given(resuming.resumable(Path(config.trainer.resume), config), place.aloud)
     if config.data.source == "simulated":
         journal.say(*terminal.SYNTHETIC)
     data = data_room.prepare(config)
     journal.say(*terminal.data_report(data))
-    resumed = None if resumed_folder is None else _resumed(resumed_folder, config, data)
-    folder = resumed_folder or place.make(config.stock.ticker)
-
-    def record(status: str, error: str | None = None) -> None:
-        folder.record(status, started, error, synthetic=data.panel.synthetic)
-
-    try:
-        with journal.kept_in(folder.log), _failures_told(folder, journal):
-            record("running")
-            loss = _train(config, data, chosen, folder, records, journal, resumed)
-            record("ok")
-            journal.say(f"run folder  {folder.path}")
-    except (RunError, Interrupted) as error:
-        if not _is_worth_keeping(folder, error.__cause__):
-            folder.discard()
-        else:
-            with contextlib.suppress(OSError):
-                record("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", "; ".join(error.lines))
-        raise
+    ranks.demand_samples(group.world_size, len(data.split.train))
+    group.demand_equal("data", data.fingerprint)
+    resumed, told = _resumed(place.folder, config, data, group) if isinstance(place, Given) else (None, [])
+    if group.world_size > 1:
+        resumed = _leaders(resumed, group)
+    folder = place.make(config.stock.ticker)
+    with endings.recorded(folder, journal, started, synthetic=data.panel.synthetic):
+        journal.say(*told)
+        loss = _train(config, data, chosen, folder, records, journal, resumed, group)
+        journal.say(f"run folder  {folder.path}")
     return loss
 
 
@@ -71,17 +61,19 @@ def _train(
     records: Mapping[str, str],
     journal: terminal.Journal,
     resumed: engine.Fit | None,
+    group: Group,
 ) -> float:
     panel, split, trainer = data.panel, data.split, config.trainer
     started = time.perf_counter()
-    torch.manual_seed(engine.generator_seed(config.seed))
+    torch.manual_seed(engine.generator_seed(engine.INITIALISATION, config.seed))
     model = models.build(config.model, panel.window, len(panel.features)).to(chosen.dtype)
     engine.start_output_at_mean(model)
     size = _size(model)
-    used = hardware.describe(chosen, hardware.set_up(config.hardware, size * trainer.batch_size))
-    journal.say(f"model       {config.model.name}, {size:,} parameters, on {used}, {config.hardware.precision}")
+    threads = hardware.set_up(config.hardware, size * trainer.batch_size, group.local_world_size)
+    device = group.describe(hardware.describe(chosen, threads))
+    journal.say(f"model       {config.model.name}, {size:,} parameters, on {device}, {config.hardware.precision}")
 
-    folder.write_json("config.json", facts(config, data, used))
+    folder.write_json("config.json", facts.of(config, data, device, group.world_size))
     folder.write_json("norm_stats.json", data.scaler.stats(panel, split.train))
     for name, text in records.items():  # last: a run with a saved config is one that can be resumed
         if trainer.resume is None or name == "config.yaml":
@@ -93,14 +85,16 @@ def _train(
     if resumed is not None:
         journal.say(f"resumed     {len(resumed.history)} epochs are done already")
     history = list(resumed.history) if resumed else []
-    with interrupts.noted(journal.say) as signals, journal.epochs(trainer.epochs, len(history)):
+    with _signals(journal, group) as signals, journal.epochs(trainer.epochs, len(history)):
 
         def after_epoch(fit: engine.Fit) -> None:
             history.append(fit.history[-1])
             journal.epoch(history[-1], trainer.epochs)
+            if not group.leads:
+                return
             if fit.stopping.best_epoch == len(history):
                 _save_best(folder, model, config, data, len(history))
-            checkpoint.save(folder, "last.pt", {**fit.state(), "synthetic": panel.synthetic})
+            checkpoint.save_last(folder, {**fit.state(), "synthetic": panel.synthetic})
             if signals:
                 raise Interrupted(signals[0])
 
@@ -116,54 +110,79 @@ def _train(
                 target_std=data.scaler.target_std,
                 after_epoch=after_epoch,
                 resumed=resumed,
+                group=group,
             )
         finally:
             _save_history(folder, history, synthetic=panel.synthetic)
     # Once more: a kill between the two checkpoints leaves a best.pt of an epoch that last.pt does not know.
     _save_best(folder, model, config, data, fit.stopping.best_epoch)
-    _evaluate(folder, model, batches, data, chosen, journal, fit, started)
+    _evaluate(folder, model, batches, config, data, chosen, journal, fit, started, group)
     return fit.history[fit.stopping.best_epoch - 1].validation_loss
+
+
+def _signals(journal: terminal.Journal, group: Group) -> contextlib.AbstractContextManager[list[int]]:
+    """The signals received while the model trains: the leader answers them, and ends the others' training too."""
+    return interrupts.noted(journal.say) if group.leads else contextlib.nullcontext([])
 
 
 def _evaluate(
     folder: RunFolder,
     model: torch.nn.Module,
     batches: Batches,
+    config: Config,
     data: Data,
     chosen: hardware.Hardware,
     journal: terminal.Journal,
     fit: engine.Fit,
     started: float,
+    group: Group,
 ) -> None:
     panel, split = data.panel, data.split
     forecasts = {
-        part: baselines.unscaled(data, engine.forecast(model, batches, torch.from_numpy(rows), chosen))
+        part: baselines.unscaled(data, engine.forecast(model, batches, torch.from_numpy(rows), chosen, group=group))
         for part, rows in baselines.scored_parts(data)
     }
+    if not group.leads:
+        return
     scores = baselines.score_parts(data, forecasts)
     rivals = baselines.score_baselines(data, batches)
     oracle = baselines.oracle(data)
     verdict = baselines.verdict(scores["test"], rivals)
     train_seconds = sum(epoch.seconds for epoch in fit.history)
+    timing = {
+        "total_seconds": time.perf_counter() - started,
+        "train_seconds": train_seconds,
+        "epochs": len(fit.history),
+        "best_epoch": fit.stopping.best_epoch,
+        "samples_per_second": len(split.train) * len(fit.history) / train_seconds,
+        "world_size": group.world_size,
+        "samples_per_second_per_rank": len(split.train) * len(fit.history) / train_seconds / group.world_size,
+        "communication_share": sum(epoch.communication_seconds for epoch in fit.history) / train_seconds,
+    }
     written = {
         **scores,
         "baselines": rivals.scores,
         "best_baseline": rivals.best,
         "verdict": verdict,
         **({"oracle": oracle} if panel.synthetic else {}),
-        "timing": {
-            "total_seconds": time.perf_counter() - started,
-            "train_seconds": train_seconds,
-            "epochs": len(fit.history),
-            "best_epoch": fit.stopping.best_epoch,
-            "samples_per_second": len(split.train) * len(fit.history) / train_seconds,
-        },
+        "timing": timing,
         "synthetic": panel.synthetic,
     }
     _save_predictions(folder, data, forecasts)
     folder.write_json("metrics.json", written)
     rows = {"model": scores, **({"oracle": oracle} if oracle else {}), **rivals.scores}
     journal.say(terminal.result_table(rows, rivals.best), f"verdict     {verdict}")
+    journal.say(*_advice(timing["communication_share"], config, group))
+
+
+def _advice(communication_share: float, config: Config, group: Group) -> list[str]:
+    """A line where fewer ranks are faster: at w times the computing of a rank, one process needs less than w ranks."""
+    if group.world_size == 1 or communication_share <= 1 - 1 / group.world_size:
+        return []
+    return [
+        f"ranks       {communication_share:.0%} of the training time went into communication: one process with this "
+        f"global batch is faster: trainer=single trainer.batch_size={config.trainer.global_batch(group.world_size)}"
+    ]
 
 
 def _save_predictions(folder: RunFolder, data: Data, forecasts: Mapping[str, metrics.Floats]) -> None:
@@ -205,121 +224,41 @@ def _save_best(folder: RunFolder, model: torch.nn.Module, config: Config, data: 
     )
 
 
-def facts(config: Config, data: Data, used: str) -> dict[str, Any]:
-    """What config.json says: the resolved config, and the facts that it does not fix; `used` is the device in words."""
-    packages = ("stockml", "torch", "hydra-core", "omegaconf", "numpy", "pandas")
-    return {
-        "config": saved(config),
-        "data": {
-            "origin": data.panel.origin,
-            "fingerprint": data.fingerprint,
-            "rows": len(data.panel.values),
-            "samples": {name: len(rows) for name, rows in data.split.parts().items()},
-            "purged": data.split.purged,
-            "dropped": list(data.panel.dropped),
-        },
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
-        "git_commit": _git_commit(),
-        "device": used,
-        "platform": platform.platform(),
-        "synthetic": data.panel.synthetic,
-    }
-
-
 def threads(config: Config) -> int:
-    """Processor threads that training by this config takes. Raises UserError where its data cannot be read."""
+    """Processor threads of a process that trains by this config. UserError where its data cannot be read."""
     if config.hardware.threads != "auto":
         return config.hardware.threads
     with torch.device("meta"):
         model = models.build(config.model, *data_room.sample_shape(config))
-    return hardware.thread_count(config.hardware, _size(model) * config.trainer.batch_size)
+    return hardware.thread_count(config.hardware, _size(model) * config.trainer.batch_size, ranks.here(config))
 
 
 def device(config: Config) -> str:
-    """The hardware that training by this config takes, in words. Raises UserError where this machine has none such."""
-    return hardware.describe(hardware.choose(config.hardware), threads(config))
+    """The hardware that training by this config takes, in words. UserError where this machine has none such."""
+    words = hardware.describe(hardware.choose(config.hardware), threads(config))
+    return f"{config.trainer.world_size} × {words}" if isinstance(config.trainer, DDPConfig) else words
 
 
 def _size(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def _version(package: str) -> str | None:
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        return metadata.version(package)
-    return None
+def _resumed(folder: RunFolder, config: Config, data: Data, group: Group) -> tuple[engine.Fit | None, list[str]]:
+    """The state to go on from, None where no epoch was finished, and what is to be told of it; for the leader alone.
+
+    UserError where there is nothing to go on with.
+    """
+    if not group.leads:
+        return None, []
+    resuming.demand_same_data(folder, data)
+    state, faults = checkpoint.load_last(folder)
+    folder.remove_leftovers()
+    told = [f"{fault}; going on from previous.pt" for fault in faults]
+    told += resuming.changes_of_batch(folder, config, group.world_size)
+    return None if state is None else engine.Fit.of(state), told
 
 
-def _git_commit() -> str | None:
-    """The commit of this code, marked where the code differs from it; None outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip() or None
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _resumable(path: Path, config: Config) -> RunFolder:
-    """The folder of a run that can go on; UserError where it is running, or would go on with other settings."""
-    folder = RunFolder.existing(path)
-    if folder.status() == "running":
-        raise UserError(f"trainer.resume={path}: that run is still running")
-    then = folder.read_json("config.json")
-    if not isinstance(then.get("config"), dict) or not isinstance(then.get("data"), dict):
-        raise UserError(f"{path / 'config.json'}: is not a run's; start a new run")
-    changed = [key for key in differences(then["config"], saved(config)) if not key.startswith(_MAY_CHANGE)]
-    if changed:
-        raise UserError(
-            f"trainer.resume={path}: a run goes on with its own settings, but {', '.join(changed)} "
-            f"differ{'s' if len(changed) == 1 else ''}; leave them as they were, or start a new run"
-        )
-    return folder
-
-
-def _resumed(folder: RunFolder, config: Config, data: Data) -> engine.Fit | None:
-    """The state to go on from, None where no epoch was finished; UserError where there is nothing to go on with."""
-    if folder.read_json("config.json")["data"]["fingerprint"] != data.fingerprint:
-        raise UserError(f"trainer.resume={folder.path}: the data have changed ({data.panel.origin}); start a new run")
-    if not (folder.path / "last.pt").exists():
-        return None
-    fit = engine.Fit.of(checkpoint.load(folder.path / "last.pt"))
-    if folder.status() == "ok" and config.trainer.epochs <= len(fit.history):
-        raise UserError(f"trainer.resume={folder.path}: that run is finished; raise trainer.epochs to train it longer")
-    return fit
-
-
-_MAY_CHANGE = ("trainer.epochs", "trainer.patience", "hardware.")
-
-
-def _is_worth_keeping(folder: RunFolder, cause: BaseException | None) -> bool:
-    """Whether a failed run's folder tells more than that it could not be written to."""
-    return not isinstance(cause, OSError) or (folder.path / "last.pt").exists()
-
-
-@contextlib.contextmanager
-def _failures_told(folder: RunFolder, journal: terminal.Journal) -> Iterator[None]:
-    """Turn whatever ends a run early into RunError or Interrupted, with one line; the traceback goes to train.log."""
-    try:
-        yield
-    except RunError as error:
-        journal.note(str(error))
-        raise
-    except KeyboardInterrupt as error:
-        line = f"interrupted; continue with: python run.py trainer.resume={folder.path}"
-        journal.note(line)
-        raise Interrupted(error.signum if isinstance(error, Interrupted) else signal.SIGINT, line) from error
-    except Exception as error:
-        with contextlib.suppress(OSError):
-            journal.note(traceback.format_exc())
-        reason = " ".join(str(error).split())
-        kept = _is_worth_keeping(folder, error)
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in reason:  # of the CPU's
-            line = f"out of memory ({reason[:200]}); lower trainer.batch_size, model.hidden_dim or data.window"
-        elif isinstance(error, OSError):
-            remedy = (
-                f"when that is mended: trainer.resume={folder.path}" if kept else "choose another: hydra.run.dir=FOLDER"
-            )
-            line = f"cannot write to the run folder ({reason}); {remedy}"
-        else:
-            line = f"{type(error).__name__}: {reason[:300]}"
-        raise RunError(f"{folder.path}: {line}{'; the traceback is in train.log' if kept else ''}") from error
+def _leaders(fit: engine.Fit | None, group: Group) -> engine.Fit | None:
+    """The leader's state, on every rank: other machines do not have its files."""
+    content = group.tell(b"" if fit is None else bytes(checkpoint.packed(fit.state())))
+    return engine.Fit.of(checkpoint.load(io.BytesIO(content))) if content else None

@@ -7,7 +7,7 @@ import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 
@@ -21,13 +21,46 @@ _CHECKSUM = "sha256"
 
 def save(folder: RunFolder, name: str, state: Mapping[str, Any]) -> None:
     """Write a checkpoint, whole or not at all, with a checksum of its content."""
-    content = io.BytesIO()  # torch turns a full disk into an error that nobody understands
-    torch.save({**state, _CHECKSUM: checksum(state)}, content)
+    content = packed(state)  # torch turns a full disk into an error that nobody understands
     with folder.writing(name) as file:
-        file.write(content.getbuffer())
+        file.write(content)
 
 
-def load(path: Path) -> dict[str, Any]:
+def save_last(folder: RunFolder, state: Mapping[str, Any]) -> None:
+    """Write last.pt; the one before it stays, as previous.pt, for the case that last.pt is ever damaged."""
+    folder.keep("last.pt", "previous.pt")
+    save(folder, "last.pt", state)
+
+
+def load_last(folder: RunFolder) -> tuple[dict[str, Any] | None, list[str]]:
+    """The latest checkpoint that is whole, None where none was ever written; and what is wrong with a later one.
+
+    Whichever it is, it is last.pt from then on. UserError where there are checkpoints and none of them is whole.
+    """
+    faults: list[str] = []
+    last = folder.path / "last.pt"
+    for path in (last, folder.path / "previous.pt"):
+        if path.exists():
+            try:
+                state = load(path)
+            except UserError as error:
+                faults += error.lines
+            else:
+                path.replace(last)
+                return state, faults
+    if faults:
+        raise UserError(*(f"{fault}; start the run anew" for fault in faults))
+    return None, []
+
+
+def packed(state: Mapping[str, Any]) -> memoryview:
+    """A checkpoint's bytes, a checksum of its content among them."""
+    content = io.BytesIO()
+    torch.save({**state, _CHECKSUM: checksum(state)}, content)
+    return content.getbuffer()
+
+
+def load(path: Path | BinaryIO) -> dict[str, Any]:
     """Read a checkpoint onto the CPU, without running code of it; UserError where it is damaged."""
     try:
         with warnings.catch_warnings():
@@ -36,9 +69,9 @@ def load(path: Path) -> dict[str, Any]:
         found = state.pop(_CHECKSUM)
     except Exception as error:  # a damaged file can fail anywhere in zip, pickle or torch
         reason = (" ".join(str(error).split()) or type(error).__name__)[:120]
-        raise UserError(f"{path}: is no readable checkpoint ({reason}); start the run anew") from error
+        raise UserError(f"{path}: is no readable checkpoint ({reason})") from error
     if found != checksum(state):
-        raise UserError(f"{path}: is damaged (its checksum does not fit its content); start the run anew")
+        raise UserError(f"{path}: is damaged (its checksum does not fit its content)")
     return state
 
 

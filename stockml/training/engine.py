@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from stockml.errors import RunError
+from stockml.training.distributed import ALONE
 from stockml.training.early_stopping import EarlyStopping
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from stockml.config import TrainerConfig
     from stockml.data.batches import Batches
+    from stockml.training.distributed import Group
     from stockml.training.hardware import Hardware
 
 # In units of the target's standard deviation, like everything in here.
@@ -39,6 +42,9 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 _OVERFITTED = 0.01  # "near zero": a hundredth of the loss of the best constant forecast
 _CHUNK_VALUES = 2**22  # inputs of one batch of forecasts: 16 MB in float32
 
+# What a stream of random numbers is drawn for. Apart from it, equal seeds would make equal streams.
+INITIALISATION, _ORDER, _DROPOUT = 1, 2, 3
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -49,13 +55,15 @@ class Epoch:
     validation_loss: float
     best_epoch: int
     seconds: float
+    communication_seconds: float = 0.0
+    """Of the seconds: spent on exchanging with other ranks, waiting for them included."""
 
 
 @dataclass
 class Fit:
     """Training as it stands after an epoch: all that is needed to continue it, bit for bit.
 
-    There is no random state in it: the order of an epoch's samples and its dropout follow from (seed, epoch).
+    There is no random state in it: the order of an epoch's samples and its dropout follow from (seed, epoch, rank).
     """
 
     weights: Tensor
@@ -112,6 +120,11 @@ class Parameters:
         for tensor, part in zip((self.flat.data, *self.buffers), parts, strict=True):
             tensor.copy_(part.view_as(tensor))
 
+    def average_buffers(self, group: Group) -> None:
+        """Make what each rank has gathered from its own samples, batch statistics say, the mean over the ranks."""
+        for buffer in self.buffers:
+            group.add(buffer.div_(group.world_size))
+
 
 def fit(
     model: nn.Module,
@@ -125,19 +138,22 @@ def fit(
     target_std: float,
     after_epoch: Callable[[Fit], None],
     resumed: Fit | None = None,
+    group: Group = ALONE,
 ) -> Fit:
     """Train until the epochs or the patience are used up, and leave the best epoch's weights in the model.
 
-    `train` and `validation` hold rows of the panel. `after_epoch` is called with the state of each finished epoch;
-    what it raises ends the training. RunError where a loss stops being a number.
+    `train` and `validation` hold rows of the panel, all of them on every rank of the group. `after_epoch` is called
+    with the state of each finished epoch; what it raises ends the training. RunError where a loss stops being a number.
     """
+    batch = config.global_batch(group.world_size)
     if config.overfit_batches:  # windows that lie apart: neighbours share nearly all of their days
-        train = train[:: max(1, len(train) // (config.overfit_batches * config.batch_size))]
-        train = train[: config.overfit_batches * config.batch_size]
+        train = train[:: max(1, len(train) // (config.overfit_batches * batch))]
+        train = train[: config.overfit_batches * batch]
         for module in model.modules():
             if isinstance(module, nn.modules.dropout._DropoutNd):
                 module.p = 0.0  # with dropout no loss gets near zero
     parameters = Parameters(model)
+    group.copy(parameters.flat.data)
     optimizer = _optimizer(parameters.flat, config)
     step, loss_of = _step_of(optimizer, parameters.flat), _LOSSES[config.loss]
     unit = target_std if config.loss == "mae" else target_std**2
@@ -152,36 +168,34 @@ def fit(
         parameters.restore(state.weights)
         optimizer.load_state_dict(state.optimizer)
 
-    sizes = torch.full((-(-len(train) // config.batch_size),), config.batch_size, dtype=torch.float64)
-    sizes[-1] = (len(train) - 1) % config.batch_size + 1
+    parts = _Parts.of(len(train), batch, group)
     targets = batches.target.index_select(0, validation.to(batches.home)).cpu().double()
+    over = bool(state.history) and stopping.is_over(len(state.history))
     for epoch in range(len(state.history) + 1, config.epochs + 1):
-        if state.history and stopping.is_over(epoch - 1):
+        if group.agree(over):
             break
-        started = time.perf_counter()
+        started, before = time.perf_counter(), group.seconds
+        order = _order(train, seed, epoch, config.shuffle)
+        torch.manual_seed(generator_seed(_DROPOUT, seed, epoch, group.rank))
         losses = _train_epoch(
-            model,
-            batches,
-            _order(train, seed, epoch, config.shuffle),
-            config,
-            hardware,
-            parameters.flat,
-            step,
-            loss_of,
+            model, batches, group.share(order), parts, config, hardware, parameters.flat, step, loss_of, group
         )
         _demand_finite(losses, epoch, config)
-        train_loss = unit * float(losses.cpu().double() @ sizes) / len(train)
-        validation_loss = float(loss_of(forecast(model, batches, validation, hardware), targets))
+        train_loss = unit * float(losses @ parts.sizes) / len(train)
+        parameters.average_buffers(group)
+        validation_loss = float(loss_of(forecast(model, batches, validation, hardware, group=group), targets))
         if not math.isfinite(validation_loss):
             raise _diverged(f"the validation loss became {validation_loss} after epoch {epoch}", config)
         state.weights, state.optimizer = parameters.copy(), optimizer.state_dict()
         if stopping.improves(validation_loss, epoch):
             state.best_weights = state.weights
         seconds = time.perf_counter() - started
-        state.history.append(Epoch(epoch, train_loss, unit * validation_loss, stopping.best_epoch, seconds))
+        state.history.append(
+            Epoch(epoch, train_loss, unit * validation_loss, stopping.best_epoch, seconds, group.seconds - before)
+        )
         after_epoch(state)
-        if config.overfit_batches and train_loss <= _OVERFITTED * unit:
-            break
+        fitted = config.overfit_batches > 0 and train_loss <= _OVERFITTED * unit
+        over = fitted or stopping.is_over(epoch)
 
     if config.overfit_batches and (loss := state.history[-1].train_loss) > _OVERFITTED * unit:
         raise RunError(
@@ -193,19 +207,27 @@ def fit(
     return state
 
 
-def forecast(model: nn.Module, batches: Batches, rows: Tensor, hardware: Hardware, chunk: int | None = None) -> Tensor:
-    """Scaled forecasts (N,), float64 in main memory, of the samples that end in `rows`.
+def forecast(
+    model: nn.Module,
+    batches: Batches,
+    rows: Tensor,
+    hardware: Hardware,
+    chunk: int | None = None,
+    group: Group = ALONE,
+) -> Tensor:
+    """Scaled forecasts (N,), float64 in main memory, of the samples that end in `rows`; whole on every rank.
 
     How many are computed at once follows from the window's size alone, so that no setting of training shows.
     """
     chunk = chunk or max(1, min(1024, _CHUNK_VALUES // (batches.window * batches.width)))
     model.eval()
+    share = group.share(rows)
     # In one tensor from the start: small results kept between large windows would leave holes that no window fits.
-    forecasts = torch.empty(len(rows), dtype=hardware.dtype, device=hardware.device)
+    forecasts = torch.empty(len(share), dtype=hardware.dtype, device=hardware.device)
     with torch.inference_mode(), hardware.computing():
-        for part, result in zip(rows.to(batches.home).split(chunk), forecasts.split(chunk), strict=True):
+        for part, result in zip(share.to(batches.home).split(chunk), forecasts.split(chunk), strict=True):
             result.copy_(model(batches.windows(part).to(hardware.device)))
-    return forecasts.cpu().double()
+    return group.gather(forecasts.cpu().double(), len(rows))
 
 
 def start_output_at_mean(model: nn.Module) -> None:
@@ -218,42 +240,73 @@ def start_output_at_mean(model: nn.Module) -> None:
 
 
 def generator_seed(*parts: int) -> int:
-    """One seed from several numbers; tuples that differ by more than zeros at the end get streams of their own."""
+    """One seed from what the stream is for and further numbers; those that differ by zeros at the end get the same."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """How an epoch is cut into updates, and what part of each is this rank's."""
+
+    ends: list[int]
+    """(U,) where each update's samples end in this rank's share."""
+    sizes: Tensor
+    """(U,) samples of each update over all ranks, float64."""
+    weights: list[float]
+    """(U,) this rank's part of each update's samples."""
+
+    @classmethod
+    def of(cls, samples: int, batch: int, group: Group) -> _Parts:
+        ends = group.ends(samples, batch)
+        sizes = [min(batch, samples - start) for start in range(0, samples, batch)]
+        own = [end - start for start, end in itertools.pairwise([0, *ends])]
+        weights = [mine / size for mine, size in zip(own, sizes, strict=True)]
+        return cls(ends, torch.tensor(sizes, dtype=torch.float64), weights)
 
 
 def _train_epoch(
     model: nn.Module,
     batches: Batches,
-    order: Tensor,
+    share: Tensor,
+    parts: _Parts,
     config: TrainerConfig,
     hardware: Hardware,
     flat: nn.Parameter,
     step: Callable[[], object],
     loss_of: Callable[..., Tensor],
+    group: Group,
 ) -> Tensor:
-    """One pass over the samples; the loss of each batch, on the device: nothing in here waits for it."""
+    """One pass over the samples; the loss of each update, float64. On a device, nothing in the loop waits for it.
+
+    An update's gradient is the mean over its samples on all ranks, however unevenly they are spread.
+    """
     assert flat.grad is not None
-    losses = torch.empty(-(-len(order) // config.batch_size), dtype=flat.dtype, device=flat.device)
+    losses = torch.zeros(len(parts.ends), dtype=flat.dtype, device=flat.device)
+    several = group.world_size > 1
     model.train()
-    for number, (x, y) in enumerate(batches.pass_over(order.to(batches.home), config.batch_size)):
+    for number, (x, y) in enumerate(batches.pass_over(share.to(batches.home), parts.ends)):
         flat.grad.zero_()
-        with hardware.computing():
-            loss = loss_of(model(x), y)
-        loss.backward()
+        if len(y):  # of a short last update, some ranks may have no sample
+            with hardware.computing():
+                loss = loss_of(model(x), y)
+            loss.backward()
+            losses[number] = loss.detach()
+        if several:
+            flat.grad.mul_(parts.weights[number])
+        group.add(flat.grad)
         if config.grad_clip_norm is not None:
             flat.grad.mul_((config.grad_clip_norm / flat.grad.norm().clamp(min=1e-12)).clamp(max=1.0))
         step()
-        losses[number] = loss.detach()
-    return losses
+    mean = losses.cpu().double() * torch.tensor(parts.weights, dtype=torch.float64)
+    group.add(mean)
+    return mean
 
 
 def _order(train: Tensor, seed: int, epoch: int, shuffle: bool) -> Tensor:
-    """The epoch's order of samples; sets the stream that dropout draws from, too. Both follow from (seed, epoch)."""
-    torch.manual_seed(generator_seed(seed, epoch, 0))
+    """The epoch's order of samples, the same on every rank: it follows from (seed, epoch)."""
     if not shuffle:
         return train
-    generator = torch.Generator().manual_seed(generator_seed(seed, epoch))
+    generator = torch.Generator().manual_seed(generator_seed(_ORDER, seed, epoch))
     return train[torch.randperm(len(train), generator=generator)]
 
 

@@ -15,6 +15,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from stockml.errors import UserError
+from stockml.training import machine
 
 if TYPE_CHECKING:
     from stockml.config import HardwareConfig
@@ -39,11 +40,15 @@ class Hardware:
         return torch.autocast(self.device.type, torch.bfloat16) if self.autocast else contextlib.nullcontext()
 
 
-def choose(config: HardwareConfig) -> Hardware:
-    """The hardware that the config asks for; UserError where this machine has none such."""
+def choose(config: HardwareConfig, local_rank: int | None = None) -> Hardware:
+    """The hardware that the config asks for, one of its GPUs to each rank; UserError where this machine has none such.
+
+    `local_rank` numbers the ranks on this machine; it is None for a process that trains alone.
+    """
     name = config.device
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        mps = local_rank is None and torch.backends.mps.is_available()
+        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
         if (name == "mps" and config.precision == "fp64") or (name != "cuda" and config.precision == "bf16"):
             name = "cpu"
     if name == "cuda" and not torch.cuda.is_available():
@@ -54,12 +59,21 @@ def choose(config: HardwareConfig) -> Hardware:
     if config.precision == "bf16" and name != "cuda":
         raise UserError("hardware.precision=bf16: needs a CUDA GPU and none is visible here; take fp32")
     dtype = torch.float64 if config.precision == "fp64" else torch.float32
-    return Hardware(torch.device(name), dtype, config.precision == "bf16")
+    device = torch.device(name)
+    if name == "cuda" and local_rank is not None:
+        if local_rank >= torch.cuda.device_count():
+            raise UserError(
+                f"LOCAL_RANK={local_rank}: this machine has {torch.cuda.device_count()} GPUs, and each rank needs one "
+                "of its own; take a lower trainer.world_size, or hardware=cpu"
+            )
+        device = torch.device(name, local_rank)
+        torch.cuda.set_device(device)
+    return Hardware(device, dtype, config.precision == "bf16")
 
 
-def set_up(config: HardwareConfig, step_multiplications: int) -> int:
+def set_up(config: HardwareConfig, step_multiplications: int, local_world_size: int = 1) -> int:
     """Set torch's global state, all of it, so that nothing carries over from an earlier run; the thread count."""
-    threads = thread_count(config, step_multiplications)
+    threads = thread_count(config, step_multiplications, local_world_size)
     torch.set_num_threads(threads)
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -69,11 +83,14 @@ def set_up(config: HardwareConfig, step_multiplications: int) -> int:
     return threads
 
 
-def thread_count(config: HardwareConfig, step_multiplications: int) -> int:
-    """Threads for training steps of this size; the same in a sweep and alone, so that the numbers are."""
+def thread_count(config: HardwareConfig, step_multiplications: int, local_world_size: int = 1) -> int:
+    """Threads of one process for training steps of this size; the ranks on one machine share its cores.
+
+    It does not depend on what else runs, so that a sweep's numbers are those of its jobs run alone.
+    """
     if config.threads != "auto":
         return config.threads
-    return 1 if step_multiplications < _SMALL_STEP else cores()
+    return 1 if step_multiplications < _SMALL_STEP else max(1, machine.cores() // local_world_size)
 
 
 def gpus() -> list[str]:
@@ -104,13 +121,8 @@ def holding(gpus: Sequence[str], count: int, folder: Path) -> Iterator[list[str]
         time.sleep(random.uniform(0.1, 0.5))  # two jobs that want several must not take turns for ever
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def describe(hardware: Hardware, threads: int) -> str:
     """The hardware in words."""
     if hardware.device.type == "cuda":
-        return f"{torch.cuda.get_device_name()} (cuda)"
+        return f"{torch.cuda.get_device_name(hardware.device)} (cuda)"
     return "mps" if hardware.device.type == "mps" else f"cpu ({threads} thread{'s' if threads > 1 else ''})"

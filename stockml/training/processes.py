@@ -53,6 +53,18 @@ def follow(reader: int) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def follow_parent(seconds: float = 0.5) -> None:
+    """End oneself once the parent is gone, which is looked for so often: where no pipe can be inherited from it."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(seconds)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def end(groups: Iterable[int], running: Callable[[], bool], seconds: float = 4.0) -> None:
     """Ask process groups to end (SIGTERM), and kill what is left of them once `seconds` have passed."""
     leaders = list(groups)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured number and the bound that it must keep."""
+    """One measured number and the bound that it must keep, if any."""
 
     name: str
     value: float
@@ -29,8 +29,10 @@ class Figure:
 
     def cells(self) -> tuple[str, str, str, str]:
         """Benchmark, measured, asked for, met or not."""
-        asked = f"≤ {self.most:g}" if self.most is not None else f"≥ {self.least:g}"
         measured = f"{self.value:.2f} {self.unit}{f' ({self.note})' if self.note else ''}"
+        if self.most is None and self.least is None:
+            return self.name, measured, "", ""
+        asked = f"≤ {self.most:g}" if self.most is not None else f"≥ {self.least:g}"
         return self.name, measured, f"{asked} {self.unit}", "met" if self.met else "not met"
 
 

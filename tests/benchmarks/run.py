@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.commands import answers, default_run
+from tests.benchmarks.distributed import much_to_compute, start_of_ranks, update_of_ranks
 from tests.benchmarks.measuring import Breakdown, Figure
 from tests.benchmarks.memory import memory
 from tests.benchmarks.sweeps import batch, overhead
@@ -28,6 +29,9 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Figure | Breakdown]]] = {
     "memory": memory,
     "batch": batch,
     "overhead": overhead,
+    "start_of_ranks": start_of_ranks,
+    "much_to_compute": much_to_compute,
+    "update_of_ranks": update_of_ranks,
 }
 
 

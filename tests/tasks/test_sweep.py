@@ -18,7 +18,7 @@ import pytest
 
 from stockml import cli
 from stockml.runs import RunFolder
-from stockml.training import hardware
+from stockml.training import machine
 from tests.conftest import ROOT, RUN_PY, Run, command, random_bars, write_bars
 from tests.tasks.test_train import identical
 from tests.training.test_pool import marked, needs_proc, wait_until
@@ -290,7 +290,7 @@ def test_a_sweep_that_is_killed_goes_on_where_it_stood(
 def test_no_process_outlives_its_sweep(tmp_path: Path, signum: signal.Signals, launcher: str, status: int) -> None:
     typed = ("-m", "seed=range(3)", *ENDLESS, "hardware.num_workers=1", *LAUNCHERS[launcher])
     with running(*typed, cwd=tmp_path) as (process, mark):
-        jobs = 1 if launcher == "basic" else min(3, hardware.cores())
+        jobs = 1 if launcher == "basic" else min(3, machine.cores())
         for number in range(jobs):
             folder = wait_for_checkpoint(tmp_path, f"AAPL-seed_{number}").parent
         assert len(marked(mark)) >= 1 + 2 * jobs  # each with a process that gathers its batches
@@ -330,7 +330,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A finished sweep of the same job twice, and what it printed."""
     cwd = tmp_path_factory.mktemp("twins")
     write_bars(random_bars(300), cwd / "bars")
-    every_core = f"hardware.threads={hardware.cores()}"
+    every_core = f"hardware.threads={machine.cores()}"
     done = command(*TWINS, every_core, *LAUNCHERS["joblib"], "hydra.sweep.dir=sweep", cwd=cwd)
     assert (done.returncode, done.stderr) == (0, "")
     return cwd, done.stdout
@@ -343,7 +343,7 @@ def twins(made: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Path:
     return made[0]
 
 
-CONTINUED = (*TWINS, f"hardware.threads={hardware.cores()}", "hydra.sweep.dir=sweep")
+CONTINUED = (*TWINS, f"hardware.threads={machine.cores()}", "hydra.sweep.dir=sweep")
 
 
 def test_the_same_job_twice_gets_two_folders(twins: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +41,8 @@ def test_a_run_folder_holds_what_the_design_says(run: Run, tmp_path: Path) -> No
     run("a", *QUICK, "stock=TSLA")
     folder = tmp_path / "a"
     assert {path.name for path in folder.iterdir()} == {
-        "best.pt", "last.pt", "config.json", "metrics.json", "norm_stats.json", "history.csv", "predictions.csv",
-        "result.json", "train.log", ".hydra",
+        "best.pt", "last.pt", "previous.pt", "config.json", "metrics.json", "norm_stats.json", "history.csv",
+        "predictions.csv", "result.json", "train.log", ".hydra",
     }  # fmt: skip
     scores = json.loads((folder / "metrics.json").read_text())
     assert set(scores) == {
@@ -49,7 +51,10 @@ def test_a_run_folder_holds_what_the_design_says(run: Run, tmp_path: Path) -> No
     tables = [scores, scores["oracle"], *scores["baselines"].values()]
     assert all(set(table[part]) == SCORES for table in tables for part in ("validation", "test"))
     assert scores["best_baseline"] in scores["baselines"]
-    assert set(scores["timing"]) == {"total_seconds", "train_seconds", "epochs", "best_epoch", "samples_per_second"}
+    assert set(scores["timing"]) == {
+        "total_seconds", "train_seconds", "epochs", "best_epoch", "samples_per_second", "world_size",
+        "samples_per_second_per_rank", "communication_share",
+    }  # fmt: skip
     stats = json.loads((folder / "norm_stats.json").read_text())
     assert (stats["features"], len(stats["mean"]), len(stats["std"])) == (
         ["open", "high", "low", "close", "volume"],
@@ -161,6 +166,22 @@ def resume(folder: Path, *overrides: str) -> None:
 
     command = compose.read([f"trainer.resume={folder}", *overrides])
     train.run(command.jobs[0], Place(command.folder), compose.records(command.jobs[0]))
+
+
+@pytest.mark.parametrize("harm", [lambda b: b[: len(b) // 2], lambda b: b[:3000] + bytes([b[3000] ^ 1]) + b[3001:]])
+def test_a_damaged_last_checkpoint_costs_an_epoch_and_changes_nothing(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: Callable[[bytes], bytes]
+) -> None:
+    fixed = ("data.days=400", "trainer.patience=null")
+    run("whole", *fixed, "trainer.epochs=5")
+    run("damaged", *fixed, "trainer.epochs=3")
+    last = tmp_path / "damaged" / "last.pt"
+    last.write_bytes(harm(last.read_bytes()))
+    resume(tmp_path / "damaged", "trainer.epochs=5")
+    printed = capsys.readouterr().out
+    assert re.search(r"last\.pt: is .*; going on from previous\.pt\n", printed)
+    assert "resumed     2 epochs are done already" in printed
+    assert identical(tmp_path / "whole", tmp_path / "damaged")
 
 
 def test_a_run_goes_on_only_with_its_own_settings_and_data(run: Run, tmp_path: Path, market: Path) -> None:

@@ -129,6 +129,13 @@ def test_the_order_of_an_epoch_follows_from_seed_and_epoch_alone() -> None:
     assert torch.equal(rows, engine._order(rows, 0, 3, False))
 
 
+def test_what_is_drawn_for_one_purpose_epoch_or_rank_is_drawn_for_no_other() -> None:
+    streams: list[tuple[int, ...]] = [(engine.INITIALISATION, seed) for seed in range(3)]
+    streams += [(engine._ORDER, seed, epoch) for seed in range(3) for epoch in range(1, 4)]
+    streams += [(engine._DROPOUT, seed, epoch, rank) for seed in range(3) for epoch in range(1, 4) for rank in range(3)]
+    assert len({engine.generator_seed(*stream) for stream in streams}) == len(streams)
+
+
 def test_patience_ends_training_and_null_never_does(data: Data) -> None:
     patient = Setting(data, config(lr=0.05, patience=2, epochs=30)).fit()
     assert len(patient.history) == patient.stopping.best_epoch + 2 < 30

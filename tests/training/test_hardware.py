@@ -11,6 +11,7 @@ from stockml import compose
 from stockml.config import HardwareConfig
 from stockml.errors import UserError
 from stockml.training import hardware
+from stockml.training.machine import cores
 from tests.conftest import Run
 from tests.tasks.test_train import identical
 
@@ -40,7 +41,7 @@ def test_what_this_machine_lacks_is_refused_with_a_remedy() -> None:
 def test_small_models_get_one_thread_and_large_ones_every_core() -> None:
     auto = config()
     assert hardware.set_up(auto, 449 * 64) == torch.get_num_threads() == 1
-    assert hardware.set_up(auto, 10**9) == torch.get_num_threads() == hardware.cores()
+    assert hardware.set_up(auto, 10**9) == torch.get_num_threads() == cores()
     assert hardware.set_up(config("hardware.threads=3"), 1) == torch.get_num_threads() == 3
     hardware.set_up(auto, 1)
 

@@ -1,0 +1,85 @@
+"""trainer=ddp: what task=train does, by several processes. The one that starts and watches them imports no torch."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+from stockml import compose
+from stockml import data as data_room
+from stockml.config import Config, DDPConfig
+from stockml.data import Data
+from stockml.errors import RunError, UserError
+from stockml.reporting import terminal
+from stockml.runs import Place, RunFolder
+from stockml.tasks import endings, facts, ranks, resuming, worker
+from stockml.training import environment, launching
+
+
+def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
+    """Train by workers; the best validation loss, on node 0. Arguments and errors as `tasks.train.run` has them.
+
+    A process that torchrun or SLURM has started as a worker becomes that worker. In any other, what is wrong with
+    config and data is found before a folder is made or a worker started.
+    """
+    started = time.time()
+    trainer = cast("DDPConfig", config.trainer)
+    found = environment.read(trainer.endpoint())
+    if found is not None:
+        if not place.aloud:
+            raise UserError("-m: the runs of a sweep start their workers themselves; leave out torchrun or srun")
+        worker.run(config, place, records, found)
+    resumed = None if trainer.resume is None else resuming.resumable(Path(trainer.resume), config)
+    data = data_room.prepare(config)
+    if resumed is not None:
+        resuming.demand_same_data(resumed, data)
+    world_size = ranks.world_size(config, len(data.split.train))
+    trainer = dataclasses.replace(trainer, world_size=world_size)
+    config = dataclasses.replace(config, trainer=trainer)
+    launching.demand_meeting_place(trainer)
+    if trainer.node_rank:
+        return _help_out(config, trainer, data, world_size)
+    told = [] if resumed is None else resuming.changes_of_batch(resumed, config, world_size)
+    folder = resumed or place.make(config.stock.ticker)
+    journal = terminal.Journal(aloud=place.aloud)
+    with endings.recorded(folder, journal, started, synthetic=data.panel.synthetic):
+        journal.say(*told)
+        folder.write_json("config.json", facts.of(config, data, None, world_size))
+        saved = {**records, "config.yaml": compose.records(config)["config.yaml"]}
+        for name, text in saved.items():
+            if resumed is None or name == "config.yaml":
+                folder.write_text(f".hydra/{name}", text)
+        folder.make_logs_of_ranks(launching.logs(trainer, world_size))
+        launching.train(folder.path, trainer, world_size, journal.say, aloud=place.aloud)
+    return _best_validation_loss(folder)
+
+
+def _help_out(config: Config, trainer: DDPConfig, data: Data, world_size: int) -> float:
+    """Run the ranks of another node than the first, which has the run folder and prints."""
+    folder = RunFolder(Path(tempfile.mkdtemp(prefix=f"stockml-node{trainer.node_rank}-")))
+    here = world_size // trainer.nnodes
+    print(f"node {trainer.node_rank}: {here} of {world_size} ranks, for the run of {trainer.rdzv_endpoint}", flush=True)
+    try:
+        folder.write_json("config.json", facts.of(config, data, None, world_size))
+        folder.make_logs_of_ranks(launching.logs(trainer, world_size))
+        launching.train(folder.path, trainer, world_size, print, aloud=False)
+    except RunError:
+        raise  # the ranks' logs stay
+    except BaseException:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+    shutil.rmtree(folder.path, ignore_errors=True)
+    return math.nan
+
+
+def _best_validation_loss(folder: RunFolder) -> float:
+    with (folder.path / "history.csv").open() as file:
+        epochs = list(csv.DictReader(file))
+    return float(epochs[int(epochs[-1]["best_epoch"]) - 1]["validation_loss"])

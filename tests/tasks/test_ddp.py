@@ -1,0 +1,201 @@
+"""trainer=ddp: real workers, whose result is that of one process."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stockml import compose
+from stockml.tasks import ranks
+from stockml.training import checkpoint, machine
+from tests.conftest import ROOT, Run, command, metrics
+from tests.tasks.conftest import workers_of
+from tests.tasks.test_train import identical
+from tests.training.test_hardware import gpu
+
+EXACT = ("hardware=cpu", "hardware.precision=fp64", "trainer.epochs=3", "trainer.patience=null", "data.days=447")
+
+
+def ddp(folder: Path, world_size: int | str, *overrides: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    """A run by so many workers, which must end with that status."""
+    done = command(
+        "trainer=ddp", f"trainer.world_size={world_size}", f"hydra.run.dir={folder}", *overrides, cwd=folder.parent
+    )
+    assert done.returncode == status, done.stderr
+    assert status or not done.stderr
+    return done
+
+
+def difference(one: Path, other: Path) -> float:
+    """The largest one between two runs' parameters after their last epoch."""
+    a, b = (checkpoint.load(folder / "last.pt")["weights"] for folder in (one, other))
+    return float((a - b).abs().max())
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "predictions.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def numbers(scores: Any) -> list[float]:
+    """Every number of nested dicts, in order."""
+    if isinstance(scores, dict):
+        return [number for key in sorted(scores) for number in numbers(scores[key])]
+    return [float(scores)] if isinstance(scores, (int, float)) else []
+
+
+def test_one_rank_is_bit_identical_to_a_single_process(run: Run, tmp_path: Path) -> None:
+    run("single", "+experiment=quick", "hardware=cpu")
+    ddp(tmp_path / "ddp", 1, "+experiment=quick", "hardware=cpu")
+    assert identical(tmp_path / "single", tmp_path / "ddp")
+    assert {path.name for path in (tmp_path / "ddp").iterdir()} - {"ranks"} == {
+        path.name for path in (tmp_path / "single").iterdir()
+    }
+
+
+@pytest.mark.parametrize(("world_size", "model"), [(2, "mlp"), (3, "linear")])
+def test_ranks_compute_what_one_process_does_with_the_same_global_batch(
+    run: Run, tmp_path: Path, world_size: int, model: str
+) -> None:
+    settings = (*EXACT, f"model={model}", *(["model.dropout=0"] if model == "mlp" else []))
+    run("single", *settings, f"trainer.batch_size={16 * world_size}")
+    ddp(tmp_path / "ddp", world_size, *settings, "trainer.batch_size=16")
+    assert difference(tmp_path / "single", tmp_path / "ddp") < 1e-10
+    single, several = rows(tmp_path / "single"), rows(tmp_path / "ddp")
+    assert [{**row, "y_pred": ""} for row in single] == [{**row, "y_pred": ""} for row in several]
+    assert len({row["sample"] for row in several}) == len(several)
+    for a, b in zip(single, several, strict=True):
+        assert float(a["y_pred"]) == pytest.approx(float(b["y_pred"]), abs=1e-12)
+    one, other = metrics(tmp_path / "single"), metrics(tmp_path / "ddp")
+    assert numbers(one) == pytest.approx(numbers(other), rel=1e-9, abs=1e-12)
+
+
+def test_in_single_precision_metrics_agree_to_rounding(run: Run, tmp_path: Path) -> None:
+    settings = ("hardware=cpu", "+experiment=quick", "model.dropout=0")
+    one = run("single", *settings, "trainer.batch_size=64")
+    ddp(tmp_path / "ddp", 2, *settings, "trainer.batch_size=32")
+    for part in ("validation", "test"):
+        assert numbers(one[part]) == pytest.approx(numbers(metrics(tmp_path / "ddp")[part]), rel=1e-5, abs=1e-5)
+
+
+def test_the_number_of_ranks_is_that_of_the_cores_as_long_as_each_has_a_full_batch() -> None:
+    def auto(samples: int, *overrides: str) -> int:
+        return ranks.world_size(compose.compose("trainer=ddp", "hardware=cpu", *overrides), samples)
+
+    assert auto(10**6) == machine.cores()
+    assert auto(10**6, f"hardware.threads={machine.cores()}") == 1
+    assert (auto(64), auto(127), auto(1)) == (1, 1, 1)
+    assert auto(128) == min(2, machine.cores())
+    assert auto(10**6, "trainer.global_batch_size=1") == 1
+
+
+def test_two_runs_of_two_ranks_are_bit_identical(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        ddp(tmp_path / name, 2, "hardware=cpu", "+experiment=quick", "data.days=400")
+    assert identical(tmp_path / "a", tmp_path / "b")
+    ddp(tmp_path / "c", 2, "hardware=cpu", "+experiment=quick", "data.days=400", "seed=7")
+    assert not identical(tmp_path / "a", tmp_path / "c")
+
+
+def test_workers_leave_one_folder_a_log_a_rank_and_what_the_launcher_composed(tmp_path: Path) -> None:
+    quick = ("trainer=ddp", "trainer.world_size=2", "+experiment=quick", "data.days=400", "hardware=cpu")
+    assert command(*quick, cwd=tmp_path).returncode == 0
+    (folder,) = (tmp_path / "outputs").iterdir()
+    assert {path.name for path in tmp_path.iterdir()} == {"outputs"}
+    assert {path.name for path in (folder / "ranks").iterdir()} == {"rank_0.log", "rank_1.log"}
+    assert (folder / "ranks" / "rank_0.log").read_text() == ""
+    assert "epoch 3/3" in (folder / "ranks" / "rank_1.log").read_text()
+    assert {path.name for path in (folder / ".hydra").iterdir()} == {"config.yaml", "overrides.yaml", "hydra.yaml"}
+    facts, result = (json.loads((folder / name).read_text()) for name in ("config.json", "result.json"))
+    assert (facts["world_size"], facts["global_batch_size"], facts["config"]["trainer"]["world_size"]) == (2, 128, 2)
+    assert facts["device"].startswith("2 × ")
+    assert result["status"] == "ok"
+    timing = json.loads((folder / "metrics.json").read_text())["timing"]
+    assert timing["world_size"] == 2 and 0 < timing["communication_share"] < 1
+    assert timing["samples_per_second_per_rank"] == timing["samples_per_second"] / 2
+
+
+def test_the_launcher_does_not_import_torch(tmp_path: Path) -> None:
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from stockml.cli import main;"
+        "assert main(['trainer=ddp', 'trainer.world_size=2', '+experiment=quick', 'hardware=cpu']) == 0;"
+        "heavy = {'torch', 'pandas', 'scipy'} & set(sys.modules); assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_a_run_goes_on_at_another_world_size(run: Run, tmp_path: Path, world_size: int) -> None:
+    settings = (*(s for s in EXACT if "epochs" not in s), "model.dropout=0")
+    run("undisturbed", *settings, "trainer.batch_size=32", "trainer.epochs=5")
+    ddp(tmp_path / "run", 2, *settings, "trainer.batch_size=16", "trainer.epochs=3")
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    typed = (f"trainer.world_size={world_size}", "trainer.epochs=5")
+    same = command("trainer.resume=run", *typed, "trainer.global_batch_size=32", cwd=tmp_path)
+    assert (same.returncode, same.stderr) == (0, "")
+    assert "(it was" not in same.stdout and "resumed     3 epochs" in same.stdout
+    assert difference(tmp_path / "undisturbed", tmp_path / "run") < 1e-10
+    other = command("trainer.resume=other", *typed, cwd=tmp_path)
+    assert other.returncode == 0
+    assert (
+        f"resumed     at world size {world_size} (it was 2) with a global batch of {16 * world_size} (it was 32): "
+        "not the course of an undisturbed run; trainer.global_batch_size=32 keeps it"
+    ) in other.stdout
+    assert difference(tmp_path / "undisturbed", tmp_path / "other") > 1e-10
+
+
+@pytest.mark.parametrize("data", [["data=csv", "data.dir={}/ohlcv"], ["data=npz", "data.dir={}/npz"]])
+def test_real_data(run: Run, tmp_path: Path, market: Path, data: list[str]) -> None:
+    settings = (*(text.format(market) for text in data), "stock=TSLA", "+experiment=quick", "model.dropout=0")
+    one = run("single", *settings, "trainer.batch_size=128", "hardware=cpu")
+    ddp(tmp_path / "ddp", 2, *settings, "hardware=cpu")
+    for part in ("validation", "test"):
+        assert numbers(one[part]) == pytest.approx(numbers(metrics(tmp_path / "ddp")[part]), rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("launcher", [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")])
+def test_a_sweep_of_such_runs(tmp_path: Path, market: Path, launcher: tuple[str, ...]) -> None:
+    settings = ("trainer=ddp", "trainer.world_size=2", "hardware=cpu", "+experiment=quick")
+    data = ("data=csv", f"data.dir={market / 'ohlcv'}")
+    sweep = tmp_path / "sweep"
+    done = command("-m", "stock=AAPL,TSLA", *settings, *data, *launcher, f"hydra.sweep.dir={sweep}", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path.name for path in sweep.iterdir() if path.is_dir()} == {"AAPL", "TSLA"}
+    assert workers_of(tmp_path) == []
+    ddp(tmp_path / "TSLA", 2, *settings[2:], *data, "stock=TSLA")
+    assert identical(sweep / "TSLA", tmp_path / "TSLA")
+    assert json.loads((sweep / "AAPL" / "result.json").read_text())["status"] == "ok"
+
+
+def test_a_run_that_would_be_faster_alone_says_so(tmp_path: Path) -> None:
+    settings = ("hardware=cpu", "+experiment=quick", "data.days=400", "trainer.batch_size=4")
+    assert "one process with this global batch is faster: trainer=single trainer.batch_size=8" in (
+        ddp(tmp_path / "several", 2, *settings).stdout
+    )
+    assert "is faster" not in ddp(tmp_path / "one", 1, *settings).stdout
+
+
+class TestOnAGpu:
+    pytestmark = gpu
+
+    @pytest.mark.parametrize("precision", ["fp32", "bf16"])
+    def test_one_rank_equals_a_single_process(self, run: Run, tmp_path: Path, precision: str) -> None:
+        settings = ("hardware=cuda", "hardware.deterministic=true", f"hardware.precision={precision}")
+        run("single", "+experiment=quick", *settings)
+        ddp(tmp_path / "ddp", 1, "+experiment=quick", *settings)
+        assert identical(tmp_path / "single", tmp_path / "ddp")
+
+    def test_a_run_goes_on(self, tmp_path: Path) -> None:
+        settings = ("hardware=cuda", "hardware.deterministic=true", "trainer.patience=null", "data.days=400")
+        ddp(tmp_path / "long", 1, *settings, "trainer.epochs=6")
+        ddp(tmp_path / "short", 1, *settings, "trainer.epochs=3")
+        assert command(f"trainer.resume={tmp_path / 'short'}", "trainer.epochs=6", cwd=tmp_path).returncode == 0
+        assert identical(tmp_path / "long", tmp_path / "short")
