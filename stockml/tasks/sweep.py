@@ -39,7 +39,8 @@ def run(command: compose.Command, train: Train, arguments: Sequence[str]) -> Non
     sweep = command.sweep
     assert sweep is not None
     folder = SweepFolder.at(sweep.folder) if sweep.is_named else SweepFolder.create(sweep.folder)
-    again = f"python run.py {shlex.join(_without_folder(arguments))} {shlex.quote(f'hydra.sweep.dir={folder.path}')}"
+    named = compose.override("hydra.sweep.dir", str(folder.path))
+    again = f"python run.py {shlex.join([*_without_folder(arguments), named])}"
     with folder.held():
         _refuse_what_differs(folder, sweep)
         folder.plan({job.name: job.swept for job in sweep.jobs})
@@ -124,8 +125,6 @@ class Supervisor:
         self._folder.plan({job.name: job.swept for job, _ in given})
         missing = [number for number, (job, _) in enumerate(given) if self._folder.job(job.name).outcome() != "ok"]
         jobs = [given[number][0] for number in missing]
-        for job in jobs:
-            Place(job=self._folder.path / job.name).make("")
         calls = [
             pool.Call(given[number][1], self._folder.path / job.name / "train.log", cores(job.config))
             for number, job in zip(missing, jobs, strict=True)
@@ -171,10 +170,10 @@ def job(config: Config, place: Place, records: dict[str, str], train: Train) -> 
 
     try:
         if _can_go_on(folder, config):
-            resumed = dataclasses.replace(config.trainer, resume=str(folder.path))
-            return train(dataclasses.replace(config, trainer=resumed), place, records)
-        folder.clear()
-        record("running", None)
+            config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, resume=str(folder.path)))
+        else:
+            folder.clear()
+            record("running", None)
         with gpus_of_its_own(config):
             return train(config, place, records)
     except UserError as error:
