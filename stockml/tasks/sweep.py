@@ -54,8 +54,9 @@ def run(command: compose.Command, train: Train, arguments: Sequence[str]) -> Non
                     compose.in_folder(command, folder.path, tried), functools.partial(job, train=train), supervisor
                 )
         except KeyboardInterrupt as error:
-            done = sum(row["status"] == "ok" for row in summary.write(folder))
-            line = f"interrupted with {done} jobs done; summary in {folder.path}; continue with: {again}"
+            rows = summary.write(folder)
+            done = f"{sum(row['status'] == 'ok' for row in rows)} of {len(rows)} jobs done"
+            line = f"interrupted with {done}; summary in {folder.path}; continue with: {again}"
             raise Interrupted(getattr(error, "signum", 2), line) from error
         except RunError:  # the first failure, where that is to end the sweep
             pass
@@ -136,16 +137,20 @@ class Supervisor:
             (n_jobs, sys.maxsize) if n_jobs > 0 else (places([job.config for job in jobs]), hardware.cores())
         )
         with closing(pool.run_each(calls, cores=room, at_once=at_once)) as events, closing(self._progress):
-            for event in events:
-                if event is None:
-                    self._progress.tick()
-                    continue
-                number, ended = event
-                if ended is None:
-                    self._progress.started()
-                    continue
-                values[missing[number]] = ended.value
-                self._ended(jobs[number], ended)
+            try:
+                for event in events:
+                    if event is None:
+                        self._progress.tick()
+                        continue
+                    number, ended = event
+                    if ended is None:
+                        self._progress.started()
+                        continue
+                    values[missing[number]] = ended.value
+                    self._ended(jobs[number], ended)
+            except KeyboardInterrupt:
+                self._progress.ending()
+                raise
         return values
 
     def _ended(self, job: Job, ended: pool.Ended) -> None:
