@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from stockml.compose import launcher, sweeps
 from stockml.compose.checks import checked, compose_job, misused, unknown_choices, unknown_keys
-from stockml.compose.grammar import CONF, literal, loader, one_line, options, parse, quote, session
+from stockml.compose.grammar import CONF, literal, loader, one_line, options, override, parse, quote, session
 from stockml.compose.saved import drift, laid_over, saved_file
 from stockml.config import Config, SimulatedConfig, saved
 from stockml.errors import UserError
@@ -47,7 +47,7 @@ class Command:
     """The jobs' names and how they are to be run, where it is a sweep."""
 
 
-__all__ = ["Command", "compose", "drift", "enter_hydra", "finish", "in_folder", "quote", "read", "records"]
+__all__ = ["Command", "compose", "drift", "enter_hydra", "finish", "in_folder", "override", "quote", "read", "records"]
 
 Run = Callable[[Config, Place, dict[str, str]], Any]
 
@@ -74,6 +74,7 @@ def read(arguments: Sequence[str]) -> Command:
         unusable = unknown_choices(overrides) | unknown_keys(overrides)
         mode = sweeps.mode([o for o in overrides if o.key_or_group not in unusable], args.multirun)
         every = [*mode.params, *overrides]
+        unusable = unknown_choices(mode.params) | unusable
         unusable = misused(every, mode) | unusable
         faults = list(unusable.values())
         sound = [o for o in every if not {o.key_or_group, o.key_or_group.split(".")[0]} & set(unusable)]

@@ -102,6 +102,11 @@ def quote(value: Any) -> str:
     return show(value)
 
 
+def override(key: str, text: str) -> str:
+    """`key=text`, quoted where Hydra's grammar needs it."""
+    return f"{key}={text if re.fullmatch(r'[A-Za-z0-9_./+-]+', text) else quote(text)}"
+
+
 def literal(value: Any) -> Any:
     """A value, or nested ones, in which OmegaConf finds no interpolation."""
     if isinstance(value, dict):

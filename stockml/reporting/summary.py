@@ -126,7 +126,8 @@ def _markdown(rows: Sequence[Row]) -> str:
     for row in rows:
         cells = (_shown(name, row.get(name)).replace("|", "\\|").replace("\n", " ") for name in header)
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", *(f"- {line}" for line in aggregates(rows))]
+    if found := aggregates(rows):
+        lines += ["", *(f"- {line}" for line in found)]
     if any(row.get("synthetic") for row in rows):
         lines += ["", "Simulated data (synthetic: true): made up, never to be taken for the market."]
     return "\n".join(lines) + "\n"

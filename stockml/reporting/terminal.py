@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -185,7 +186,8 @@ class SweepProgress:
             score = row["val_r2"]  # comparable from stock to stock, as errors are not
             if score is not None and (self._best is None or score > self._best[0]):
                 self._best = (score, str(row["job"]))
-            figures = f"{row['epochs']} epochs, validation r2 {_figure('r2', row['val_r2'])}"
+            epochs = "1 epoch" if row["epochs"] == 1 else f"{row['epochs']} epochs"
+            figures = f"{epochs}, validation r2 {_figure('r2', score)}"
         else:
             self._failed += 1
             figures = str(row.get("error") or "")
@@ -198,7 +200,12 @@ class SweepProgress:
         """Time has passed."""
         if self._live:
             self._clear()
-            print(self._standing(), end="", flush=True)
+            print(self._standing()[: shutil.get_terminal_size().columns - 1], end="", flush=True)
+
+    def ending(self) -> None:
+        """The jobs that run are told to end, which takes them a moment."""
+        self._clear()
+        print(f"ending {self._running} job{'' if self._running == 1 else 's'} …", flush=True)
 
     def close(self) -> None:
         """No more jobs."""

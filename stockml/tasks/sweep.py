@@ -40,7 +40,8 @@ def run(command: compose.Command, train: Train, arguments: Sequence[str]) -> Non
     sweep = command.sweep
     assert sweep is not None
     folder = SweepFolder.at(sweep.folder) if sweep.is_named else SweepFolder.create(sweep.folder)
-    again = f"python run.py {shlex.join(_without_folder(arguments))} {shlex.quote(f'hydra.sweep.dir={folder.path}')}"
+    named = compose.override("hydra.sweep.dir", str(folder.path))
+    again = f"python run.py {shlex.join([*_without_folder(arguments), named])}"
     with folder.held():
         _refuse_what_differs(folder, sweep)
         folder.plan({job.name: job.swept for job in sweep.jobs})
@@ -54,8 +55,9 @@ def run(command: compose.Command, train: Train, arguments: Sequence[str]) -> Non
                     compose.in_folder(command, folder.path, tried), functools.partial(job, train=train), supervisor
                 )
         except KeyboardInterrupt as error:
-            done = sum(row["status"] == "ok" for row in summary.write(folder))
-            line = f"interrupted with {done} jobs done; summary in {folder.path}; continue with: {again}"
+            rows = summary.write(folder)
+            done = f"{sum(row['status'] == 'ok' for row in rows)} of {len(rows)} jobs done"
+            line = f"interrupted with {done}; summary in {folder.path}; continue with: {again}"
             raise Interrupted(getattr(error, "signum", 2), line) from error
         except RunError:  # the first failure, where that is to end the sweep
             pass
@@ -133,8 +135,6 @@ class Supervisor:
         self._folder.plan({job.name: job.swept for job, _ in given})
         missing = [number for number, (job, _) in enumerate(given) if self._folder.job(job.name).outcome() != "ok"]
         jobs = [given[number][0] for number in missing]
-        for job in jobs:
-            Place(job=self._folder.path / job.name).make("")
         calls = [
             pool.Call(given[number][1], self._folder.path / job.name / "train.log", cores(job.config))
             for number, job in zip(missing, jobs, strict=True)
@@ -144,16 +144,20 @@ class Supervisor:
         n_jobs = self._sweep.n_jobs
         at_once, room = (n_jobs, sys.maxsize) if n_jobs > 0 else (places([job.config for job in jobs]), machine.cores())
         with closing(pool.run_each(calls, cores=room, at_once=at_once)) as events, closing(self._progress):
-            for event in events:
-                if event is None:
-                    self._progress.tick()
-                    continue
-                number, ended = event
-                if ended is None:
-                    self._progress.started()
-                    continue
-                values[missing[number]] = ended.value
-                self._ended(jobs[number], ended)
+            try:
+                for event in events:
+                    if event is None:
+                        self._progress.tick()
+                        continue
+                    number, ended = event
+                    if ended is None:
+                        self._progress.started()
+                        continue
+                    values[missing[number]] = ended.value
+                    self._ended(jobs[number], ended)
+            except KeyboardInterrupt:
+                self._progress.ending()
+                raise
         return values
 
     def _ended(self, job: Job, ended: pool.Ended) -> None:
@@ -178,10 +182,10 @@ def job(config: Config, place: Place, records: dict[str, str], train: Train) -> 
 
     try:
         if _can_go_on(folder, config):
-            resumed = dataclasses.replace(config.trainer, resume=str(folder.path))
-            return train(dataclasses.replace(config, trainer=resumed), place, records)
-        folder.clear()
-        record("running", None)
+            config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, resume=str(folder.path)))
+        else:
+            folder.clear()
+            record("running", None)
         with gpus_of_its_own(config):
             return train(config, place, records)
     except UserError as error:

@@ -63,10 +63,17 @@ def run_each(calls: Sequence[Call], *, cores: int, at_once: int) -> Generator[Ev
                 index, call = waiting.popleft()
                 busy += call.cores
                 yield index, None
-                running[index] = _Child(call, prepared or call.prepare(), lifeline)
+                try:
+                    run = prepared or call.prepare()
+                except Exception as error:
+                    yield index, Ended(None, _told(error))
+                    busy -= call.cores
+                    continue
+                running[index] = _Child(call, run, lifeline)
                 prepared = None
             if waiting and prepared is None:
-                prepared = waiting[0][1].prepare()
+                with contextlib.suppress(Exception):  # told of when its turn comes
+                    prepared = waiting[0][1].prepare()
             # Ready: what it returned waits to be taken, or it ends. A child's child may keep the pipe open after it.
             ready = wait([child.result for child in running.values()], _TICK_SECONDS)
             ended = [index for index, child in running.items() if child.result in ready or not child.process.is_alive()]
@@ -119,6 +126,7 @@ def _run(run: Callable[[], Any] | bytes, log: str, sender: Connection, lifeline:
     lifeline.hold()
     signal.signal(signal.SIGTERM, interrupts.end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers the terminal, and ends its children
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
     with Path(log).open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -129,4 +137,8 @@ def _run(run: Callable[[], Any] | bytes, log: str, sender: Connection, lifeline:
         sender.send(Ended(None, "interrupted"))
     except BaseException as error:
         traceback.print_exc()
-        sender.send(Ended(None, f"{type(error).__name__}: {' '.join(str(error).split())}"))
+        sender.send(Ended(None, _told(error)))
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -167,8 +167,8 @@ def test_a_broken_file_costs_its_own_row_alone_until_it_is_mended(tmp_path: Path
     broken.write_text(sound.replace("\n", "\nyesterday", 1))
     typed = (*BATCH, "data=csv", "data.dir=bars", "data.window=5", "trainer.epochs=1")
     for launcher, choice in LAUNCHERS.items():
-        folder = tmp_path / launcher
-        done = command(*typed, *choice, f"hydra.sweep.dir={launcher}", cwd=tmp_path)
+        folder = tmp_path / f"{launcher}, x=1"
+        done = command(*typed, *choice, f"hydra.sweep.dir='{folder.name}'", cwd=tmp_path)
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
         assert statuses(folder) == {**dict.fromkeys(SEVEN, "ok"), "JNJ": "failed"}
@@ -206,6 +206,7 @@ def test_the_first_failure_ends_a_sweep_that_is_to_fail_fast(tmp_path: Path) -> 
     assert done.returncode == 1
     first, second, third = statuses(only_sweep(tmp_path)).values()
     assert (first, third) == ("failed", "waiting") and second in ("interrupted", "waiting")
+    assert not (only_sweep(tmp_path) / "LATER").exists()
     assert "MISSING: failed:" in done.stderr
 
 
@@ -314,7 +315,7 @@ def test_a_sweep_that_is_still_running_is_not_continued(tmp_path: Path, capsys: 
     with running(*typed, cwd=tmp_path):
         folder = wait_for_checkpoint(tmp_path, "AAPL-seed_1").parent
         plan = snapshot(folder)[folder / "sweep.json"]
-        assert cli.main(typed) == 2
+        assert cli.main([*typed, "trainer.epochs=1"]) == 2
         assert f"{folder}: this sweep is still running" in capsys.readouterr().err
         assert snapshot(folder)[folder / "sweep.json"] == plan
         assert RunFolder(folder / "AAPL-seed_1").status() == "running"

@@ -80,7 +80,7 @@ def ends(given: Sequence[Call], at_once: int = 2) -> list[Ended]:
     return [found[number] for number in range(len(given))]
 
 
-def fail() -> None:
+def fail() -> Any:
     raise ValueError("no such luck")
 
 
@@ -113,6 +113,15 @@ def test_a_call_that_ends_badly_costs_no_other(tmp_path: Path, capfd: pytest.Cap
     assert others == [Ended(None, reason) for reason in reasons.values()]
     assert unsendable.value is None and "pickle" in str(unsendable.error)
     assert "ValueError: no such luck" in (tmp_path / "1.log").read_text()
+
+
+@only_forked
+def test_a_call_that_cannot_be_prepared_costs_no_other(tmp_path: Path) -> None:
+    good = calls(tmp_path, *[partial(int, "7")] * 4)
+    unprepared = Call(fail, tmp_path / "unprepared.log")
+    found = ends([unprepared, good[0], unprepared, *good[1:], unprepared])
+    failed, fine = Ended(None, "ValueError: no such luck"), Ended(7, None)
+    assert found == [failed, fine, failed, *[fine] * 3, failed]
 
 
 @only_forked
