@@ -264,7 +264,7 @@ class Nowhere(Launched):
     def __init__(self, path: Path, rank: int, log: Path | None = None) -> None:
         super().__init__(path)
         self.writer = f"rank {rank}: "
-        self.log_name = str(log or "no log")
+        self.log_name = str(log or "its output")
         self._log = log
 
     def log(self) -> TextIO:

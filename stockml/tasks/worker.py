@@ -40,11 +40,13 @@ def main(run: Path) -> None:
         folder = Launched(run) if place.rank == 0 else Nowhere(run, place.rank, log)
         _take_part(_config(run), Given(folder), {}, place)
     except BaseException as error:
+        if not isinstance(error, (UserError, Interrupted)) or isinstance(error, LostRank):
+            traceback.print_exception(error)  # of another error the run's own log has it
         _fail(error, place)
     end(0)
 
 
-def run(config: Config, place: Place | Given, records: Mapping[str, str], found: Environment) -> NoReturn:
+def run(config: Config, place: Place, records: Mapping[str, str], found: Environment) -> NoReturn:
     """Be the worker that `torchrun … run.py` or `srun … run.py` has started, to the end of the process."""
     trainer = cast("DDPConfig", config.trainer)
     if trainer.world_size not in ("auto", found.world_size):
@@ -53,15 +55,15 @@ def run(config: Config, place: Place | Given, records: Mapping[str, str], found:
             "(WORLD_SIZE); leave it out"
         )
     config = dataclasses.replace(config, trainer=dataclasses.replace(trainer, world_size=found.world_size))
-    if found.rank:
-        place, records = Given(Nowhere(Path(), found.rank)), {}
-    else:
-        records = _with_saved_config(config, records)
     try:
-        _take_part(config, place, records, found)
+        if found.rank:
+            folder = Nowhere(place.exact or Path("outputs").absolute(), found.rank)
+            _take_part(config, Given(folder), {}, found)
+        else:
+            _take_part(config, place, _with_saved_config(config, records), found)
     except BaseException as error:
-        if found.rank == 0 and isinstance(error, (UserError, Interrupted)):
-            print(*error.lines, sep="\n", file=sys.stderr)
+        if found.rank == 0 or not isinstance(error, (LostRank, Interrupted)):  # the leader tells of these
+            _tell(error, log_is_kept=found.rank == 0)
         _fail(error, found)
     end(0)
 
@@ -122,10 +124,18 @@ def _with_saved_config(config: Config, records: Mapping[str, str]) -> dict[str, 
     return {**records, "config.yaml": compose.records(config)["config.yaml"]}
 
 
+def _tell(error: BaseException, *, log_is_kept: bool) -> None:
+    """The lines of an error that has some; where no log has the traceback beneath, or there are none, a traceback."""
+    if not isinstance(error, (UserError, Interrupted)):
+        traceback.print_exception(error)
+    elif error.__cause__ is None or log_is_kept:
+        print(*error.lines, sep="\n", file=sys.stderr)
+    else:
+        traceback.print_exception(error.__cause__)
+
+
 def _fail(error: BaseException, place: Environment) -> NoReturn:
     """Say why, and end at once: what torch keeps of a broken group may never end by itself."""
-    if not isinstance(error, (UserError, Interrupted)) or os.environ.get("HYDRA_FULL_ERROR") == "1":
-        traceback.print_exception(error)
     status = error.status if isinstance(error, (UserError, Interrupted)) else 1
     if environment.FAULTS in os.environ:
         word = {

