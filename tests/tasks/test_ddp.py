@@ -199,3 +199,15 @@ class TestOnAGpu:
         ddp(tmp_path / "short", 1, *settings, "trainer.epochs=3")
         assert command(f"trainer.resume={tmp_path / 'short'}", "trainer.epochs=6", cwd=tmp_path).returncode == 0
         assert identical(tmp_path / "long", tmp_path / "short")
+
+
+def test_a_sweep_of_such_runs_is_continued_and_reproduced(tmp_path: Path) -> None:
+    small = ("trainer=ddp", "hardware=cpu", "data.days=400", "trainer.epochs=1")  # as many ranks as there is room for
+    typed = ("-m", "seed=1,2", *small, f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    assert command(*typed, cwd=tmp_path).returncode == 0
+    written = [path.stat().st_mtime_ns for path in sorted((tmp_path / "sweep").glob("AAPL*/**/*"))]
+    continued = command(*typed, cwd=tmp_path)
+    assert continued.returncode == 0, continued.stderr
+    assert written == [path.stat().st_mtime_ns for path in sorted((tmp_path / "sweep").glob("AAPL*/**/*"))]
+    reproduced = command("task=reproduce", f"run={tmp_path / 'sweep'}", cwd=tmp_path)
+    assert reproduced.stdout.endswith("reproduced: identical (2 of 2 jobs)\n"), reproduced.stderr
