@@ -66,6 +66,28 @@ def command(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) ->
     )
 
 
+_UNIMPORTED = """
+import sys
+sys.argv = ["run.py", *{arguments!r}]
+sys.path.insert(0, {root!r})
+from stockml.cli import main
+try:
+    status = main()
+except SystemExit as end:
+    status = end.code or 0
+heavy = {heavy!r} & set(sys.modules)
+assert not heavy, heavy
+assert status == {status}, status
+"""
+
+
+def demand_unimported(heavy: set[str], *arguments: str, cwd: Path, status: int = 0) -> None:
+    """`python run.py …` in a process of its own, which must end with that status and import none of the modules."""
+    program = _UNIMPORTED.format(arguments=arguments, root=str(ROOT), heavy=heavy, status=status)
+    done = subprocess.run([sys.executable, "-c", program], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def random_bars(days: int = 400, seed: int = 0, ticker: str = "TEST") -> Bars:
     """Dated bars of a random walk with all five features."""
     rng = np.random.default_rng(seed)

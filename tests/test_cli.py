@@ -14,22 +14,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from tests.conftest import ROOT, RUN_PY, command
+from tests.conftest import RUN_PY, command, demand_unimported
 from tests.tasks.test_train import identical
-
-LIGHT = """
-import sys
-sys.argv = ["run.py", *{arguments!r}]
-sys.path.insert(0, {root!r})
-from stockml.cli import main
-try:
-    status = main()
-except SystemExit as end:
-    status = end.code or 0
-heavy = {{"torch", "pandas", "scipy", "matplotlib", "rich"}} & set(sys.modules)
-assert not heavy, heavy
-assert status == {status}, status
-"""
 
 
 @pytest.mark.parametrize(
@@ -46,20 +32,13 @@ assert status == {status}, status
     ],
 )
 def test_what_trains_nothing_imports_nothing_heavy(tmp_path: Path, arguments: list[str], status: int) -> None:
-    program = LIGHT.format(arguments=arguments, root=str(ROOT), status=status)
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    demand_unimported({"torch", "pandas", "scipy", "matplotlib", "rich"}, *arguments, cwd=tmp_path, status=status)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_does_not_import_the_compiler(tmp_path: Path) -> None:
-    program = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from stockml.cli import main;"
-        "assert main(['+experiment=quick', 'data.days=400']) == 0;"
-        "heavy = {'torch._dynamo', 'torch._inductor', 'sympy', 'pandas'} & set(sys.modules); assert not heavy, heavy"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    heavy = {"torch._dynamo", "torch._inductor", "sympy", "pandas"}
+    demand_unimported(heavy, "+experiment=quick", "data.days=400", cwd=tmp_path)
 
 
 def test_help_lists_the_groups_and_the_commonest_commands(tmp_path: Path) -> None:

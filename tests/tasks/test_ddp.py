@@ -6,7 +6,6 @@ import csv
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 from stockml import compose
 from stockml.tasks import ranks
 from stockml.training import checkpoint, machine
-from tests.conftest import ROOT, Run, command, metrics
+from tests.conftest import Run, command, demand_unimported, metrics
 from tests.tasks.conftest import workers_of
 from tests.tasks.test_train import identical
 from tests.training.test_hardware import gpu
@@ -123,13 +122,8 @@ def test_workers_leave_one_folder_a_log_a_rank_and_what_the_launcher_composed(tm
 
 
 def test_the_launcher_does_not_import_torch(tmp_path: Path) -> None:
-    program = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from stockml.cli import main;"
-        "assert main(['trainer=ddp', 'trainer.world_size=2', '+experiment=quick', 'hardware=cpu']) == 0;"
-        "heavy = {'torch', 'pandas', 'scipy'} & set(sys.modules); assert not heavy, heavy"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    typed = ("trainer=ddp", "trainer.world_size=2", "+experiment=quick", "hardware=cpu")
+    demand_unimported({"torch", "pandas", "scipy"}, *typed, cwd=tmp_path)
 
 
 @pytest.mark.parametrize("world_size", [1, 3])
