@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stockml.errors import Interrupted, UserError
+from stockml.errors import Interrupted, UserError, in_a_line
 from stockml.training import interrupts
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except Exception as error:
         _trace(error)
-        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        print(f"{what} (a fault of stockml's own; HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
+        print(f"{in_a_line(error)} (a fault of stockml's own; HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
         return 1
     return 0
 

@@ -6,6 +6,11 @@ import signal
 import sys
 
 
+def in_a_line(error: BaseException) -> str:
+    """What an exception says, and of which kind it is, without line breaks."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 class UserError(Exception):
     """Faults that the user can mend; each of `lines` says what is wrong, where, and what to do."""
 

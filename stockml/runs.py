@@ -21,8 +21,8 @@ from filelock import FileLock, Timeout
 
 from stockml.errors import UserError
 
-# What a run leaves behind, beside `.hydra/`.
-ARTIFACTS = (
+# What a run writes, all but its log; of `.hydra/` what makes it one that can be resumed.
+_WRITTEN_BY_A_RUN = (
     "best.pt",
     "last.pt",
     "previous.pt",
@@ -32,7 +32,7 @@ ARTIFACTS = (
     "history.csv",
     "predictions.csv",
     "result.json",
-    "train.log",
+    ".hydra/config.yaml",
 )
 
 
@@ -188,6 +188,12 @@ class RunFolder(Folder):
         self.written.add(path)
         return path.open("a", encoding="utf-8")
 
+    def write_records(self, records: Mapping[str, str], *, resumed: bool) -> None:
+        """Write the texts of `.hydra/`, by name; a run that goes on keeps the command that it began with."""
+        for name, text in records.items():
+            if not resumed or name == "config.yaml":
+                self.write_text(f".hydra/{name}", text)
+
     def make_logs_of_ranks(self, names: Iterable[str]) -> None:
         """Make the logs that workers write to, where they are not there from before."""
         (self.path / "ranks").mkdir(exist_ok=True)
@@ -218,9 +224,8 @@ class RunFolder(Folder):
 
     def clear(self) -> None:
         """Remove what an earlier attempt at this run wrote, all but its log."""
-        kept = (*(name for name in ARTIFACTS if name != "train.log"), ".hydra/config.yaml")
-        for path in (self.path / name for name in kept):
-            path.unlink(missing_ok=True)
+        for name in _WRITTEN_BY_A_RUN:
+            (self.path / name).unlink(missing_ok=True)
 
     def record(self, status: str, started: float, error: str | None, *, synthetic: bool) -> None:
         """Write result.json: how the run stands, from the time `started` (seconds since the epoch)."""
@@ -353,6 +358,12 @@ def typeable(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9.^_-]", "_", name)
 
 
+def numbered(name: str) -> Iterator[str]:
+    """The name, then with `_2`, `_3`, … without end."""
+    yield name
+    yield from (f"{name}_{number}" for number in itertools.count(2))
+
+
 def _alive(pid: Any) -> bool:
     if not isinstance(pid, int) or pid == os.getpid():
         return False
@@ -370,8 +381,8 @@ def _alive(pid: Any) -> bool:
 def _new_folder(parent: Path, name: str, key: str) -> Path:
     with _explained(parent, key):
         parent.mkdir(parents=True, exist_ok=True)
-        for number in itertools.count(1):
-            path = parent / (name if number == 1 else f"{name}_{number}")
+        for own in numbered(name):
+            path = parent / own
             with contextlib.suppress(FileExistsError):
                 path.mkdir()
                 return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from stockml.compose.checks import compose_job
 from stockml.compose.grammar import one_line, parse
 from stockml.config import Config, show
 from stockml.errors import UserError
-from stockml.runs import typeable
+from stockml.runs import numbered, typeable
 
 _LONGEST_NAME = 100  # of a job; a file system takes 255 bytes
 
@@ -130,8 +129,7 @@ def job_of(overrides: Sequence[str], fixed: frozenset[str], taken: Iterable[str]
 
 def _free(name: str, taken: set[str]) -> str:
     """The name, or with `_2`, `_3`, … the first that is not taken."""
-    numbered = (name if number == 1 else f"{name}_{number}" for number in itertools.count(1))
-    return next(own for own in numbered if own not in taken)
+    return next(own for own in numbered(name) if own not in taken)
 
 
 def _swept(overrides: Iterable[str], keys: set[str]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from stockml import compose
 from stockml import data as data_room
 from stockml.config import Config, DDPConfig
 from stockml.data import Data
@@ -52,10 +51,7 @@ def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
     with endings.recorded(folder, journal, started, synthetic=data.panel.synthetic):
         journal.say(*told)
         folder.write_json("config.json", facts.of(config, data, None, world_size))
-        saved = {**records, "config.yaml": compose.records(config)["config.yaml"]}
-        for name, text in saved.items():
-            if resumed is None or name == "config.yaml":
-                folder.write_text(f".hydra/{name}", text)
+        folder.write_records(worker.with_saved_config(config, records), resumed=resumed is not None)
         folder.make_logs_of_ranks(launching.logs(trainer, world_size))
         launching.train(folder.path, trainer, world_size, journal.say, aloud=place.aloud)
     return _best_validation_loss(folder)

@@ -19,11 +19,10 @@ from stockml.tasks import facts, sweep
 from stockml.tasks import train as training
 from stockml.training import machine, pool
 
-Train = Callable[[Config, Place, dict[str, str]], float]
 Facts = dict[str, Any]
 
 
-def run(config: Config, place: Place, records: dict[str, str], train: Train) -> None:
+def run(config: Config, place: Place, records: dict[str, str], train: sweep.Train) -> None:
     """Train again as the run that `config.run` names, and compare every number of metrics.json but its timing.
 
     Raises UserError where there is nothing to compare with, RunError where the numbers differ or, before anything is
@@ -68,7 +67,7 @@ def _pair(key: str, pair: tuple[Any, Any]) -> str:
     return f"{key}: {show(pair[0])} then, {show(pair[1])} now"
 
 
-def run_sweep(path: Path, typed: Sequence[str], train: Train) -> None:
+def run_sweep(path: Path, typed: Sequence[str], train: sweep.Train) -> None:
     """Reproduce every finished job of a sweep; RunError where one differs.
 
     `typed` is the command line, in which `run=` names the sweep.
@@ -104,11 +103,11 @@ def run_sweep(path: Path, typed: Sequence[str], train: Train) -> None:
     print(f"reproduced: identical ({len(names)} of {len(rows)} jobs)")
 
 
-def _reproduction(command: compose.Command, train: Train) -> Callable[[], list[str]]:
+def _reproduction(command: compose.Command, train: sweep.Train) -> Callable[[], list[str]]:
     return functools.partial(_told, command, train)
 
 
-def _told(command: compose.Command, train: Train) -> list[str]:
+def _told(command: compose.Command, train: sweep.Train) -> list[str]:
     """Reproduce one job; what differs, a line each."""
     try:
         with sweep.gpus_of_its_own(command.jobs[0]):

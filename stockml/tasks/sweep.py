@@ -21,7 +21,7 @@ from stockml import compose, data, models
 from stockml.compose.launcher import Calls, JobLauncher, target
 from stockml.compose.sweeps import Job, Sweep
 from stockml.config import Config, DDPConfig, SimulatedConfig, differences, saved, show
-from stockml.errors import Interrupted, RunError, UserError
+from stockml.errors import Interrupted, RunError, UserError, in_a_line
 from stockml.reporting import summary, terminal
 from stockml.runs import Place, RunFolder, SweepFolder
 from stockml.tasks import ranks
@@ -45,8 +45,10 @@ def run(command: compose.Command, train: Train, arguments: Sequence[str]) -> Non
     with folder.held():
         _refuse_what_differs(folder, sweep)
         folder.plan({job.name: job.swept for job in sweep.jobs})
-        tried = sum(row["status"] in _ENDED for row in summary.write(folder))
-        supervisor = Supervisor(folder, sweep, fail_fast=command.jobs[0].sweep.fail_fast)
+        rows = summary.write(folder)
+        tried = sum(row["status"] in _ENDED for row in rows)
+        done = sum(row["status"] == "ok" for row in rows)
+        supervisor = Supervisor(folder, sweep, done, fail_fast=command.jobs[0].sweep.fail_fast)
         if any(_is_synthetic(config) for config in command.jobs):
             print(*terminal.SYNTHETIC, sep="\n", flush=True)
         try:
@@ -56,8 +58,8 @@ def run(command: compose.Command, train: Train, arguments: Sequence[str]) -> Non
                 )
         except KeyboardInterrupt as error:
             rows = summary.write(folder)
-            done = f"{sum(row['status'] == 'ok' for row in rows)} of {len(rows)} jobs done"
-            line = f"interrupted with {done}; summary in {folder.path}; continue with: {again}"
+            done = sum(row["status"] == "ok" for row in rows)
+            line = f"interrupted with {done} of {len(rows)} jobs done; summary in {folder.path}; continue with: {again}"
             raise Interrupted(getattr(error, "signum", 2), line) from error
         except RunError:  # the first failure, where that is to end the sweep
             pass
@@ -125,9 +127,8 @@ def _asked(config: Config, done: dict[str, Any]) -> dict[str, Any]:
 class Supervisor:
     """Runs the jobs that Hydra gives to our launchers, and tells how they stand."""
 
-    def __init__(self, folder: SweepFolder, sweep: Sweep, *, fail_fast: bool) -> None:
+    def __init__(self, folder: SweepFolder, sweep: Sweep, done: int, *, fail_fast: bool) -> None:
         self._folder, self._sweep, self._fail_fast = folder, sweep, fail_fast
-        done = sum(row["status"] == "ok" for row in summary.read(folder))
         self._progress = terminal.SweepProgress(sweep.trials if sweep.trials is not None else len(sweep.jobs), done)
 
     def __call__(self, given: Calls) -> list[float | None]:
@@ -197,7 +198,7 @@ def job(config: Config, place: Place, records: dict[str, str], train: Train) -> 
         raise
     except Exception as error:
         traceback.print_exc()
-        record("failed", f"{type(error).__name__}: {' '.join(str(error).split())}")
+        record("failed", in_a_line(error))
     finally:
         summary.write(SweepFolder(folder.path.parent))
     return None

@@ -75,9 +75,7 @@ def _train(
 
     folder.write_json("config.json", facts.of(config, data, device, group.world_size))
     folder.write_json("norm_stats.json", data.scaler.stats(panel, split.train))
-    for name, text in records.items():  # last: a run with a saved config is one that can be resumed
-        if trainer.resume is None or name == "config.yaml":
-            folder.write_text(f".hydra/{name}", text)
+    folder.write_records(records, resumed=trainer.resume is not None)  # last: from then on it can be resumed
 
     model.to(chosen.device)
     batches = Batches(panel, data.scaler, chosen.device, chosen.dtype, config.hardware.num_workers)

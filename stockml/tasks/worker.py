@@ -60,7 +60,7 @@ def run(config: Config, place: Place, records: Mapping[str, str], found: Environ
             folder = Nowhere(place.exact or Path("outputs").absolute(), found.rank)
             _take_part(config, Given(folder), {}, found)
         else:
-            _take_part(config, place, _with_saved_config(config, records), found)
+            _take_part(config, place, with_saved_config(config, records), found)
     except BaseException as error:
         if found.rank == 0 or not isinstance(error, (LostRank, Interrupted)):  # the leader tells of these
             _tell(error, log_is_kept=found.rank == 0)
@@ -118,7 +118,8 @@ def _shared_settings(config: Config) -> Any:
     return settings
 
 
-def _with_saved_config(config: Config, records: Mapping[str, str]) -> dict[str, str]:
+def with_saved_config(config: Config, records: Mapping[str, str]) -> dict[str, str]:
+    """The records of a run whose world size has been found out since they were made."""
     from stockml import compose
 
     return {**records, "config.yaml": compose.records(config)["config.yaml"]}

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from stockml.errors import in_a_line
 from stockml.training import interrupts, processes
 
 # A forked child has at once what its parent has imported. Where forking is unsafe (macOS), a new interpreter starts.
@@ -66,7 +67,7 @@ def run_each(calls: Sequence[Call], *, cores: int, at_once: int) -> Generator[Ev
                 try:
                     run = prepared or call.prepare()
                 except Exception as error:
-                    yield index, Ended(None, _told(error))
+                    yield index, Ended(None, in_a_line(error))
                     busy -= call.cores
                     continue
                 running[index] = _Child(call, run, lifeline)
@@ -137,8 +138,4 @@ def _run(run: Callable[[], Any] | bytes, log: str, sender: Connection, lifeline:
         sender.send(Ended(None, "interrupted"))
     except BaseException as error:
         traceback.print_exc()
-        sender.send(Ended(None, _told(error)))
-
-
-def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+        sender.send(Ended(None, in_a_line(error)))
