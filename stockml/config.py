@@ -117,9 +117,25 @@ class BarsConfig(DataConfig):
     end: datetime.date | None
     valid_start: datetime.date | None
     test_start: datetime.date | None
+    split: Literal["holdout", "walk_forward"]
+    """One train, validation and test; or, over the test's days, fold after fold of them, each trained anew."""
+    folds: int = limited(least=2)
+    """Walk-forward: pieces that the test is cut into."""
+    fold: int | None = limited(least=0)
+    """Walk-forward: the one piece that is forecast, counted from 0; None: each of them, in one run."""
+    train_span: Literal["expanding", "rolling"]
+    """Walk-forward: whether a fold trains on all that came before, or on as much as the first one."""
+    embargo: int = limited(least=0)
+    """Days left out before validation and before test, besides those that purging takes."""
 
     def conflicts(self) -> Iterator[str]:
         """Rules across fields that are broken."""
+        if self.fold is not None and self.fold >= self.folds:
+            yield f"fold: {self.fold} is too high; {self.folds} folds are numbered from 0 (data.folds)"
+        if self.fold is not None and self.split == "holdout":
+            yield "fold: belongs to data.split=walk_forward"
+        if self.valid_start is not None and self.split == "walk_forward":
+            yield "valid_start: each fold has a validation of its own; leave it out, and set data.valid_ratio"
         names = ("start", "valid_start", "test_start", "end")
         given = [(name, value) for name in names if (value := getattr(self, name)) is not None]
         for (earlier, first), (later, second) in itertools.pairwise(given):
@@ -293,6 +309,14 @@ class Config:
     trainer: TrainerConfig
     hardware: HardwareConfig
     sweep: SweepConfig
+
+    def each_fold(self) -> list[Config]:
+        """The config of each fold of a walk-forward run; else this one alone."""
+        data = self.data
+        if not isinstance(data, BarsConfig) or data.split == "holdout" or data.fold is not None:
+            return [self]
+        each = range(data.folds)
+        return [dataclasses.replace(self, data=dataclasses.replace(data, fold=fold)) for fold in each]
 
     def conflicts(self) -> Iterator[str]:
         """Rules across sections that are broken."""

@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ _WRITTEN_BY_A_RUN = (
     "norm_stats.json",
     "history.csv",
     "predictions.csv",
+    "baselines.csv",
+    "folds.csv",
+    "report.html",
     "result.json",
     ".hydra/config.yaml",
 )
@@ -85,7 +89,7 @@ class Folder:
     def writing(self, name: str) -> Iterator[BinaryIO]:
         """A file to write to; it takes its name, in place of an older one, only when it is whole and on the disk."""
         path = self.path / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             with temporary.open("wb") as file:
@@ -169,6 +173,17 @@ class RunFolder(Folder):
             raise UserError(f"{path}: holds no run (there is no config.json); name a folder under outputs/")
         return cls(path)
 
+    def within(self, name: str) -> RunFolder:
+        """The folder of a part of the run, which need not be there yet."""
+        part = RunFolder(self.path / name)
+        part.written = self.written
+        return part
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether an epoch was finished, so that there is a checkpoint to go on from."""
+        return any(self.path.glob("last.pt")) or any(self.path.glob("folds/*/last.pt"))
+
     def discard(self) -> None:
         """Remove what has been written through this object, and the folder if that empties it; of a job, nothing."""
         if self.stays:
@@ -176,7 +191,8 @@ class RunFolder(Folder):
         for path in self.written:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
-        for folder in {self.path / ".hydra", *(path.parent for path in self.written)} - {self.path}:
+        made = {self.path / ".hydra", *(folder for path in self.written for folder in path.parents)}
+        for folder in sorted((f for f in made if self.path in f.parents), reverse=True):  # the inner ones first
             with contextlib.suppress(OSError):
                 folder.rmdir()
         with contextlib.suppress(OSError):
@@ -226,6 +242,8 @@ class RunFolder(Folder):
         """Remove what an earlier attempt at this run wrote, all but its log."""
         for name in _WRITTEN_BY_A_RUN:
             (self.path / name).unlink(missing_ok=True)
+        for name in ("folds", "plots"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
 
     def record(self, status: str, started: float, error: str | None, *, synthetic: bool) -> None:
         """Write result.json: how the run stands, from the time `started` (seconds since the epoch)."""
@@ -283,6 +301,10 @@ class Nowhere(Launched):
 
     def keep(self, name: str, older: str) -> None:
         """Keep nothing."""
+
+    def within(self, name: str) -> RunFolder:  # noqa: ARG002
+        """Itself: nothing is written here either."""
+        return self
 
 
 class SweepFolder(Folder):

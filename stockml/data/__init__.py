@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from stockml.data.panel import Panel, from_bars
 from stockml.data.scaler import Scaler
-from stockml.data.split import Split, split
+from stockml.data.split import Rows, Split, split
 from stockml.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,9 +24,16 @@ class Data:
     fingerprint: str
     """Of the panel before it was scaled."""
 
+    def span(self, rows: Rows) -> tuple[str, str]:
+        """The first and the last day of some rows; empty texts for undated arrays."""
+        return self.panel.date(rows[0]), self.panel.date(rows[-1])
+
 
 def prepare(config: Config) -> Data:
-    """Load, split and scale what the config names. Raises UserError for every fault of the data."""
+    """Load, split and scale what the config names. Raises UserError for every fault of the data.
+
+    Of a walk-forward config it is the fold that is named, the first one by default.
+    """
     try:
         panel, before_test = load(config)
     except OSError as error:

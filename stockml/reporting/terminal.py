@@ -7,14 +7,14 @@ import io
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+    from rich.table import Table
 
     from stockml.data import Data
-    from stockml.evaluation.metrics import Scores
     from stockml.training.engine import Epoch
 
 SYNTHETIC = (
@@ -99,9 +99,10 @@ class Journal:
             self.say(line)
 
 
-def data_report(data: Data) -> list[str]:
-    """What the data are, how they are split, and what was left out."""
-    panel, split = data.panel, data.split
+def data_report(folds: Sequence[Data]) -> list[str]:
+    """What the data are, how they are split (into folds, where there are several), and what was left out."""
+    data = folds[0]
+    panel = data.panel
     rows = f"{len(panel.values):,} {'windows' if panel.windowed else 'rows'}"
     if panel.dates is not None:
         rows += f", {panel.dates[0]} to {panel.dates[-1]}"
@@ -110,16 +111,24 @@ def data_report(data: Data) -> list[str]:
         f"            {rows}; window {panel.window}; features {', '.join(panel.features)}",
         f"target      {_target(data)}",
     ]
-    for name, part in split.parts().items():
-        span = f"  {panel.date(part[0])} to {panel.date(part[-1])}" if panel.dates is not None else ""
-        lines.append(f"{name:<12}{len(part):>7,} samples{span}")
+    if len(folds) == 1:
+        for name, part in data.split.parts().items():
+            span = f"  {' to '.join(data.span(part))}" if panel.dates is not None else ""
+            lines.append(f"{name:<12}{len(part):>7,} samples{span}")
+    else:
+        lines += [f"fold {number:<7}{_fold(fold)}" for number, fold in enumerate(folds)]
     dropped = list(panel.dropped)
-    if split.purged:
-        dropped.append(f"{split.purged} samples (purged: target ends after the next part has begun)")
+    if purged := sum(fold.split.purged for fold in folds):
+        dropped.append(f"{purged} samples (purged: target ends after the next part has begun, or embargo)")
     lines.append(f"left out    {'; '.join(dropped) or 'nothing'}")
     if panel.dates is None:
         lines.append("            undated: samples are taken to be in order of time, and cannot be purged")
     return lines
+
+
+def _fold(data: Data) -> str:
+    parts = [f"{name} {len(rows):,} from {data.span(rows)[0]}" for name, rows in data.split.parts().items()]
+    return f"{', '.join(parts)} to {data.span(data.split.test)[1]}"
 
 
 def _target(data: Data) -> str:
@@ -133,29 +142,51 @@ def _target(data: Data) -> str:
     return f"a return{ahead}; {moments}"
 
 
-def result_table(rows: Mapping[str, Mapping[str, Scores]], best: str) -> str:
-    """Model, oracle and baselines with their scores on validation and test, as text."""
+def result_table(judged: Mapping[str, Any]) -> str:
+    """Model, oracle and baselines with their scores on validation and test, from what metrics.json says, as text."""
+    metrics = ("mse", "mae", "rmse", "r2", "r2_zero", "hit_rate", "ic")
+    best, oracle = judged["best_baseline"], judged.get("oracle")
+    rows = {"model": judged, **({"oracle": oracle} if oracle else {}), **judged["baselines"]}
+    table = _table("", "part", *metrics)
+    for name, parts in rows.items():
+        for part in ("validation", "test"):
+            label = (f"{name} *" if name == best else name) if part == "validation" else ""
+            table.add_row(label, part, *(_figure(metric, parts[part][metric]) for metric in metrics))
+    return f"{_text(table, left=2)}\n* the best baseline on validation"
+
+
+def fold_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The folds of a walk-forward run, as text; their days are in the data report."""
+    names = ("epochs", "best_epoch", "test_n", "test_mse", "test_r2", "test_r2_zero", "test_hit_rate", "test_ic")
+    table = _table("fold", *names)
+    for row in rows:
+        table.add_row(str(row["fold"]), *(_figure(name.removeprefix("test_"), row[name]) for name in names))
+    return _text(table)
+
+
+def _table(*header: str) -> Table:
     from rich.box import SIMPLE
-    from rich.console import Console
     from rich.table import Table
 
-    metrics = ("mse", "mae", "rmse", "r2", "r2_zero", "hit_rate", "ic")
-    table = Table("", "part", *metrics, box=SIMPLE, pad_edge=False, padding=(0, 1))
-    for column in table.columns[2:]:
+    return Table(*header, box=SIMPLE, pad_edge=False, padding=(0, 1))
+
+
+def _text(table: Table, left: int = 1) -> str:
+    """The table as lines, its columns but for the first ones set to the right."""
+    from rich.console import Console
+
+    for column in table.columns[left:]:
         column.justify = "right"
-    for name, parts in rows.items():
-        for part, scores in parts.items():
-            label = (f"{name} *" if name == best else name) if part == "validation" else ""
-            table.add_row(label, part, *(_figure(metric, scores[metric]) for metric in metrics))
     text = io.StringIO()
     Console(file=text, width=110, color_system=None).print(table)
-    lines = [line.rstrip() for line in text.getvalue().splitlines()]
-    return "\n".join([*filter(None, lines), "* the best baseline on validation"])
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip())
 
 
 def _figure(metric: str, value: Any) -> str:
     if value is None:
         return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
     if metric in ("mse", "mae", "rmse"):
         return f"{value:#.4g}"
     return f"{value:.1%}" if metric == "hit_rate" else f"{value:+.4f}"

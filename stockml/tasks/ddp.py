@@ -50,7 +50,7 @@ def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
     journal = terminal.Journal(aloud=place.aloud)
     with endings.recorded(folder, journal, started, synthetic=data.panel.synthetic):
         journal.say(*told)
-        folder.write_json("config.json", facts.of(config, data, None, world_size))
+        folder.write_json("config.json", facts.of(config, [data], None, world_size))
         folder.write_records(worker.with_saved_config(config, records), resumed=resumed is not None)
         folder.make_logs_of_ranks(launching.logs(trainer, world_size))
         launching.train(folder.path, trainer, world_size, journal.say, aloud=place.aloud)
@@ -63,7 +63,7 @@ def _help_out(config: Config, trainer: DDPConfig, data: Data, world_size: int) -
     here = world_size // trainer.nnodes
     print(f"node {trainer.node_rank}: {here} of {world_size} ranks, for the run of {trainer.rdzv_endpoint}", flush=True)
     try:
-        folder.write_json("config.json", facts.of(config, data, None, world_size))
+        folder.write_json("config.json", facts.of(config, [data], None, world_size))
         folder.make_logs_of_ranks(launching.logs(trainer, world_size))
         launching.train(folder.path, trainer, world_size, print, aloud=False)
     except RunError:
@@ -76,6 +76,14 @@ def _help_out(config: Config, trainer: DDPConfig, data: Data, world_size: int) -
 
 
 def _best_validation_loss(folder: RunFolder) -> float:
-    with (folder.path / "history.csv").open() as file:
-        epochs = list(csv.DictReader(file))
-    return float(epochs[int(epochs[-1]["best_epoch"]) - 1]["validation_loss"])
+    """Of a walk-forward run the mean over its folds, by samples."""
+    split = folder.read_json("config.json")["data"]
+    folds = [(folder.path / "folds" / str(number), fold) for number, fold in enumerate(split.get("folds", []))]
+    total, samples = 0.0, 0
+    for path, fold in folds or [(folder.path, split)]:
+        with (path / "history.csv").open() as file:
+            epochs = list(csv.DictReader(file))
+        n = fold["samples"]["validation"]
+        total += n * float(epochs[int(epochs[-1]["best_epoch"]) - 1]["validation_loss"])
+        samples += n
+    return total / samples

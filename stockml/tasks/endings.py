@@ -42,7 +42,7 @@ def recorded(folder: RunFolder, journal: terminal.Journal, started: float, *, sy
 def _is_worth_keeping(folder: RunFolder, cause: BaseException | None) -> bool:
     """Whether a failed run's folder tells more than that it could not be written to, or never began."""
     refused = isinstance(cause, UserError) and cause.status == UserError.status
-    return not (refused or isinstance(cause, OSError)) or (folder.path / "last.pt").exists()
+    return not (refused or isinstance(cause, OSError)) or folder.can_go_on
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,18 +17,24 @@ if TYPE_CHECKING:
     from stockml.data import Data
 
 
-def of(config: Config, data: Data, device: str | None, world_size: int = 1) -> dict[str, Any]:
-    """What config.json says: the resolved config, and the facts that it does not fix (the device when it is known)."""
+def of(config: Config, folds: Sequence[Data], device: str | None, world_size: int = 1) -> dict[str, Any]:
+    """What config.json says: the resolved config, and the facts that it does not fix (the device when it is known).
+
+    Of a walk-forward run, every fold's data; of any other the one there is.
+    """
+    panel = folds[0].panel
     packages = ("stockml", "torch", "hydra-core", "omegaconf", "numpy", "pandas")
     return {
         "config": saved(config),
         "data": {
-            "origin": data.panel.origin,
-            "fingerprint": data.fingerprint,
-            "rows": len(data.panel.values),
-            "samples": {name: len(rows) for name, rows in data.split.parts().items()},
-            "purged": data.split.purged,
-            "dropped": list(data.panel.dropped),
+            "origin": panel.origin,
+            "fingerprint": folds[0].fingerprint,
+            "kind": panel.kind,
+            "relative": panel.relative,
+            "horizon": panel.horizon,
+            "rows": len(panel.values),
+            "dropped": list(panel.dropped),
+            **(_split(folds[0]) if len(folds) == 1 else {"folds": [_split(data) for data in folds]}),
         },
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
         "git_commit": _git_commit(),
@@ -35,7 +42,17 @@ def of(config: Config, data: Data, device: str | None, world_size: int = 1) -> d
         "world_size": world_size,
         "global_batch_size": config.trainer.global_batch(world_size),
         "platform": platform.platform(),
-        "synthetic": data.panel.synthetic,
+        "synthetic": panel.synthetic,
+    }
+
+
+def _split(data: Data) -> dict[str, Any]:
+    parts = data.split.parts()
+    dated = data.panel.dates is not None
+    return {
+        "samples": {name: len(rows) for name, rows in parts.items()},
+        "spans": {name: list(data.span(rows)) if dated else None for name, rows in parts.items()},
+        "purged": data.split.purged,
     }
 
 

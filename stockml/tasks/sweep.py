@@ -206,7 +206,7 @@ def job(config: Config, place: Place, records: dict[str, str], train: Train) -> 
 
 def _can_go_on(folder: RunFolder, config: Config) -> bool:
     """Whether a killed or interrupted attempt at this very job left something to go on from."""
-    if folder.outcome() not in ("killed", "interrupted") or not (folder.path / "last.pt").exists():
+    if folder.outcome() not in ("killed", "interrupted") or not folder.can_go_on:
         return False
     try:
         facts = folder.read_json("config.json")

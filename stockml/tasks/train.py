@@ -6,8 +6,11 @@ import contextlib
 import io
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from stockml import data as data_room
@@ -16,10 +19,13 @@ from stockml.config import Config, DDPConfig, plain
 from stockml.data import Data
 from stockml.data.batches import Batches
 from stockml.errors import Interrupted
-from stockml.evaluation import baselines, metrics
+from stockml.evaluation import baselines, forecasts
+from stockml.evaluation.forecasts import Scored
+from stockml.reporting import forecasts as written
 from stockml.reporting import terminal
 from stockml.runs import Given, Place, RunFolder
 from stockml.tasks import endings, facts, ranks, resuming
+from stockml.tasks import folds as walk
 from stockml.training import checkpoint, engine, hardware, interrupts
 from stockml.training.distributed import ALONE, Group
 
@@ -27,9 +33,10 @@ from stockml.training.distributed import ALONE, Group
 def run(config: Config, place: Place | Given, records: Mapping[str, str], group: Group = ALONE) -> float:
     """Train, evaluate and save a model; the best validation loss, in the target's units.
 
-    `records` are the texts of the run's `.hydra` folder, by file name. Each rank of a group calls this; the one that
-    leads writes. Raises UserError for faults of config and data, before any folder is made; RunError for a run that
-    failed; Interrupted for one that a signal ended.
+    Of a walk-forward run, each fold's model; the mean of their losses, by samples. `records` are the texts of the run's
+    `.hydra` folder, by file name. Each rank of a group calls this; the one that leads writes. Raises UserError for
+    faults of config and data, before any folder is made; RunError for a run that failed; Interrupted for one that a
+    signal ended.
     """
     started = time.time()
     journal = terminal.Journal(aloud=group.leads and place.aloud)
@@ -38,19 +45,58 @@ def run(config: Config, place: Place | Given, records: Mapping[str, str], group:
         place = Given(resuming.resumable(Path(config.trainer.resume), config), place.aloud)
     if config.data.source == "simulated":
         journal.say(*terminal.SYNTHETIC)
-    data = data_room.prepare(config)
-    journal.say(*terminal.data_report(data))
-    ranks.demand_samples(group.world_size, len(data.split.train))
+    configs = config.each_fold()
+    folds = [data_room.prepare(each) for each in configs]
+    journal.say(*terminal.data_report(folds))
+    for data in folds:
+        ranks.demand_samples(group.world_size, len(data.split.train))
+    data = folds[0]
     group.demand_equal("data", data.fingerprint)
-    resumed, told = _resumed(place.folder, config, data, group) if isinstance(place, Given) else (None, [])
+    resumed, told = (
+        _resumed(place.folder, config, folds, group) if isinstance(place, Given) else ([None] * len(folds), [])
+    )
     if group.world_size > 1:
-        resumed = _leaders(resumed, group)
+        resumed = [_leaders(state, group) for state in resumed]
     folder = place.make(config.stock.ticker)
     with endings.recorded(folder, journal, started, synthetic=data.panel.synthetic):
         journal.say(*told)
-        loss = _train(config, data, chosen, folder, records, journal, resumed, group)
+        began = time.perf_counter()
+        model = _model(configs[0], data, chosen.dtype)
+        threads = hardware.set_up(config.hardware, _size(model) * config.trainer.batch_size, group.local_world_size)
+        device = group.describe(hardware.describe(chosen, threads))
+        name = f"{config.model.name}, {_size(model):,} parameters"
+        journal.say(f"model       {name}, on {device}, {config.hardware.precision}")
+        folder.write_json("config.json", facts.of(config, folds, device, group.world_size))
+        folder.write_records(records, resumed=config.trainer.resume is not None)  # last: from then on it can be resumed
+        trained = []
+        for number, (each, data, state) in enumerate(zip(configs, folds, resumed, strict=True)):
+            if len(folds) > 1:
+                journal.say(f"fold {number}")
+            trained.append(_train(each, data, chosen, _fold_folder(folder, number, folds), journal, state, group))
+        loss = _evaluate(folder, config, folds, trained, journal, began, group)
         journal.say(f"run folder  {folder.path}")
     return loss
+
+
+def _fold_folder(folder: RunFolder, number: int, folds: Sequence[Data]) -> RunFolder:
+    """Where a fold's checkpoints and the like are: of several, each has a folder of its own."""
+    return folder.within(f"folds/{number}") if len(folds) > 1 else folder
+
+
+def _model(config: Config, data: Data, dtype: torch.dtype) -> torch.nn.Module:
+    """The model as it is before its first epoch."""
+    torch.manual_seed(engine.generator_seed(engine.INITIALISATION, config.seed))
+    model = models.build(config.model, data.panel.window, len(data.panel.features)).to(dtype)
+    engine.start_output_at_mean(model)
+    return model
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A fold's training, and the forecasts of its best epoch's model; of a rank that does not lead, no forecasts."""
+
+    fit: engine.Fit
+    parts: dict[str, Scored]
 
 
 def _train(
@@ -58,26 +104,13 @@ def _train(
     data: Data,
     chosen: hardware.Hardware,
     folder: RunFolder,
-    records: Mapping[str, str],
     journal: terminal.Journal,
     resumed: engine.Fit | None,
     group: Group,
-) -> float:
+) -> _Trained:
     panel, split, trainer = data.panel, data.split, config.trainer
-    started = time.perf_counter()
-    torch.manual_seed(engine.generator_seed(engine.INITIALISATION, config.seed))
-    model = models.build(config.model, panel.window, len(panel.features)).to(chosen.dtype)
-    engine.start_output_at_mean(model)
-    size = _size(model)
-    threads = hardware.set_up(config.hardware, size * trainer.batch_size, group.local_world_size)
-    device = group.describe(hardware.describe(chosen, threads))
-    journal.say(f"model       {config.model.name}, {size:,} parameters, on {device}, {config.hardware.precision}")
-
-    folder.write_json("config.json", facts.of(config, data, device, group.world_size))
+    model = _model(config, data, chosen.dtype).to(chosen.device)
     folder.write_json("norm_stats.json", data.scaler.stats(panel, split.train))
-    folder.write_records(records, resumed=trainer.resume is not None)  # last: from then on it can be resumed
-
-    model.to(chosen.device)
     batches = Batches(panel, data.scaler, chosen.device, chosen.dtype, config.hardware.num_workers)
     rows = {name: torch.from_numpy(part) for name, part in split.parts().items()}
     if resumed is not None:
@@ -114,8 +147,11 @@ def _train(
             _save_history(folder, history, synthetic=panel.synthetic)
     # Once more: a kill between the two checkpoints leaves a best.pt of an epoch that last.pt does not know.
     _save_best(folder, model, config, data, fit.stopping.best_epoch)
-    _evaluate(folder, model, batches, config, data, chosen, journal, fit, started, group)
-    return fit.history[fit.stopping.best_epoch - 1].validation_loss
+    own = {
+        part: baselines.unscaled(data, engine.forecast(model, batches, rows[part], chosen, group=group))
+        for part in ("validation", "test")
+    }
+    return _Trained(fit, forecasts.of(data, batches, own) if group.leads else {})
 
 
 def _signals(journal: terminal.Journal, group: Group) -> contextlib.AbstractContextManager[list[int]]:
@@ -125,52 +161,52 @@ def _signals(journal: terminal.Journal, group: Group) -> contextlib.AbstractCont
 
 def _evaluate(
     folder: RunFolder,
-    model: torch.nn.Module,
-    batches: Batches,
     config: Config,
-    data: Data,
-    chosen: hardware.Hardware,
+    folds: Sequence[Data],
+    trained: Sequence[_Trained],
     journal: terminal.Journal,
-    fit: engine.Fit,
-    started: float,
+    began: float,
     group: Group,
-) -> None:
-    panel, split = data.panel, data.split
-    forecasts = {
-        part: baselines.unscaled(data, engine.forecast(model, batches, torch.from_numpy(rows), chosen, group=group))
-        for part, rows in baselines.scored_parts(data)
-    }
+) -> float:
+    """Judge the forecasts, write and tell what came of them; the best validation loss, over all folds."""
+    fits = [fold.fit for fold in trained]
+    losses = [fit.history[fit.stopping.best_epoch - 1].validation_loss for fit in fits]
+    loss = float(np.average(losses, weights=[len(data.split.validation) for data in folds]))
     if not group.leads:
-        return
-    scores = baselines.score_parts(data, forecasts)
-    rivals = baselines.score_baselines(data, batches)
-    oracle = baselines.oracle(data)
-    verdict = baselines.verdict(scores["test"], rivals)
-    train_seconds = sum(epoch.seconds for epoch in fit.history)
-    timing = {
-        "total_seconds": time.perf_counter() - started,
+        return loss
+    panel = folds[0].panel
+    parts = trained[0].parts if len(folds) == 1 else forecasts.pooled([fold.parts for fold in trained])
+    judged = forecasts.judged(parts, synthetic=panel.synthetic)
+    written.write(folder, parts, panel.ticker, synthetic=panel.synthetic)
+    if len(folds) > 1:
+        rows = walk.table(folds, fits, [fold.parts for fold in trained])
+        folder.write_csv("folds.csv", list(rows[0]), (list(row.values()) for row in rows), synthetic=panel.synthetic)
+        journal.say(terminal.fold_table(rows))
+    timing, communication = _timing(folds, fits, began, group.world_size)
+    folder.write_json("metrics.json", {**judged, "timing": timing, "synthetic": panel.synthetic})
+    journal.say(terminal.result_table(judged), f"verdict     {judged['verdict']}")
+    journal.say(*_advice(communication, config, group))
+    return loss
+
+
+def _timing(
+    folds: Sequence[Data], fits: Sequence[engine.Fit], began: float, world_size: int
+) -> tuple[dict[str, Any], float]:
+    """What metrics.json says of time, over all folds; and the share of training that went into communication."""
+    epochs = [epoch for fit in fits for epoch in fit.history]
+    train_seconds = sum(epoch.seconds for epoch in epochs)
+    samples = sum(len(data.split.train) * len(fit.history) for data, fit in zip(folds, fits, strict=True))
+    communication = sum(epoch.communication_seconds for epoch in epochs) / train_seconds
+    return {
+        "total_seconds": time.perf_counter() - began,
         "train_seconds": train_seconds,
-        "epochs": len(fit.history),
-        "best_epoch": fit.stopping.best_epoch,
-        "samples_per_second": len(split.train) * len(fit.history) / train_seconds,
-        "world_size": group.world_size,
-        "samples_per_second_per_rank": len(split.train) * len(fit.history) / train_seconds / group.world_size,
-        "communication_share": sum(epoch.communication_seconds for epoch in fit.history) / train_seconds,
-    }
-    written = {
-        **scores,
-        "baselines": rivals.scores,
-        "best_baseline": rivals.best,
-        "verdict": verdict,
-        **({"oracle": oracle} if panel.synthetic else {}),
-        "timing": timing,
-        "synthetic": panel.synthetic,
-    }
-    _save_predictions(folder, data, forecasts)
-    folder.write_json("metrics.json", written)
-    rows = {"model": scores, **({"oracle": oracle} if oracle else {}), **rivals.scores}
-    journal.say(terminal.result_table(rows, rivals.best), f"verdict     {verdict}")
-    journal.say(*_advice(timing["communication_share"], config, group))
+        "epochs": max(len(fit.history) for fit in fits),
+        "best_epoch": fits[0].stopping.best_epoch if len(fits) == 1 else None,
+        "samples_per_second": samples / train_seconds,
+        "world_size": world_size,
+        "samples_per_second_per_rank": samples / train_seconds / world_size,
+        "communication_share": communication,
+    }, communication
 
 
 def _advice(communication_share: float, config: Config, group: Group) -> list[str]:
@@ -181,20 +217,6 @@ def _advice(communication_share: float, config: Config, group: Group) -> list[st
         f"ranks       {communication_share:.0%} of the training time went into communication: one process with this "
         f"global batch is faster: trainer=single trainer.batch_size={config.trainer.global_batch(group.world_size)}"
     ]
-
-
-def _save_predictions(folder: RunFolder, data: Data, forecasts: Mapping[str, metrics.Floats]) -> None:
-    panel = data.panel
-    folder.write_csv(
-        "predictions.csv",
-        ["sample", "ticker", "date", "split", "y_true", "y_pred"],
-        (
-            [row, panel.ticker, panel.date(row), part, panel.target[row].item(), y]
-            for part, rows in baselines.scored_parts(data)
-            for row, y in zip(rows.tolist(), forecasts[part].tolist(), strict=True)
-        ),
-        synthetic=panel.synthetic,
-    )
 
 
 def _save_history(folder: RunFolder, history: Sequence[engine.Epoch], *, synthetic: bool) -> None:
@@ -241,19 +263,23 @@ def _size(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def _resumed(folder: RunFolder, config: Config, data: Data, group: Group) -> tuple[engine.Fit | None, list[str]]:
-    """The state to go on from, None where no epoch was finished, and what is to be told of it; for the leader alone.
+def _resumed(
+    folder: RunFolder, config: Config, folds: Sequence[Data], group: Group
+) -> tuple[list[engine.Fit | None], list[str]]:
+    """The state of each fold to go on from, None where no epoch was finished, and what is to be told; for the leader.
 
     UserError where there is nothing to go on with.
     """
     if not group.leads:
-        return None, []
-    resuming.demand_same_data(folder, data)
-    state, faults = checkpoint.load_last(folder)
+        return [None] * len(folds), []
+    resuming.demand_same_data(folder, folds[0])
+    states, told = [], []
+    for number in range(len(folds)):
+        state, faults = checkpoint.load_last(_fold_folder(folder, number, folds))
+        states.append(None if state is None else engine.Fit.of(state))
+        told += [f"{fault}; going on from previous.pt" for fault in faults]
     folder.remove_leftovers()
-    told = [f"{fault}; going on from previous.pt" for fault in faults]
-    told += resuming.changes_of_batch(folder, config, group.world_size)
-    return None if state is None else engine.Fit.of(state), told
+    return states, told + resuming.changes_of_batch(folder, config, group.world_size)
 
 
 def _leaders(fit: engine.Fit | None, group: Group) -> engine.Fit | None:

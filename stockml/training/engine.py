@@ -217,16 +217,18 @@ def forecast(
 ) -> Tensor:
     """Scaled forecasts (N,), float64 in main memory, of the samples that end in `rows`; whole on every rank.
 
-    How many are computed at once follows from the window's size alone, so that no setting of training shows.
+    How many are computed at once follows from the window's size alone, so that no setting of training shows; and always
+    that many, so that a forecast is the same to the bit whatever samples come after it.
     """
-    chunk = chunk or max(1, min(1024, _CHUNK_VALUES // (batches.window * batches.width)))
+    chunk = chunk or max(1, min(256, _CHUNK_VALUES // (batches.window * batches.width)))
     model.eval()
-    share = group.share(rows)
+    share = group.share(rows).to(batches.home)
     # In one tensor from the start: small results kept between large windows would leave holes that no window fits.
     forecasts = torch.empty(len(share), dtype=hardware.dtype, device=hardware.device)
     with torch.inference_mode(), hardware.computing():
-        for part, result in zip(share.to(batches.home).split(chunk), forecasts.split(chunk), strict=True):
-            result.copy_(model(batches.windows(part).to(hardware.device)))
+        for part, result in zip(share.split(chunk), forecasts.split(chunk), strict=True):
+            filled = torch.cat([part, part[-1:].expand(chunk - len(part))])
+            result.copy_(model(batches.windows(filled).to(hardware.device))[: len(part)])
     return group.gather(forecasts.cpu().double(), len(rows))
 
 

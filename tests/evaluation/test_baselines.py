@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,20 +12,23 @@ import torch
 from stockml import compose
 from stockml.data import Data, prepare
 from stockml.data.batches import Batches
-from stockml.evaluation.baselines import Baselines, score_baselines, verdict
+from stockml.evaluation import baselines, forecasts
+from stockml.evaluation.forecasts import verdict
 from stockml.evaluation.metrics import Scores, score, target
 from tests.conftest import random_bars, write_bars
 
 
-def scored(folder: Path, *overrides: str) -> tuple[Data, Baselines]:
+def scored(folder: Path, *overrides: str) -> tuple[Data, dict[str, Any]]:
     write_bars(random_bars(), folder)
     data = prepare(compose.compose("data=csv", f"data.dir={folder}", "stock.ticker=TEST", "data.window=5", *overrides))
-    return data, score_baselines(data, Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32))
+    batches = Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32)
+    nothing = {part: np.zeros(len(rows)) for part, rows in baselines.scored_parts(data)}
+    return data, forecasts.judged(forecasts.of(data, batches, nothing), synthetic=False)
 
 
 @pytest.mark.parametrize("horizon", [1, 3])
 def test_baselines_of_returns(tmp_path: Path, horizon: int) -> None:
-    data, baselines = scored(tmp_path, f"data.horizon={horizon}")
+    data, found = scored(tmp_path, f"data.horizon={horizon}")
     close, rows = random_bars().columns["close"][1:], data.split.test
     returns = np.log(close[horizon:] / close[:-horizon])  # returns[i] is known at the end of row i + horizon
     expected = {
@@ -33,40 +37,43 @@ def test_baselines_of_returns(tmp_path: Path, horizon: int) -> None:
         "expanding_mean": np.array([returns[: row - horizon + 1].mean() for row in rows]),
         "last_return": np.array([returns[row - horizon] for row in rows]),
     }
-    for name, forecasts in expected.items():
-        wanted = score(target(data.panel, rows), forecasts)
+    for name, values in expected.items():
+        wanted = score(target(data.panel, rows), values)
         for metric, value in wanted.items():
-            assert baselines.scores[name]["test"][metric] == (value and pytest.approx(value, rel=1e-9)), (name, metric)
+            assert found["baselines"][name]["test"][metric] == (value and pytest.approx(value, rel=1e-9)), (
+                name,
+                metric,
+            )
     ups = data.panel.target[rows] > 0
-    assert baselines.scores["always_up"]["test"]["hit_rate"] == pytest.approx(ups.mean())
-    assert baselines.scores["always_up"]["test"]["mse"] is None
-    assert set(baselines.scores) == {*expected, "ridge", "always_up"}
+    assert found["baselines"]["always_up"]["test"]["hit_rate"] == pytest.approx(ups.mean())
+    assert found["baselines"]["always_up"]["test"]["mse"] is None
+    assert set(found["baselines"]) == {*expected, "ridge", "always_up"}
 
 
 def test_persistence_forecasts_the_last_close(tmp_path: Path) -> None:
-    data, baselines = scored(tmp_path, "data.target=close")
+    data, found = scored(tmp_path, "data.target=close")
     close = random_bars().columns["close"][1:]
     rows = data.split.test
     error = close[rows + 1] - close[rows]
-    assert baselines.scores["persistence"]["test"]["mse"] == pytest.approx(np.mean(error**2))
-    assert baselines.scores["persistence"]["test"]["r2_zero"] == 0
-    assert baselines.best in ("persistence", "ridge")
+    assert found["baselines"]["persistence"]["test"]["mse"] == pytest.approx(np.mean(error**2))
+    assert found["baselines"]["persistence"]["test"]["r2_zero"] == 0
+    assert found["best_baseline"] in ("persistence", "ridge")
 
 
 def test_the_best_baseline_is_chosen_on_validation(tmp_path: Path) -> None:
-    _, baselines = scored(tmp_path)
-    errors = {name: parts["validation"]["mse"] for name, parts in baselines.scores.items() if name != "always_up"}
-    assert errors[baselines.best] == min(e for e in errors.values() if e is not None)
+    _, found = scored(tmp_path)
+    errors = {name: parts["validation"]["mse"] for name, parts in found["baselines"].items() if name != "always_up"}
+    assert errors[found["best_baseline"]] == min(e for e in errors.values() if e is not None)
 
 
 def test_a_verdict_names_the_best_baseline_and_all_that_are_ahead() -> None:
     def parts(mse: float) -> dict[str, Scores]:
         return {"validation": {"mse": mse}, "test": {"mse": mse}}
 
-    baselines = Baselines({"zero": parts(2.0), "ridge": parts(1.0), "persistence": parts(0.5)}, "ridge")
-    assert verdict({"mse": 3.0}, baselines).startswith("worse than ridge")
-    assert "also worse than zero, persistence" in verdict({"mse": 3.0}, baselines)
-    assert verdict({"mse": 0.7}, baselines).startswith("better than ridge")
-    assert "but worse than persistence" in verdict({"mse": 0.7}, baselines)
-    assert "not tested" in verdict({"mse": 0.1}, baselines)
-    assert "worse" not in verdict({"mse": 0.1}, baselines)
+    rivals = {"zero": parts(2.0), "ridge": parts(1.0), "persistence": parts(0.5)}
+    assert verdict({"mse": 3.0}, rivals, "ridge").startswith("worse than ridge")
+    assert "also worse than zero, persistence" in verdict({"mse": 3.0}, rivals, "ridge")
+    assert verdict({"mse": 0.7}, rivals, "ridge").startswith("better than ridge")
+    assert "but worse than persistence" in verdict({"mse": 0.7}, rivals, "ridge")
+    assert "not tested" in verdict({"mse": 0.1}, rivals, "ridge")
+    assert "worse" not in verdict({"mse": 0.1}, rivals, "ridge")

@@ -1,0 +1,136 @@
+"""Forecasts and what came of them: everything that evaluation looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stockml.evaluation import baselines
+from stockml.evaluation.metrics import NAMES, Floats, Scores, Target, hit_rate, score, target
+
+if TYPE_CHECKING:
+    from stockml.data import Data
+    from stockml.data.batches import Batches
+
+Table = dict[str, dict[str, Scores]]
+"""Scores by forecaster and part."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The samples of one part, validation or test, and all that is forecast of them, in the target's own units."""
+
+    truth: Target
+    """Of the N samples."""
+    rows: NDArray[np.int64]
+    """(N,) the panel's rows in which they end."""
+    dates: NDArray[np.datetime64] | None
+    """(N,) days of the rows; None where they are not known."""
+    model: Floats
+    """(N,)"""
+    baselines: dict[str, Floats]
+    """(N,) each."""
+    oracle: Floats | None = None
+    """(N,) the best possible forecast, where simulated data tell it."""
+    folds: NDArray[np.int64] | None = None
+    """(N,) the fold of a walk-forward run that each sample was forecast in."""
+
+    def scores(self, y_pred: Floats, *, direction_only: bool = False) -> Scores:
+        """Scores of the forecasts (N,); of those that say but a direction, the hit rate alone."""
+        if not direction_only:
+            return score(self.truth, y_pred)
+        return {**dict.fromkeys(NAMES), "n": len(y_pred), "hit_rate": hit_rate(self.truth, y_pred)}
+
+
+Parts = Mapping[str, Scored]
+"""Validation and test, by name."""
+
+
+def of(data: Data, batches: Batches, model: Mapping[str, Floats]) -> dict[str, Scored]:
+    """The model's forecasts, (N,) a part, with those of every baseline beside them."""
+    panel = data.panel
+    rivals = baselines.forecasts(data, batches)
+    return {
+        part: Scored(
+            truth=target(panel, rows),
+            rows=rows,
+            dates=None if panel.dates is None else panel.dates[rows],
+            model=model[part],
+            baselines=rivals[part],
+            oracle=None if panel.expected is None else panel.expected[rows],
+        )
+        for part, rows in baselines.scored_parts(data)
+    }
+
+
+def pooled(folds: Sequence[Parts]) -> dict[str, Scored]:
+    """The parts of several folds as one; each fold has the same baselines."""
+
+    def join(part: str) -> Scored:
+        found = [fold[part] for fold in folds]
+        first = found[0]
+
+        def joined(arrays: Sequence[Any]) -> Any:
+            return None if arrays[0] is None else np.concatenate(arrays)
+
+        return Scored(
+            truth=Target(
+                joined([f.truth.y_true for f in found]),
+                first.truth.kind,
+                joined([f.truth.last for f in found]),
+                first.truth.relative,
+            ),
+            rows=joined([f.rows for f in found]),
+            dates=joined([f.dates for f in found]),
+            model=joined([f.model for f in found]),
+            baselines={name: joined([f.baselines[name] for f in found]) for name in first.baselines},
+            oracle=joined([f.oracle for f in found]),
+            folds=np.repeat(np.arange(len(found)), [len(f.rows) for f in found]),
+        )
+
+    return {part: join(part) for part in folds[0]}
+
+
+def judged(parts: Parts, *, synthetic: bool) -> dict[str, Any]:
+    """What metrics.json says of the forecasts."""
+    table = _table(parts)
+    model, oracle = table.pop("model"), table.pop("oracle", None)
+    best = min(table, key=lambda name: _error(table[name]["validation"]))
+    return {
+        **model,
+        "baselines": table,
+        "best_baseline": best,
+        "verdict": verdict(model["test"], table, best),
+        **({"oracle": oracle} if synthetic else {}),
+    }
+
+
+def _table(parts: Parts) -> Table:
+    table: Table = {"model": {part: scored.scores(scored.model) for part, scored in parts.items()}}
+    for name in next(iter(parts.values())).baselines:
+        only = name in baselines.DIRECTION_ONLY
+        table[name] = {part: s.scores(s.baselines[name], direction_only=only) for part, s in parts.items()}
+    oracles = {part: scored.scores(scored.oracle) for part, scored in parts.items() if scored.oracle is not None}
+    return {**table, "oracle": oracles} if oracles else table
+
+
+def _error(scores: Scores) -> float:
+    """The squared error that baselines are chosen by; those that have none never are."""
+    return np.inf if scores["mse"] is None else float(scores["mse"])
+
+
+def verdict(model: Scores, rivals: Table, best: str) -> str:
+    """One sentence: how the model's squared error on test compares with the best baseline's, and with the others'."""
+    own, errors = _error(model), {name: scores["test"]["mse"] for name, scores in rivals.items()}
+    against = float(errors[best] or 0.0)
+    better = own < against
+    said = f"{'better' if better else 'worse' if own > against else 'no better'} than {best}"
+    said += f", the best baseline on validation: test MSE {own:.6g} against {against:.6g}"
+    ahead = [name for name, mse in errors.items() if mse is not None and mse < own and name != best]
+    if ahead:
+        said += f"; {'but' if better else 'also'} worse than {', '.join(ahead)}"
+    return said + (". Whether the difference is more than chance is not tested." if better else ".")

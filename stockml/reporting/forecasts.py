@@ -1,0 +1,79 @@
+"""Every forecast of a run, on disk: predictions.csv, and baselines.csv beside it with the same samples."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stockml.errors import UserError
+from stockml.evaluation.forecasts import Parts, Scored
+from stockml.evaluation.metrics import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stockml.runs import RunFolder
+
+_SAMPLE = ("sample", "ticker", "date", "split")
+
+
+def write(folder: RunFolder, parts: Parts, ticker: str, *, synthetic: bool) -> None:
+    """Write both files, a row a sample; each number so that it is read back as it was."""
+    first = next(iter(parts.values()))
+    fold = [] if first.folds is None else ["fold"]
+    names = [*first.baselines, *(["oracle"] if first.oracle is not None else [])]
+
+    def rows(columns: dict[str, list[Any]]) -> Iterator[list[Any]]:
+        for part, scored in parts.items():
+            dates = [""] * len(scored.rows) if scored.dates is None else scored.dates.astype(str).tolist()
+            folds = [] if scored.folds is None else [scored.folds.tolist()]
+            values = [array.tolist() for array in columns[part]]
+            for row, date, *cells in zip(scored.rows.tolist(), dates, *values, *folds, strict=True):
+                yield [row, ticker, date, part, *cells]
+
+    own = {part: [scored.truth.y_true, scored.model] for part, scored in parts.items()}
+    others = {part: [s.baselines.get(name, s.oracle) for name in names] for part, s in parts.items()}
+    folder.write_csv("predictions.csv", [*_SAMPLE, "y_true", "y_pred", *fold], rows(own), synthetic=synthetic)
+    folder.write_csv("baselines.csv", [*_SAMPLE, *names, *fold], rows(others), synthetic=synthetic)
+
+
+def read(folder: RunFolder) -> dict[str, Scored]:
+    """Validation and test as they were scored, from the run's folder alone; UserError where that is impossible."""
+    facts = folder.read_json("config.json")["data"]
+    own, others = _columns(folder, "predictions.csv"), _columns(folder, "baselines.csv")
+    try:
+        if own["sample"] != others["sample"] or own["split"] != others["split"]:
+            raise UserError(f"{folder.path}: predictions.csv and baselines.csv are not of the same samples")
+        return {part: _part(part, facts, own, others) for part in dict.fromkeys(own["split"])}
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{folder.path}: its forecasts cannot be read ({error!r})") from error
+
+
+def _columns(folder: RunFolder, name: str) -> dict[str, list[str]]:
+    path = folder.path / name
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+        return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+
+
+def _part(part: str, facts: dict[str, Any], own: dict[str, list[str]], others: dict[str, list[str]]) -> Scored:
+    chosen = [number for number, split in enumerate(own["split"]) if split == part]
+
+    def column(table: dict[str, list[str]], name: str, kind: Any = np.float64) -> Any:
+        return np.array([table[name][number] for number in chosen], dtype=object).astype(kind)
+
+    rivals = {name: column(others, name) for name in others if name not in (*_SAMPLE, "fold", "oracle", "synthetic")}
+    return Scored(
+        truth=Target(column(own, "y_true"), facts["kind"], rivals.get("persistence"), facts["relative"]),
+        rows=column(own, "sample", np.int64),
+        dates=column(own, "date", "datetime64[D]") if own["date"][chosen[0]] else None,
+        model=column(own, "y_pred"),
+        baselines=rivals,
+        oracle=column(others, "oracle") if "oracle" in others else None,
+        folds=column(own, "fold", np.int64) if "fold" in own else None,
+    )
