@@ -74,6 +74,14 @@ def _do(command: Command, typed: Sequence[str]) -> None:
         from stockml.tasks import report
 
         report.run(config)
+    elif config.task == "evaluate":
+        from stockml.tasks import evaluate
+
+        evaluate.run(config)
+    elif config.task == "predict":
+        from stockml.tasks import predict
+
+        predict.run(config)
     elif config.task == "reproduce":
         from stockml.runs import SweepFolder
         from stockml.tasks import reproduce

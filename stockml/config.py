@@ -127,6 +127,8 @@ class BarsConfig(DataConfig):
     """Walk-forward: whether a fold trains on all that came before, or on as much as the first one."""
     embargo: int = limited(least=0)
     """Days left out before validation and before test, besides those that purging takes."""
+    calendar: str
+    """The exchange whose trading days these are, by its ISO 10383 code."""
 
     def conflicts(self) -> Iterator[str]:
         """Rules across fields that are broken."""
@@ -296,10 +298,18 @@ class SweepConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """What task=predict writes besides its forecasts."""
+
+    onnx: bool
+    """Whether model.onnx."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """One experiment, whole."""
 
-    task: Literal["train", "reproduce", "report"]
+    task: Literal["train", "reproduce", "evaluate", "predict", "report"]
     run: str | None
     """Folder of the run, or of the sweep, that the task is about."""
     seed: int = limited(least=0, most=2**32 - 1)
@@ -309,6 +319,7 @@ class Config:
     trainer: TrainerConfig
     hardware: HardwareConfig
     sweep: SweepConfig
+    export: ExportConfig
 
     def each_fold(self) -> list[Config]:
         """The config of each fold of a walk-forward run; else this one alone."""
@@ -325,6 +336,8 @@ class Config:
             yield f"run: needed with task={self.task}, the folder that it is about: run=FOLDER"
         if self.task == "train" and self.run:
             yield f"run={self.run}: task=train makes a folder of its own; leave it out, or name another task"
+        if self.export.onnx and self.task != "predict":
+            yield "export.onnx: a trained model is exported: task=predict run=FOLDER export.onnx=true"
         if isinstance(data, SimulatedConfig):
             if stock.simulator is None:
                 yield (
@@ -533,7 +546,7 @@ def plain(config: Any) -> Any:
 def saved(config: Config) -> dict[str, Any]:
     """A config as a run's files hold it, plain: what was asked of this run alone is left out."""
     settings: dict[str, Any] = plain(config)
-    settings.update(task="train", run=None, sweep={"fail_fast": False})
+    settings.update(task="train", run=None, sweep={"fail_fast": False}, export={"onnx": False})
     settings["trainer"]["resume"] = None
     return settings
 

@@ -19,15 +19,19 @@ from stockml.runs import SweepFolder
 _GROUPS = {"stock": "ticker", "data": "source", "model": "name", "trainer": "name", "hardware": "device"}
 
 
+# Tasks whose config is that of the run which they are about.
+_FROM_A_RUN = ("reproduce", "evaluate", "predict")
+
+
 def saved_file(args: argparse.Namespace, typed: list[Override]) -> Path | None:
-    """The saved config that today's is to be laid under: of -cp, of a resumed run, or of the run that is reproduced."""
+    """The saved config that today's is to be laid under: of -cp, of a resumed run, or of a task's run."""
     resumed = [o for o in typed if o.key_or_group == "trainer.resume" and isinstance(o.value(), str)]
     tasks = {o.key_or_group: o.value() for o in typed if o.key_or_group in ("task", "run")}
     if args.config_path is not None:
         path = Path(args.config_path).expanduser() / f"{(args.config_name or 'config').removesuffix('.yaml')}.yaml"
     elif resumed:
         path = Path(str(resumed[-1].value())).expanduser() / ".hydra" / "config.yaml"
-    elif tasks.get("task") == "reproduce" and isinstance(tasks.get("run"), str):
+    elif tasks.get("task") in _FROM_A_RUN and isinstance(tasks.get("run"), str):
         run = Path(str(tasks["run"])).expanduser()
         if SweepFolder.is_one(run):
             return None

@@ -12,6 +12,7 @@ from stockml.errors import UserError
 
 if TYPE_CHECKING:
     from stockml.config import BarsConfig, Config
+    from stockml.data.bars import Bars
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,13 @@ def load(config: Config) -> tuple[Panel, int | None]:
         from stockml.data import arrays
 
         return arrays.load(config)
+    return from_bars(load_bars(config), config.stock.features, cast("BarsConfig", config.data)), None
+
+
+def load_bars(config: Config) -> Bars:
+    """The dated bars of the config's source. Raises UserError."""
     if config.data.source == "csv":
         from stockml.data import tables as source
     else:
         from stockml.data import simulated as source  # type: ignore[no-redef]
-    return from_bars(source.load(config), config.stock.features, cast("BarsConfig", config.data)), None
+    return source.load(config)

@@ -75,15 +75,20 @@ class Panel:
         return "" if self.dates is None else str(self.dates[row])
 
 
-def from_bars(bars: Bars, features: Sequence[str], config: BarsConfig) -> Panel:
+def from_bars(bars: Bars, features: Sequence[str], config: BarsConfig, *, to_forecast: bool = False) -> Panel:
     """Features and targets of dated bars; UserError where there are too few.
 
+    Those `to_forecast` from may be few, and full windows whose target is not known yet are samples too.
     Targets over h days: log_return ln(C[t+h]/C[t]), return C[t+h]/C[t] − 1, close C[t+h].
     """
     bars = bars.between(config.start, config.end)
     lost = 1 if config.transform == "returns" else 0  # the first bar has no change from the one before
     window, horizon, rows = config.window, config.horizon, len(bars.dates) - lost
-    if rows < window + horizon + 2:
+    if to_forecast and rows < window:
+        raise UserError(
+            f"{bars.origin}: {len(bars.dates):,} bars are too few to forecast from: a window needs {window + lost}"
+        )
+    if not to_forecast and rows < window + horizon + 2:
         raise UserError(
             f"{bars.origin}: {len(bars.dates):,} bars are too few for train, validation and test samples of "
             f"{window} days, {horizon} ahead; more bars, or a lower data.window"
@@ -112,7 +117,7 @@ def from_bars(bars: Bars, features: Sequence[str], config: BarsConfig) -> Panel:
         window=window,
         target=target,
         kind="level" if config.target == "close" else "return",
-        samples=np.arange(window - 1, rows - horizon),
+        samples=np.arange(window - 1, rows if to_forecast else rows - horizon),
         dropped=tuple(
             f"{count} bar{'s' if count > 1 else ''} ({why})"
             for count, why in (

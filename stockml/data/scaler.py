@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,16 @@ class Scaler:
         if not scaler.target_std > 1e-9 * abs(scaler.target_mean):
             raise UserError(f"{panel.origin}: the target never changes in train (always {scaler.target_mean:g})")
         return scaler
+
+    @classmethod
+    def of(cls, stats: Mapping[str, Any]) -> Scaler:
+        """Back from what `stats` gave."""
+        target = stats["target"]
+        return cls(np.array(stats["mean"]), np.array(stats["std"]), target["mean"], target["std"], stats["rows"])
+
+    def unscaled(self, forecasts: Floats) -> Floats:
+        """Scaled forecasts (N,) in the target's own units."""
+        return forecasts * self.target_std + self.target_mean
 
     def apply(self, panel: Panel) -> None:
         """Standardise the panel's values, in place."""

@@ -30,8 +30,16 @@ def forecasts(data: Data, batches: Batches) -> dict[str, dict[str, Floats]]:
     alone). Levels: train mean, persistence, always up. Classes: train mean, majority class (direction alone).
     All: ridge.
     """
-    panel, split = data.panel, data.split
-    train_mean = float(panel.target[split.train].mean())
+    every = naive(data.panel, float(data.panel.target[data.split.train].mean()))
+    found = {part: {name: values[rows] for name, values in every.items()} for part, rows in scored_parts(data)}
+    if batches.window * batches.width <= _MOST_RIDGE_INPUTS:
+        for part, values in ridge_forecasts(data, batches).items():
+            found[part]["ridge"] = values
+    return found
+
+
+def naive(panel: Panel, train_mean: float) -> dict[str, Floats]:
+    """Those that nothing is fitted for but the mean of train: forecasts (R,) at every row's end, by name."""
     every: dict[str, Floats] = {}
     if panel.kind == "return":
         every["zero"] = np.broadcast_to(0.0, panel.target.shape)
@@ -41,17 +49,13 @@ def forecasts(data: Data, batches: Batches) -> dict[str, dict[str, Floats]]:
         every["last_return"] = panel.past_return
     if panel.last is not None:
         every["persistence"] = panel.last
-    found = {part: {name: values[rows] for name, values in every.items()} for part, rows in scored_parts(data)}
-    if batches.window * batches.width <= _MOST_RIDGE_INPUTS:
-        for part, values in ridge_forecasts(data, batches).items():
-            found[part]["ridge"] = values
     if panel.kind == "class":
-        always = np.broadcast_to(1.0 if train_mean >= 0.5 else 0.0, panel.target.shape)
+        every["majority_class"] = np.broadcast_to(1.0 if train_mean >= 0.5 else 0.0, panel.target.shape)
+    elif panel.last is not None:
+        every["always_up"] = panel.last + 1
     else:
-        always = np.broadcast_to(1.0, panel.target.shape) if panel.last is None else panel.last + 1
-    for part, rows in scored_parts(data):
-        found[part]["majority_class" if panel.kind == "class" else "always_up"] = always[rows]
-    return found
+        every["always_up"] = np.broadcast_to(1.0, panel.target.shape)
+    return every
 
 
 def scored_parts(data: Data) -> list[tuple[str, Rows]]:
@@ -82,12 +86,5 @@ def ridge_forecasts(data: Data, batches: Batches) -> dict[str, Floats]:
         scaled = torch.empty(len(rows), dtype=torch.float64)
         for chunk, result in zip(parts[part].split(_CHUNK), scaled.split(_CHUNK), strict=True):
             result.copy_(fitted.forecast(batches.windows(chunk).cpu()))
-        forecasts[part] = unscaled(data, scaled)
-    return forecasts
-
-
-def unscaled(data: Data, scaled: torch.Tensor) -> Floats:
-    """Scaled forecasts (N,) in the target's own units."""
-    forecasts: Floats = np.multiply(scaled.numpy(), data.scaler.target_std)
-    forecasts += data.scaler.target_mean
+        forecasts[part] = data.scaler.unscaled(scaled.numpy())
     return forecasts

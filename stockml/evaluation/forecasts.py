@@ -95,11 +95,11 @@ def pooled(folds: Sequence[Parts]) -> dict[str, Scored]:
     return {part: join(part) for part in folds[0]}
 
 
-def judged(parts: Parts, *, synthetic: bool) -> dict[str, Any]:
-    """What metrics.json says of the forecasts."""
+def judged(parts: Parts, *, synthetic: bool, best: str | None = None) -> dict[str, Any]:
+    """What metrics.json says of the forecasts; the best baseline is that on validation, unless it is known already."""
     table = _table(parts)
     model, oracle = table.pop("model"), table.pop("oracle", None)
-    best = min(table, key=lambda name: _error(table[name]["validation"]))
+    best = best or min(table, key=lambda name: _error(table[name]["validation"]))
     return {
         **model,
         "baselines": table,

@@ -149,9 +149,11 @@ def result_table(judged: Mapping[str, Any]) -> str:
     rows = {"model": judged, **({"oracle": oracle} if oracle else {}), **judged["baselines"]}
     table = _table("", "part", *metrics)
     for name, parts in rows.items():
+        label = f"{name} *" if name == best else name
         for part in ("validation", "test"):
-            label = (f"{name} *" if name == best else name) if part == "validation" else ""
-            table.add_row(label, part, *(_figure(metric, parts[part][metric]) for metric in metrics))
+            if part in parts:
+                table.add_row(label, part, *(_figure(metric, parts[part][metric]) for metric in metrics))
+                label = ""
     return f"{_text(table, left=2)}\n* the best baseline on validation"
 
 
@@ -162,6 +164,16 @@ def fold_table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         table.add_row(str(row["fold"]), *(_figure(name.removeprefix("test_"), row[name]) for name in names))
     return _text(table)
+
+
+def forecast_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Forecasts a row a day, as text."""
+    table = _table(*header)
+    for row in rows:
+        table.add_row(
+            *("–" if cell in (None, "") else f"{cell:+.6g}" if isinstance(cell, float) else cell for cell in row)
+        )
+    return _text(table, left=3)
 
 
 def _table(*header: str) -> Table:

@@ -10,11 +10,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stockml.config import saved
+from stockml import models
+from stockml.config import Config, check, saved
+from stockml.errors import UserError
 
 if TYPE_CHECKING:
-    from stockml.config import Config
     from stockml.data import Data
+    from stockml.runs import RunFolder
 
 
 def of(config: Config, folds: Sequence[Data], device: str | None, world_size: int = 1) -> dict[str, Any]:
@@ -44,6 +46,18 @@ def of(config: Config, folds: Sequence[Data], device: str | None, world_size: in
         "platform": platform.platform(),
         "synthetic": panel.synthetic,
     }
+
+
+def saved_config(folder: RunFolder) -> Config:
+    """The config that the run's config.json holds; UserError where it means nothing to this version."""
+    facts = folder.read_json("config.json")
+    values: Any = facts.get("config")
+    name = values["model"]["name"] if isinstance(values, dict) and isinstance(values.get("model"), dict) else ""
+    found = models.family(name)
+    config, problems = check(values or {}, {} if found is None else {name: found.config})
+    if config is None:
+        raise UserError(*(f"{folder.path / 'config.json'}: {problem}" for problem in problems))
+    return config
 
 
 def _split(data: Data) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from stockml.config import Config, DDPConfig, plain
 from stockml.data import Data
 from stockml.data.batches import Batches
 from stockml.errors import Interrupted
-from stockml.evaluation import baselines, forecasts
+from stockml.evaluation import forecasts
 from stockml.evaluation.forecasts import Scored
 from stockml.reporting import forecasts as written
 from stockml.reporting import terminal
@@ -148,7 +148,7 @@ def _train(
     # Once more: a kill between the two checkpoints leaves a best.pt of an epoch that last.pt does not know.
     _save_best(folder, model, config, data, fit.stopping.best_epoch)
     own = {
-        part: baselines.unscaled(data, engine.forecast(model, batches, rows[part], chosen, group=group))
+        part: data.scaler.unscaled(engine.forecast(model, batches, rows[part], chosen, group=group).numpy())
         for part in ("validation", "test")
     }
     return _Trained(fit, forecasts.of(data, batches, own) if group.leads else {})

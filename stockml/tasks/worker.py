@@ -16,10 +16,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from stockml import models
-from stockml.config import Config, DDPConfig, check, plain
+from stockml.config import Config, DDPConfig, plain
 from stockml.errors import Interrupted, LostRank, UserError
-from stockml.runs import Given, Launched, Nowhere, Place
+from stockml.runs import Given, Launched, Nowhere, Place, RunFolder
+from stockml.tasks import facts
 from stockml.training import environment, processes
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def main(run: Path) -> None:
         _write_to(log, *((sys.stderr,) if place.rank == 0 else (sys.stderr, sys.stdout)))
     try:
         folder = Launched(run) if place.rank == 0 else Nowhere(run, place.rank, log)
-        _take_part(_config(run), Given(folder), {}, place)
+        _take_part(facts.saved_config(RunFolder(run)), Given(folder), {}, place)
     except BaseException as error:
         if not isinstance(error, (UserError, Interrupted)) or isinstance(error, LostRank):
             traceback.print_exception(error)  # of another error the run's own log has it
@@ -97,16 +97,6 @@ def _listen_to_signals(*, leads: bool) -> None:
 
 def _interrupt(signum: int, _frame: object) -> NoReturn:
     raise Interrupted(signum)
-
-
-def _config(run: Path) -> Config:
-    """The config of the run in that folder."""
-    values = json.loads((run / "config.json").read_text())["config"]
-    found = models.family(values["model"]["name"])
-    config, problems = check(values, {} if found is None else {values["model"]["name"]: found.config})
-    if config is None:
-        raise UserError(*problems)
-    return config
 
 
 def _shared_settings(config: Config) -> Any:

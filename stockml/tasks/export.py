@@ -1,0 +1,93 @@
+"""A trained model as an ONNX file, from raw windows to forecasts in the target's own units."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from stockml.errors import RunError, UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stockml.data.panel import Panel
+    from stockml.data.scaler import Scaler
+    from stockml.data.split import Rows
+    from stockml.runs import RunFolder
+    from stockml.tasks.fitted import Fitted
+
+_TOLERANCE = 1e-5  # in units of the target's standard deviation
+_MOST_CHECKED = 1024
+
+
+def demand_installed() -> None:
+    """UserError where what exporting needs is not installed."""
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"export.onnx=true: needs {', '.join(missing)}: pip install 'stockml[onnx]'")
+
+
+def onnx(folder: RunFolder, fitted: Fitted, panel: Panel, rows: Rows) -> Path:
+    """Write model.onnx, which maps unscaled windows (N, T, F) to forecasts (N,); of a walk-forward run the last fold's.
+
+    Raises RunError where its forecasts of the panel's windows are not the model's own to 1e-5 standard deviations.
+    """
+    demand_installed()
+    import onnxruntime
+
+    fold = fitted.folds[-1]
+    module = _FromRawWindows(fold.model, fold.scaler).cpu().float().eval()
+    windows = torch.from_numpy(_windows(panel, rows[-_MOST_CHECKED:]))
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # of what torch and onnx say of their own insides, nothing concerns the user
+        program = torch.onnx.export(
+            module,
+            (windows[:2],),
+            dynamo=True,
+            verbose=False,
+            input_names=["windows"],
+            output_names=["forecasts"],
+            dynamic_shapes=[{0: torch.export.Dim("samples")}],
+        )
+    assert program is not None
+    content = program.model_proto.SerializeToString()
+    found = onnxruntime.InferenceSession(content).run(None, {"windows": windows.numpy()})[0]
+    with torch.inference_mode():
+        difference = float(np.abs(found - module(windows).numpy()).max()) / fold.scaler.target_std
+    if not difference <= _TOLERANCE:
+        raise RunError(f"{folder.path}: the ONNX model's forecasts differ by {difference:.1e} standard deviations")
+    with folder.writing("model.onnx") as file:
+        file.write(content)
+    return folder.path / "model.onnx"
+
+
+def _windows(panel: Panel, rows: Rows) -> np.ndarray[tuple[int, int, int], np.dtype[np.float32]]:
+    """(N, T, F) as the bars have them."""
+    return np.stack([panel.values[row - panel.window + 1 : row + 1] for row in rows])
+
+
+class _FromRawWindows(torch.nn.Module):
+    """The scaler, the model, and back to the target's own units."""
+
+    def __init__(self, model: torch.nn.Module, scaler: Scaler) -> None:
+        super().__init__()
+        self.model = model
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.from_numpy(scaler.mean.astype(np.float32)))
+        self.register_buffer("std", torch.from_numpy(scaler.std.astype(np.float32)))
+        self.target_mean, self.target_std = scaler.target_mean, scaler.target_std
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Map unscaled windows (N, T, F) to forecasts (N,)."""
+        scaled: Tensor = self.model((windows - self.mean) / self.std)
+        return scaled * self.target_std + self.target_mean
