@@ -48,7 +48,7 @@ def saved_file(args: argparse.Namespace, typed: list[Override]) -> Path | None:
 def laid_over(path: Path, typed: list[Override]) -> list[str]:
     """A saved config as overrides of today's `conf/`; typed ones follow, and win.
 
-    A group that is switched by a typed override takes the values of today's file instead.
+    A group that a typed override switches to another choice takes the values of today's file instead.
     """
     try:
         values: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
@@ -57,13 +57,11 @@ def laid_over(path: Path, typed: list[Override]) -> list[str]:
     if not isinstance(values, dict) or not values or "defaults" in values:
         raise UserError(f"{path}: is not a run's saved config; add a folder of your own configs with -cd")
     plain_choices = [o for o in typed if not o.is_sweep_override()]
-    switched = {o.key_or_group for o in typed} & set(_GROUPS)
-    groups = []
-    for group, key in _GROUPS.items():
-        section = values.get(group)
-        choice = section.get(key) if isinstance(section, dict) else None
-        if group not in switched and is_choice(group, choice):
-            groups.append(f"{group}={choice}")
+    sections = {group: values[group] for group in _GROUPS if isinstance(values.get(group), dict)}
+    choices = {group: section.get(_GROUPS[group]) for group, section in sections.items()}
+    switched = {o.key_or_group for o in typed if o.is_sweep_override() or o.value() != choices.get(o.key_or_group)}
+    switched &= set(_GROUPS)
+    groups = [f"{g}={choice}" for g, choice in choices.items() if g not in switched and is_choice(g, choice)]
     experiments = [str(o.input_line) for o in plain_choices if is_choice(o.key_or_group, o.value())]
     today = dict(leaves(composed(groups)))
     changed = {k for k, v in leaves(composed([*groups, *experiments])) if today.get(k, ABSENT) != v}

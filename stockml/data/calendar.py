@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +29,9 @@ def days_after(day: np.datetime64, count: int, exchange: str) -> NDArray[np.date
     first = day.astype(datetime.date) + datetime.timedelta(days=1)
     last = first + datetime.timedelta(days=2 * count + 30)  # weekends, and the longest holidays
     try:
-        calendar = exchange_calendars.get_calendar(exchange, start=first.isoformat(), end=last.isoformat())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it leans on what pandas is about to change
+            calendar = exchange_calendars.get_calendar(exchange, start=first.isoformat(), end=last.isoformat())
     except exchange_calendars.errors.InvalidCalendarName as error:
         known = exchange_calendars.get_calendar_names()
         raise UserError(f"data.calendar={exchange}: there is no such calendar{nearest(exchange, known)}") from error

@@ -1,0 +1,266 @@
+"""task=evaluate and task=predict: a trained run judged again, and put to use."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stockml import cli, compose
+from stockml.data import calendar
+from stockml.data.bars import Bars
+from stockml.errors import RunError, UserError
+from stockml.runs import Place, RunFolder
+from stockml.tasks import evaluate, predict, train
+from tests.conftest import random_bars, write_bars
+
+BARS = random_bars(400)
+QUICK = ("+experiment=quick", "model=mlp_flat", "data.window=20", "data=csv", "stock.ticker=TEST")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with bars/TEST.csv and the runs `holdout` and `walk` of them, to be read only."""
+    folder = tmp_path_factory.mktemp("runs")
+    write_bars(BARS, folder / "bars")
+    for name, overrides in {"holdout": (), "walk": ("data.split=walk_forward", "data.folds=3")}.items():
+        config = compose.compose(*QUICK, f"data.dir={folder / 'bars'}", *overrides)
+        train.run(config, Place(exact=folder / name), compose.records(config))
+    return folder
+
+
+@pytest.fixture
+def copy(runs: Path, tmp_path: Path) -> Path:
+    """The same, to be written to; the runs read their bars from there."""
+    shutil.copytree(runs, tmp_path / "runs")
+    for path in (tmp_path / "runs").glob("*/.hydra/config.yaml"):
+        path.write_text(path.read_text().replace(str(runs), str(tmp_path / "runs")))
+    for path in (tmp_path / "runs").glob("*/config.json"):
+        path.write_text(path.read_text().replace(str(runs), str(tmp_path / "runs")))
+    return tmp_path / "runs"
+
+
+def forecast(run: Path, *overrides: str, file: str = "forecasts.csv") -> dict[str, dict[str, str]]:
+    """The run's forecasts, by date."""
+    predict.run(compose.compose("task=predict", f"run={run}", *overrides))
+    with (run / file).open() as lines:
+        return {row["date"]: row for row in csv.DictReader(lines)}
+
+
+def rows_of_test(run: Path) -> dict[str, str]:
+    """The test rows of the run's own predictions: the forecast, by date."""
+    with (run / "predictions.csv").open() as lines:
+        return {row["date"]: row["y_pred"] for row in csv.DictReader(lines) if row["split"] == "test"}
+
+
+def between(first: int, last: int) -> Bars:
+    columns = {name: values[first:last] for name, values in BARS.columns.items()}
+    return Bars(BARS.ticker, BARS.dates[first:last], columns, BARS.origin)
+
+
+@pytest.mark.parametrize("name", ["holdout", "walk"])
+def test_the_test_s_forecasts_come_out_again_to_the_last_digit(copy: Path, name: str) -> None:
+    found, then = forecast(copy / name), rows_of_test(copy / name)
+    assert then.items() == {date: found[date]["y_pred"] for date in then}.items()
+    assert len(found) == len(then) + 1
+    last = found[str(BARS.dates[-1])]
+    assert last["y_true"] == "" and last["target_date"] > last["date"]
+
+
+@pytest.mark.parametrize("name", ["holdout", "walk"])
+@pytest.mark.parametrize("days", [2, 30])
+def test_a_forecast_does_not_change_when_later_days_do(copy: Path, name: str, days: int) -> None:
+    before = forecast(copy / name)
+    rng = np.random.default_rng(1)
+    for values in BARS.columns.values():
+        assert len(values) == 400
+    scrambled = {name: np.append(v[:-days], v[-days:] * rng.uniform(0.5, 2)) for name, v in BARS.columns.items()}
+    write_bars(Bars(BARS.ticker, BARS.dates, scrambled, ""), copy / "scrambled")
+    write_bars(between(0, 400 - days), copy / "shorter")
+    unchanged = [str(day) for day in BARS.dates[:-days] if str(day) in before]
+    assert len(unchanged) > 40
+    for folder in ("scrambled", "shorter"):
+        after = forecast(copy / name, f"data.dir={copy / folder}")
+        assert [after[day]["y_pred"] for day in unchanged] == [before[day]["y_pred"] for day in unchanged]
+    assert (
+        before[str(BARS.dates[-1])]["y_pred"]
+        != forecast(copy / name, f"data.dir={copy / 'scrambled'}")[str(BARS.dates[-1])]["y_pred"]
+    )
+
+
+def test_few_recent_bars_are_enough_and_one_less_than_a_window_is_refused(copy: Path) -> None:
+    before = forecast(copy / "holdout")
+    write_bars(between(379, 400), copy / "few")
+    assert forecast(copy / "holdout", f"data.dir={copy / 'few'}") == {str(BARS.dates[-1]): before[str(BARS.dates[-1])]}
+    write_bars(between(380, 400), copy / "few")
+    with pytest.raises(UserError, match="20 bars are too few to forecast from: a window needs 21"):
+        forecast(copy / "holdout", f"data.dir={copy / 'few'}")
+
+
+def test_bars_from_before_the_test_are_refused(copy: Path) -> None:
+    write_bars(between(0, 300), copy / "early")
+    for task in (predict, evaluate):
+        name = "predict" if task is predict else "evaluate"
+        config = compose.compose(f"task={name}", f"run={copy / 'holdout'}", f"data.dir={copy / 'early'}")
+        with pytest.raises(UserError, match="the days before were used to train it"):
+            task.run(config)
+
+
+def test_another_ticker_is_warned_about_by_name_and_kept_apart(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_bars(random_bars(400, seed=1, ticker="OTHER"), copy / "bars")
+    found = forecast(copy / "holdout", "stock.ticker=OTHER", file="forecasts_OTHER.csv")
+    assert "the run was trained on TEST, these are bars of OTHER" in capsys.readouterr().out
+    assert {row["ticker"] for row in found.values()} == {"OTHER"}
+    assert not (copy / "holdout" / "forecasts.csv").exists()
+
+
+def test_a_corrected_history_is_told(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    forecast(copy / "holdout")
+    assert "warning" not in capsys.readouterr().out
+    columns = {name: np.append(v[:380], v[380:] * 1.1) for name, v in BARS.columns.items()}
+    write_bars(Bars(BARS.ticker, BARS.dates, columns, ""), copy / "bars")
+    forecast(copy / "holdout")
+    assert f"1 of 76 realised values of its test are changed or missing, the first of {BARS.dates[379]}" in (
+        capsys.readouterr().out
+    )
+
+
+def test_missing_columns_are_named(copy: Path) -> None:
+    path = copy / "bars" / "TEST.csv"
+    path.write_text(path.read_text().replace("Volume", "Turnover"))
+    with pytest.raises(UserError, match=r"has no column Volume; it has Date, Open, High, Low, Close, Turnover"):
+        forecast(copy / "holdout")
+
+
+def test_the_run_s_own_settings_cannot_be_changed(copy: Path) -> None:
+    with pytest.raises(UserError, match=r"^model.hidden_dim, data.window: the run's own are used; leave them out"):
+        forecast(copy / "holdout", "model.hidden_dim=3", "data.window=30")
+
+
+def test_windows_are_the_run_s_when_the_source_is_switched(copy: Path) -> None:
+    assert forecast(copy / "holdout") == forecast(copy / "holdout", "data=csv", f"data.dir={copy / 'bars'}")
+
+
+def test_a_run_that_did_not_end_well_is_not_used(copy: Path) -> None:
+    result = copy / "holdout" / "result.json"
+    result.write_text(json.dumps({**json.loads(result.read_text()), "status": "failed"}))
+    with pytest.raises(UserError, match="did not end well"):
+        forecast(copy / "holdout")
+
+
+def test_several_days_ahead_are_each_named(run: Any, tmp_path: Path) -> None:
+    run("a", "+experiment=quick", "data.days=300", "data.window=5", "data.horizon=3")
+    rows = list(forecast(tmp_path / "a").values())
+    dates = [row["date"] for row in rows]
+    assert [row["target_date"] for row in rows[:-3]] == dates[3:]
+    to_come = np.busday_offset(np.datetime64(dates[-1], "D"), np.array([1, 2, 3]))
+    assert [row["target_date"] for row in rows[-3:]] == to_come.astype(str).tolist()
+    assert all(row["synthetic"] == "true" for row in rows)
+
+
+def test_the_next_trading_day_is_the_exchange_s() -> None:
+    def after(day: str, count: int = 1, exchange: str = "XNYS") -> list[str]:
+        found = calendar.days_after(np.datetime64(day), count, exchange)
+        assert found is not None
+        return [str(day) for day in found]
+
+    assert after("2023-10-27") == ["2023-10-30"]  # a weekend
+    assert after("2023-11-22", 2) == ["2023-11-24", "2023-11-27"]  # Thanksgiving
+    assert after("2023-12-22", exchange="XNYS") == ["2023-12-26"]
+    assert after("2023-12-22", exchange="XLON") == ["2023-12-27"]  # Boxing Day too
+    with pytest.raises(UserError, match=r"data.calendar=XNIS: there is no such calendar; did you mean X"):
+        after("2023-10-27", exchange="XNIS")
+
+
+def test_onnx_gives_the_forecasts_of_the_run(copy: Path) -> None:
+    import onnxruntime
+
+    found = forecast(copy / "holdout", "export.onnx=true")
+    stats = json.loads((copy / "holdout" / "norm_stats.json").read_text())
+    changes = np.stack([np.diff(np.log(BARS.columns[name])) for name in stats["features"][:4]], axis=1)
+    volume = np.diff(np.log1p(BARS.columns["volume"]))
+    rows = np.concatenate([changes, volume[:, None]], axis=1).astype(np.float32)
+    windows = np.stack([rows[end - 20 : end] for end in range(320, 400)])  # of bars, whose first has no change
+    session = onnxruntime.InferenceSession((copy / "holdout" / "model.onnx").read_bytes())
+    given = session.run(None, {"windows": windows})[0]
+    for day, value in zip(BARS.dates[320:], given, strict=True):
+        if str(day) in found:
+            assert abs(float(found[str(day)]["y_pred"]) - value) <= 1e-5 * stats["target"]["std"]
+    assert str(BARS.dates[-1]) in found
+
+
+def test_evaluate_gives_a_run_s_metrics_from_its_folder_alone(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(copy / "bars")
+    for name in ("holdout", "walk"):
+        (copy / name / "best.pt").unlink(missing_ok=True)
+        evaluate.run(compose.compose("task=evaluate", f"run={copy / name}"))
+        assert "identical to its metrics.json" in capsys.readouterr().out
+
+
+def test_evaluate_tells_what_does_not_fit(copy: Path) -> None:
+    path = copy / "holdout" / "predictions.csv"
+    lines = path.read_text().splitlines()
+    cells = lines[-1].split(",")
+    path.write_text("\n".join([*lines[:-1], ",".join([*cells[:-1], "0.5"])]) + "\n")
+    with pytest.raises(RunError, match=r"test.mse: .* in metrics.json, .* now"):
+        evaluate.run(compose.compose("task=evaluate", f"run={copy / 'holdout'}"))
+    path.write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(UserError, match=r"predictions.csv and baselines.csv are not of the same samples"):
+        evaluate.run(compose.compose("task=evaluate", f"run={copy / 'holdout'}"))
+
+
+def test_evaluate_on_other_data_says_what_differs(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_bars(random_bars(420, seed=1, ticker="OTHER"), copy / "others")
+    overrides = (f"data.dir={copy / 'others'}", "stock.ticker=OTHER")
+    evaluate.run(compose.compose("task=evaluate", f"run={copy / 'holdout'}", *overrides))
+    printed = capsys.readouterr().out
+    assert "stock.ticker: TEST in the run, OTHER here" in printed and "data.dir" in printed
+    (path,) = (copy / "holdout" / "evaluations").iterdir()
+    judged = json.loads(path.read_text())
+    assert judged["test"]["n"] == len(rows_of_test(copy / "holdout")) + 20
+    assert judged["best_baseline"] in judged["baselines"] and "ridge" not in judged["baselines"]
+
+
+def test_evaluate_on_the_same_bars_elsewhere_gives_the_same_test_scores(copy: Path) -> None:
+    shutil.copytree(copy / "bars", copy / "elsewhere")
+    evaluate.run(compose.compose("task=evaluate", f"run={copy / 'holdout'}", f"data.dir={copy / 'elsewhere'}"))
+    (path,) = (copy / "holdout" / "evaluations").iterdir()
+    then = json.loads((copy / "holdout" / "metrics.json").read_text())
+    assert json.loads(path.read_text())["test"] == then["test"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["task=predict"], "run: needed with task=predict"),
+        (["task=evaluate", "run=nowhere"], "there is no such saved config"),
+        (["export.onnx=true"], "task=predict run=FOLDER export.onnx=true"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(
+    arguments: list[str],
+    fault: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    assert fault in capsys.readouterr().err
+
+
+def test_arrays_have_no_days_to_forecast(run: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((60, 4, 2)), rng.standard_normal(60)
+    np.savez(tmp_path / "a.npz", X_train=x, y_train=y, X_test=x, y_test=y)
+    run("a", "+experiment=quick", "data=npz", f"data.path={tmp_path / 'a.npz'}")
+    with pytest.raises(UserError, match="forecasts need dated bars"):
+        forecast(tmp_path / "a")
+    np.savez(tmp_path / "b.npz", X_train=x, y_train=y, X_test=x, y_test=y[::-1])
+    evaluate.run(compose.compose("task=evaluate", f"run={tmp_path / 'a'}", f"data.path={tmp_path / 'b.npz'}"))
+    assert RunFolder(tmp_path / "a").outcome() == "ok"
