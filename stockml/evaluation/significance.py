@@ -1,0 +1,339 @@
+"""How sure it is that a model's forecasts are better than a rival's: tests, intervals, and what could be seen at all.
+
+The distributions are computed here: importing scipy.special takes longer than all the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stockml.evaluation.metrics import Floats, score
+
+if TYPE_CHECKING:
+    from stockml.evaluation.forecasts import Scored
+
+Interval = tuple[float, float]
+
+CONFIDENCE = 0.95
+RESAMPLES = 1000
+_FEWEST_BLOCKS = 8  # fewer do not show how far the days spread
+_CHUNK = 2**20
+_ROUNDING = 1e-12  # differences of losses, relative to the losses, that say nothing
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A test's statistic and one-sided p-value, H1: the model is better; None where they are undefined."""
+
+    statistic: float | None
+    p_value: float | None
+
+
+UNDEFINED = Outcome(None, None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The model's squared errors against a rival's; what is positive speaks for the model."""
+
+    mse_difference: float
+    """Mean squared error of the rival, less the model's."""
+    interval: Interval | None
+    """Of that; None where there are too few days."""
+    r2: float | None
+    """1 − Σ(r−f)²/Σ(r−rival)²; against zero it is r2_zero."""
+    r2_interval: Interval | None
+    diebold_mariano: Outcome
+    clark_west: Outcome
+
+
+@dataclass(frozen=True)
+class Identity:
+    """R² = ρ² − (s−ρ)² − bias²: what pulls it below the squared correlation."""
+
+    r2: float | None
+    correlation: float | None
+    """ρ, of forecasts and returns; None, and 0 in the formula, where one of them is constant."""
+    spread_ratio: float | None
+    """s, standard deviation of the forecasts over that of the returns."""
+    bias_ratio: float | None
+    """Mean of the forecasts less that of the returns, over the returns' standard deviation."""
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What the samples of one part say of a model's skill; of levels, by their change since the last value known."""
+
+    part: str
+    n: int
+    unit: str
+    """What the samples are: days, or samples where no dates are known."""
+    horizon: int
+    r2_ct: float | None
+    """1 − Σ(r−f)²/Σ(r−m)², m the mean of all returns known by then (Campbell & Thompson 2008)."""
+    r2_identity: Identity
+    r2_zero_interval: Interval | None
+    confidence: float
+    block_days: int
+    resamples: int
+    against: dict[str, Comparison]
+    """By rival: first zero (for classes the train mean; squared errors are Brier scores there), then the baseline that
+    was best on validation, which may be the same."""
+    ahead: tuple[str, ...]
+    """The baselines whose squared error is lower than the model's."""
+    pesaran_timmermann: Outcome
+    minimum_detectable_r2: dict[str, float]
+    """About what each test finds with 80 % power."""
+
+    @property
+    def zero(self) -> str:
+        """The rival without any skill."""
+        return next(iter(self.against))
+
+    @property
+    def best(self) -> str:
+        """The baseline that was best on validation."""
+        return next(reversed(self.against))
+
+    def to_json(self) -> dict[str, Any]:
+        """As metrics.json holds it."""
+        return asdict(self)
+
+
+def assess(scored: Scored, best: str, horizon: int, part: str = "test") -> Assessment:
+    """Compare the model with zero and with the baseline that was best on validation.
+
+    The samples are in order of time; a horizon of 0, not known, is taken for 1 day.
+    """
+    from stockml.evaluation.baselines import DIRECTION_ONLY  # which imports torch
+
+    truth, horizon, classes = scored.truth, max(1, horizon), scored.truth.kind == "class"
+    realised, model = truth.changes(truth.y_true), truth.changes(scored.model)
+    rivals = {name: truth.changes(y) for name, y in scored.baselines.items() if name not in DIRECTION_ONLY}
+    ahead = [name for name, f in rivals.items() if _loss(realised, f) < _loss(realised, model)]
+    rivals.setdefault("zero", np.zeros_like(realised))
+    zero = "train_mean" if classes else "zero"
+    against = compare(realised, model, {name: rivals[name] for name in (zero, best)}, horizon)
+    expanding = rivals.get("expanding_mean")
+    middle = 0.5 if classes else 0.0
+    moved = realised != middle
+    return Assessment(
+        part=part,
+        n=len(realised),
+        unit="samples" if scored.dates is None else "days",
+        horizon=horizon,
+        r2_ct=None if expanding is None else _gain(_loss(realised, model), _loss(realised, expanding)),
+        r2_identity=identity(realised, model, score(truth, scored.model)["ic"]),
+        r2_zero_interval=None if classes else against[zero].r2_interval,
+        confidence=CONFIDENCE,
+        block_days=block_days(len(realised), horizon),
+        resamples=RESAMPLES,
+        against=against,
+        ahead=tuple(ahead),
+        pesaran_timmermann=pesaran_timmermann((realised > middle)[moved], (model > middle)[moved], horizon),
+        minimum_detectable_r2=minimum_detectable_r2(len(realised), horizon),
+    )
+
+
+def compare(
+    realised: Floats, model: Floats, rivals: Mapping[str, Floats], horizon: int
+) -> dict[str, Comparison]:
+    """A model's forecasts (N,) against those of each rival (N,)."""
+    losses = np.square(realised - np.stack([model, *rivals.values()]))
+    means = losses.mean(1)
+    resampled = resampled_means(losses, block_days(len(realised), horizon))
+
+    def against(number: int, rival: Floats) -> Comparison:
+        difference = gain = None
+        if resampled is not None:
+            difference = _interval(resampled[number] - resampled[0])
+            with np.errstate(divide="ignore", invalid="ignore"):  # where nothing moves, and so nothing is gained
+                gain = _interval(1 - resampled[0] / resampled[number])
+        return Comparison(
+            mse_difference=float(means[number] - means[0]),
+            interval=difference,
+            r2=_gain(means[0], means[number]),
+            r2_interval=gain,
+            diebold_mariano=diebold_mariano(losses[number], losses[0], horizon),
+            clark_west=clark_west(realised, rival, model, horizon),
+        )
+
+    return {name: against(number, rival) for number, (name, rival) in enumerate(rivals.items(), 1)}
+
+
+def diebold_mariano(rival_loss: Floats, model_loss: Floats, horizon: int) -> Outcome:
+    """The test of Diebold & Mariano (1995) that a rival's mean loss, (N,), is higher than a model's, (N,).
+
+    With the factor √((n+1−2h+h(h−1)/n)/n) and Student's t of n−1 degrees of freedom (Harvey, Leybourne & Newbold 1997).
+    """
+    n, difference = len(model_loss), rival_loss - model_loss
+    t = _mean_over_error(difference, horizon, np.maximum(rival_loss, model_loss).max())
+    if t is None:
+        return UNDEFINED
+    t *= math.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n)
+    return Outcome(t, student_tail(t, n - 1))
+
+
+def clark_west(realised: Floats, rival: Floats, model: Floats, horizon: int) -> Outcome:
+    """The test of Clark & West (2007) that forecasts (N,) of a larger model are better in population than its rival's.
+
+    The mean of e₀² − (e₁² − (f₀−f₁)²), which allows for the noise of fitting what is of no use, over its standard
+    error; against the normal distribution.
+    """
+    rival_loss, noise = np.square(realised - rival), np.square(rival - model)
+    adjusted = rival_loss - np.square(realised - model) + noise
+    z = _mean_over_error(adjusted, horizon, max(rival_loss.max(), noise.max()))
+    return UNDEFINED if z is None else Outcome(z, normal_tail(z))
+
+
+def pesaran_timmermann(up: NDArray[np.bool_], forecast_up: NDArray[np.bool_], horizon: int) -> Outcome:
+    """The test of Pesaran & Timmermann (1992) that forecasts (N,) of the direction, (N,), are better than independent.
+
+    Their P̂ − P* is twice the covariance of both, their V(P̂) − V(P*) is 4p(1−p)q(1−q)(n−1)/n², with p and q the shares
+    of ups. Days that overlap (horizon > 1) make both autocorrelated, which adds 2·Σγₖδₖ to p(1−p)q(1−q), γ and δ their
+    autocovariances (Bartlett 1935).
+    """
+    n, lags = len(up), horizon - 1
+    if lags >= n or up.all() or forecast_up.all() or not up.any() or not forecast_up.any():
+        return UNDEFINED
+    a, b = up - up.mean(), forecast_up - forecast_up.mean()
+    variance = _long_run_variance(autocovariances(a, lags) * autocovariances(b, lags))
+    if variance <= 0:
+        return UNDEFINED
+    z = float(a @ b) / math.sqrt((n - 1) * variance)
+    return Outcome(z, normal_tail(z))
+
+
+def _mean_over_error(x: Floats, horizon: int, scale: float) -> float | None:
+    """The mean of x, (N,), over its standard error; None where x varies by no more than rounding at that scale."""
+    if horizon >= len(x) or np.ptp(x) <= _ROUNDING * scale:
+        return None
+    variance = _long_run_variance(autocovariances(x, horizon - 1))
+    return float(x.mean()) / math.sqrt(variance / len(x)) if variance > 0 else None
+
+
+def _long_run_variance(covariances: Floats) -> float:
+    """Of what overlaps up to the last lag: all at full weight (Hansen & Hodrick 1980).
+
+    That may come out negative (Harvey, Leybourne & Whitehouse 2017), and then is Newey and West's.
+    """
+    variance = float(covariances[0] + 2 * covariances[1:].sum())
+    return variance if variance > 0 else newey_west(covariances)
+
+
+def newey_west(covariances: Floats) -> float:
+    """The long-run variance γ₀ + 2·Σ(1 − k/(L+1))·γₖ from autocovariances (L+1,); never negative (1987)."""
+    weights = 1 - np.arange(len(covariances)) / len(covariances)
+    return float(2 * weights @ covariances - covariances[0])
+
+
+def autocovariances(x: Floats, lags: int) -> Floats:
+    """(lags+1,) of x, (N,), at lags 0, 1, …, each divided by N."""
+    x = x - x.mean()
+    return np.array([x[lag:] @ x[: len(x) - lag] for lag in range(lags + 1)]) / len(x)
+
+
+def identity(realised: Floats, forecast: Floats, correlation: float | None) -> Identity:
+    """What R² of forecasts (N,) of returns (N,) is made of."""
+    if np.ptp(realised) == 0:
+        return Identity(None, correlation, None, None)
+    sigma = float(realised.std())
+    return Identity(
+        r2=_gain(_loss(realised, forecast), _loss(realised, realised.mean())),
+        correlation=correlation,
+        spread_ratio=float(forecast.std()) / sigma,
+        bias_ratio=float(forecast.mean() - realised.mean()) / sigma,
+    )
+
+
+def minimum_detectable_r2(n: int, horizon: int) -> dict[str, float]:
+    """About the least R² that each test finds, at 5 % one-sided, with 80 % power.
+
+    2.49 standard errors, SE(R²) ≈ 2√(R²/N) for Diebold–Mariano and half of that for Clark–West; targets that overlap
+    leave N = n/h independent ones.
+    """
+    return {"diebold_mariano": 25 * horizon / n, "clark_west": 6 * horizon / n}
+
+
+def block_days(n: int, horizon: int) -> int:
+    """Days of a block: n^⅓ (Hall, Horowitz & Jing 1995), and twice the days by which targets overlap."""
+    return max(math.ceil(round(n ** (1 / 3), 9)), 2 * horizon if horizon > 1 else 1)
+
+
+def resampled_means(series: Floats, block: int, resamples: int = RESAMPLES, seed: int = 0) -> Floats | None:
+    """(S, resamples) means of series (S, N) over circular blocks drawn at random (Politis & Romano 1992).
+
+    All series are resampled alike. None where there are fewer than 8 blocks.
+    """
+    n = series.shape[1]
+    blocks = n // block
+    if blocks < _FEWEST_BLOCKS:
+        return None
+    sums = np.concatenate([np.zeros((len(series), 1)), series, series[:, : block - 1]], axis=1).cumsum(1)
+    block_means = (sums[:, block:] - sums[:, :-block]) / block
+    random, means = np.random.default_rng(seed), np.empty((len(series), resamples))
+    at_once = max(1, _CHUNK // blocks)
+    for first in range(0, resamples, at_once):
+        starts = random.integers(n, size=(min(at_once, resamples - first), blocks))
+        for own, mean in zip(block_means, means, strict=True):
+            mean[first : first + len(starts)] = own[starts].mean(1)
+    return means
+
+
+def _interval(values: Floats) -> Interval | None:
+    """The middle 95 % of resampled values; None where some are undefined."""
+    if not np.isfinite(values).all():
+        return None
+    ordered, outside = np.sort(values), round(len(values) * (1 - CONFIDENCE) / 2)
+    return float(ordered[outside]), float(ordered[-1 - outside])
+
+
+def _loss(realised: Floats, forecast: Floats | float) -> float:
+    return float(np.square(realised - forecast).sum())
+
+
+def _gain(loss: float, rival: float) -> float | None:
+    return float(1 - loss / rival) if rival > 0 else None
+
+
+def normal_tail(z: float) -> float:
+    """P(Z > z)."""
+    return math.erfc(z / math.sqrt(2)) / 2
+
+
+def student_tail(t: float, df: int) -> float:
+    """P(T > t), Student's t with df degrees of freedom: the finite sum of Abramowitz & Stegun (1964), 26.7.3 and 26.7.4."""
+    odd, angle = df % 2, math.atan(abs(t) / math.sqrt(df))
+    step = 2 * np.arange(1, df // 2) + odd
+    total = 1 + float(np.cumprod((step - 1) / step * math.cos(angle) ** 2).sum()) if df > 1 else 0.0
+    inside = 2 / math.pi * (angle + math.sin(angle) * math.cos(angle) * total) if odd else math.sin(angle) * total
+    tail = max(0.0, (1 - inside) / 2)
+    return tail if t >= 0 else 1 - tail
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected so that at 5 % any of them is wrong with 5 % at most, however they depend (Holm 1979)."""
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p)
+    adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    return _in_place(adjusted, order)
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected so that at 5 % about one in twenty of those found is wrong (Benjamini & Hochberg 1995)."""
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p)
+    adjusted = np.minimum.accumulate((p[order] * len(p) / np.arange(1, len(p) + 1))[::-1])[::-1]
+    return _in_place(adjusted, order)
+
+
+def _in_place(adjusted: Floats, order: NDArray[np.intp]) -> list[float]:
+    values = np.empty_like(adjusted)
+    values[order] = np.minimum(adjusted, 1)
+    return [float(value) for value in values]
