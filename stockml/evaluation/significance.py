@@ -147,14 +147,15 @@ def compare(
     """A model's forecasts (N,) against those of each rival (N,)."""
     losses = np.square(realised - np.stack([model, *rivals.values()]))
     means = losses.mean(1)
-    resampled = resampled_means(losses, block_days(len(realised), horizon))
+    block = block_days(len(realised), horizon)
+    blocks, resampled = len(realised) // block, resampled_means(losses, block)
 
     def against(number: int, rival: Floats) -> Comparison:
         difference = gain = None
         if resampled is not None:
-            difference = _interval(resampled[number] - resampled[0])
+            difference = _interval(resampled[number] - resampled[0], blocks)
             with np.errstate(divide="ignore", invalid="ignore"):  # where nothing moves, and so nothing is gained
-                gain = _interval(1 - resampled[0] / resampled[number])
+                gain = _interval(1 - resampled[0] / resampled[number], blocks)
         return Comparison(
             mse_difference=float(means[number] - means[0]),
             interval=difference,
@@ -286,11 +287,17 @@ def resampled_means(series: Floats, block: int, resamples: int = RESAMPLES, seed
     return means
 
 
-def _interval(values: Floats) -> Interval | None:
-    """The middle 95 % of resampled values; None where some are undefined."""
+def _interval(values: Floats, blocks: int) -> Interval | None:
+    """The middle 95 % of resampled values, widened for few blocks; None where some are undefined.
+
+    Widened as the t interval of that many numbers is over the normal one (Hesterberg 2015, the expanded percentile).
+    """
     if not np.isfinite(values).all():
         return None
-    ordered, outside = np.sort(values), round(len(values) * (1 - CONFIDENCE) / 2)
+    tail = (1 - CONFIDENCE) / 2
+    t = next(t for t in np.arange(1.9, 13, 0.01) if student_tail(t, blocks - 1) <= tail)
+    outside = round(len(values) * normal_tail(t * math.sqrt(blocks / (blocks - 1))))
+    ordered = np.sort(values)
     return float(ordered[outside]), float(ordered[-1 - outside])
 
 
