@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stockml.evaluation.metrics import Floats, score
-
-if TYPE_CHECKING:
-    from stockml.evaluation.forecasts import Scored
+from stockml.evaluation.metrics import Floats
 
 Interval = tuple[float, float]
 
@@ -66,84 +62,7 @@ class Identity:
     """Mean of the forecasts less that of the returns, over the returns' standard deviation."""
 
 
-@dataclass(frozen=True)
-class Assessment:
-    """What the samples of one part say of a model's skill; of levels, by their change since the last value known."""
-
-    part: str
-    n: int
-    unit: str
-    """What the samples are: days, or samples where no dates are known."""
-    horizon: int
-    r2_ct: float | None
-    """1 − Σ(r−f)²/Σ(r−m)², m the mean of all returns known by then (Campbell & Thompson 2008)."""
-    r2_identity: Identity
-    r2_zero_interval: Interval | None
-    confidence: float
-    block_days: int
-    resamples: int
-    against: dict[str, Comparison]
-    """By rival: first zero (for classes the train mean; squared errors are Brier scores there), then the baseline that
-    was best on validation, which may be the same."""
-    ahead: tuple[str, ...]
-    """The baselines whose squared error is lower than the model's."""
-    pesaran_timmermann: Outcome
-    minimum_detectable_r2: dict[str, float]
-    """About what each test finds with 80 % power."""
-
-    @property
-    def zero(self) -> str:
-        """The rival without any skill."""
-        return next(iter(self.against))
-
-    @property
-    def best(self) -> str:
-        """The baseline that was best on validation."""
-        return next(reversed(self.against))
-
-    def to_json(self) -> dict[str, Any]:
-        """As metrics.json holds it."""
-        return asdict(self)
-
-
-def assess(scored: Scored, best: str, horizon: int, part: str = "test") -> Assessment:
-    """Compare the model with zero and with the baseline that was best on validation.
-
-    The samples are in order of time; a horizon of 0, not known, is taken for 1 day.
-    """
-    from stockml.evaluation.baselines import DIRECTION_ONLY  # which imports torch
-
-    truth, horizon, classes = scored.truth, max(1, horizon), scored.truth.kind == "class"
-    realised, model = truth.changes(truth.y_true), truth.changes(scored.model)
-    rivals = {name: truth.changes(y) for name, y in scored.baselines.items() if name not in DIRECTION_ONLY}
-    ahead = [name for name, f in rivals.items() if _loss(realised, f) < _loss(realised, model)]
-    rivals.setdefault("zero", np.zeros_like(realised))
-    zero = "train_mean" if classes else "zero"
-    against = compare(realised, model, {name: rivals[name] for name in (zero, best)}, horizon)
-    expanding = rivals.get("expanding_mean")
-    middle = 0.5 if classes else 0.0
-    moved = realised != middle
-    return Assessment(
-        part=part,
-        n=len(realised),
-        unit="samples" if scored.dates is None else "days",
-        horizon=horizon,
-        r2_ct=None if expanding is None else _gain(_loss(realised, model), _loss(realised, expanding)),
-        r2_identity=identity(realised, model, score(truth, scored.model)["ic"]),
-        r2_zero_interval=None if classes else against[zero].r2_interval,
-        confidence=CONFIDENCE,
-        block_days=block_days(len(realised), horizon),
-        resamples=RESAMPLES,
-        against=against,
-        ahead=tuple(ahead),
-        pesaran_timmermann=pesaran_timmermann((realised > middle)[moved], (model > middle)[moved], horizon),
-        minimum_detectable_r2=minimum_detectable_r2(len(realised), horizon),
-    )
-
-
-def compare(
-    realised: Floats, model: Floats, rivals: Mapping[str, Floats], horizon: int
-) -> dict[str, Comparison]:
+def compare(realised: Floats, model: Floats, rivals: Mapping[str, Floats], horizon: int) -> dict[str, Comparison]:
     """A model's forecasts (N,) against those of each rival (N,)."""
     losses = np.square(realised - np.stack([model, *rivals.values()]))
     means = losses.mean(1)
@@ -151,16 +70,16 @@ def compare(
     blocks, resampled = len(realised) // block, resampled_means(losses, block)
 
     def against(number: int, rival: Floats) -> Comparison:
-        difference = gain = None
+        difference = share = None
         if resampled is not None:
             difference = _interval(resampled[number] - resampled[0], blocks)
             with np.errstate(divide="ignore", invalid="ignore"):  # where nothing moves, and so nothing is gained
-                gain = _interval(1 - resampled[0] / resampled[number], blocks)
+                share = _interval(1 - resampled[0] / resampled[number], blocks)
         return Comparison(
             mse_difference=float(means[number] - means[0]),
             interval=difference,
-            r2=_gain(means[0], means[number]),
-            r2_interval=gain,
+            r2=explained(means[0], means[number]),
+            r2_interval=share,
             diebold_mariano=diebold_mariano(losses[number], losses[0], horizon),
             clark_west=clark_west(realised, rival, model, horizon),
         )
@@ -169,28 +88,34 @@ def compare(
 
 
 def diebold_mariano(rival_loss: Floats, model_loss: Floats, horizon: int) -> Outcome:
-    """The test of Diebold & Mariano (1995) that a rival's mean loss, (N,), is higher than a model's, (N,).
-
-    With the factor √((n+1−2h+h(h−1)/n)/n) and Student's t of n−1 degrees of freedom (Harvey, Leybourne & Newbold 1997).
-    """
-    n, difference = len(model_loss), rival_loss - model_loss
-    t = _mean_over_error(difference, horizon, np.maximum(rival_loss, model_loss).max())
-    if t is None:
-        return UNDEFINED
-    t *= math.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n)
-    return Outcome(t, student_tail(t, n - 1))
+    """The test of Diebold & Mariano (1995) that a rival's mean loss, (N,), is higher than a model's, (N,)."""
+    return _mean_is_positive(rival_loss - model_loss, horizon, np.maximum(rival_loss, model_loss).max())
 
 
 def clark_west(realised: Floats, rival: Floats, model: Floats, horizon: int) -> Outcome:
-    """The test of Clark & West (2007) that forecasts (N,) of a larger model are better in population than its rival's.
+    """The test of Clark & West (2007) that a larger model's forecasts (N,) would be the better ones without its noise.
 
-    The mean of e₀² − (e₁² − (f₀−f₁)²), which allows for the noise of fitting what is of no use, over its standard
-    error; against the normal distribution.
+    The mean of e₀² − (e₁² − (f₀−f₁)²), which does not count against the model what fitting useless weights costs.
     """
     rival_loss, noise = np.square(realised - rival), np.square(rival - model)
     adjusted = rival_loss - np.square(realised - model) + noise
-    z = _mean_over_error(adjusted, horizon, max(rival_loss.max(), noise.max()))
-    return UNDEFINED if z is None else Outcome(z, normal_tail(z))
+    return _mean_is_positive(adjusted, horizon, max(rival_loss.max(), noise.max()))
+
+
+def _mean_is_positive(x: Floats, horizon: int, scale: float) -> Outcome:
+    """The t test that x, (N,), autocorrelated over the horizon, has a positive mean.
+
+    With the factor √((n+1−2h+h(h−1)/n)/n) and n−1 degrees of freedom (Harvey, Leybourne & Newbold 1997); for h = 1 that
+    is the t of a regression on a constant. Undefined where x varies by no more than rounding at that scale.
+    """
+    n = len(x)
+    if horizon >= n or np.ptp(x) <= _ROUNDING * scale:
+        return UNDEFINED
+    variance = _long_run_variance(autocovariances(x, horizon - 1))
+    if variance <= 0:
+        return UNDEFINED
+    t = float(x.mean()) * math.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / variance)
+    return Outcome(t, student_tail(t, n - 1))
 
 
 def pesaran_timmermann(up: NDArray[np.bool_], forecast_up: NDArray[np.bool_], horizon: int) -> Outcome:
@@ -209,14 +134,6 @@ def pesaran_timmermann(up: NDArray[np.bool_], forecast_up: NDArray[np.bool_], ho
         return UNDEFINED
     z = float(a @ b) / math.sqrt((n - 1) * variance)
     return Outcome(z, normal_tail(z))
-
-
-def _mean_over_error(x: Floats, horizon: int, scale: float) -> float | None:
-    """The mean of x, (N,), over its standard error; None where x varies by no more than rounding at that scale."""
-    if horizon >= len(x) or np.ptp(x) <= _ROUNDING * scale:
-        return None
-    variance = _long_run_variance(autocovariances(x, horizon - 1))
-    return float(x.mean()) / math.sqrt(variance / len(x)) if variance > 0 else None
 
 
 def _long_run_variance(covariances: Floats) -> float:
@@ -246,7 +163,7 @@ def identity(realised: Floats, forecast: Floats, correlation: float | None) -> I
         return Identity(None, correlation, None, None)
     sigma = float(realised.std())
     return Identity(
-        r2=_gain(_loss(realised, forecast), _loss(realised, realised.mean())),
+        r2=explained(squared_error(realised, forecast), squared_error(realised, realised.mean())),
         correlation=correlation,
         spread_ratio=float(forecast.std()) / sigma,
         bias_ratio=float(forecast.mean() - realised.mean()) / sigma,
@@ -264,7 +181,7 @@ def minimum_detectable_r2(n: int, horizon: int) -> dict[str, float]:
 
 def block_days(n: int, horizon: int) -> int:
     """Days of a block: n^⅓ (Hall, Horowitz & Jing 1995), and twice the days by which targets overlap."""
-    return max(math.ceil(round(n ** (1 / 3), 9)), 2 * horizon if horizon > 1 else 1)
+    return max(math.ceil(round(float(n) ** (1 / 3), 9)), 2 * horizon if horizon > 1 else 1)
 
 
 def resampled_means(series: Floats, block: int, resamples: int = RESAMPLES, seed: int = 0) -> Floats | None:
@@ -301,11 +218,13 @@ def _interval(values: Floats, blocks: int) -> Interval | None:
     return float(ordered[outside]), float(ordered[-1 - outside])
 
 
-def _loss(realised: Floats, forecast: Floats | float) -> float:
+def squared_error(realised: Floats, forecast: Floats | float) -> float:
+    """Σ(r−f)²."""
     return float(np.square(realised - forecast).sum())
 
 
-def _gain(loss: float, rival: float) -> float | None:
+def explained(loss: float, rival: float) -> float | None:
+    """1 − loss/rival; None where the rival has no loss."""
     return float(1 - loss / rival) if rival > 0 else None
 
 
@@ -315,7 +234,7 @@ def normal_tail(z: float) -> float:
 
 
 def student_tail(t: float, df: int) -> float:
-    """P(T > t), Student's t with df degrees of freedom: the finite sum of Abramowitz & Stegun (1964), 26.7.3 and 26.7.4."""
+    """P(T > t), Student's t with df degrees of freedom: the finite sums of Abramowitz & Stegun (1964), 26.7.3 f."""
     odd, angle = df % 2, math.atan(abs(t) / math.sqrt(df))
     step = 2 * np.arange(1, df // 2) + odd
     total = 1 + float(np.cumprod((step - 1) / step * math.cos(angle) ** 2).sum()) if df > 1 else 0.0
