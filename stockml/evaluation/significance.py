@@ -6,7 +6,7 @@ The distributions are computed here: importing scipy.special takes longer than a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -181,7 +181,8 @@ def minimum_detectable_r2(n: int, horizon: int) -> dict[str, float]:
 
 def block_days(n: int, horizon: int) -> int:
     """Days of a block: n^⅓ (Hall, Horowitz & Jing 1995), and twice the days by which targets overlap."""
-    return max(math.ceil(round(float(n) ** (1 / 3), 9)), 2 * horizon if horizon > 1 else 1)
+    root = float(np.cbrt(n).round(9))  # not 8.000…1 of 512
+    return max(math.ceil(root), 2 * horizon if horizon > 1 else 1)
 
 
 def resampled_means(series: Floats, block: int, resamples: int = RESAMPLES, seed: int = 0) -> Floats | None:
@@ -241,25 +242,3 @@ def student_tail(t: float, df: int) -> float:
     inside = 2 / math.pi * (angle + math.sin(angle) * math.cos(angle) * total) if odd else math.sin(angle) * total
     tail = max(0.0, (1 - inside) / 2)
     return tail if t >= 0 else 1 - tail
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected so that at 5 % any of them is wrong with 5 % at most, however they depend (Holm 1979)."""
-    p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p)
-    adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    return _in_place(adjusted, order)
-
-
-def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected so that at 5 % about one in twenty of those found is wrong (Benjamini & Hochberg 1995)."""
-    p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p)
-    adjusted = np.minimum.accumulate((p[order] * len(p) / np.arange(1, len(p) + 1))[::-1])[::-1]
-    return _in_place(adjusted, order)
-
-
-def _in_place(adjusted: Floats, order: NDArray[np.intp]) -> list[float]:
-    values = np.empty_like(adjusted)
-    values[order] = np.minimum(adjusted, 1)
-    return [float(value) for value in values]

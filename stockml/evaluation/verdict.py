@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from stockml.evaluation.corrections import LEVEL
 from stockml.evaluation.metrics import score
 from stockml.evaluation.significance import (
     CONFIDENCE,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 Skill = Literal["shown", "hinted", "not shown", "worse"]
 
-LEVEL = 0.05
 _SUSPECT_R2 = 0.05
 
 
@@ -85,11 +85,10 @@ def assess(scored: Scored, best: str, horizon: int, part: str = "test") -> Asses
     truth, horizon, classes = scored.truth, max(1, horizon), scored.truth.kind == "class"
     realised, model = truth.changes(truth.y_true), truth.changes(scored.model)
     rivals = {name: truth.changes(y) for name, y in scored.baselines.items() if name not in DIRECTION_ONLY}
-    ahead = [name for name, f in rivals.items() if squared_error(realised, f) < squared_error(realised, model)]
+    errors, own = {name: squared_error(realised, f) for name, f in rivals.items()}, squared_error(realised, model)
     rivals.setdefault("zero", np.zeros_like(realised))
     zero = "train_mean" if classes else "zero"
     against = compare(realised, model, {name: rivals[name] for name in (zero, best)}, horizon)
-    expanding = rivals.get("expanding_mean")
     middle = 0.5 if classes else 0.0
     moved = realised != middle
     return Assessment(
@@ -97,16 +96,14 @@ def assess(scored: Scored, best: str, horizon: int, part: str = "test") -> Asses
         n=len(realised),
         unit="samples" if scored.dates is None else "days",
         horizon=horizon,
-        r2_ct=None
-        if expanding is None
-        else explained(squared_error(realised, model), squared_error(realised, expanding)),
+        r2_ct=explained(own, errors.get("expanding_mean", 0.0)),
         r2_identity=identity(realised, model, score(truth, scored.model)["ic"]),
         r2_zero_interval=None if classes else against[zero].r2_interval,
         confidence=CONFIDENCE,
         block_days=block_days(len(realised), horizon),
         resamples=RESAMPLES,
         against=against,
-        ahead=tuple(ahead),
+        ahead=tuple(name for name, error in errors.items() if error < own),
         pesaran_timmermann=pesaran_timmermann((realised > middle)[moved], (model > middle)[moved], horizon),
         minimum_detectable_r2=minimum_detectable_r2(len(realised), horizon),
     )

@@ -9,12 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from stockml.errors import UserError
+from stockml.evaluation.corrections import LEVEL, benjamini_hochberg, holm
 from stockml.runs import RunFolder, SweepFolder
 
 Row = dict[str, Any]
 
 _FIGURES = ("epochs", "best_epoch", "val_mse", "val_r2", "test_mse", "test_mae", "test_r2", "test_r2_zero")
-_COLUMNS = (*_FIGURES, "best_baseline", "beats_baseline", "seconds", "error", "synthetic")
+_SIGNIFICANCE = ("r2_zero_low", "r2_zero_high", "dm_p", "dm_p_holm", "dm_p_bh", "skill")
+_COLUMNS = (*_FIGURES, "best_baseline", "beats_baseline", "seconds", "error", "synthetic", *_SIGNIFICANCE)
+_HIDDEN = ("error", "synthetic", "test_mae", "r2_zero_low", "r2_zero_high", "dm_p", "dm_p_bh")  # on a terminal
 _AVERAGED = ("val_mse", "test_mse", "test_mae", "test_r2", "test_r2_zero")
 
 
@@ -30,7 +33,12 @@ def write(sweep: SweepFolder) -> list[Row]:
 
 def read(sweep: SweepFolder) -> list[Row]:
     """A row a job that was planned, begun or not."""
-    return [_row(sweep.job(name), swept) for name, swept in sweep.jobs().items()]
+    rows = [_row(sweep.job(name), swept) for name, swept in sweep.jobs().items()]
+    tested = [row for row in rows if row.get("dm_p") is not None]
+    p_values = [row["dm_p"] for row in tested]
+    for row, by_holm, by_bh in zip(tested, holm(p_values), benjamini_hochberg(p_values), strict=True):
+        row.update(dm_p_holm=by_holm, dm_p_bh=by_bh)
+    return rows
 
 
 def _row(folder: RunFolder, swept: Mapping[str, Any]) -> Row:
@@ -63,7 +71,22 @@ def _scores(folder: RunFolder) -> Row:
         **{f"test_{name}": test[name] for name in ("mse", "mae", "r2", "r2_zero")},
         "best_baseline": best,
         "beats_baseline": test["mse"] < metrics["baselines"][best]["test"]["mse"],
+        **_significance(metrics),
     }
+
+
+def _significance(metrics: Mapping[str, Any]) -> Row:
+    """The interval of test_r2_zero; the p-value that zero and the best baseline are both beaten; the skill, in a word.
+
+    That p-value is the larger of Diebold–Mariano's two, as luck must be ruled out against either (Berger 1982).
+    """
+    found = metrics.get("significance")
+    if found is None:
+        return {}
+    p_values = [rival["diebold_mariano"]["p_value"] for rival in found["against"].values()]
+    low, high = found["r2_zero_interval"] or (None, None)
+    dm_p = None if None in p_values else max(p_values)
+    return {"r2_zero_low": low, "r2_zero_high": high, "dm_p": dm_p, "skill": metrics["skill"]}
 
 
 def _swept(rows: Sequence[Row]) -> list[str]:
@@ -91,6 +114,12 @@ def aggregates(rows: Sequence[Row]) -> list[str]:
         lines.append(f"best on validation: {best['job']} ({figures})")
     if done:
         lines.append(f"beat their best baseline: {sum(row['beats_baseline'] for row in done)} of {len(done)} jobs")
+    if tested := [row for row in done if row.get("dm_p") is not None]:
+        alone, by_holm, by_bh = (sum(row[name] < LEVEL for row in tested) for name in ("dm_p", "dm_p_holm", "dm_p_bh"))
+        lines.append(
+            f"beat zero and their best baseline by more than luck (Diebold–Mariano, p < {LEVEL}): "
+            f"{alone} of {len(tested)} jobs; corrected for so many jobs {by_holm} (Holm), {by_bh} (Benjamini–Hochberg)"
+        )
     return lines
 
 
@@ -139,10 +168,10 @@ def table(rows: Sequence[Row]) -> str:
     from rich.console import Console
     from rich.table import Table
 
-    header = [name for name in _shown_columns(rows) if name not in ("error", "synthetic", "test_mae")]
+    header = [name for name in _shown_columns(rows) if name not in _HIDDEN]
     drawn = Table(*header, box=SIMPLE, pad_edge=False, padding=(0, 1))
     for column, name in zip(drawn.columns, header, strict=True):
-        column.justify = "right" if name in (*_FIGURES, "seconds") else "left"
+        column.justify = "right" if name in (*_FIGURES, "seconds", "dm_p_holm") else "left"
         column.no_wrap = True
     for row in rows:
         drawn.add_row(*(_shown(name, row.get(name)) for name in header))

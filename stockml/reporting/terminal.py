@@ -6,6 +6,7 @@ import contextlib
 import io
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
@@ -192,6 +193,42 @@ def _text(table: Table, left: int = 1) -> str:
     text = io.StringIO()
     Console(file=text, width=110, color_system=None).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip())
+
+
+def significance(judged: Mapping[str, Any]) -> list[str]:
+    """How sure the result is, and the verdict: lines of at most 100 columns, from what metrics.json says."""
+    found = judged["significance"]
+    tested = [
+        (f"better than {rival}?", [("Diebold–Mariano", of["diebold_mariano"]), ("Clark–West", of["clark_west"])])
+        for rival, of in found["against"].items()
+    ]
+    tested.append(("right direction?", [("Pesaran–Timmermann", found["pesaran_timmermann"])]))
+    width = max(len(question) for question, _ in tested)
+    lines = [
+        f"significance of {found['n']:,} test {found['unit']}; p is how often luck alone does as well",
+        *(
+            f"            {question:<{width}}  {'   '.join(f'{name} p {_p_value(of)}' for name, of in outcomes)}"
+            for question, outcomes in tested
+        ),
+    ]
+    identity, interval = found["r2_identity"], found["r2_zero_interval"]
+    if interval is not None:
+        low, high = interval
+        ct = "" if found["r2_ct"] is None else f"   r2_ct {found['r2_ct']:+.2%}"
+        lines.append(f"            r2_zero {found['confidence']:.0%} sure between {low:+.2%} and {high:+.2%}{ct}")
+    if identity["r2"] is not None:
+        correlation, spread, bias = identity["correlation"] or 0.0, identity["spread_ratio"], identity["bias_ratio"]
+        lines.append(
+            f"            R² {identity['r2']:+.2%} = ρ² {correlation**2:.2%} − (s−ρ)² {(spread - correlation) ** 2:.2%}"
+            f" − (bias/σ)² {bias**2:.2%}"
+        )
+    hang = " " * 12
+    return [*lines, textwrap.fill(f"verdict     {judged['verdict']}", 100, subsequent_indent=hang)]
+
+
+def _p_value(outcome: Mapping[str, float | None]) -> str:
+    p = outcome["p_value"]
+    return "–" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _figure(metric: str, value: Any) -> str:
