@@ -70,7 +70,8 @@ def test_the_columns_are_those_of_the_design(sweep: SweepFolder) -> None:
     done(sweep, "AAPL", {"stock": "AAPL", "trainer.lr": 0.1, "seed": 3})
     expected = [
         "job", "status", "stock", "trainer.lr", "seed", "epochs", "best_epoch", "val_mse", "val_r2", "test_mse",
-        "test_mae", "test_r2", "test_r2_zero", "best_baseline", "beats_baseline", "seconds", "error",
+        "test_mae", "test_r2", "test_r2_zero", "best_baseline", "beats_baseline", "seconds", "error", "synthetic",
+        "r2_zero_low", "r2_zero_high", "dm_p", "dm_p_holm", "dm_p_bh", "skill",
     ]  # fmt: skip
     assert list(table(sweep)["AAPL"])[: len(expected)] == expected
 
@@ -170,6 +171,40 @@ def test_a_figure_that_some_job_lacks_has_no_average(sweep: SweepFolder) -> None
     assert "test_mse 0.5," in mean and mean.endswith("test_r2_zero –")
     (best,) = (line for line in summary.aggregates(summary.read(sweep)) if line.startswith("best on"))
     assert "AAPL" in best
+
+
+def judged(sweep: SweepFolder, name: str, zero: float | None, ridge: float | None, skill: str = "not shown") -> None:
+    """A job that has ended well, with these p-values against zero and the best baseline."""
+    done(sweep, name)
+    against = {rival: {"diebold_mariano": {"p_value": p}} for rival, p in (("zero", zero), ("ridge", ridge))}
+    metrics = sweep.job(name).read_json("metrics.json")
+    significance = {"r2_zero_interval": [-0.01, 0.02], "against": against}
+    sweep.job(name).write_json("metrics.json", {**metrics, "significance": significance, "skill": skill})
+
+
+def test_p_values_are_those_of_beating_both_rivals_and_corrected_for_the_jobs_that_were_tested(
+    sweep: SweepFolder,
+) -> None:
+    judged(sweep, "sure", 0.001, 0.01, "shown")
+    judged(sweep, "alone", 0.03, 0.001, "shown")
+    judged(sweep, "luck", 0.01, 0.9)
+    judged(sweep, "undefined", None, 0.2)
+    done(sweep, "older")
+    plan(sweep, "failed")
+    sweep.job("failed").record("failed", time.time(), "gone", synthetic=False)
+    rows = table(sweep)
+    assert [rows[job]["dm_p"] for job in ("sure", "alone", "luck")] == ["0.01", "0.03", "0.9"]
+    assert [float(rows[job]["dm_p_holm"]) for job in ("sure", "alone", "luck")] == pytest.approx([0.03, 0.06, 0.9])
+    assert [float(rows[job]["dm_p_bh"]) for job in ("sure", "alone", "luck")] == pytest.approx([0.03, 0.045, 0.9])
+    assert all(rows[job]["dm_p"] == rows[job]["dm_p_holm"] == "" for job in ("undefined", "older", "failed"))
+    assert (rows["sure"]["skill"], rows["sure"]["r2_zero_low"], rows["sure"]["r2_zero_high"]) == (
+        "shown",
+        "-0.01",
+        "0.02",
+    )
+    assert rows["older"]["status"] == "ok" and rows["older"]["skill"] == ""
+    (line,) = (line for line in summary.aggregates(summary.read(sweep)) if line.startswith("beat zero"))
+    assert "2 of 3 jobs; corrected for so many jobs 1 (Holm), 2 (Benjamini–Hochberg)" in line
 
 
 def test_whatever_a_name_or_an_error_holds_the_table_stays_a_table(sweep: SweepFolder) -> None:
