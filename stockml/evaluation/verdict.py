@@ -166,10 +166,10 @@ def _said(found: Assessment) -> str:
 def _size(found: Assessment) -> str:
     zero = found.against[found.zero]
     said = f"R²{'' if found.zero == 'zero' else f' against {_plain(found.zero)}'} is "
-    said += "undefined" if zero.r2 is None else f"{zero.r2:+.2%}"
+    said += "undefined" if zero.r2 is None else percent(zero.r2)
     if zero.r2_interval is not None:
         low, high = zero.r2_interval
-        said += f" ({found.confidence:.0%} sure: {low:+.2%} to {high:+.2%})"
+        said += f" ({found.confidence:.0%} sure: {percent(low)} to {percent(high)})"
     return f"{said} on {_days(found, 'test ')}"
 
 
@@ -191,6 +191,11 @@ def _visible(found: Assessment) -> str:
 
 def _too_few(found: Assessment) -> bool:
     return found.minimum_detectable_r2["diebold_mariano"] >= 1
+
+
+def percent(r2: float) -> str:
+    """An R², as it is told."""
+    return f"{r2:+.2%}" if abs(r2) < 10 else f"{r2:+,.0%}"
 
 
 def _share(p: float) -> str:

@@ -197,6 +197,8 @@ def _text(table: Table, left: int = 1) -> str:
 
 def significance(judged: Mapping[str, Any]) -> list[str]:
     """How sure the result is, and the verdict: lines of at most 100 columns, from what metrics.json says."""
+    from stockml.evaluation.verdict import percent
+
     found = judged["significance"]
     tested = [
         (f"better than {rival}?", [("Diebold–Mariano", of["diebold_mariano"]), ("Clark–West", of["clark_west"])])
@@ -214,12 +216,14 @@ def significance(judged: Mapping[str, Any]) -> list[str]:
     identity, interval = found["r2_identity"], found["r2_zero_interval"]
     if interval is not None:
         low, high = interval
-        ct = "" if found["r2_ct"] is None else f"   r2_ct {found['r2_ct']:+.2%}"
-        lines.append(f"            r2_zero {found['confidence']:.0%} sure between {low:+.2%} and {high:+.2%}{ct}")
+        ct = "" if found["r2_ct"] is None else f"   r2_ct {percent(found['r2_ct'])}"
+        lines.append(
+            f"            r2_zero {found['confidence']:.0%} sure between {percent(low)} and {percent(high)}{ct}"
+        )
     if identity["r2"] is not None:
         correlation, spread, bias = identity["correlation"] or 0.0, identity["spread_ratio"], identity["bias_ratio"]
         lines.append(
-            f"            R² {identity['r2']:+.2%} = ρ² {correlation**2:.2%} − (s−ρ)² {(spread - correlation) ** 2:.2%}"
+            f"            R² {percent(identity['r2'])} = ρ² {correlation**2:.2%} − (s−ρ)² {(spread - correlation) ** 2:.2%}"
             f" − (bias/σ)² {bias**2:.2%}"
         )
     hang = " " * 12

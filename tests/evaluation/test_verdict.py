@@ -15,7 +15,7 @@ from stockml.data.panel import Kind
 from stockml.evaluation.forecasts import Scored
 from stockml.evaluation.metrics import Target, score
 from stockml.evaluation.verdict import Assessment, assess, skill, verdict
-from tests.campaigns.significance import rates, ridge_assessed
+from tests.campaigns.significance import NULL, STRONG, rates, ridge_assessed
 
 Floats = NDArray[np.float64]
 
@@ -188,6 +188,6 @@ def test_whatever_is_undefined_is_null(n: int, kind: Kind) -> None:
 
 def test_ridge_shows_skill_in_a_strong_signal_and_none_in_null_data() -> None:
     """A short sample of tests/campaigns/significance.py."""
-    null = rates([ridge_assessed("null", 2520, seed) for seed in range(3)])
+    null = rates([ridge_assessed(*NULL, f"data.seed={seed}") for seed in range(3)])
     assert "shown" not in null.skill
-    assert skill(ridge_assessed("strong", 20_000, 0)) == "shown"
+    assert skill(ridge_assessed(*STRONG, "data.days=20000")) == "shown"
