@@ -222,10 +222,8 @@ def significance(judged: Mapping[str, Any]) -> list[str]:
         )
     if identity["r2"] is not None:
         correlation, spread, bias = identity["correlation"] or 0.0, identity["spread_ratio"], identity["bias_ratio"]
-        lines.append(
-            f"            R² {percent(identity['r2'])} = ρ² {correlation**2:.2%} − (s−ρ)² {(spread - correlation) ** 2:.2%}"
-            f" − (bias/σ)² {bias**2:.2%}"
-        )
+        parts = f"ρ² {correlation**2:.2%} − (s−ρ)² {(spread - correlation) ** 2:.2%} − (bias/σ)² {bias**2:.2%}"
+        lines.append(f"            R² {percent(identity['r2'])} = {parts}")
     hang = " " * 12
     return [*lines, textwrap.fill(f"verdict     {judged['verdict']}", 100, subsequent_indent=hang)]
 

@@ -32,7 +32,6 @@ from stockml.evaluation.corrections import LEVEL
 from stockml.evaluation.significance import Outcome, squared_error
 from stockml.evaluation.verdict import Assessment, Skill, assess, skill
 
-
 NULL = ("data.signal=null", "data.days=2520", "stock.simulator.drift_percent=0")
 STRONG = ("data.signal=strong", "data.days=60000")
 
