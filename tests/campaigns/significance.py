@@ -10,9 +10,19 @@ against the other baselines; stock=AAPL, horizon 1.
   5 %. The drift is set to 0, as in oracle.py: 12 % a year is a signal of its own, which the ridge's intercept finds.
 - data.signal=strong, 60,000 days, data seeds 0 to 19: the verdict is "shown" in at least 80 %.
 
-The exit status is 1 where one of these fails. It takes about FIXME minutes of one core.
+The exit status is 1 where one of these fails. It takes about three minutes of one core.
 
-Figures: FIXME
+Figures: every demand is met.
+
+                      null, 1,000 seeds    null, first 200    strong, 20 seeds    against zero / the best baseline
+    Diebold–Mariano      2.3 / 3.4 %          3.5 / 5.5 %        85 / 85 %
+    Clark–West           5.3 / 5.5 %          6.0 / 6.5 %       100 / 100 %
+    verdict "shown"         1.3 %                2.5 %              85 %
+
+With the drift left in (200 seeds): Diebold–Mariano 5.5 / 7.5 %, Clark–West 14.5 / 10 %, "shown" 3.5 %. With horizon=5 and
+none (200 seeds): 2.5 / 4.5 %, 7.5 / 7.0 %, 2.5 %. Where expanding_mean is the best baseline, Diebold–Mariano rejects
+about 12 %: that mean follows the returns, so that the difference of the losses is as persistent as the returns' own sum
+and its t is no longer Student's. It is one reason why "shown" asks for zero to be beaten too.
 """
 
 from __future__ import annotations
