@@ -19,10 +19,10 @@ Figures: every demand is met.
     Clark–West           5.3 / 5.5 %          6.0 / 6.5 %       100 / 100 %
     verdict "shown"         1.3 %                2.5 %              85 %
 
-With the drift left in (200 seeds): Diebold–Mariano 5.5 / 7.5 %, Clark–West 14.5 / 10 %, "shown" 3.5 %. With horizon=5 and
-none (200 seeds): 2.5 / 4.5 %, 7.5 / 7.0 %, 2.5 %. Where expanding_mean is the best baseline, Diebold–Mariano rejects
-about 12 %: that mean follows the returns, so that the difference of the losses is as persistent as the returns' own sum
-and its t is no longer Student's. It is one reason why "shown" asks for zero to be beaten too.
+With the drift left in (200 seeds): Diebold–Mariano 5.5 / 7.5 %, Clark–West 14.5 / 10 %, "shown" 3.5 %. With horizon=5
+and no drift (200 seeds): 2.5 / 4.5 %, 7.5 / 7.0 %, 2.5 %. Where expanding_mean is the best baseline, Diebold–Mariano
+rejects about 12 %: that mean follows the returns, so that the difference of the losses is as persistent as the returns'
+own sum, and its t is no longer Student's. It is one reason why "shown" asks for zero to be beaten too.
 """
 
 from __future__ import annotations
