@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stockml.evaluation import baselines
+from stockml.evaluation import verdict as verdicts
 from stockml.evaluation.metrics import NAMES, Floats, Scores, Target, hit_rate, score, target
 
 if TYPE_CHECKING:
@@ -95,16 +96,22 @@ def pooled(folds: Sequence[Parts]) -> dict[str, Scored]:
     return {part: join(part) for part in folds[0]}
 
 
-def judged(parts: Parts, *, synthetic: bool, best: str | None = None) -> dict[str, Any]:
-    """What metrics.json says of the forecasts; the best baseline is that on validation, unless it is known already."""
+def judged(parts: Parts, horizon: int, *, synthetic: bool, best: str | None = None) -> dict[str, Any]:
+    """What metrics.json says of the forecasts, of so many days ahead.
+
+    The best baseline is that on validation, unless it is known already.
+    """
     table = _table(parts)
     model, oracle = table.pop("model"), table.pop("oracle", None)
     best = best or min(table, key=lambda name: _error(table[name]["validation"]))
+    found = verdicts.assess(parts["test"], best, horizon)
     return {
         **model,
         "baselines": table,
         "best_baseline": best,
-        "verdict": verdict(model["test"], table, best),
+        "significance": found.to_json(),
+        "skill": verdicts.skill(found),
+        "verdict": verdicts.verdict(found),
         **({"oracle": oracle} if synthetic else {}),
     }
 
@@ -121,16 +128,3 @@ def _table(parts: Parts) -> Table:
 def _error(scores: Scores) -> float:
     """The squared error that baselines are chosen by; those that have none never are."""
     return np.inf if scores["mse"] is None else float(scores["mse"])
-
-
-def verdict(model: Scores, rivals: Table, best: str) -> str:
-    """One sentence: how the model's squared error on test compares with the best baseline's, and with the others'."""
-    own, errors = _error(model), {name: scores["test"]["mse"] for name, scores in rivals.items()}
-    against = float(errors[best] or 0.0)
-    better = own < against
-    said = f"{'better' if better else 'worse' if own > against else 'no better'} than {best}"
-    said += f", the best baseline on validation: test MSE {own:.6g} against {against:.6g}"
-    ahead = [name for name, mse in errors.items() if mse is not None and mse < own and name != best]
-    if ahead:
-        said += f"; {'but' if better else 'also'} worse than {', '.join(ahead)}"
-    return said + (". Whether the difference is more than chance is not tested." if better else ".")

@@ -158,6 +158,11 @@ def result_table(judged: Mapping[str, Any]) -> str:
     return f"{_text(table, left=2)}\n* the best baseline on validation"
 
 
+def results(judged: Mapping[str, Any]) -> list[str]:
+    """All that is told of the forecasts, from what metrics.json says: scores, significance, verdict."""
+    return [result_table(judged), *significance(judged)]
+
+
 def fold_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The folds of a walk-forward run, as text; their days are in the data report."""
     names = ("epochs", "best_epoch", "test_n", "test_mse", "test_r2", "test_r2_zero", "test_hit_rate", "test_ic")

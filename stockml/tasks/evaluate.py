@@ -41,8 +41,9 @@ def run(config: Config) -> None:
 
 
 def _again(folder: RunFolder, metrics: dict[str, Any]) -> None:
-    judged = forecasts.judged(written.read(folder), synthetic=metrics["synthetic"])
-    print(terminal.result_table(judged), f"verdict     {judged['verdict']}", sep="\n")
+    horizon = folder.read_json("config.json")["data"]["horizon"]
+    judged = forecasts.judged(written.read(folder), horizon, synthetic=metrics["synthetic"])
+    print(*terminal.results(judged), sep="\n")
     now = json.loads(json.dumps({**judged, "timing": metrics["timing"], "synthetic": metrics["synthetic"]}))
     if changed := differences(metrics, now):
         lines = (f"{key}: {show(then)} in metrics.json, {show(found)} now" for key, (then, found) in changed.items())
@@ -73,8 +74,8 @@ def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -
     )
     errors = {name: parts["validation"]["mse"] for name, parts in metrics["baselines"].items() if name in every}
     best = min((name for name, error in errors.items() if error is not None), key=errors.__getitem__)
-    judged = forecasts.judged({"test": scored}, synthetic=panel.synthetic, best=best)
-    print(terminal.result_table(judged), f"verdict     {judged['verdict']}", sep="\n")
+    judged = forecasts.judged({"test": scored}, panel.horizon, synthetic=panel.synthetic, best=best)
+    print(*terminal.results(judged), sep="\n")
     print("            ridge, which would have to be fitted on these data, is not among the baselines")
     name = f"evaluations/{panel.ticker}_{datetime.now():%Y%m%d_%H%M%S}.json"
     folder.write_json(name, {**judged, "config": saved(config), "synthetic": panel.synthetic})

@@ -225,7 +225,7 @@ def _is_synthetic(config: Config | None) -> bool:
 
 def import_what_jobs_need(configs: Sequence[Config | None]) -> None:
     """Import here, once, what every forked job would otherwise import for itself."""
-    names = {"stockml.tasks.train", "rich.table"}
+    names = {"stockml.tasks.train", "rich.table", "scipy.special"}
     names |= {"stockml.data.tables"} if any(config and config.data.source == "csv" for config in configs) else set()
     for name in names:
         importlib.import_module(name)

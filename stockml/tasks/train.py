@@ -176,7 +176,7 @@ def _evaluate(
         return loss
     panel = folds[0].panel
     parts = trained[0].parts if len(folds) == 1 else forecasts.pooled([fold.parts for fold in trained])
-    judged = forecasts.judged(parts, synthetic=panel.synthetic)
+    judged = forecasts.judged(parts, panel.horizon, synthetic=panel.synthetic)
     written.write(folder, parts, panel.ticker, synthetic=panel.synthetic)
     if len(folds) > 1:
         rows = walk.table(folds, fits, [fold.parts for fold in trained])
@@ -184,7 +184,7 @@ def _evaluate(
         journal.say(terminal.fold_table(rows))
     timing, communication = _timing(folds, fits, began, group.world_size)
     folder.write_json("metrics.json", {**judged, "timing": timing, "synthetic": panel.synthetic})
-    journal.say(terminal.result_table(judged), f"verdict     {judged['verdict']}")
+    journal.say(*terminal.results(judged))
     journal.say(*_advice(communication, config, group))
     return loss
 

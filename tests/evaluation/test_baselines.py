@@ -13,8 +13,7 @@ from stockml import compose
 from stockml.data import Data, prepare
 from stockml.data.batches import Batches
 from stockml.evaluation import baselines, forecasts
-from stockml.evaluation.forecasts import verdict
-from stockml.evaluation.metrics import Scores, score, target
+from stockml.evaluation.metrics import score, target
 from tests.conftest import random_bars, write_bars
 
 
@@ -23,7 +22,7 @@ def scored(folder: Path, *overrides: str) -> tuple[Data, dict[str, Any]]:
     data = prepare(compose.compose("data=csv", f"data.dir={folder}", "stock.ticker=TEST", "data.window=5", *overrides))
     batches = Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32)
     nothing = {part: np.zeros(len(rows)) for part, rows in baselines.scored_parts(data)}
-    return data, forecasts.judged(forecasts.of(data, batches, nothing), synthetic=False)
+    return data, forecasts.judged(forecasts.of(data, batches, nothing), 1, synthetic=False)
 
 
 @pytest.mark.parametrize("horizon", [1, 3])
@@ -64,16 +63,3 @@ def test_the_best_baseline_is_chosen_on_validation(tmp_path: Path) -> None:
     _, found = scored(tmp_path)
     errors = {name: parts["validation"]["mse"] for name, parts in found["baselines"].items() if name != "always_up"}
     assert errors[found["best_baseline"]] == min(e for e in errors.values() if e is not None)
-
-
-def test_a_verdict_names_the_best_baseline_and_all_that_are_ahead() -> None:
-    def parts(mse: float) -> dict[str, Scores]:
-        return {"validation": {"mse": mse}, "test": {"mse": mse}}
-
-    rivals = {"zero": parts(2.0), "ridge": parts(1.0), "persistence": parts(0.5)}
-    assert verdict({"mse": 3.0}, rivals, "ridge").startswith("worse than ridge")
-    assert "also worse than zero, persistence" in verdict({"mse": 3.0}, rivals, "ridge")
-    assert verdict({"mse": 0.7}, rivals, "ridge").startswith("better than ridge")
-    assert "but worse than persistence" in verdict({"mse": 0.7}, rivals, "ridge")
-    assert "not tested" in verdict({"mse": 0.1}, rivals, "ridge")
-    assert "worse" not in verdict({"mse": 0.1}, rivals, "ridge")

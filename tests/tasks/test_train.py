@@ -46,7 +46,8 @@ def test_a_run_folder_holds_what_the_design_says(run: Run, tmp_path: Path) -> No
     }  # fmt: skip
     scores = json.loads((folder / "metrics.json").read_text())
     assert set(scores) == {
-        "validation", "test", "baselines", "best_baseline", "verdict", "oracle", "timing", "synthetic"
+        "validation", "test", "baselines", "best_baseline", "significance", "skill", "verdict", "oracle", "timing",
+        "synthetic",
     }  # fmt: skip
     tables = [scores, scores["oracle"], *scores["baselines"].values()]
     assert all(set(table[part]) == SCORES for table in tables for part in ("validation", "test"))
@@ -240,7 +241,7 @@ def test_a_level_is_judged_against_persistence(run: Run, market: Path, model: li
     scores = run("a", "data=npz", f"data.path={path}", f"model={model[0]}", *model[1:])
     persistence = scores["baselines"]["persistence"]["test"]["mse"]
     assert persistence == pytest.approx(0.00012, rel=0.01)
-    assert "worse than persistence" in scores["verdict"]
+    assert scores["skill"] == "worse" and "worse than persistence" in scores["verdict"]
     if model[0] == "linear":
         assert persistence < scores["test"]["mse"] <= 2 * persistence
 

@@ -118,7 +118,7 @@ def test_what_is_written_of_forecasts_is_read_back_to_the_bit(walked: Path) -> N
         oracle, expected = found[part].oracle, prepared[0].panel.expected
         assert oracle is not None and expected is not None and np.array_equal(oracle, expected[rows])
     metrics = json.loads((walked / "metrics.json").read_text())
-    again = json.loads(json.dumps(forecasts.judged(found, synthetic=True)))
+    again = json.loads(json.dumps(forecasts.judged(found, 1, synthetic=True)))
     assert again == {key: metrics[key] for key in again}
 
 
