@@ -90,6 +90,10 @@ def _do(command: Command, typed: Sequence[str]) -> None:
             reproduce.run_sweep(Path(str(config.run)), typed, _train)
         else:
             compose.enter_hydra(command, functools.partial(reproduce.run, train=_train))
+    elif config.task == "audit":
+        from stockml.tasks import audit
+
+        compose.enter_hydra(command, audit.run)
     else:
         compose.enter_hydra(command, _train)
 

@@ -306,10 +306,28 @@ class ExportConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuditConfig:
+    """What is tried by task=audit alone."""
+
+    plant: (
+        Literal[
+            "scaler_on_all_rows",
+            "shifted_target",
+            "centred_window",
+            "future_return",
+            "random_split",
+            "label_over_boundary",
+        ]
+        | None
+    )
+    """A leak to put into the pipeline that is audited, to see what it looks like."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """One experiment, whole."""
 
-    task: Literal["train", "reproduce", "evaluate", "predict", "report"]
+    task: Literal["train", "reproduce", "evaluate", "predict", "report", "audit"]
     run: str | None
     """Folder of the run, or of the sweep, that the task is about."""
     seed: int = limited(least=0, most=2**32 - 1)
@@ -320,6 +338,7 @@ class Config:
     hardware: HardwareConfig
     sweep: SweepConfig
     export: ExportConfig
+    audit: AuditConfig
 
     def each_fold(self) -> list[Config]:
         """The config of each fold of a walk-forward run; else this one alone."""
@@ -332,12 +351,16 @@ class Config:
     def conflicts(self) -> Iterator[str]:
         """Rules across sections that are broken."""
         data, stock = self.data, self.stock
-        if self.task != "train" and not self.run:
+        if self.task not in ("train", "audit") and not self.run:
             yield f"run: needed with task={self.task}, the folder that it is about: run=FOLDER"
         if self.task == "train" and self.run:
             yield f"run={self.run}: task=train makes a folder of its own; leave it out, or name another task"
         if self.export.onnx and self.task != "predict":
             yield "export.onnx: a trained model is exported: task=predict run=FOLDER export.onnx=true"
+        if self.audit.plant and self.task != "audit":
+            yield f"audit.plant={self.audit.plant}: a leak is planted for task=audit alone; leave it out"
+        if self.audit.plant and isinstance(data, NpzConfig):
+            yield f"audit.plant={self.audit.plant}: needs daily bars, data=csv or data=simulated; leave it out"
         if isinstance(data, SimulatedConfig):
             if stock.simulator is None:
                 yield (
@@ -546,7 +569,7 @@ def plain(config: Any) -> Any:
 def saved(config: Config) -> dict[str, Any]:
     """A config as a run's files hold it, plain: what was asked of this run alone is left out."""
     settings: dict[str, Any] = plain(config)
-    settings.update(task="train", run=None, sweep={"fail_fast": False}, export={"onnx": False})
+    settings.update(task="train", run=None, sweep={"fail_fast": False}, export={"onnx": False}, audit={"plant": None})
     settings["trainer"]["resume"] = None
     return settings
 

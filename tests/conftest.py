@@ -15,7 +15,10 @@ import pytest
 
 from stockml import compose
 from stockml.data.bars import Bars
+from stockml.evaluation import leaks
+from stockml.evaluation.audit import BarsSubject
 from stockml.runs import Place
+from stockml.tasks.audit import ridge_forecasts
 
 ROOT = Path(__file__).parent.parent
 RUN_PY = ROOT / "run.py"
@@ -103,6 +106,12 @@ def random_bars(days: int = 400, seed: int = 0, ticker: str = "TEST") -> Bars:
     }
     dates = np.busday_offset("2015-01-01", np.arange(days), roll="forward")
     return Bars(ticker=ticker, dates=dates, columns=columns, origin="test")
+
+
+def audited(bars: Bars, *overrides: str, plant: str | None = None) -> BarsSubject:
+    """The bars in the pipeline that training uses, or in one with a planted leak, as the audit takes them."""
+    config = compose.compose("data=csv", "data.dir=.", *overrides)
+    return BarsSubject(config, {"ridge": ridge_forecasts}, bars, leaks.pipeline(plant))
 
 
 def write_bars(bars: Bars, folder: Path) -> Path:

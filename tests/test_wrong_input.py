@@ -366,6 +366,21 @@ TYPED = [
     pytest.param(
         "task=reproduce run=x", ["x/.hydra/config.yaml: there is no such saved config"], id="reproduce-nothing"
     ),
+    pytest.param("task=audit run=x", ["x/.hydra/config.yaml: there is no such saved config"], id="audit-of-nothing"),
+    pytest.param(
+        "task=audit audit.plant=future", ["audit.plant=future: …; did you mean future_return?"], id="unknown-leak"
+    ),
+    pytest.param("audit.plant=future_return", ["audit.plant=…task=audit alone; leave it out"], id="leak-in-training"),
+    pytest.param(
+        "task=audit data=npz data.path=a.npz audit.plant=random_split",
+        ["audit.plant=…needs daily bars"],
+        id="leak-in-npz",
+    ),
+    pytest.param(
+        "task=audit data.days=67 audit.plant=label_over_boundary",
+        ["simulator …too few …or a lower data.window"],
+        id="audit-of-too-few-bars",
+    ),
     pytest.param("run=x", ["run=x: task=train makes a folder of its own"], id="run-without-task"),
     pytest.param("-m 'trainer.lr=interval(0,1)'", ["trainer.lr=interval(0,1): …range"], id="interval-without-sweeper"),
     # several at once

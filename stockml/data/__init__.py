@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -35,13 +37,14 @@ def prepare(config: Config) -> Data:
 
     Of a walk-forward config it is the fold that is named, the first one by default.
     """
-    try:
-        panel, before_test = load(config)
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
-    parts = split(panel, config.data, before_test)
+    panel, before_test = load(config)
+    return scaled(panel, split(panel, config.data, before_test))
+
+
+def scaled(panel: Panel, parts: Split, fit: Callable[[Panel, Rows], Scaler] = Scaler.fit) -> Data:
+    """The panel, scaled in place by what `fit` makes of its train rows. Raises UserError."""
     fingerprint = panel.fingerprint()
-    scaler = Scaler.fit(panel, parts.train)
+    scaler = fit(panel, parts.train)
     scaler.apply(panel)
     return Data(panel, parts, scaler, fingerprint)
 
@@ -60,14 +63,24 @@ def load(config: Config) -> tuple[Panel, int | None]:
     if config.data.source == "npz":
         from stockml.data import arrays
 
-        return arrays.load(config)
+        with _readable():
+            return arrays.load(config)
     return from_bars(load_bars(config), config.stock.features, cast("BarsConfig", config.data)), None
 
 
 def load_bars(config: Config) -> Bars:
-    """The dated bars of the config's source. Raises UserError."""
+    """The daily bars that the config names. Raises UserError."""
     if config.data.source == "csv":
         from stockml.data import tables as source
     else:
         from stockml.data import simulated as source  # type: ignore[no-redef]
-    return source.load(config)
+    with _readable():
+        return source.load(config)
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stockml.data.panel import Panel
     from stockml.data.split import Rows
 
-_MOST_RIDGE_INPUTS = 3000  # the sums take inputs² × 8 bytes, the eigendecomposition inputs³ steps
+MOST_RIDGE_INPUTS = 3000  # the sums take inputs² × 8 bytes, the eigendecomposition inputs³ steps
 _CHUNK = 1024
 
 DIRECTION_ONLY = ("always_up", "majority_class")
@@ -32,7 +32,7 @@ def forecasts(data: Data, batches: Batches) -> dict[str, dict[str, Floats]]:
     """
     every = naive(data.panel, float(data.panel.target[data.split.train].mean()))
     found = {part: {name: values[rows] for name, values in every.items()} for part, rows in scored_parts(data)}
-    if batches.window * batches.width <= _MOST_RIDGE_INPUTS:
+    if batches.window * batches.width <= MOST_RIDGE_INPUTS:
         for part, values in ridge_forecasts(data, batches).items():
             found[part]["ridge"] = values
     return found

@@ -61,7 +61,7 @@ def run(config: Config, place: Place | Given, records: Mapping[str, str], group:
     with endings.recorded(folder, journal, started, synthetic=data.panel.synthetic):
         journal.say(*told)
         began = time.perf_counter()
-        model = _model(configs[0], data, chosen.dtype)
+        model = fresh_model(configs[0], data, chosen.dtype)
         threads = hardware.set_up(config.hardware, _size(model) * config.trainer.batch_size, group.local_world_size)
         device = group.describe(hardware.describe(chosen, threads))
         name = f"{config.model.name}, {_size(model):,} parameters"
@@ -83,7 +83,7 @@ def _fold_folder(folder: RunFolder, number: int, folds: Sequence[Data]) -> RunFo
     return folder.within(f"folds/{number}") if len(folds) > 1 else folder
 
 
-def _model(config: Config, data: Data, dtype: torch.dtype) -> torch.nn.Module:
+def fresh_model(config: Config, data: Data, dtype: torch.dtype) -> torch.nn.Module:
     """The model as it is before its first epoch."""
     torch.manual_seed(engine.generator_seed(engine.INITIALISATION, config.seed))
     model = models.build(config.model, data.panel.window, len(data.panel.features)).to(dtype)
@@ -109,7 +109,7 @@ def _train(
     group: Group,
 ) -> _Trained:
     panel, split, trainer = data.panel, data.split, config.trainer
-    model = _model(config, data, chosen.dtype).to(chosen.device)
+    model = fresh_model(config, data, chosen.dtype).to(chosen.device)
     folder.write_json("norm_stats.json", data.scaler.stats(panel, split.train))
     batches = Batches(panel, data.scaler, chosen.device, chosen.dtype, config.hardware.num_workers)
     rows = {name: torch.from_numpy(part) for name, part in split.parts().items()}

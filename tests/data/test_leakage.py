@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,12 +14,13 @@ from hypothesis import strategies as st
 
 from stockml import compose
 from stockml.config import BarsConfig, CsvConfig
-from stockml.data import Data, prepare, simulated, tables
+from stockml.data import prepare, simulated, tables
 from stockml.data.bars import Bars
 from stockml.data.panel import from_bars
 from stockml.data.scaler import Scaler
 from stockml.data.split import split
-from tests.conftest import Run, random_bars, write_bars
+from stockml.evaluation import audit
+from tests.conftest import Run, audited, random_bars, write_bars
 
 FIVE = ("open", "high", "low", "close", "volume")
 
@@ -45,11 +47,6 @@ def scrambled_after(bars: Bars, row: int) -> Bars:
     return dataclasses.replace(bars, columns=columns)
 
 
-def prepared(bars: Bars, folder: Path) -> Data:
-    write_bars(dataclasses.replace(bars, ticker="TEST"), folder)
-    return prepare(compose.compose("data=csv", f"data.dir={folder}", "stock.ticker=TEST"))
-
-
 def test_features_scaler_and_forecasts_up_to_a_day_ignore_every_later_row(bars: Bars, tmp_path: Path, run: Run) -> None:
     last = int(len(bars.dates) * 0.9)  # within test: nothing that training may use comes after it
     forecasts = []
@@ -69,23 +66,13 @@ def test_features_scaler_and_forecasts_up_to_a_day_ignore_every_later_row(bars: 
         assert whole == scrambled
 
 
-@pytest.mark.parametrize("transform", ["returns", "levels"])
-def test_features_of_a_prefix_are_a_prefix_of_the_features(bars: Bars, transform: str) -> None:
-    config = bars_config(transform=transform)
-    whole = from_bars(bars, FIVE, config)
-    for days in (100, 250, 400):
-        columns = {name: column[:days] for name, column in bars.columns.items()}
-        prefix = from_bars(dataclasses.replace(bars, dates=bars.dates[:days], columns=columns), FIVE, config)
-        assert np.array_equal(prefix.values, whole.values[: len(prefix.values)])
-        assert prefix.dates is not None and prefix.dates[-1] == bars.dates[days - 1]
-
-
-def test_scaler_ignores_validation_and_test(bars: Bars, tmp_path: Path) -> None:
-    before = prepared(bars, tmp_path / "before")
-    first_validation = int(before.split.validation[0]) + 1  # a panel of returns starts at the second bar
-    after = prepared(scrambled_after(bars, first_validation), tmp_path / "after")
-    assert before.scaler.stats(before.panel, before.split.train) == after.scaler.stats(after.panel, after.split.train)
-    assert before.fingerprint != after.fingerprint
+@pytest.mark.parametrize("overrides", [[], ["data.transform=levels", "data.target=close"], ["data.horizon=5"]])
+@pytest.mark.parametrize("law", [audit.prefix, audit.ramp, audit.scaler_on_train, audit.parts_apart])
+def test_the_audit_s_laws_hold(
+    bars: Bars, law: Callable[[audit.BarsSubject], audit.Finding], overrides: list[str]
+) -> None:
+    found = law(audited(bars, *overrides))
+    assert found.passed, found
 
 
 def test_scaler_sees_every_train_row_and_no_other() -> None:
@@ -130,21 +117,6 @@ def test_every_target_ends_before_the_next_part_s_first_target_begins(
         assert panel.dates is not None
         assert panel.dates[parts.validation[0]] >= np.datetime64(dates["valid_start"])
         assert panel.dates[parts.test[0]] >= np.datetime64(dates["test_start"])
-
-
-@pytest.mark.parametrize("horizon", [1, 5])
-def test_a_ramp_proves_where_each_target_lies(horizon: int) -> None:
-    days = 200
-    ramp = np.arange(1.0, days + 1)
-    bars = dataclasses.replace(random_bars(days), columns={"close": ramp})
-    for target in ("close", "return", "log_return"):
-        panel = from_bars(bars, ("close",), bars_config(window=10, horizon=horizon, target=target, transform="levels"))
-        today = ramp[panel.samples]
-        then = today + horizon
-        expected = {"close": then, "return": then / today - 1, "log_return": np.log(then / today)}
-        assert np.allclose(panel.target[panel.samples], expected[target], rtol=1e-12)
-        assert np.array_equal(panel.values[panel.samples, 0], today.astype(np.float32))
-        assert np.isnan(panel.target[days - horizon :]).all()
 
 
 def test_start_and_end_bound_the_bars(tmp_path: Path) -> None:

@@ -1,0 +1,108 @@
+"""task=audit: is anything of the future in the data, or in what becomes of them? No run folder is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from stockml import data as data_room
+from stockml.data.batches import Batches
+from stockml.errors import RunError
+from stockml.evaluation import audit, audit_arrays, baselines, leaks
+from stockml.reporting import terminal
+from stockml.tasks import train as training
+from stockml.training import engine, hardware
+
+if TYPE_CHECKING:
+    from stockml.config import Config, HardwareConfig
+    from stockml.data import Data
+    from stockml.evaluation.audit import Forecaster, Subject
+    from stockml.evaluation.metrics import Floats
+    from stockml.runs import Place
+
+_RESULTS = {True: "passed", False: "FAILED", None: "not applicable"}
+
+
+def run(config: Config, place: Place | None = None, records: dict[str, str] | None = None) -> None:  # noqa: ARG001  (Hydra's jobs are given these)
+    """Print what each check finds. Raises UserError for faults of the data, RunError where a check fails."""
+    if config.data.source == "simulated":
+        print(*terminal.SYNTHETIC, sep="\n")
+    config = dataclasses.replace(config, hardware=_reproducible(config))
+    folds, checks = _subjects(config)
+    if config.audit.plant:
+        print(f"PLANTED     {config.audit.plant}: what follows is about a pipeline made to leak, not about stockml's")
+    print(*terminal.data_report([fold.whole for fold in folds]), "", sep="\n", flush=True)
+    failed = []
+    for check in checks:
+        finding = check()
+        print(_told(finding), flush=True)
+        failed += [finding.check] if finding.passed is False else []
+    if failed:
+        raise RunError(f"{folds[0].whole.panel.origin}: the audit failed: {', '.join(failed)}")
+    print("no leak found")
+
+
+def _told(finding: audit.Finding) -> str:
+    """A row of the table; under a failure what it means."""
+    told = [finding.looked_at, *([f"It means: {finding.means}."] if finding.means else [])]
+    text = "\n".join(textwrap.fill(part, 76) for part in told)
+    return f"{finding.check:<26}{_RESULTS[finding.passed]:<16}{textwrap.indent(text, ' ' * 42).lstrip()}"
+
+
+def _reproducible(config: Config) -> HardwareConfig:
+    """Hardware on which equal inputs give equal bits, set up once: sums by other threads would round otherwise."""
+    chosen = dataclasses.replace(
+        config.hardware, device="cpu", precision="fp32", num_workers=0, threads=training.threads(config)
+    )
+    hardware.set_up(chosen, 0)
+    return chosen
+
+
+def _subjects(config: Config) -> tuple[Sequence[Subject], list[Callable[[], audit.Finding]]]:
+    """What is audited, of a walk-forward config fold by fold, and how."""
+    window, width = data_room.sample_shape(config)
+    forecasters: dict[str, Forecaster] = {config.model.name: functools.partial(model_forecasts, config)}
+    if window * width <= baselines.MOST_RIDGE_INPUTS:
+        forecasters = {"ridge": ridge_forecasts, **forecasters}
+    if config.data.source == "npz":
+        windows, before_test = data_room.load(config)
+        assert before_test is not None
+        arrays = audit_arrays.ArraysSubject(config, forecasters, windows, before_test)
+        return [arrays], audit_arrays.on_arrays(arrays)
+    bars, pipeline = data_room.load_bars(config), leaks.pipeline(config.audit.plant)
+    folds = [audit.BarsSubject(each, forecasters, bars, pipeline) for each in config.each_fold()]
+    return folds, audit.on_bars(folds)
+
+
+def ridge_forecasts(data: Data) -> dict[str, Floats]:
+    """Forecasts of the ridge baseline."""
+    return baselines.ridge_forecasts(data, Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32))
+
+
+def model_forecasts(config: Config, data: Data) -> dict[str, Floats]:
+    """Forecasts of the config's model after one epoch."""
+    chosen = hardware.choose(config.hardware)
+    trainer = dataclasses.replace(config.trainer, epochs=1, overfit_batches=0)
+    model = training.fresh_model(config, data, chosen.dtype)
+    batches = Batches(data.panel, data.scaler, chosen.device, chosen.dtype)
+    rows = {part: torch.from_numpy(part_rows) for part, part_rows in data.split.parts().items()}
+    engine.fit(
+        model,
+        batches,
+        rows["train"],
+        rows["validation"],
+        trainer,
+        chosen,
+        seed=config.seed,
+        target_std=data.scaler.target_std,
+        after_epoch=lambda _fit: None,
+    )
+    return {
+        part: data.scaler.unscaled(engine.forecast(model, batches, rows[part], chosen).numpy())
+        for part in ("validation", "test")
+    }

@@ -1,0 +1,87 @@
+"""task=audit: what is printed, and the status."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+
+from stockml import cli, compose
+from stockml.config import AuditConfig
+from stockml.evaluation.leaks import LEAKS
+from stockml.runs import Place
+from tests.conftest import Run
+
+FAST = ("data.window=10", "trainer.batch_size=256")
+ABOUT = {
+    "scaler_on_all_rows": "scaler on train alone",
+    "shifted_target": "ramp",
+    "centred_window": "prefix of features",
+    "future_return": "features against target",
+    "random_split": "parts apart in time",
+    "label_over_boundary": "parts apart in time",
+}
+
+
+@pytest.mark.parametrize("ticker", ["AAPL", "AMZN", "JNJ", "JPM", "MSFT", "SP500", "TSLA", "XOM"])
+def test_real_bars_pass(capsys: pytest.CaptureFixture[str], market: Path, ticker: str) -> None:
+    assert cli.main(["task=audit", "data=csv", f"data.dir={market / 'ohlcv'}", f"stock={ticker}", *FAST]) == 0
+    printed = capsys.readouterr().out
+    assert "no leak found" in printed
+    assert printed.count("  passed  ") == 9
+
+
+def test_simulated_bars_pass_are_called_so_and_leave_no_folder(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["task=audit", "data.signal=strong"]) == 0
+    printed = capsys.readouterr().out
+    assert "SIMULATED DATA (synthetic: true)" in printed
+    assert "ridge and mlp" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_leak_that_can_be_asked_for_is_there() -> None:
+    names = [name for option in get_args(get_type_hints(AuditConfig)["plant"]) for name in get_args(option)]
+    assert set(names) == set(LEAKS) == set(ABOUT)
+
+
+@pytest.mark.parametrize("leak", ABOUT)
+@pytest.mark.parametrize("source", ["simulated", "real"])
+def test_each_planted_leak_is_caught_by_the_check_that_is_about_it(
+    capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest, source: str, leak: str
+) -> None:
+    data = ["data.days=800"]
+    if source == "real":
+        data = ["data=csv", f"data.dir={request.getfixturevalue('market') / 'ohlcv'}", "stock=TSLA"]
+    assert cli.main(["task=audit", *data, *FAST, f"audit.plant={leak}"]) == 1
+    printed = capsys.readouterr()
+    failed = [line[:26].strip() for line in printed.out.splitlines() if line[26:32] == "FAILED"]
+    assert ABOUT[leak] in failed
+    assert printed.err.endswith(f"the audit failed: {', '.join(failed)}\n")
+    assert f"PLANTED     {leak}" in printed.out
+    assert printed.out.count("It means: ") == len(failed)
+
+
+def test_a_planted_leak_touches_no_training(run: Run, tmp_path: Path) -> None:
+    from stockml.tasks import train
+
+    honest = run("honest", "+experiment=quick", "data.days=400")
+    config = compose.compose("+experiment=quick", "data.days=400")
+    planted = dataclasses.replace(config, audit=AuditConfig(plant="future_return"))
+    train.run(planted, Place(exact=tmp_path / "planted"), compose.records(planted))
+    predictions = [(tmp_path / name / "predictions.csv").read_text() for name in ("honest", "planted")]
+    assert honest and predictions[0] == predictions[1]
+    assert "plant: null" in (tmp_path / "planted" / ".hydra" / "config.yaml").read_text()
+
+
+def test_a_run_s_own_config_is_audited(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("a", "+experiment=quick", "data.days=500", "data.seed=3", *FAST)
+    before = sorted(path.name for path in (tmp_path / "a").iterdir())
+    capsys.readouterr()
+    assert cli.main(["task=audit", f"run={tmp_path / 'a'}"]) == 0
+    assert "simulator (signal=realistic, seed=3)" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == before
