@@ -50,6 +50,13 @@ def numbers(scores: Any) -> list[float]:
     return [float(scores)] if isinstance(scores, (int, float)) else []
 
 
+def agree(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether the scores of two runs agree to the rounding of single precision."""
+    return all(
+        numbers(one[part]) == pytest.approx(numbers(other[part]), rel=1e-5, abs=1e-5) for part in ("validation", "test")
+    )
+
+
 def test_one_rank_is_bit_identical_to_a_single_process(run: Run, tmp_path: Path) -> None:
     run("single", "+experiment=quick", "hardware=cpu")
     done = ddp(tmp_path / "ddp", 1, "+experiment=quick", "hardware=cpu")
@@ -81,8 +88,7 @@ def test_in_single_precision_metrics_agree_to_rounding(run: Run, tmp_path: Path)
     settings = ("hardware=cpu", "+experiment=quick", "model.dropout=0")
     one = run("single", *settings, "trainer.batch_size=64")
     ddp(tmp_path / "ddp", 2, *settings, "trainer.batch_size=32")
-    for part in ("validation", "test"):
-        assert numbers(one[part]) == pytest.approx(numbers(metrics(tmp_path / "ddp")[part]), rel=1e-5, abs=1e-5)
+    assert agree(one, metrics(tmp_path / "ddp"))
 
 
 def test_the_number_of_ranks_is_that_of_the_cores_as_long_as_each_has_a_full_batch() -> None:
@@ -154,28 +160,26 @@ def test_a_run_that_goes_on_with_another_global_batch_says_so(run: Run, tmp_path
     assert difference(tmp_path / "undisturbed", tmp_path / "run") > 1e-10
 
 
-@pytest.mark.parametrize("data", [["data=csv", "data.dir={}/ohlcv"], ["data=npz", "data.dir={}/npz"]])
-def test_real_data(run: Run, tmp_path: Path, market: Path, data: list[str]) -> None:
-    settings = (*(text.format(market) for text in data), "stock=TSLA", "+experiment=quick", "model.dropout=0")
+def test_real_arrays(run: Run, tmp_path: Path, market: Path) -> None:
+    settings = ("data=npz", f"data.dir={market / 'npz'}", "stock=TSLA", "+experiment=quick", "model.dropout=0")
     one = run("single", *settings, "trainer.batch_size=128", "hardware=cpu")
     ddp(tmp_path / "ddp", 2, *settings, "hardware=cpu")
-    for part in ("validation", "test"):
-        assert numbers(one[part]) == pytest.approx(numbers(metrics(tmp_path / "ddp")[part]), rel=1e-5, abs=1e-5)
+    assert agree(one, metrics(tmp_path / "ddp"))
 
 
-def test_a_sweep_of_such_runs(tmp_path: Path, market: Path) -> None:
-    settings = ("hardware=cpu", "+experiment=quick", "data=csv", f"data.dir={market / 'ohlcv'}")
+def test_a_sweep_of_such_runs_on_real_bars(run: Run, tmp_path: Path, market: Path) -> None:
+    settings = ("data=csv", f"data.dir={market / 'ohlcv'}", "+experiment=quick", "model.dropout=0", "hardware=cpu")
     typed = ("-m", "stock=AAPL,TSLA", "trainer=ddp", "trainer.world_size=2", *settings)
-    for name, launcher in (("basic", ()), ("joblib", ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"))):
-        sweep = tmp_path / name
-        done = command(*typed, *launcher, f"hydra.sweep.dir={sweep}", cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert {path.name for path in sweep.iterdir() if path.is_dir()} == {"AAPL", "TSLA"}
-        assert workers_of(tmp_path) == []
-        assert json.loads((sweep / "AAPL" / "result.json").read_text())["status"] == "ok"
+    sweep = tmp_path / "sweep"
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    done = command(*typed, *launcher, f"hydra.sweep.dir={sweep}", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path.name for path in sweep.iterdir() if path.is_dir()} == {"AAPL", "TSLA"}
+    assert workers_of(tmp_path) == []
+    assert json.loads((sweep / "AAPL" / "result.json").read_text())["status"] == "ok"
     ddp(tmp_path / "TSLA", 2, *settings, "stock=TSLA")
-    assert identical(tmp_path / "basic" / "TSLA", tmp_path / "TSLA")
-    assert identical(tmp_path / "joblib" / "TSLA", tmp_path / "TSLA")
+    assert identical(sweep / "TSLA", tmp_path / "TSLA")
+    assert agree(run("single", *settings, "stock=TSLA", "trainer.batch_size=128"), metrics(tmp_path / "TSLA"))
 
 
 def test_a_run_that_would_be_faster_alone_says_so(tmp_path: Path) -> None:
@@ -209,6 +213,7 @@ def test_a_sweep_of_such_runs_is_continued_and_reproduced(tmp_path: Path) -> Non
     assert command(*typed, cwd=tmp_path).returncode == 0
     assert not identical(*(tmp_path / "sweep" / f"AAPL-seed_{seed}" for seed in (1, 2)))
     written = [path.stat().st_mtime_ns for path in sorted((tmp_path / "sweep").glob("AAPL*/**/*"))]
+    assert workers_of(tmp_path) == []
     continued = command(*typed, cwd=tmp_path)
     assert continued.returncode == 0, continued.stderr
     assert written == [path.stat().st_mtime_ns for path in sorted((tmp_path / "sweep").glob("AAPL*/**/*"))]
