@@ -81,7 +81,7 @@ def wait_for_checkpoint(cwd: Path, job: str) -> Path:
 
 Batch = tuple[tuple[str, ...], Path]
 
-SIMULATED = ("data.days=400", "trainer.epochs=3")
+SIMULATED: tuple[str, ...] = ("data.days=400", "trainer.epochs=3")
 REAL = ("data=csv", "data.start=2018-01-01", "trainer.epochs=2")
 
 
