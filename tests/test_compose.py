@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
-from stockml import compose
+from stockml import cli, compose
 from stockml.compose import grammar
 from stockml.config import BarsConfig, MLPConfig, SimulatedConfig, plain
 from stockml.errors import UserError
-from tests.conftest import command
 
 EIGHT = {"AAPL", "AMZN", "JNJ", "JPM", "MSFT", "SP500", "TSLA", "XOM"}
 
@@ -142,31 +140,30 @@ FAMILY = Family(Config, "my_models:Model")
 """
 
 
-def test_an_installed_package_adds_a_model_by_its_name(tmp_path: Path) -> None:
+def test_an_installed_package_adds_a_model_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     package = tmp_path / "site"
     info = package / "my_models-1.0.dist-info"
     info.mkdir(parents=True)
     (package / "my_models.py").write_text(PLUGIN)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my_models\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[stockml.models]\nmine = my_models:FAMILY\nbroken = my_models:nothing\n")
-    env = {"PYTHONPATH": os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])}
-    done = command("model=mine", "model.scale=2", "+experiment=quick", cwd=tmp_path, env=env)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "mine, 6 parameters" in done.stdout
-    (run,) = (tmp_path / "outputs").iterdir()
-    again = command("-cp", str(run / ".hydra"), "-cn", "config", cwd=tmp_path, env=env)
-    assert (again.returncode, again.stderr) == (0, "")
-    over = command("-cp", str(run / ".hydra"), "-cn", "config", "model=mine", "model.scale=3", cwd=tmp_path, env=env)
-    assert (over.returncode, over.stderr) == (0, "")
-    bad = command("model=mine", "model.scael=2", "model.scale=x", cwd=tmp_path, env=env)
-    assert bad.returncode == 2
-    assert "model.scael: no such key; did you mean model.scale?" in bad.stderr
-    assert "model.scale=x: must be a number" in bad.stderr
-    broken = command("model=broken", cwd=tmp_path, env=env)
-    assert broken.returncode == 2
-    assert "does not load" in broken.stderr
-    unknown = command("model=mien", cwd=tmp_path, env=env)
-    assert "did you mean mine?" in unknown.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(package)
+    assert cli.main(["model=mine", "model.scale=2", "+experiment=quick", "hydra.run.dir=run"]) == 0
+    assert "mine, 6 parameters" in capsys.readouterr().out
+    again = ["-cp", "run/.hydra", "-cn", "config"]
+    assert cli.main([*again, "hydra.run.dir=again"]) == 0
+    assert cli.main([*again, "model=mine", "model.scale=3", "hydra.run.dir=over"]) == 0
+    for typed, says in (
+        (["model=mine", "model.scael=2", "model.scale=x"], "model.scael: no such key; did you mean model.scale?"),
+        (["model=mine", "model.scael=2", "model.scale=x"], "model.scale=x: must be a number"),
+        (["model=broken"], "does not load"),
+        (["model=mien"], "did you mean mine?"),
+    ):
+        assert cli.main(typed) == 2
+        assert says in capsys.readouterr().err
 
 
 def job_names(*typed: str) -> list[str]:

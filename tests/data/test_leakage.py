@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -25,9 +26,13 @@ from tests.conftest import Run, audited, random_bars, write_bars
 FIVE = ("open", "high", "low", "close", "volume")
 
 
+@functools.cache
+def defaults() -> BarsConfig:
+    return cast(BarsConfig, compose.compose("data=csv", "data.dir=.").data)
+
+
 def bars_config(**changes: Any) -> BarsConfig:
-    config = cast(BarsConfig, compose.compose("data=csv", "data.dir=.").data)
-    return dataclasses.replace(config, **changes)
+    return dataclasses.replace(defaults(), **changes)
 
 
 @pytest.fixture(params=["simulated", "real"])

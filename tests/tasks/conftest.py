@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import command
 
 # A model that meets with a fault: FAULT="<kind> <rank> <call>", in that call of its forward pass in training; once for
 # each file FAULT_ONCE, so that a rank that has been started anew is spared.
@@ -47,6 +50,25 @@ class Model(nn.Module):
 
 FAMILY = Family(Config, "faulty_model:Model")
 """
+
+
+QUICK_RANKS = ("trainer=ddp", "hardware=cpu", "+experiment=quick", "data.days=400")
+
+
+@pytest.fixture(scope="session")
+def typed_ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The folder in which a quick run of two ranks was typed, without a place of its own, and how it ended."""
+    folder = tmp_path_factory.mktemp("two ranks")
+    done = command(*QUICK_RANKS, "trainer.world_size=2", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    return folder, done
+
+
+@pytest.fixture(scope="session")
+def two_ranks(typed_ranks: tuple[Path, subprocess.CompletedProcess[str]]) -> Path:
+    """Its run folder."""
+    (folder,) = (typed_ranks[0] / "outputs").iterdir()
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from stockml import compose
 from stockml.tasks import ranks
 from stockml.training import checkpoint, machine
 from tests.conftest import Run, command, demand_unimported, metrics
-from tests.tasks.conftest import workers_of
+from tests.tasks.conftest import QUICK_RANKS, workers_of
 from tests.tasks.test_train import identical
 from tests.training.test_hardware import gpu
 
@@ -50,9 +50,17 @@ def numbers(scores: Any) -> list[float]:
     return [float(scores)] if isinstance(scores, (int, float)) else []
 
 
+def agree(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether the scores of two runs agree to the rounding of single precision."""
+    return all(
+        numbers(one[part]) == pytest.approx(numbers(other[part]), rel=1e-5, abs=1e-5) for part in ("validation", "test")
+    )
+
+
 def test_one_rank_is_bit_identical_to_a_single_process(run: Run, tmp_path: Path) -> None:
     run("single", "+experiment=quick", "hardware=cpu")
-    ddp(tmp_path / "ddp", 1, "+experiment=quick", "hardware=cpu")
+    done = ddp(tmp_path / "ddp", 1, "+experiment=quick", "hardware=cpu")
+    assert "is faster" not in done.stdout
     assert identical(tmp_path / "single", tmp_path / "ddp")
     assert {path.name for path in (tmp_path / "ddp").iterdir()} - {"ranks"} == {
         path.name for path in (tmp_path / "single").iterdir()
@@ -80,8 +88,7 @@ def test_in_single_precision_metrics_agree_to_rounding(run: Run, tmp_path: Path)
     settings = ("hardware=cpu", "+experiment=quick", "model.dropout=0")
     one = run("single", *settings, "trainer.batch_size=64")
     ddp(tmp_path / "ddp", 2, *settings, "trainer.batch_size=32")
-    for part in ("validation", "test"):
-        assert numbers(one[part]) == pytest.approx(numbers(metrics(tmp_path / "ddp")[part]), rel=1e-5, abs=1e-5)
+    assert agree(one, metrics(tmp_path / "ddp"))
 
 
 def test_the_number_of_ranks_is_that_of_the_cores_as_long_as_each_has_a_full_batch() -> None:
@@ -95,19 +102,11 @@ def test_the_number_of_ranks_is_that_of_the_cores_as_long_as_each_has_a_full_bat
     assert auto(10**6, "trainer.global_batch_size=1") == 1
 
 
-def test_two_runs_of_two_ranks_are_bit_identical(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        ddp(tmp_path / name, 2, "hardware=cpu", "+experiment=quick", "data.days=400")
-    assert identical(tmp_path / "a", tmp_path / "b")
-    ddp(tmp_path / "c", 2, "hardware=cpu", "+experiment=quick", "data.days=400", "seed=7")
-    assert not identical(tmp_path / "a", tmp_path / "c")
-
-
-def test_workers_leave_one_folder_a_log_a_rank_and_what_the_launcher_composed(tmp_path: Path) -> None:
-    quick = ("trainer=ddp", "trainer.world_size=2", "+experiment=quick", "data.days=400", "hardware=cpu")
-    assert command(*quick, cwd=tmp_path).returncode == 0
-    (folder,) = (tmp_path / "outputs").iterdir()
-    assert {path.name for path in tmp_path.iterdir()} == {"outputs"}
+def test_workers_leave_one_folder_a_log_a_rank_and_what_the_launcher_composed(
+    typed_ranks: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    assert {path.name for path in typed_ranks[0].iterdir()} == {"outputs"}
+    (folder,) = (typed_ranks[0] / "outputs").iterdir()
     assert {path.name for path in (folder / "ranks").iterdir()} == {"rank_0.log", "rank_1.log"}
     assert (folder / "ranks" / "rank_0.log").read_text() == ""
     assert "epoch 3/3" in (folder / "ranks" / "rank_1.log").read_text()
@@ -121,52 +120,66 @@ def test_workers_leave_one_folder_a_log_a_rank_and_what_the_launcher_composed(tm
     assert timing["samples_per_second_per_rank"] == timing["samples_per_second"] / 2
 
 
-def test_the_launcher_does_not_import_torch(tmp_path: Path) -> None:
-    typed = ("trainer=ddp", "trainer.world_size=2", "+experiment=quick", "hardware=cpu")
+def test_the_launcher_does_not_import_torch_and_a_second_run_is_bit_identical(tmp_path: Path, two_ranks: Path) -> None:
+    typed = (*QUICK_RANKS, "trainer.world_size=2", "hydra.run.dir=run")
     demand_unimported({"torch", "pandas", "scipy"}, *typed, cwd=tmp_path)
+    assert identical(tmp_path / "run", two_ranks)
+
+
+GOING_ON = (*(s for s in EXACT if "epochs" not in s), "model.dropout=0")
+
+
+@pytest.fixture(scope="module")
+def three_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two ranks that can go on to five epochs."""
+    folder = tmp_path_factory.mktemp("three epochs") / "run"
+    ddp(folder, 2, *GOING_ON, "trainer.batch_size=16", "trainer.epochs=3")
+    return folder
 
 
 @pytest.mark.parametrize("world_size", [1, 3])
-def test_a_run_goes_on_at_another_world_size(run: Run, tmp_path: Path, world_size: int) -> None:
-    settings = (*(s for s in EXACT if "epochs" not in s), "model.dropout=0")
-    run("undisturbed", *settings, "trainer.batch_size=32", "trainer.epochs=5")
-    ddp(tmp_path / "run", 2, *settings, "trainer.batch_size=16", "trainer.epochs=3")
-    shutil.copytree(tmp_path / "run", tmp_path / "other")
-    typed = (f"trainer.world_size={world_size}", "trainer.epochs=5")
-    same = command("trainer.resume=run", *typed, "trainer.global_batch_size=32", cwd=tmp_path)
-    assert (same.returncode, same.stderr) == (0, "")
-    assert "(it was" not in same.stdout and "resumed     3 epochs" in same.stdout
+def test_a_run_goes_on_at_another_world_size(run: Run, tmp_path: Path, three_epochs: Path, world_size: int) -> None:
+    run("undisturbed", *GOING_ON, "trainer.batch_size=32", "trainer.epochs=5")
+    shutil.copytree(three_epochs, tmp_path / "run")
+    typed = ("trainer.resume=run", f"trainer.world_size={world_size}", "trainer.epochs=5")
+    done = command(*typed, "trainer.global_batch_size=32", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "(it was" not in done.stdout and "resumed     3 epochs" in done.stdout
     assert difference(tmp_path / "undisturbed", tmp_path / "run") < 1e-10
-    other = command("trainer.resume=other", *typed, cwd=tmp_path)
-    assert other.returncode == 0
+
+
+def test_a_run_that_goes_on_with_another_global_batch_says_so(run: Run, tmp_path: Path, three_epochs: Path) -> None:
+    run("undisturbed", *GOING_ON, "trainer.batch_size=32", "trainer.epochs=5")
+    shutil.copytree(three_epochs, tmp_path / "run")
+    done = command("trainer.resume=run", "trainer.world_size=1", "trainer.epochs=5", cwd=tmp_path)
+    assert done.returncode == 0
     assert (
-        f"resumed     at world size {world_size} (it was 2) with a global batch of {16 * world_size} (it was 32): "
+        "resumed     at world size 1 (it was 2) with a global batch of 16 (it was 32): "
         "not the course of an undisturbed run; trainer.global_batch_size=32 keeps it"
-    ) in other.stdout
-    assert difference(tmp_path / "undisturbed", tmp_path / "other") > 1e-10
+    ) in done.stdout
+    assert difference(tmp_path / "undisturbed", tmp_path / "run") > 1e-10
 
 
-@pytest.mark.parametrize("data", [["data=csv", "data.dir={}/ohlcv"], ["data=npz", "data.dir={}/npz"]])
-def test_real_data(run: Run, tmp_path: Path, market: Path, data: list[str]) -> None:
-    settings = (*(text.format(market) for text in data), "stock=TSLA", "+experiment=quick", "model.dropout=0")
+def test_real_arrays(run: Run, tmp_path: Path, market: Path) -> None:
+    settings = ("data=npz", f"data.dir={market / 'npz'}", "stock=TSLA", "+experiment=quick", "model.dropout=0")
     one = run("single", *settings, "trainer.batch_size=128", "hardware=cpu")
     ddp(tmp_path / "ddp", 2, *settings, "hardware=cpu")
-    for part in ("validation", "test"):
-        assert numbers(one[part]) == pytest.approx(numbers(metrics(tmp_path / "ddp")[part]), rel=1e-5, abs=1e-5)
+    assert agree(one, metrics(tmp_path / "ddp"))
 
 
-@pytest.mark.parametrize("launcher", [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")])
-def test_a_sweep_of_such_runs(tmp_path: Path, market: Path, launcher: tuple[str, ...]) -> None:
-    settings = ("trainer=ddp", "trainer.world_size=2", "hardware=cpu", "+experiment=quick")
-    data = ("data=csv", f"data.dir={market / 'ohlcv'}")
+def test_a_sweep_of_such_runs_on_real_bars(run: Run, tmp_path: Path, market: Path) -> None:
+    settings = ("data=csv", f"data.dir={market / 'ohlcv'}", "+experiment=quick", "model.dropout=0", "hardware=cpu")
+    typed = ("-m", "stock=AAPL,TSLA", "trainer=ddp", "trainer.world_size=2", *settings)
     sweep = tmp_path / "sweep"
-    done = command("-m", "stock=AAPL,TSLA", *settings, *data, *launcher, f"hydra.sweep.dir={sweep}", cwd=tmp_path)
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    done = command(*typed, *launcher, f"hydra.sweep.dir={sweep}", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert {path.name for path in sweep.iterdir() if path.is_dir()} == {"AAPL", "TSLA"}
     assert workers_of(tmp_path) == []
-    ddp(tmp_path / "TSLA", 2, *settings[2:], *data, "stock=TSLA")
-    assert identical(sweep / "TSLA", tmp_path / "TSLA")
     assert json.loads((sweep / "AAPL" / "result.json").read_text())["status"] == "ok"
+    ddp(tmp_path / "TSLA", 2, *settings, "stock=TSLA")
+    assert identical(sweep / "TSLA", tmp_path / "TSLA")
+    assert agree(run("single", *settings, "stock=TSLA", "trainer.batch_size=128"), metrics(tmp_path / "TSLA"))
 
 
 def test_a_run_that_would_be_faster_alone_says_so(tmp_path: Path) -> None:
@@ -174,7 +187,6 @@ def test_a_run_that_would_be_faster_alone_says_so(tmp_path: Path) -> None:
     assert "one process with this global batch is faster: trainer=single trainer.batch_size=8" in (
         ddp(tmp_path / "several", 2, *settings).stdout
     )
-    assert "is faster" not in ddp(tmp_path / "one", 1, *settings).stdout
 
 
 class TestOnAGpu:
@@ -199,7 +211,9 @@ def test_a_sweep_of_such_runs_is_continued_and_reproduced(tmp_path: Path) -> Non
     small = ("trainer=ddp", "hardware=cpu", "data.days=400", "trainer.epochs=1")  # as many ranks as there is room for
     typed = ("-m", "seed=1,2", *small, f"hydra.sweep.dir={tmp_path / 'sweep'}")
     assert command(*typed, cwd=tmp_path).returncode == 0
+    assert not identical(*(tmp_path / "sweep" / f"AAPL-seed_{seed}" for seed in (1, 2)))
     written = [path.stat().st_mtime_ns for path in sorted((tmp_path / "sweep").glob("AAPL*/**/*"))]
+    assert workers_of(tmp_path) == []
     continued = command(*typed, cwd=tmp_path)
     assert continued.returncode == 0, continued.stderr
     assert written == [path.stat().st_mtime_ns for path in sorted((tmp_path / "sweep").glob("AAPL*/**/*"))]

@@ -63,13 +63,14 @@ def test_a_killed_rank_ends_the_run_in_a_line_and_the_run_goes_on(
     assert done.returncode == 1
     assert re.fullmatch(rf".*run: rank {rank} was killed \(SIGKILL.*rank_{rank}\.log\n", done.stderr), done.stderr
     assert result(tmp_path) == ("failed", done.stderr.strip())
-    again = command("trainer.resume=run", cwd=tmp_path, env=env)
-    assert (again.returncode, again.stderr) == (0, "")
-    assert "resumed     1 epochs are done already" in again.stdout
-    assert identical(tmp_path / "run", undisturbed)
+    if rank == 0:  # after the death of another, a restart is tested below
+        again = command("trainer.resume=run", cwd=tmp_path, env=env)
+        assert (again.returncode, again.stderr) == (0, "")
+        assert "resumed     1 epochs are done already" in again.stdout
+        assert identical(tmp_path / "run", undisturbed)
 
 
-@pytest.mark.parametrize("fault", ["kill 0 13", "kill 1 13", "kill 0 1"])
+@pytest.mark.parametrize("fault", ["kill 1 13", "kill 0 1"])
 def test_with_restarts_the_result_is_that_of_an_undisturbed_run(
     tmp_path: Path, env: dict[str, str], undisturbed: Path, fault: str
 ) -> None:
@@ -136,7 +137,7 @@ def test_an_epoch_that_does_not_end_does_not_keep_an_interrupted_run_alive(tmp_p
 
 @pytest.mark.parametrize("launcher", ["local", "torchrun"])
 def test_no_worker_outlives_a_launcher_that_is_killed(tmp_path: Path, env: dict[str, str], launcher: str) -> None:
-    process = begin(tmp_path, {**env, "SLOW": "0.2"}, f"trainer.launcher={launcher}")
+    process = begin(tmp_path, {**env, "SLOW": "0.1"}, f"trainer.launcher={launcher}")
     until(process, "epoch 1/")
     assert len(workers_of(tmp_path)) >= 2
     process.kill()

@@ -14,13 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RUN_PY, command
-from tests.tasks.conftest import gone
+from tests.tasks.conftest import QUICK_RANKS, gone
 from tests.tasks.test_train import identical
 from tests.test_cli import until
 
 pytestmark = pytest.mark.usefixtures("leaves_no_process")
 
-QUICK = ("trainer=ddp", "hardware=cpu", "+experiment=quick", "data.days=400")
 LONG = ("model=faulty", "trainer=ddp", "hardware=cpu", "data.days=400", "trainer.epochs=6", "trainer.patience=null")
 
 
@@ -63,21 +62,14 @@ def node(rank: int, port: int, host: str = "localhost") -> tuple[str, ...]:
     return ("trainer.world_size=2", "trainer.nnodes=2", f"trainer.node_rank={rank}", endpoint, "hydra.run.dir=run")
 
 
-@pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("two ranks")
-    assert command(*QUICK, "trainer.world_size=2", "hydra.run.dir=run", cwd=folder).returncode == 0
-    return folder / "run"
-
-
 def test_torchrun_as_launcher(tmp_path: Path, two_ranks: Path) -> None:
-    done = command(*QUICK, "trainer.world_size=2", "trainer.launcher=torchrun", "hydra.run.dir=run", cwd=tmp_path)
+    done = command(*QUICK_RANKS, "trainer.world_size=2", "trainer.launcher=torchrun", "hydra.run.dir=run", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert identical(tmp_path / "run", two_ranks)
 
 
 def test_torchrun_of_the_user_s_own(tmp_path: Path, two_ranks: Path) -> None:
-    arguments = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(RUN_PY), *QUICK)
+    arguments = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(RUN_PY), *QUICK_RANKS)
     ((status, out, err),) = ended(begin(tmp_path, *arguments, "hydra.run.dir=run"))
     assert status == 0, err
     assert out.count("epoch 3/3") == 1
@@ -104,7 +96,7 @@ def test_slurm_s_tasks(tmp_path: Path, two_ranks: Path) -> None:
         begin(
             tmp_path,
             str(RUN_PY),
-            *QUICK,
+            *QUICK_RANKS,
             "hydra.run.dir=run",
             f"trainer.rdzv_endpoint=localhost:{port}",
             env={**met, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
@@ -120,13 +112,17 @@ def test_slurm_s_tasks(tmp_path: Path, two_ranks: Path) -> None:
 
 def test_variables_left_in_a_shell(tmp_path: Path, two_ranks: Path) -> None:
     stale = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}
-    single = [setting for setting in QUICK if setting != "trainer=ddp"]
+    single = [setting for setting in QUICK_RANKS if setting != "trainer=ddp"]
     assert command(*single, "hydra.run.dir=single", cwd=tmp_path, env=stale).returncode == 0
-    refused = command(*QUICK, "trainer.world_size=2", "hydra.run.dir=refused", cwd=tmp_path, env=stale)
+    refused = command(*QUICK_RANKS, "trainer.world_size=2", "hydra.run.dir=refused", cwd=tmp_path, env=stale)
     assert refused.returncode == 2
     assert re.fullmatch(r"RANK and WORLD_SIZE are set, .*; or unset RANK and WORLD_SIZE, .*\n", refused.stderr)
     rank_alone = command(
-        *QUICK, "trainer.world_size=2", "hydra.run.dir=alone", cwd=tmp_path, env={"RANK": "1", "MASTER_PORT": "29500"}
+        *QUICK_RANKS,
+        "trainer.world_size=2",
+        "hydra.run.dir=alone",
+        cwd=tmp_path,
+        env={"RANK": "1", "MASTER_PORT": "29500"},
     )
     assert rank_alone.returncode == 0
     assert {path.name for path in tmp_path.iterdir()} == {"single", "alone"}
@@ -136,7 +132,8 @@ def test_variables_left_in_a_shell(tmp_path: Path, two_ranks: Path) -> None:
 def test_taken_ports_are_nobody_s_concern(tmp_path: Path) -> None:
     with socket.create_server(("", 29500)), socket.create_server(("", 12355)):
         pair = [
-            begin(tmp_path, str(RUN_PY), *QUICK, "trainer.world_size=2", f"hydra.run.dir={name}") for name in ("a", "b")
+            begin(tmp_path, str(RUN_PY), *QUICK_RANKS, "trainer.world_size=2", f"hydra.run.dir={name}")
+            for name in ("a", "b")
         ]
         assert [status for status, _, _ in ended(*pair)] == [0, 0]
     assert identical(tmp_path / "a", tmp_path / "b")
@@ -146,7 +143,8 @@ def test_taken_ports_are_nobody_s_concern(tmp_path: Path) -> None:
 def test_two_nodes(tmp_path: Path, two_ranks: Path, launcher: str) -> None:
     port = free_port()
     nodes = [
-        begin(tmp_path, str(RUN_PY), *QUICK, *node(rank, port), f"trainer.launcher={launcher}") for rank in range(2)
+        begin(tmp_path, str(RUN_PY), *QUICK_RANKS, *node(rank, port), f"trainer.launcher={launcher}")
+        for rank in range(2)
     ]
     (first, _, err), (second, out, _) = ended(*nodes)
     assert (first, second) == (0, 0), err
@@ -176,7 +174,9 @@ def namespaces() -> Iterator[list[str]]:
 
 def test_two_nodes_with_networks_of_their_own(tmp_path: Path, two_ranks: Path, namespaces: list[str]) -> None:
     nodes = [
-        begin(tmp_path, str(RUN_PY), *QUICK, *node(rank, 29500, "10.77.0.1"), prefix=("ip", "netns", "exec", name))
+        begin(
+            tmp_path, str(RUN_PY), *QUICK_RANKS, *node(rank, 29500, "10.77.0.1"), prefix=("ip", "netns", "exec", name)
+        )
         for rank, name in enumerate(namespaces)
     ]
     (first, _, err), (second, _, why) = ended(*nodes)
@@ -190,8 +190,8 @@ def test_a_node_with_other_settings_or_data_is_refused_by_name(tmp_path: Path) -
     ):
         port = free_port()
         place = [*node(0, port)[:-1], f"hydra.run.dir=run{number}"]
-        one = begin(tmp_path, str(RUN_PY), *QUICK, *place)
-        other = begin(tmp_path, str(RUN_PY), *QUICK, *node(1, port), change)
+        one = begin(tmp_path, str(RUN_PY), *QUICK_RANKS, *place)
+        other = begin(tmp_path, str(RUN_PY), *QUICK_RANKS, *node(1, port), change)
         (first, _, err), (second, _, why) = ended(one, other)
         assert (first, second) == (1, 2)
         assert why.startswith(f"rank 1: {says}") and why.count("\n") == 1
@@ -199,10 +199,10 @@ def test_a_node_with_other_settings_or_data_is_refused_by_name(tmp_path: Path) -
 
 
 def test_a_node_that_does_not_come_is_named(tmp_path: Path) -> None:
-    done = command(*QUICK, *node(0, free_port()), "trainer.timeout_seconds=1", cwd=tmp_path)
+    done = command(*QUICK_RANKS, *node(0, free_port()), "trainer.timeout_seconds=1", cwd=tmp_path)
     assert done.returncode == 1
     assert "rank 1 has not come within 1 s (trainer.timeout_seconds)" in done.stderr
-    done = command(*QUICK, *node(1, free_port()), "trainer.timeout_seconds=1", cwd=tmp_path)
+    done = command(*QUICK_RANKS, *node(1, free_port()), "trainer.timeout_seconds=1", cwd=tmp_path)
     assert done.returncode == 1
     assert re.search(r"localhost:\d+: no answer within 1 s .*: is rank 0 running, .*firewall", done.stderr)
 
@@ -210,10 +210,10 @@ def test_a_node_that_does_not_come_is_named(tmp_path: Path) -> None:
 def test_a_place_where_nodes_cannot_meet_is_refused(tmp_path: Path) -> None:
     with socket.create_server(("", 0)) as server:
         taken = server.getsockname()[1]
-        done = command(*QUICK, *node(0, taken), cwd=tmp_path)
+        done = command(*QUICK_RANKS, *node(0, taken), cwd=tmp_path)
     assert done.returncode == 2
     assert re.fullmatch(rf"trainer.rdzv_endpoint: port {taken} cannot be listened on .*\n", done.stderr)
-    done = command(*QUICK, *node(0, 29500, "no-such-host.invalid"), cwd=tmp_path)
+    done = command(*QUICK_RANKS, *node(0, 29500, "no-such-host.invalid"), cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("no-such-host.invalid: this name does not resolve here")
     assert list(tmp_path.iterdir()) == []

@@ -7,10 +7,9 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,6 @@ from tests.tasks.test_train import identical
 
 STOCKS = ("AAPL", "TSLA", "XOM")
 BARS = ("data=csv", "data.dir=bars", "data.window=5", "trainer.epochs=2")
-
-
-@pytest.fixture(autouse=True)
-def _signal_handlers() -> Iterator[None]:
-    """`main` leaves its handler behind, which pytest must not keep."""
-    handler = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,7 @@ def test_a_failed_trial_is_recorded_and_the_search_goes_on(tmp_path: Path) -> No
 
 def test_jobs_that_another_launcher_starts_end_in_the_same_table(tmp_path: Path) -> None:
     write_bars(random_bars(), tmp_path / "bars")
-    sweep = ("-m", "stock.ticker=TEST,NONE", "seed=1,2", "data=csv", "data.dir=bars", "trainer.epochs=1")
+    sweep = ("-m", "stock.ticker=TEST,NONE", "data=csv", "data.dir=bars", "trainer.epochs=1")
     ours = command(*sweep, "hydra.sweep.dir=ours", cwd=tmp_path)
     theirs = command(*sweep, "hydra.sweep.dir=theirs", "hydra/launcher=submitit_local", cwd=tmp_path)
     assert ours.returncode == theirs.returncode == 1
@@ -95,7 +95,7 @@ def test_jobs_that_another_launcher_starts_end_in_the_same_table(tmp_path: Path)
         for name in ("ours", "theirs")
     ]
     assert found[0] == found[1]
-    assert [row["status"] for row in found[0]] == ["ok", "ok", "failed", "failed"]
+    assert [row["status"] for row in found[0]] == ["ok", "failed"]
 
 
 def test_a_preset_for_slurm_says_what_is_missing_where_there_is_none(tmp_path: Path) -> None:

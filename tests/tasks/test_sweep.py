@@ -31,14 +31,6 @@ ENDLESS = ("data.days=400", "trainer.patience=null", "trainer.epochs=1000000")
 both_launchers = pytest.mark.parametrize("launcher", LAUNCHERS)
 
 
-@pytest.fixture(autouse=True)
-def _signal_handlers() -> Iterator[None]:
-    """`main` leaves its handler behind, which pytest must not keep."""
-    handler = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, handler)
-
-
 def only_sweep(cwd: Path) -> Path:
     (folder,) = (cwd / "multirun").iterdir()
     return folder
@@ -87,54 +79,45 @@ def wait_for_checkpoint(cwd: Path, job: str) -> Path:
 
 # The batch of seven.
 
-SETTINGS = {
-    "simulated": ("data.days=400", "trainer.epochs=3"),
-    "real": ("data=csv", "data.start=2018-01-01", "trainer.epochs=2"),
-}
+Batch = tuple[tuple[str, ...], Path]
+
+SIMULATED: tuple[str, ...] = ("data.days=400", "trainer.epochs=3")
+REAL = ("data=csv", "data.start=2018-01-01", "trainer.epochs=2")
 
 
-@pytest.fixture(scope="module", params=SETTINGS)
-def batch(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[tuple[str, ...], dict[str, Path]]:
-    """What was typed beside the stocks, and the folder of the sweep of seven under each launcher."""
-    settings = SETTINGS[request.param]
-    if request.param == "real":
-        settings += (f"data.dir={request.getfixturevalue('market') / 'ohlcv'}",)
-    folders = {}
-    for launcher, typed in LAUNCHERS.items():
-        cwd = tmp_path_factory.mktemp(launcher)
-        done = command(*BATCH, *settings, *typed, cwd=cwd)
-        assert (done.returncode, done.stderr) == (0, "")
-        (cwd / "stdout").write_text(done.stdout)
-        folders[launcher] = only_sweep(cwd)
-    return settings, folders
-
-
-Batch = tuple[tuple[str, ...], dict[str, Path]]
+@pytest.fixture(scope="module", params=["basic", "joblib", "real"])
+def batch(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Batch:
+    """A sweep of seven under each launcher, and one on real bars under joblib: what was typed, and its folder."""
+    settings, launcher = SIMULATED, request.param
+    if launcher == "real":
+        settings, launcher = (*REAL, f"data.dir={request.getfixturevalue('market') / 'ohlcv'}"), "joblib"
+    cwd = tmp_path_factory.mktemp("batch")
+    done = command(*BATCH, *settings, *LAUNCHERS[launcher], cwd=cwd)
+    assert (done.returncode, done.stderr) == (0, "")
+    (cwd / "stdout").write_text(done.stdout)
+    return settings, only_sweep(cwd)
 
 
 def test_seven_stocks_end_in_seven_folders_and_one_table(batch: Batch) -> None:
-    for folder in batch[1].values():
-        assert re.fullmatch(r"\d{8}_\d{6}", folder.name)
-        assert {path.name for path in folder.iterdir() if path.is_dir()} == set(SEVEN)
-        assert {path.name for path in folder.parent.parent.iterdir()} == {"multirun", "stdout"}
-        assert statuses(folder) == dict.fromkeys(SEVEN, "ok")
-        assert [row["stock"] for row in rows(folder).values()] == list(SEVEN)
+    _, folder = batch
+    assert re.fullmatch(r"\d{8}_\d{6}", folder.name)
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == set(SEVEN)
+    assert {path.name for path in folder.parent.parent.iterdir()} == {"multirun", "stdout"}
+    assert statuses(folder) == dict.fromkeys(SEVEN, "ok")
+    assert [row["stock"] for row in rows(folder).values()] == list(SEVEN)
 
 
 def test_a_job_is_bit_identical_to_a_run_alone_under_either_launcher_and_in_any_order(
     batch: Batch, run: Run, tmp_path: Path
 ) -> None:
-    settings, folders = batch
+    settings, folder = batch
     for stock in reversed(SEVEN):
         run(stock, *settings, f"stock={stock}")
-        for folder in folders.values():
-            assert identical(tmp_path / stock, folder / stock)
+        assert identical(tmp_path / stock, folder / stock)
 
 
 def test_the_table_says_what_the_jobs_metrics_say(batch: Batch) -> None:
-    folder = batch[1]["joblib"]
+    _, folder = batch
     for job, row in rows(folder).items():
         metrics = json.loads((folder / job / "metrics.json").read_text())
         rival = metrics["baselines"][metrics["best_baseline"]]
@@ -146,44 +129,46 @@ def test_the_table_says_what_the_jobs_metrics_say(batch: Batch) -> None:
 
 
 def test_a_sweep_prints_a_line_a_job_and_the_table_while_each_log_holds_its_epochs(batch: Batch) -> None:
-    for folder in batch[1].values():
-        printed = (folder.parent.parent / "stdout").read_text()
-        assert "epoch 1/" not in printed
-        for job in SEVEN:
-            assert len(re.findall(rf"^{job} +ok .*\bdone", printed, re.MULTILINE)) == 1
-            assert len(re.findall(rf"^ *{job} +ok +\d+ +\d+ ", printed, re.MULTILINE)) == 1
-            assert "epoch 1/" in (folder / job / "train.log").read_text()
-        assert f"{folder / 'summary.csv'}" in printed
+    _, folder = batch
+    printed = (folder.parent.parent / "stdout").read_text()
+    assert "epoch 1/" not in printed
+    for job in SEVEN:
+        assert len(re.findall(rf"^{job} +ok .*\bdone", printed, re.MULTILINE)) == 1
+        assert len(re.findall(rf"^ *{job} +ok +\d+ +\d+ ", printed, re.MULTILINE)) == 1
+        assert "epoch 1/" in (folder / job / "train.log").read_text()
+    assert f"{folder / 'summary.csv'}" in printed
 
 
 # Failures.
 
+THREE = ("AAPL", "JNJ", "XOM")
+
 
 def test_a_broken_file_costs_its_own_row_alone_until_it_is_mended(tmp_path: Path) -> None:
-    for number, stock in enumerate(SEVEN):
+    for number, stock in enumerate(THREE):
         write_bars(random_bars(300, seed=number, ticker=stock), tmp_path / "bars")
     broken = tmp_path / "bars" / "JNJ.csv"
     sound = broken.read_text()
     broken.write_text(sound.replace("\n", "\nyesterday", 1))
-    typed = (*BATCH, "data=csv", "data.dir=bars", "data.window=5", "trainer.epochs=1")
+    typed = ("-m", f"stock={','.join(THREE)}", "data=csv", "data.dir=bars", "data.window=5", "trainer.epochs=1")
     for launcher, choice in LAUNCHERS.items():
         folder = tmp_path / f"{launcher}, x=1"
         done = command(*typed, *choice, f"hydra.sweep.dir='{folder.name}'", cwd=tmp_path)
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
-        assert statuses(folder) == {**dict.fromkeys(SEVEN, "ok"), "JNJ": "failed"}
+        assert statuses(folder) == {**dict.fromkeys(THREE, "ok"), "JNJ": "failed"}
         assert re.search(r"JNJ\.csv.*line 2.*yesterday", rows(folder)["JNJ"]["error"])
-        assert re.search(r"JNJ: failed: .*JNJ\.csv.*\n1 of 7 jobs", done.stderr)
+        assert re.search(r"JNJ: failed: .*JNJ\.csv.*\n1 of 3 jobs", done.stderr)
         assert "yesterday" in (folder / "JNJ" / "train.log").read_text()
 
     broken.write_text(sound)
-    before = {stock: snapshot(folder / stock) for stock in SEVEN}
+    before = {stock: snapshot(folder / stock) for stock in THREE}
     remedy = re.search(r"are not done; .*: python run\.py (.*)", done.stderr)
     assert remedy is not None
     again = command(*shlex.split(remedy[1]), cwd=tmp_path)
     assert (again.returncode, again.stderr) == (0, "")
-    assert statuses(folder) == dict.fromkeys(SEVEN, "ok")
-    assert [stock for stock in SEVEN if snapshot(folder / stock) != before[stock]] == ["JNJ"]
+    assert statuses(folder) == dict.fromkeys(THREE, "ok")
+    assert [stock for stock in THREE if snapshot(folder / stock) != before[stock]] == ["JNJ"]
 
 
 @both_launchers
@@ -237,7 +222,7 @@ def test_nothing_of_a_job_but_its_row_and_log_is_left_for_the_next(run: Run, tmp
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: spoiler\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[stockml.models]\nspoiler = spoiler:FAMILY\n")
     paths = [str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    settings = SETTINGS["simulated"]
+    settings = SIMULATED
     done = command("-m", "model=spoiler,mlp", *settings, cwd=tmp_path, env={"PYTHONPATH": os.pathsep.join(paths)})
     assert done.returncode == 1 and "Traceback" not in done.stderr + done.stdout
     folder = only_sweep(tmp_path)
@@ -411,7 +396,7 @@ if __name__ == "__main__":
 
 def test_jobs_in_new_interpreters_give_the_same_numbers(run: Run, tmp_path: Path) -> None:
     (tmp_path / "spawning.py").write_text(SPAWNING)
-    typed = ("-m", "stock=AAPL,TSLA", *SETTINGS["simulated"], *LAUNCHERS["joblib"])
+    typed = ("-m", "stock=AAPL,TSLA", *SIMULATED, *LAUNCHERS["joblib"])
     done = subprocess.run(
         [sys.executable, "spawning.py", *typed],
         cwd=tmp_path,
@@ -423,5 +408,5 @@ def test_jobs_in_new_interpreters_give_the_same_numbers(run: Run, tmp_path: Path
     )
     assert (done.returncode, done.stderr) == (0, "")
     for stock in ("AAPL", "TSLA"):
-        run(stock, f"stock={stock}", *SETTINGS["simulated"])
+        run(stock, f"stock={stock}", *SIMULATED)
         assert identical(tmp_path / stock, only_sweep(tmp_path) / stock)
