@@ -28,6 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         typed = sys.argv[1:] if arguments is None else list(arguments)
         command = compose.read(typed)
+        if any(job.report is True for job in command.jobs):
+            from stockml.tasks import report
+
+            report.demand_installed()
         if command.answer is not None:
             print(command.answer)
         elif command.sweep is not None:

@@ -337,6 +337,8 @@ class Config:
     trainer: TrainerConfig
     hardware: HardwareConfig
     sweep: SweepConfig
+    report: Literal["auto"] | bool
+    """Whether report.html and plots/ are drawn; auto: of a run by itself and of a sweep, not of a sweep's jobs."""
     export: ExportConfig
     audit: AuditConfig
 
@@ -569,7 +571,8 @@ def plain(config: Any) -> Any:
 def saved(config: Config) -> dict[str, Any]:
     """A config as a run's files hold it, plain: what was asked of this run alone is left out."""
     settings: dict[str, Any] = plain(config)
-    settings.update(task="train", run=None, sweep={"fail_fast": False}, export={"onnx": False}, audit={"plant": None})
+    settings.update(task="train", run=None, report="auto")
+    settings.update(sweep={"fail_fast": False}, export={"onnx": False}, audit={"plant": None})
     settings["trainer"]["resume"] = None
     return settings
 

@@ -51,7 +51,7 @@ def run(tmp_path: Path) -> Run:
     from stockml.tasks import train
 
     def run(name: str, *overrides: str) -> dict[str, Any]:
-        config = compose.compose(*overrides)
+        config = compose.compose("report=false", *overrides)
         train.run(config, Place(exact=tmp_path / name), compose.records(config))
         return metrics(tmp_path / name)
 
@@ -66,9 +66,10 @@ def metrics(folder: Path) -> dict[str, Any]:
 
 
 def command(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """`python run.py …` as a process of its own."""
+    """`python run.py …` as a process of its own, which draws a page only where `report=` says so."""
+    says = any(argument.startswith(("report=", "task=", "-h", "--")) for argument in arguments)
     return subprocess.run(
-        [sys.executable, str(RUN_PY), *arguments],
+        [sys.executable, str(RUN_PY), *arguments, *([] if says else ["report=false"])],
         cwd=cwd,
         env={**os.environ, **(env or {})},
         capture_output=True,

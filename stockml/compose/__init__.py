@@ -201,7 +201,7 @@ def records(config: Config) -> dict[str, str]:
 
 
 # What was asked of a run, and is no part of what it is.
-_OF_ONE_RUN = ("trainer.resume=", "task=", "run=", "sweep.")
+_OF_ONE_RUN = ("trainer.resume=", "task=", "run=", "report=", "sweep.", "export.", "audit.")
 
 
 def _help(args: argparse.Namespace) -> str:

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 MOST_RIDGE_INPUTS = 3000  # the sums take inputs² × 8 bytes, the eigendecomposition inputs³ steps
 _CHUNK = 1024
 
-DIRECTION_ONLY = ("always_up", "majority_class")
-"""Those whose forecasts say nothing but a direction."""
-
 
 def forecasts(data: Data, batches: Batches) -> dict[str, dict[str, Floats]]:
     """Every baseline that fits the target, fitted on train: its forecasts (N,) by part and name, in the target's units.

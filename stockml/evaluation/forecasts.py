@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stockml.evaluation import baselines
 from stockml.evaluation import verdict as verdicts
-from stockml.evaluation.metrics import NAMES, Floats, Scores, Target, hit_rate, score, target
+from stockml.evaluation.metrics import DIRECTION_ONLY, NAMES, Floats, Scores, Target, hit_rate, score, target
 
 if TYPE_CHECKING:
     from stockml.data import Data
@@ -53,6 +52,8 @@ Parts = Mapping[str, Scored]
 
 def of(data: Data, batches: Batches, model: Mapping[str, Floats]) -> dict[str, Scored]:
     """The model's forecasts, (N,) a part, with those of every baseline beside them."""
+    from stockml.evaluation import baselines  # which imports torch
+
     panel = data.panel
     rivals = baselines.forecasts(data, batches)
     return {
@@ -119,7 +120,7 @@ def judged(parts: Parts, horizon: int, *, synthetic: bool, best: str | None = No
 def _table(parts: Parts) -> Table:
     table: Table = {"model": {part: scored.scores(scored.model) for part, scored in parts.items()}}
     for name in next(iter(parts.values())).baselines:
-        only = name in baselines.DIRECTION_ONLY
+        only = name in DIRECTION_ONLY
         table[name] = {part: s.scores(s.baselines[name], direction_only=only) for part, s in parts.items()}
     oracles = {part: scored.scores(scored.oracle) for part, scored in parts.items() if scored.oracle is not None}
     return {**table, "oracle": oracles} if oracles else table

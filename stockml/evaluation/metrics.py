@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Scores = dict[str, "float | int | None"]
 
+DIRECTION_ONLY = ("always_up", "majority_class")
+"""Baselines whose forecasts say nothing but a direction."""
+
 NAMES = ("n", "mse", "mae", "rmse", "r2", "r2_zero", "hit_rate", "ic")
 
 

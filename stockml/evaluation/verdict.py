@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from stockml.evaluation.corrections import LEVEL
-from stockml.evaluation.metrics import score
+from stockml.evaluation.metrics import DIRECTION_ONLY, score
 from stockml.evaluation.significance import (
     CONFIDENCE,
     RESAMPLES,
@@ -80,8 +80,6 @@ def assess(scored: Scored, best: str, horizon: int, part: str = "test") -> Asses
 
     The samples are in order of time; a horizon of 0, not known, is taken for 1 day.
     """
-    from stockml.evaluation.baselines import DIRECTION_ONLY  # which imports torch
-
     truth, horizon, classes = scored.truth, max(1, horizon), scored.truth.kind == "class"
     realised, model = truth.changes(truth.y_true), truth.changes(scored.model)
     rivals = {name: truth.changes(y) for name, y in scored.baselines.items() if name not in DIRECTION_ONLY}

@@ -18,7 +18,7 @@ from stockml.data import Data
 from stockml.errors import RunError, UserError
 from stockml.reporting import terminal
 from stockml.runs import Place, RunFolder
-from stockml.tasks import endings, facts, ranks, resuming, worker
+from stockml.tasks import endings, facts, ranks, report, resuming, worker
 from stockml.training import environment, launching
 
 
@@ -54,6 +54,7 @@ def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
         folder.write_records(worker.with_saved_config(config, records), resumed=resumed is not None)
         folder.make_logs_of_ranks(launching.logs(trainer, world_size))
         launching.train(folder.path, trainer, world_size, journal.say, aloud=place.aloud)
+    journal.say(*report.drawn(folder, config, aloud=place.aloud))
     return _best_validation_loss(folder)
 
 

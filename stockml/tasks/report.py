@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from stockml.config import Config
-from stockml.errors import UserError
+from stockml.errors import UserError, in_a_line
 from stockml.reporting import drawing, page, summary
 from stockml.runs import RunFolder, SweepFolder
+
+
+def demand_installed() -> None:
+    """UserError where what drawing needs is not installed."""
+    with drawing.style():
+        pass
+
+
+def drawn(folder: RunFolder, config: Config, *, aloud: bool) -> list[str]:
+    """Draw the page of a run that has ended, if `report` asks for it; what is to be told, a line or none."""
+    wanted = aloud if config.report == "auto" else config.report
+    return attempted(lambda: page.draw(folder)) if wanted else []
+
+
+def attempted(draw: Callable[[], Path]) -> list[str]:
+    """Draw, and tell where the page is, or why there is none: a picture costs no run its result."""
+    try:
+        return [f"report      {draw()}"]
+    except Exception as error:
+        return [f"report      not drawn: {in_a_line(error)}"]
 
 
 def run(config: Config) -> None:

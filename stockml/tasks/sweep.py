@@ -22,9 +22,9 @@ from stockml.compose.launcher import Calls, JobLauncher, target
 from stockml.compose.sweeps import Job, Sweep
 from stockml.config import Config, DDPConfig, SimulatedConfig, differences, saved, show
 from stockml.errors import Interrupted, RunError, UserError, in_a_line
-from stockml.reporting import summary, terminal
+from stockml.reporting import page, summary, terminal
 from stockml.runs import Place, RunFolder, SweepFolder
-from stockml.tasks import ranks
+from stockml.tasks import ranks, report
 from stockml.tasks import train as training
 from stockml.training import hardware, machine, pool
 
@@ -71,6 +71,8 @@ def run(command: compose.Command, train: Train, arguments: Sequence[str]) -> Non
             # else what was raised is Hydra's or the search's complaint about the failed jobs
     rows = summary.write(folder)
     print(summary.table(rows), summary.whereabouts(folder), sep="\n", flush=True)
+    if command.jobs[0].report is not False:
+        print(*report.attempted(lambda: page.draw_sweep(folder)), sep="\n", flush=True)
     failed = [row for row in rows if row["status"] != "ok"]
     if sweep.trials is not None and sum(row["status"] in _ENDED for row in rows) >= sweep.trials:
         failed = [row for row in failed if row["status"] in _ENDED]  # another trial has taken a killed one's place

@@ -23,8 +23,8 @@ from stockml.evaluation import forecasts
 from stockml.evaluation.forecasts import Scored
 from stockml.reporting import forecasts as written
 from stockml.reporting import terminal
-from stockml.runs import Given, Place, RunFolder
-from stockml.tasks import endings, facts, ranks, resuming
+from stockml.runs import Given, Launched, Place, RunFolder
+from stockml.tasks import endings, facts, ranks, report, resuming
 from stockml.tasks import folds as walk
 from stockml.training import checkpoint, engine, hardware, interrupts
 from stockml.training.distributed import ALONE, Group
@@ -75,6 +75,8 @@ def run(config: Config, place: Place | Given, records: Mapping[str, str], group:
             trained.append(_train(each, data, chosen, _fold_folder(folder, number, folds), journal, state, group))
         loss = _evaluate(folder, config, folds, trained, journal, began, group)
         journal.say(f"run folder  {folder.path}")
+    if group.leads and not isinstance(folder, Launched):  # else its launcher draws
+        journal.say(*report.drawn(folder, config, aloud=place.aloud))
     return loss
 
 

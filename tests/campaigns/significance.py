@@ -39,6 +39,7 @@ from stockml.data import prepare
 from stockml.data.batches import Batches
 from stockml.evaluation import baselines, forecasts
 from stockml.evaluation.corrections import LEVEL
+from stockml.evaluation.metrics import DIRECTION_ONLY
 from stockml.evaluation.significance import Outcome, squared_error
 from stockml.evaluation.verdict import Assessment, Skill, assess, skill
 
@@ -52,7 +53,7 @@ def ridge_assessed(*overrides: str) -> Assessment:
     batches = Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32)
     own = baselines.ridge_forecasts(data, batches)
     found = forecasts.of(data, batches, own)
-    rivals = set(found["validation"].baselines) - {"ridge", *baselines.DIRECTION_ONLY}
+    rivals = set(found["validation"].baselines) - {"ridge", *DIRECTION_ONLY}
     truth, known = found["validation"].truth, found["validation"].baselines
     best = min(rivals, key=lambda name: squared_error(truth.y_true, known[name]))
     del found["test"].baselines["ridge"]

@@ -20,7 +20,7 @@ from stockml.tasks import evaluate, predict, train
 from tests.conftest import random_bars, write_bars
 
 BARS = random_bars(400)
-QUICK = ("+experiment=quick", "model=mlp_flat", "data.window=20", "data=csv", "stock.ticker=TEST")
+QUICK = ("report=false", "+experiment=quick", "model=mlp_flat", "data.window=20", "data=csv", "stock.ticker=TEST")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from stockml.errors import RunError, UserError
 from stockml.training import checkpoint
 from tests.conftest import Run, metrics
 
-QUICK = ("+experiment=quick", "data.days=400")
+QUICK = ("report=false", "+experiment=quick", "data.days=400")
 SCORES = {"n", "mse", "mae", "rmse", "r2", "r2_zero", "hit_rate", "ic"}
 
 
@@ -165,7 +165,7 @@ def resume(folder: Path, *overrides: str) -> None:
     from stockml.runs import Place
     from stockml.tasks import train
 
-    command = compose.read([f"trainer.resume={folder}", *overrides])
+    command = compose.read(["report=false", f"trainer.resume={folder}", *overrides])
     train.run(command.jobs[0], Place(command.folder), compose.records(command.jobs[0]))
 
 

@@ -25,7 +25,7 @@ from stockml.runs import RunFolder
 from tests.conftest import command, random_bars
 from tests.tasks.test_train import resume
 
-WALK = ("+experiment=quick", "data.days=400", "data.split=walk_forward", "data.folds=3")
+WALK = ("report=false", "+experiment=quick", "data.days=400", "data.split=walk_forward", "data.folds=3")
 
 
 @pytest.fixture(scope="module")
