@@ -17,7 +17,17 @@ Row = dict[str, Any]
 _FIGURES = ("epochs", "best_epoch", "val_mse", "val_r2", "test_mse", "test_mae", "test_r2", "test_r2_zero")
 _SIGNIFICANCE = ("r2_zero_low", "r2_zero_high", "dm_p", "dm_p_holm", "dm_p_bh", "skill")
 _COLUMNS = (*_FIGURES, "best_baseline", "beats_baseline", "seconds", "error", "synthetic", *_SIGNIFICANCE)
-_HIDDEN = ("error", "synthetic", "test_mae", "r2_zero_low", "r2_zero_high", "dm_p", "dm_p_bh")  # on a terminal
+_HIDDEN = {*_COLUMNS} - {  # on a terminal
+    "epochs",
+    "val_r2",
+    "test_mse",
+    "test_r2_zero",
+    "best_baseline",
+    "beats_baseline",
+    "seconds",
+    "dm_p_holm",
+    "skill",
+}
 _AVERAGED = ("val_mse", "test_mse", "test_mae", "test_r2", "test_r2_zero")
 
 
