@@ -16,6 +16,7 @@ import numpy as np
 
 from stockml.config import BarsConfig
 from stockml.data import Data
+from stockml.evaluation import significance
 from stockml.evaluation.leaks import LEAKS, Pipeline
 from stockml.evaluation.metrics import target
 
@@ -297,7 +298,9 @@ def null_data(subject: BarsSubject) -> Finding:
         data = replace(subject, bars=without_signal(subject.bars, seed)).data()
         truth = target(data.panel, data.split.test)
         realised, forecasts = truth.changes(truth.y_true), truth.changes(forecast(data)["test"])
-        rejections += _finds_skill(realised, forecasts, data.panel.horizon)
+        errors = np.square(realised - forecasts)
+        p_value = significance.diebold_mariano(np.square(realised), errors, data.panel.horizon).p_value
+        rejections += p_value is not None and p_value < _NULL_LEVEL
     seen = f"the sign of each day's move drawn anew {_NULL_SEEDS} times: ridge seems to have skill in {rejections}"
     if rejections > _MOST_REJECTIONS:
         return Finding(
@@ -321,24 +324,6 @@ def without_signal(bars: Bars, seed: int) -> Bars:
     for key, move in moves.items():
         columns[key] = np.append(columns[key][:1], np.exp(path[:-1] + sign * move))
     return replace(bars, columns=columns, expected=None)
-
-
-def _finds_skill(realised: Floats, forecasts: Floats, horizon: int) -> bool:
-    """Whether the forecasts' squared error is lower than that of zero: one-sided Diebold-Mariano test.
-
-    With the small-sample factor of Harvey, Leybourne & Newbold (1997); its variance without autocovariances where these
-    would make it negative.
-    """
-    gain = np.square(realised) - np.square(realised - forecasts)
-    n, centred = len(gain), gain - gain.mean()
-    covariances = [float(centred[lag:] @ centred[: n - lag]) / n for lag in range(horizon)]
-    variance = covariances[0] + 2 * sum(covariances[1:])
-    if variance <= 0:
-        variance = covariances[0]
-    if variance == 0:
-        return False
-    factor = math.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n) if n > 2 * horizon else 0.0
-    return bool(gain.mean() / math.sqrt(variance / n) * factor > 1.645)
 
 
 def feature_and_target(subject: Subject) -> Finding:

@@ -18,7 +18,7 @@ from stockml.evaluation.audit import Finding
 from stockml.tasks.audit import ridge_forecasts
 from tests.conftest import audited, random_bars
 
-FAST = "data.window=10"
+FAST = "data.window=5"
 
 
 def failed(checks: list[Callable[[], Finding]]) -> set[str]:

@@ -56,7 +56,8 @@ def test_each_planted_leak_is_caught_by_the_check_that_is_about_it(
 ) -> None:
     data = ["data.days=800"]
     if source == "real":
-        data = ["data=csv", f"data.dir={request.getfixturevalue('market') / 'ohlcv'}", "stock=TSLA"]
+        folder = request.getfixturevalue("market") / "ohlcv"
+        data = ["data=csv", f"data.dir={folder}", "stock=TSLA", "data.start=2020-01-01"]
     assert cli.main(["task=audit", *data, *FAST, f"audit.plant={leak}"]) == 1
     printed = capsys.readouterr()
     failed = [line[:26].strip() for line in printed.out.splitlines() if line[26:32] == "FAILED"]
