@@ -362,7 +362,7 @@ TYPED = [
     pytest.param("-m hydra/launcher=jobllib", ["hydra/launcher=jobllib: …did you mean joblib?"], id="unknown-launcher"),
     pytest.param("-m seed=1,2 task=report", ["task=report: is no task for a sweep; …-m"], id="task-in-sweep"),
     pytest.param("task=report", ["run: needed with task=report…run=FOLDER"], id="report-of-nothing"),
-    pytest.param("task=report run=x", ["x: holds no sweep …multirun/"], id="report-of-no-sweep"),
+    pytest.param("task=report run=x", ["x: holds neither a run nor a sweep; …multirun/"], id="report-of-nothing-there"),
     pytest.param(
         "task=reproduce run=x", ["x/.hydra/config.yaml: there is no such saved config"], id="reproduce-nothing"
     ),

@@ -149,12 +149,18 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return statistics.fmean(defined) if len(defined) == len(values) else None
 
 
+def cells(rows: Sequence[Row], without: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
+    """The table as it is shown, some columns left out: its header, and the text of each row's cells."""
+    header = [name for name in _shown_columns(rows) if name not in without]
+    return header, [[_shown(name, row.get(name)) for name in header] for row in rows]
+
+
 def _markdown(rows: Sequence[Row]) -> str:
-    header = _shown_columns(rows)
+    header, shown = cells(rows)
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-    for row in rows:
-        cells = (_shown(name, row.get(name)).replace("|", "\\|").replace("\n", " ") for name in header)
-        lines.append(f"| {' | '.join(cells)} |")
+    for row in shown:
+        escaped = (cell.replace("|", "\\|").replace("\n", " ") for cell in row)
+        lines.append(f"| {' | '.join(escaped)} |")
     if found := aggregates(rows):
         lines += ["", *(f"- {line}" for line in found)]
     if any(row.get("synthetic") for row in rows):

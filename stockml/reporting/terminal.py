@@ -153,7 +153,7 @@ def result_table(judged: Mapping[str, Any]) -> str:
         label = f"{name} *" if name == best else name
         for part in ("validation", "test"):
             if part in parts:
-                table.add_row(label, part, *(_figure(metric, parts[part][metric]) for metric in metrics))
+                table.add_row(label, part, *(figure(metric, parts[part][metric]) for metric in metrics))
                 label = ""
     return f"{_text(table, left=2)}\n* the best baseline on validation"
 
@@ -168,7 +168,7 @@ def fold_table(rows: Sequence[Mapping[str, Any]]) -> str:
     names = ("epochs", "best_epoch", "test_n", "test_mse", "test_r2", "test_r2_zero", "test_hit_rate", "test_ic")
     table = _table("fold", *names)
     for row in rows:
-        table.add_row(str(row["fold"]), *(_figure(name.removeprefix("test_"), row[name]) for name in names))
+        table.add_row(str(row["fold"]), *(figure(name.removeprefix("test_"), row[name]) for name in names))
     return _text(table)
 
 
@@ -238,7 +238,8 @@ def _p_value(outcome: Mapping[str, float | None]) -> str:
     return "–" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _figure(metric: str, value: Any) -> str:
+def figure(metric: str, value: Any) -> str:
+    """A metric as it is shown; – where it is undefined."""
     if value is None:
         return "–"
     if isinstance(value, int):
@@ -274,7 +275,7 @@ class SweepProgress:
             if score is not None and (self._best is None or score > self._best[0]):
                 self._best = (score, str(row["job"]))
             epochs = "1 epoch" if row["epochs"] == 1 else f"{row['epochs']} epochs"
-            figures = f"{epochs}, validation r2 {_figure('r2', score)}"
+            figures = f"{epochs}, validation r2 {figure('r2', score)}"
         else:
             self._failed += 1
             figures = str(row.get("error") or "")

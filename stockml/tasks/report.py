@@ -1,15 +1,34 @@
-"""task=report: a sweep's summary, drawn again from its folder."""
+"""task=report: the pages of a run or of a sweep and its jobs, drawn from their folders alone."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from stockml.config import Config
-from stockml.reporting import summary
-from stockml.runs import SweepFolder
+from stockml.errors import UserError
+from stockml.reporting import drawing, page, summary
+from stockml.runs import RunFolder, SweepFolder
 
 
 def run(config: Config) -> None:
-    """Write the summary of the sweep that `run` names, and print its table. Raises UserError where there is none."""
-    folder = SweepFolder.existing(Path(str(config.run)))
-    print(summary.table(summary.write(folder)), summary.whereabouts(folder), sep="\n")
+    """Draw the page of the run that `run` names; of a sweep its table, its jobs' pages and its own.
+
+    Raises UserError where there is neither, where a run's files are broken, or where matplotlib is missing.
+    """
+    path = Path(str(config.run))
+    if not SweepFolder.is_one(path):
+        if not (path / "config.json").is_file():
+            raise UserError(f"{path}: holds neither a run nor a sweep; name a folder under outputs/ or multirun/")
+        print(f"report      {page.draw(RunFolder(path))}")
+        return
+    sweep = SweepFolder(path)
+    print(summary.table(summary.write(sweep)), summary.whereabouts(sweep), sep="\n", flush=True)
+    with drawing.style():  # where it is impossible, say so once
+        for name in sweep.jobs():
+            job = sweep.job(name)
+            if (job.path / "config.json").exists():
+                try:
+                    page.draw(job)
+                except UserError as error:  # a job that is broken costs no other
+                    error.tell()
+        print(f"report      {page.draw_sweep(sweep)}")

@@ -1,0 +1,116 @@
+"""What the pictures of a sweep show. All are made within `drawing.style()`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stockml.reporting import drawing
+from stockml.reporting.drawing import INK, LOOKS, MODEL, PAPER, RIVAL, Picture
+
+_MOST_NAMED = 8  # values of a hyperparameter that an axis names each
+_MOST_JOINED = 12  # values that a line joins: a search has one for each job
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A stock's R²_zero on test."""
+
+    stock: str
+    seeds: Sequence[float]
+    """Of each seed."""
+    interval: tuple[float, float] | None
+    """The mean of the seeds' 95 % confidence intervals, end by end."""
+
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return float(np.mean(self.seeds))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a job found with a value of a hyperparameter."""
+
+    value: float | str
+    stock: str
+    validation_mse: float
+
+
+def ranking(stocks: Sequence[Ranked], *, several_settings: bool) -> Picture:
+    """Stocks by R²_zero on test, seeds as dots."""
+    rows = sorted(stocks, key=lambda row: row.mean, reverse=True)
+    figure, axes = drawing.named_rows([row.stock for row in rows], 0.24)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    for number, row in enumerate(rows):
+        if row.interval is not None:
+            ends = [100 * end for end in row.interval]
+            axes.plot(ends, [number] * 2, color=MODEL, linewidth=2.5, alpha=0.4, solid_capstyle="butt")
+        if len(row.seeds) > 1:
+            axes.plot([100 * r2 for r2 in row.seeds], [number] * len(row.seeds), "o", color=RIVAL, markersize=3)
+        axes.plot(100 * row.mean, number, "D", color=MODEL, markersize=4.5, markeredgecolor=PAPER, markeredgewidth=0.6)
+    several, known = any(len(row.seeds) > 1 for row in rows), any(row.interval for row in rows)
+    axes.plot([], [], "D", color=MODEL, markersize=4.5, label="mean of seeds" if several else "a stock")
+    if several:
+        axes.plot([], [], "o", color=RIVAL, markersize=3, label="a seed")
+    if known:
+        axes.plot([], [], color=MODEL, linewidth=2.5, alpha=0.4, label="95 % interval")
+    drawing.label(axes, "R²_zero on test, %", "", legend=True)
+    chosen = " Each with the setting that is best for it on validation." if several_settings else ""
+    interval = " The interval is that of the test days, the mean over seeds." if known else ""
+    told = []
+    for row in rows:
+        seeds = f" over {len(row.seeds)} seeds from {min(row.seeds):+.2%} to {max(row.seeds):+.2%}"
+        ends_told = f", interval {row.interval[0]:+.2%} to {row.interval[1]:+.2%}" if row.interval else ""
+        told.append(f"{row.stock} {row.mean:+.2%}{seeds if len(row.seeds) > 1 else ''}{ends_told}")
+    return Picture(
+        "ranking",
+        "Stocks by R²_zero",
+        f"Share of the squared returns that is explained on test; 0 is the forecast of no change.{chosen}{interval} "
+        "Whoever chooses a stock by this picture chooses by test scores.",
+        f"R²_zero on test by stock, best first: {'; '.join(told)}.",
+        figure,
+    )
+
+
+def hyperparameter(key: str, trials: Sequence[Trial]) -> Picture:
+    """Validation MSE by a hyperparameter's value, with a line through the means of each stock."""
+    stocks = list(dict.fromkeys(trial.stock for trial in trials))
+    numeric = not any(isinstance(trial.value, str) for trial in trials)
+    values = sorted({trial.value for trial in trials}, key=lambda value: (0.0, value) if numeric else (0.0, str(value)))
+    place = {value: float(value) if numeric else float(number) for number, value in enumerate(values)}
+    usual = {stock: float(np.median([t.validation_mse for t in trials if t.stock == stock])) for stock in stocks}
+    several = len(stocks) > 1
+    losses = [trial.validation_mse / (usual[trial.stock] if several else 1.0) for trial in trials]
+    power, factor = drawing.power(np.array(losses))
+    figure, axes = drawing.axes()
+    for number, stock in enumerate(stocks):
+        look = LOOKS[number % len(LOOKS)]
+        own = [(place[t.value], loss * factor) for t, loss in zip(trials, losses, strict=True) if t.stock == stock]
+        axes.plot([x for x, _ in own], [y for _, y in own], "o", color=look["color"], alpha=0.55)
+        if len(values) <= _MOST_JOINED:
+            xs = sorted({x for x, _ in own})
+            means = [np.mean([y for x, y in own if x == at]) for at in xs]
+            axes.plot(xs, means, label=stock if several else "mean", **look)
+    if numeric and place[values[0]] > 0 and place[values[-1]] >= 20 * place[values[0]]:
+        axes.set_xscale("log")
+    if not numeric or len(values) <= _MOST_NAMED:
+        axes.set_xticks([place[value] for value in values], [drawing.short(value) for value in values])
+        axes.minorticks_off()
+    axes.set_xmargin(0.12)
+    across = "MSE over the stock’s median" if several else "MSE"
+    drawing.label(axes, key, f"validation {across}{power}", legend=several and len(stocks) <= len(LOOKS))
+    told = "; ".join(
+        f"{value}: {np.mean([loss for t, loss in zip(trials, losses, strict=True) if t.value == value]):.4g}"
+        for value in values
+    )
+    line = "; lines join the means" if len(values) <= _MOST_JOINED else ""
+    return Picture(
+        f"by_{drawing.short(key).replace('.', '_')}",
+        f"{key} against validation loss",
+        f"A dot a job{line}{', stock by stock' if several else ''}. Whatever else was swept varies within a column.",
+        f"Mean validation {across} by {key}: {told}.",
+        figure,
+    )
