@@ -211,10 +211,19 @@ def _data(data: Mapping[str, Any], folds: Sequence[Mapping[str, str]]) -> Sectio
     left_out = list(data["dropped"])
     if purged := sum(split["purged"] for split in splits):
         left_out.append(f"{purged} samples (purged: their targets end after the next part has begun)")
-    header = [name for name in folds[0] if name != "synthetic"] if folds else []
-    tables = [Table("Folds", header, [[_cell(fold[name]) for name in header] for fold in folds])] if folds else []
+    header = [name for name in folds[0] if name in _OF_FOLDS] if folds else []
+    cells = [[_cell(fold[name]) for name in header] for fold in folds]
+    tables = [Table("Folds; folds.csv has all their days and scores", header, cells)] if folds else []
     timeline = plots.timeline(rows, dated=isinstance(spans[0][0].first, str))
     return Section("Data and splits", [f"{text}. Left out: {'; '.join(left_out) or 'nothing'}."], tables, [timeline])
+
+
+_OF_FOLDS = (
+    "fold",
+    *(f"{part}_n" for part in ("train", "validation", "test")),
+    *("test_first", "test_last", "purged", "epochs", "best_epoch", "val_mse"),
+    *(f"test_{metric}" for metric in ("mse", "mae", "r2", "r2_zero", "hit_rate", "ic")),
+)
 
 
 def _spans(split: Mapping[str, Any]) -> Iterator[plots.Span]:
