@@ -128,7 +128,7 @@ def _evidence(found: Mapping[str, Any]) -> Section:
         for rival, of in found["against"].items()
     ]
     direction, p_value = _outcome(found["pesaran_timmermann"])
-    bootstrap = f"block bootstrap, {found['resamples']:,} resamples of {found['block_days']}-day blocks"
+    bootstrap = f"block bootstrap, {found['resamples']:,} resamples of blocks of {found['block_days']}"
     further = [
         [f"R²_zero, {confidence} interval", _ends(found["r2_zero_interval"], "{:+.2%}"), bootstrap],
         ["R²_ct", _percent(found["r2_ct"]), "against the mean of all returns known by then (Campbell & Thompson 2008)"],
@@ -142,10 +142,10 @@ def _evidence(found: Mapping[str, Any]) -> Section:
         [f"{name}: least R²", _percent(found["minimum_detectable_r2"][test]), "that it finds here with 80 % power"]
         for test, name in (("diebold_mariano", "Diebold–Mariano"), ("clark_west", "Clark–West"))
     ]
-    ahead = f"{found['horizon']} day{'s' if found['horizon'] > 1 else ''} ahead"
+    overlap = f", {found['horizon']} days ahead" if found["horizon"] > 1 else ""
     text = (
-        f"{found['n']:,} samples, {ahead}. p-values are one-sided: how often so much or more in the model’s favour "
-        "would come about if it were no better. Clark–West makes up for the noise of estimated forecasts."
+        f"{found['n']:,} {found['unit']}{overlap}. p-values are one-sided: how often so much or more in the model’s "
+        "favour would come about if it were no better. Clark–West makes up for the noise of estimated forecasts."
     )
     header = ["against", "MSE saved", f"{confidence} interval", "Diebold–Mariano", "p", "Clark–West", "p"]
     tables = [
@@ -254,33 +254,22 @@ def _of_sweep(folder: SweepFolder) -> Page:
         )
     header, cells = summary.cells(rows, without=("error", "synthetic"))
     links = {name: f"{quote(name)}/{document.FILE}" for name in folder.jobs() if _has_page(folder, name)}
-    sections.append(Section("Jobs", summary.aggregates(rows), [Table(f"{len(rows)} jobs", header, cells, links=links)]))
+    sections.append(Section("Jobs", summary.means(rows), [Table(f"{len(rows)} jobs", header, cells, links=links)]))
+    named = [row["skill"] for row in done if row.get("skill")]
+    skills = (
+        [f"skill: {', '.join(f'{skill} in {named.count(skill)}' for skill in dict.fromkeys(named))}"] if named else []
+    )
     return Page(
         title=f"Sweep {folder.path.name}",
         subtitle=f"{len(done)} of {len(rows)} jobs done; swept: {', '.join(swept) or 'nothing'}",
         synthetic=any(row.get("synthetic") for row in rows),
-        verdict=_sweep_verdict(done),
+        verdict=[_sentence(line) for line in [*summary.findings(rows), *skills]],
         sections=sections,
     )
 
 
 def _has_page(folder: SweepFolder, job: str) -> bool:
     return (folder.job(job).path / document.FILE).exists()
-
-
-def _sweep_verdict(done: Sequence[summary.Row]) -> list[str]:
-    if not done:
-        return []
-    beaten = sum(bool(row["beats_baseline"]) for row in done)
-    lines = [f"{beaten} of {len(done)} jobs have a lower test error than their best baseline."]
-    if skills := [row["skill"] for row in done if row.get("skill")]:
-        lines.append(
-            f"Skill, job by job: {', '.join(f'{name} {skills.count(name)}' for name in dict.fromkeys(skills))}."
-        )
-    if p_values := [row["dm_p_holm"] for row in done if row.get("dm_p_holm") is not None]:
-        left = sum(p < 0.05 for p in p_values)
-        lines.append(f"After Holm’s correction for {len(p_values)} jobs, Diebold–Mariano’s p is below 5 % in {left}.")
-    return lines
 
 
 def _sweep_pictures(done: Sequence[summary.Row], settings: Sequence[str]) -> Iterator[Picture]:

@@ -104,7 +104,12 @@ def _swept(rows: Sequence[Row]) -> list[str]:
 
 
 def aggregates(rows: Sequence[Row]) -> list[str]:
-    """What the finished jobs come to: over seeds, over stocks, and how many beat their baseline; a line each."""
+    """What the finished jobs come to, a line each."""
+    return [*means(rows), *findings(rows)]
+
+
+def means(rows: Sequence[Row]) -> list[str]:
+    """The finished jobs' means over seeds, and over stocks; a line each."""
     done = [row for row in rows if row["status"] == "ok"]
     lines = []
     keys = _swept(rows)
@@ -117,6 +122,13 @@ def aggregates(rows: Sequence[Row]) -> list[str]:
         per_stock = [_mean_row(rows) for _, rows in _groups(group, ["stock"])]
         if len(per_stock) > 1:
             lines.append(f"{name}{', ' if name else ''}mean over {len(per_stock)} stocks: {_averages(per_stock)}")
+    return lines
+
+
+def findings(rows: Sequence[Row]) -> list[str]:
+    """The best job, how many beat their baseline, and how many by more than luck; a line each."""
+    done = [row for row in rows if row["status"] == "ok"]
+    lines = []
     scored = [row for row in done if row["val_r2"] is not None]
     if scored:
         best = max(scored, key=lambda row: float(row["val_r2"]))

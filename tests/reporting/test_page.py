@@ -58,6 +58,7 @@ def sweep(drawn: Path, tmp_path: Path) -> SweepFolder:
         facts, found = json.loads((job / "config.json").read_text()), json.loads((job / "metrics.json").read_text())
         facts["config"]["stock"]["ticker"] = stock
         found["test"]["r2_zero"], found["validation"]["mse"] = 0.001 * number, lr
+        found["significance"]["r2_zero_interval"] = [-0.01 * number, 0.02 * number]
         folder.job(name).write_json("config.json", facts)
         folder.job(name).write_json("metrics.json", found)
     folder.plan({"bad": {"stock": "NONE", "trainer.lr": 0.1, "seed": 0}})
@@ -116,6 +117,19 @@ def test_every_score_of_every_forecaster_stands_in_the_page(drawn: Path) -> None
         }
         assert [cells[0] for cells in table if cells[0].endswith(" *")] == [f"{found['best_baseline']} *"]
     assert html.escape(found["verdict"][1:], quote=False) in html.unescape(text_of(drawn)).replace("&", "&amp;")
+
+
+def test_the_evidence_stands_in_the_page(drawn: Path) -> None:
+    found = json.loads((drawn / "metrics.json").read_text())["significance"]
+    against, further = Tables(text_of(drawn)).found[2:4]
+    assert [cells[0] for cells in against[1:]] == list(found["against"])
+    for cells, of in zip(against[1:], found["against"].values(), strict=True):
+        assert cells[1] == f"{of['mse_difference']:+.4g}"
+        assert [cells[4], cells[6]] == [f"{of[test]['p_value']:.3f}" for test in ("diebold_mariano", "clark_west")]
+    low, high = found["r2_zero_interval"]
+    rows = {cells[0]: cells[1] for cells in further}
+    assert rows["R²_zero, 95% interval"] == f"{low:+.2%} to {high:+.2%}"
+    assert rows["Clark–West: least R²"] == f"{found['minimum_detectable_r2']['clark_west']:+.2%}"
 
 
 def test_every_picture_has_a_file_and_a_text_with_its_figures(drawn: Path) -> None:
@@ -258,8 +272,11 @@ def test_the_report_of_a_sweep_is_its_table_and_the_pages_of_all_jobs_that_have_
     assert re.findall(r'<figure id="(\w+)">', text) == ["ranking", "by_trainer_lr"]
     assert "Simulated data (synthetic: true)" in text
     # Of a stock with several settings, the one that is best on validation, though not on test.
-    told = "TSLA +0.35% over 2 seeds from +0.30% to +0.40%; AAPL +0.20%"
-    assert f"R²_zero on test by stock, best first: {told}." in html.unescape(text)
+    told = [
+        "TSLA +0.35% over 2 seeds from +0.30% to +0.40%, interval -3.50% to +7.00%",
+        "AAPL +0.20%, interval -2.00% to +4.00%",
+    ]
+    assert f"R²_zero on test by stock, best first: {'; '.join(told)}." in html.unescape(text)
 
 
 @pytest.fixture(scope="module")
