@@ -117,9 +117,7 @@ def until(process: subprocess.Popen[str], text: str) -> None:
     raise AssertionError(process.communicate())
 
 
-@pytest.mark.parametrize(
-    ("signum", "status", "workers"), [(signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 2), (signal.SIGTERM, 143, 0)]
-)
+@pytest.mark.parametrize(("signum", "status", "workers"), [(signal.SIGINT, 130, 0), (signal.SIGTERM, 143, 2)])
 def test_an_interrupted_run_says_how_to_go_on_and_ends_as_if_undisturbed(
     tmp_path: Path, undisturbed: Path, signum: signal.Signals, status: int, workers: int
 ) -> None:
