@@ -25,12 +25,19 @@ def answers() -> Iterator[Figure]:
 
 
 def default_run() -> Iterator[Figure]:
-    """A whole default run, over what importing torch costs any program."""
+    """A whole default run without a page, over what importing torch costs any program; and what the page costs."""
     with tempfile.TemporaryDirectory() as folder:
-        runs, imports = in_turn(_ROUNDS, _timed(folder, _RUN), _timed(folder, "-c", "import torch"))
+        runs, imports, drawn = in_turn(
+            _ROUNDS,
+            _timed(folder, _RUN, "report=false"),
+            _timed(folder, "-c", "import torch"),
+            _timed(folder, _RUN),
+        )
     note = f"{median(runs):.2f} s against {median(imports):.2f} s"
     difference = median(map(operator.sub, runs, imports))
-    yield Figure("python run.py, over import torch", difference, "s", most=1.0, note=note)
+    yield Figure("python run.py report=false, over import torch", difference, "s", most=1.0, note=note)
+    page = median(map(operator.sub, drawn, runs))
+    yield Figure("python run.py, its page over the rest", page, "s", most=1.5)
 
 
 def _timed(folder: str, *arguments: str, status: int = 0) -> Callable[[], float]:

@@ -27,7 +27,10 @@ def start_of_ranks() -> Iterator[Figure]:
     """A run of one epoch by two ranks, over the same by one process."""
     with tempfile.TemporaryDirectory() as folder:
         typed = ("trainer.epochs=1", "hardware=cpu")
-        measures = [partial(seconds_of, partial(python, _RUN, *typed, *more, cwd=folder)) for more in ((), _RANKS)]
+        measures = [
+            partial(seconds_of, partial(python, _RUN, "report=false", *typed, *more, cwd=folder))
+            for more in ((), _RANKS)
+        ]
         single, ranks = in_turn(_START_ROUNDS, *measures)
     note = f"{median(ranks):.2f} s against {median(single):.2f} s"
     yield Figure("2 ranks, 1 epoch, over one process", median(map(operator.sub, ranks, single)), "s", 0.7, note=note)
@@ -69,7 +72,16 @@ def _samples_per_second(*runs: list[str]) -> list[float]:
         names = [f"run{number}" for number in range(len(runs))]
         started = [
             subprocess.Popen(
-                [sys.executable, _RUN, *_HEAVY, *run, "trainer.epochs=2", "hardware=cpu", f"hydra.run.dir={name}"],
+                [
+                    sys.executable,
+                    _RUN,
+                    "report=false",
+                    *_HEAVY,
+                    *run,
+                    "trainer.epochs=2",
+                    "hardware=cpu",
+                    f"hydra.run.dir={name}",
+                ],
                 cwd=folder,
                 stdout=subprocess.DEVNULL,
             )
@@ -82,7 +94,7 @@ def _samples_per_second(*runs: list[str]) -> list[float]:
 
 def _update_microseconds(batch: int, *typed: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        python(_RUN, *typed, _DAYS, "trainer.epochs=2", "hardware=cpu", "hydra.run.dir=run", cwd=folder)
+        python(_RUN, "report=false", *typed, _DAYS, "trainer.epochs=2", "hardware=cpu", "hydra.run.dir=run", cwd=folder)
         run = Path(folder) / "run"
         return 1e6 * _second_epoch(run) / -(-_samples(run) // batch)
 

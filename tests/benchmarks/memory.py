@@ -52,7 +52,7 @@ def _peak_mb() -> float:
 
     for late in ("rich.console", "rich.table"):
         importlib.import_module(late)
-    config = compose.compose("data=csv", "data.dir=.", "trainer.epochs=1", "hardware=cpu")
+    config = compose.compose("report=false", "data=csv", "data.dir=.", "trainer.epochs=1", "hardware=cpu")
     days = np.arange("1900-01-01", np.datetime64("1900-01-01") + _ROWS, dtype="datetime64[D]")
     bars = Bars(config.stock.ticker, days, _columns(), "bars made in memory")
     with patch.object(tables, "load", lambda _: bars), redirect_stdout(io.StringIO()):

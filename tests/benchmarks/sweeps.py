@@ -31,8 +31,8 @@ def batch() -> Iterator[Figure]:
         for number, ticker in enumerate(_STOCKS):
             _save_arrays(Path(folder) / f"{ticker}.npz", np.random.default_rng(number))
         source = ("data=npz", f"data.dir={folder}")
-        alone = _timed(folder, _RUN, *source, "stock=AAPL")
-        together = _timed(folder, _RUN, "-m", *source, f"stock={','.join(_STOCKS)}")
+        alone = _timed(folder, _RUN, "report=false", *source, "stock=AAPL")
+        together = _timed(folder, _RUN, "-m", "report=false", *source, f"stock={','.join(_STOCKS)}")
         runs, batches = in_turn(_ROUNDS, alone, together)
     note = f"{median(batches):.2f} s against {median(runs):.2f} s"
     ratios = [one / other for one, other in zip(batches, runs, strict=True)]
@@ -59,7 +59,7 @@ def overhead() -> Iterator[Figure]:
 
 
 def _sweep(jobs: int, number: int) -> tuple[str, ...]:
-    return "-m", f"seed=range({jobs})", f"hydra.sweep.dir=sweep{number}"
+    return "-m", "report=false", f"seed=range({jobs})", f"hydra.sweep.dir=sweep{number}"
 
 
 def _save_arrays(path: Path, rng: np.random.Generator) -> None:
