@@ -175,10 +175,10 @@ def thinned(n: int) -> tuple[NDArray[np.int64], str]:
     return np.unique(np.append(np.arange(0, n, step), n - 1)), said
 
 
-def short(value: object) -> str:
-    """A name that fits beside or below an axis."""
+def short(value: object, most: int = 20) -> str:
+    """A name of so many characters at most, that fits beside or below an axis."""
     text = str(value)
-    return text if len(text) <= 16 else f"{text[:15]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def note(picture: Picture, text: str) -> None:

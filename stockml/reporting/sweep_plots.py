@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -97,7 +98,8 @@ def hyperparameter(key: str, trials: Sequence[Trial]) -> Picture:
     if numeric and place[values[0]] > 0 and place[values[-1]] >= 20 * place[values[0]]:
         axes.set_xscale("log")
     if not numeric or len(values) <= _MOST_NAMED:
-        axes.set_xticks([place[value] for value in values], [drawing.short(value) for value in values])
+        most = max(5, 64 // len(values))
+        axes.set_xticks([place[value] for value in values], [drawing.short(value, most) for value in values])
         axes.minorticks_off()
     axes.set_xmargin(0.12)
     across = "MSE over the stock’s median" if several else "MSE"
@@ -108,7 +110,7 @@ def hyperparameter(key: str, trials: Sequence[Trial]) -> Picture:
     )
     line = "; lines join the means" if len(values) <= _MOST_JOINED else ""
     return Picture(
-        f"by_{drawing.short(key).replace('.', '_')}",
+        f"by_{re.sub(r'[^A-Za-z0-9]', '_', key)}",
         f"{key} against validation loss",
         f"A dot a job{line}{', stock by stock' if several else ''}. Whatever else was swept varies within a column.",
         f"Mean validation {across} by {key}: {told}.",
