@@ -40,7 +40,6 @@ def onnx(folder: RunFolder, fitted: Fitted, panel: Panel, rows: Rows) -> Path:
 
     Raises RunError where its forecasts of the panel's windows are not the model's own to 1e-5 standard deviations.
     """
-    demand_installed()
     import onnxruntime
 
     fold = fitted.folds[-1]

@@ -13,6 +13,7 @@ from stockml.errors import UserError
 from stockml.reporting import forecasts as written
 from stockml.reporting import terminal
 from stockml.runs import RunFolder, typeable
+from stockml.tasks import export
 from stockml.tasks.fitted import Fitted
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def run(config: Config) -> None:
 
     Raises UserError where the run or the bars do not serve.
     """
+    if config.export.onnx:
+        export.demand_installed()
     folder = RunFolder.existing(Path(str(config.run)))
     fitted = Fitted.of(folder, config)
     fitted.demand_own_settings(config)
@@ -60,8 +63,6 @@ def run(config: Config) -> None:
         print(f"            days to come are not named; {calendar.INSTALL}")
     print(f"forecasts   {len(table):,}, of which {len(table) - known:,} of days to come: {folder.path / name}")
     if config.export.onnx:
-        from stockml.tasks import export
-
         print(f"onnx        {export.onnx(folder, fitted, panel, rows)}")
 
 

@@ -27,6 +27,8 @@ def attempted(draw: Callable[[], Path]) -> list[str]:
     """Draw, and tell where the page is, or why there is none: a picture costs no run its result."""
     try:
         return [f"report      {draw()}"]
+    except UserError as error:
+        return [f"report      not drawn: {error}"]
     except Exception as error:
         return [f"report      not drawn: {in_a_line(error)}"]
 
