@@ -156,7 +156,7 @@ def _evidence(found: Mapping[str, Any]) -> Section:
 
 
 def _pictures(folder: RunFolder, facts: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> Iterator[Picture]:
-    from stockml.reporting import forecasts  # and torch
+    from stockml.reporting import forecasts
 
     loss = {"mse": "MSE", "mae": "MAE"}.get(name := facts["config"]["trainer"]["loss"], f"{name} loss")
     of_folds = sorted(folder.path.glob("folds/*/history.csv"), key=lambda path: int(path.parent.name))

@@ -105,7 +105,8 @@ class Fitted:
         changed = differences(saved(self.config), saved(config))
         keys = [key for key in changed if not key.startswith(("hardware.", *_OF_OTHER_DATA))]
         if self.config.data.source == config.data.source:
-            keys += [key for key in changed if key in _OF_WINDOWS]
+            keys += [key for key in changed if key.startswith("data.") and key not in _OF_WHICH_BARS]
+            keys += [key for key in changed if key == "stock.features"]
         if keys:
             raise UserError(
                 f"{', '.join(keys)}: the run's own are used; leave {'it' if len(keys) == 1 else 'them'} out"
@@ -113,7 +114,7 @@ class Fitted:
 
 
 _OF_OTHER_DATA = ("data.", "stock.")
-_OF_WINDOWS = ("data.window", "data.horizon", "data.target", "data.transform", "stock.features")
+_OF_WHICH_BARS = tuple(f"data.{key}" for key in ("dir", "path", "start", "end", "days", "signal", "seed", "calendar"))
 
 
 def _fold(folder: RunFolder, path: str, config: Config, spans: dict[str, Any], chosen: hardware.Hardware) -> Fold:

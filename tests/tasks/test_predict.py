@@ -140,6 +140,8 @@ def test_missing_columns_are_named(copy: Path) -> None:
 def test_the_run_s_own_settings_cannot_be_changed(copy: Path) -> None:
     with pytest.raises(UserError, match=r"^model.hidden_dim, data.window: the run's own are used; leave them out"):
         forecast(copy / "holdout", "model.hidden_dim=3", "data.window=30")
+    with pytest.raises(UserError, match=r"^data.test_ratio, data.embargo: the run's own are used"):
+        forecast(copy / "holdout", "data.test_ratio=0.5", "data.embargo=3")
 
 
 def test_windows_are_the_run_s_when_the_source_is_switched(copy: Path) -> None:
