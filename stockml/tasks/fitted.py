@@ -105,7 +105,7 @@ class Fitted:
         changed = differences(saved(self.config), saved(config))
         keys = [key for key in changed if not key.startswith(("hardware.", *_OF_OTHER_DATA))]
         if self.config.data.source == config.data.source:
-            keys += [key for key in changed if key.startswith("data.") and key not in _OF_WHICH_BARS]
+            keys += [key for key in changed if key in _OF_SAMPLES]
             keys += [key for key in changed if key == "stock.features"]
         if keys:
             raise UserError(
@@ -114,7 +114,7 @@ class Fitted:
 
 
 _OF_OTHER_DATA = ("data.", "stock.")
-_OF_WHICH_BARS = tuple(f"data.{key}" for key in ("dir", "path", "start", "end", "days", "signal", "seed", "calendar"))
+_OF_SAMPLES = {f"data.{f.name}" for f in dataclasses.fields(BarsConfig)} - {"data.start", "data.end", "data.calendar"}
 
 
 def _fold(folder: RunFolder, path: str, config: Config, spans: dict[str, Any], chosen: hardware.Hardware) -> Fold:
