@@ -11,6 +11,7 @@ import difflib
 import itertools
 import math
 import operator
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -156,15 +157,27 @@ class SimulatedConfig(BarsConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class CsvConfig(BarsConfig):
-    """Bars from `<dir>/<ticker>.csv` or `.parquet`."""
+    """Bars from a table: the file `path`, or that of the ticker in `dir`."""
 
+    path: str | None
     dir: str | None
+    date_format: str | None
+    """strptime's signs; None: as the file's own dates tell."""
+    on_bad_rows: Literal["error", "drop"]
+    """Whether rows without a date or a usable number are refused, or left out and counted."""
 
     def conflicts(self) -> Iterator[str]:
         """Rules across fields that are broken."""
         yield from super().conflicts()
-        if not self.dir:
-            yield "dir: needed with data=csv, the folder of the <ticker>.csv files: data.dir=FOLDER"
+        if not self.dir and not self.path:
+            yield "dir: needed with data=csv, the folder of the bars: data.dir=FOLDER (or one file: data.path=FILE)"
+        elif self.dir and self.path:
+            yield "path: data=csv needs either data.path=FILE or data.dir=FOLDER, one of the two"
+        signs = set(re.findall("%.", self.date_format or ""))
+        if self.date_format is not None and not (
+            {"%d"} & signs and {"%m", "%b", "%B"} & signs and {"%Y", "%y"} & signs
+        ):
+            yield f"date_format: {self.date_format!r} must tell day, month and year, as %d/%m/%Y does"
 
 
 @dataclass(frozen=True, kw_only=True)

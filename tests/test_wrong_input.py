@@ -281,6 +281,8 @@ TYPED = [
         "hardware.precision=bf16", ["hardware.precision=bf16: …take fp32"], marks=NO_GPU, id="bf16-without-gpu"
     ),
     pytest.param("data=csv", ["data.dir: needed with data=csv, …data.dir=FOLDER"], id="csv-without-folder"),
+    pytest.param("data=csv data.path=a data.dir=b", ["data.path: …one of the two"], id="csv-file-and-folder"),
+    pytest.param("data=csv data.dir=. data.date_format=%d", ["data.date_format: '%d' must tell day"], id="no-form"),
     pytest.param("data=csv data.dir=", ["data.dir: needed with data=csv, …data.dir=FOLDER"], id="csv-folder-empty"),
     pytest.param("data=npz", ["data.path: …either data.path=FILE.npz or data.dir=FOLDER"], id="npz-without-file"),
     pytest.param("data=npz data.path=", ["data.path: …either data.path=FILE.npz or data.dir=FOLDER"], id="npz-empty"),
@@ -445,29 +447,35 @@ def test_wrong_arrays_are_told_by_file_and_key(making: Making, says: str, capsys
 
 CSV = [
     # files
-    pytest.param(nothing, "data.dir=…: holds no AAPL.csv or AAPL.parquet; it holds no csv", id="no-file"),
+    pytest.param(nothing, "data.dir=…: holds no AAPL.csv, …; it holds no csv", id="no-file"),
     pytest.param(file("AAPL.csv", ""), "AAPL.csv: …empty…", id="empty"),
     pytest.param(file("AAPL.csv", b"PK\x03\x04\xff\xfe"), "AAPL.csv: is no text …; save it as UTF-8 CSV", id="binary"),
-    pytest.param(file("AAPL.csv", cut(text(table()).encode(), 0.51)), "AAPL.csv, line …: …empty", id="truncated"),
+    pytest.param(
+        file("AAPL.csv", cut(text(table()).encode(), 0.51)), "AAPL.csv, line 32: has fewer cells than", id="truncated"
+    ),
     pytest.param(file("AAPL.parquet", b"PAR1"), "AAPL.parquet: cannot be read", id="truncated-parquet"),
     # shape
     pytest.param(bars(days=0), "AAPL.csv: holds no bars, only the names", id="names-alone"),
     pytest.param(bars(days=8), "AAPL.csv: 8 bars are too few for …; more bars, or a lower data.window", id="too-few"),
-    pytest.param(renamed("Close", "Last"), "AAPL.csv: has no column Close; it has Date, Open", id="no-close"),
+    pytest.param(renamed("Close", "Clothes"), "AAPL.csv: has no column Close; it has Date, Open", id="no-close"),
     pytest.param(
         bars(lambda rows: rows.__setitem__(slice(None), [[*row, row[4]] for row in rows])),
         "AAPL.csv: …Close twice",
         id="column-twice",
     ),
     pytest.param(bars(lambda rows: rows.pop(0)), "AAPL.csv: has no column Date, Open, High", id="no-names"),
-    pytest.param(bars(lambda rows: rows[4].append("9")), "AAPL.csv: …line 5, saw 7", id="field-too-many"),
+    pytest.param(
+        bars(lambda rows: rows[4].append("9")),
+        "AAPL.csv, line 5: has more cells than the 6 names; mend",
+        id="field-too-many",
+    ),
     pytest.param(
         bars(lambda rows: rows.__setitem__(slice(1, None), [[*row, "9"] for row in rows[1:]])),
-        "AAPL.csv: …more fields than",
+        "AAPL.csv, line 2: has more cells than the 6 names (60 bad rows",
         id="name-too-few",
     ),
-    pytest.param(bars(lambda rows: rows[4].pop()), "AAPL.csv, line 5: Volume is empty, no number", id="field-too-few"),
-    pytest.param(bars(lambda rows: rows.insert(4, [])), "AAPL.csv, line 5: Date is empty; must be", id="blank-line"),
+    pytest.param(bars(lambda rows: rows[4].pop()), "AAPL.csv, line 5: has fewer cells than", id="field-too-few"),
+    pytest.param(bars(lambda rows: rows.insert(4, [])), "AAPL.csv, line 5: is blank; mend", id="blank-line"),
     # cells
     pytest.param(
         cell(5, "Close", "n/a"), "AAPL.csv, line 5: Close is 'n/a', no number …mend or delete", id="no-number"
@@ -475,18 +483,18 @@ CSV = [
     pytest.param(cell(5, "Close", ""), "AAPL.csv, line 5: Close is empty, no number …mend or delete", id="empty-cell"),
     pytest.param(cell(5, "Close", "1e39"), "AAPL.csv, line 5: Close is …mend or delete", id="beyond-float32"),
     pytest.param(cell(5, "Close", "1e-300"), "AAPL.csv, line 5: Close is …mend or delete", id="below-float32"),
-    pytest.param(cell(5, "Low", "-3"), "AAPL.csv, line 5: Low is -3, must be above 0; mend or delete", id="negative"),
+    pytest.param(cell(5, "Low", "-3"), "AAPL.csv, line 5: Low is '-3', must be above 0; mend or delete", id="negative"),
     pytest.param(cell(5, "Close", '"9'), "AAPL.csv: cannot be read", id="open-quote"),
     pytest.param(whole_column("Volume", "0"), "AAPL.csv: feature volume never changes in train", id="constant-volume"),
     pytest.param(whole_column("Close", "5"), "AAPL.csv: feature close never changes in train", id="constant-close"),
     # dates
-    pytest.param(cell(5, "Date", "soon"), "AAPL.csv, line 5: Date is 'soon'; must be a date, YYYY-MM-DD", id="no-date"),
+    pytest.param(cell(5, "Date", "soon"), "AAPL.csv, line 5: Date is 'soon'; must be a date, Y-M-D, or", id="no-date"),
     pytest.param(cell(5, "Date", "2020-01"), "AAPL.csv, line 5: Date is '2020-01'; must be", id="month-alone"),
     pytest.param(cell(5, "Date", "2020-01-03"), "AAPL.csv, line 5: 2020-01-03 comes twice; one line a day", id="twice"),
     pytest.param(
-        bars(lambda rows: rows.__setitem__(slice(1, None), rows[:0:-1])),
-        "AAPL.csv, line 3: 2020-02-28 comes after 2020-02-29; …the oldest first",
-        id="descending",
+        bars(lambda rows: rows.__setitem__(slice(5, 7), rows[6:4:-1])),
+        "AAPL.csv, line 7: 2020-01-05 comes after 2020-01-06; …the oldest first",
+        id="no-order",
     ),
 ]
 
@@ -498,11 +506,12 @@ def test_wrong_bars_are_told_by_file_and_line(making: Making, says: str, capsys:
 
 MISFITS = [
     pytest.param(nothing, "data=csv data.dir=nope", "data.dir=…nope: there is no such folder", id="no-folder-of-bars"),
+    pytest.param(nothing, "data=csv data.path=nope.csv", "data.path=…nope.csv: there is no such file", id="no-file"),
     pytest.param(nothing, f"data=csv data.dir={'a' * 300}", "aaa: cannot be read (", id="folder-name-too-long"),
     pytest.param(
         bars(),
         f"{BARS} stock.ticker=AAPPL",
-        "data.dir=…: holds no AAPPL.csv or AAPPL.parquet; it holds AAPL; did you mean AAPL?",
+        "data.dir=…: holds no AAPPL.csv, …; it holds AAPL; did you mean AAPL?",
         id="ticker-without-bars",
     ),
     pytest.param(

@@ -125,15 +125,16 @@ def checked(composed: DictConfig, typed: list[Override], stock: str | None) -> t
 
 
 def _name_what_is_run(values: dict[str, Any], typed: set[str], chosen_stock: str | None) -> None:
-    """What a typed ticker, or a file of arrays, means for the rest of the stock's settings."""
+    """What a typed ticker, or a file, means for the rest of the stock's settings."""
     stock, data = values.get("stock"), values.get("data")
     if not isinstance(stock, dict) or not isinstance(data, dict):
         return
     if "stock.ticker" in typed and stock.get("ticker") != chosen_stock:
         stock.update({k: v for k, v in (("name", ""), ("simulator", None)) if f"stock.{k}" not in typed})
     names_stock = any(key == "stock" or key.startswith("stock.") for key in typed)
-    if data.get("source") == "npz" and data.get("path") and isinstance(data["path"], str) and not names_stock:
-        stock.update(ticker=Path(data["path"]).stem, name="", features=[], simulator=None)
+    if isinstance(path := data.get("path"), str) and path and not names_stock:
+        stock.update(ticker=Path(path.removesuffix(".gz")).stem, name="", simulator=None)
+        stock.update({"features": []} if data.get("source") == "npz" else {})
 
 
 def _absolute(config: Config) -> Config:

@@ -23,6 +23,10 @@ class Bars:
     """(R,) each: `close` always, the other features as far as they are needed."""
     origin: str
     """Where they come from, as it is told to the user: a path, or the simulator's settings."""
+    understood: str = ""
+    """How a table was read, as it is told to the user."""
+    dropped: tuple[str, ...] = ()
+    """What a table's reader left out and why, each as it is told to the user."""
     synthetic: bool = False
     expected: Floats | None = None
     """(R,) simulated data only: the expected log return of each day given all days before it."""

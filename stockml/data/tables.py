@@ -1,140 +1,155 @@
-"""Daily bars from a table: `<dir>/<ticker>.csv` or `.parquet`."""
+"""Daily bars from a table, in whatever form it was exported: any delimiter, names of columns, dates and numbers.
+
+What a table means is told by its own cells (`columns`, `cells`), never by who wrote it; what they
+do not tell is refused.
+"""
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from stockml.config import nearest
+from stockml.data import cells, columns, table_files
 from stockml.data.bars import Bars, Floats
+from stockml.data.cells import Days
+from stockml.data.table_files import Table
 from stockml.errors import UserError
 
 if TYPE_CHECKING:
     from stockml.config import Config, CsvConfig
 
-# A day, and what may follow it: a time, and how far its clock is from UTC.
-_DATE = r"^\s*(\d{4}-\d\d-\d\d)(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?\s*$"
 _PRICES = ("open", "high", "low", "close")
 
 
 def load(config: Config) -> Bars:
     """The bars of the config's stock, prices adjusted by Adj Close / Close. UserError says file, line and remedy."""
-    path = _file(Path(str(cast("CsvConfig", config.data).dir)), config.stock.ticker)
-    table = _read(path)
-    names = [str(name).strip().lower().replace("_", " ") for name in table.columns]
-    columns = dict(zip(names, table.columns, strict=True))
+    data, ticker = cast("CsvConfig", config.data), config.stock.ticker
+    path = table_files.find(data, ticker)
+    table = table_files.read(path, ticker, sole=data.path is not None and ticker == table_files.stem(path))
+    try:
+        return _bars(table, config, data)
+    except columns.Unclear as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _bars(table: Table, config: Config, data: CsvConfig) -> Bars:
+    path, ticker = table.path, config.stock.ticker
     wanted = list(dict.fromkeys([*config.stock.features, "close"]))
-    missing = [name.title() for name in ("date", *wanted) if name not in columns]
+    found = {
+        role: table.header.column(role, table.ticker or ticker) for role in ("date", *_PRICES, "adj close", "volume")
+    }
+    missing = [role.title() for role in ("date", *wanted) if found[role] is None]
     if missing:
-        raise UserError(
-            f"{path}: has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns)) or 'none'}"
-        )
-    twice = [name.title() for name in wanted if names.count(name) > 1 or f"{name}.1" in names]
-    if twice:
-        raise UserError(f"{path}: has the column {', '.join(twice)} twice; rename or delete one")
-    if not len(table):
+        names = ", ".join(name.strip() for name in table.header.names)
+        raise UserError(f"{path}: has no column {', '.join(missing)}; it has {names or 'none'}")
+    if not len(table.cells):
         raise UserError(f"{path}: holds no bars, only the names of the columns")
-    dates = _dates(path, table[columns["date"]])
-    adjusted = "adj close" in columns
-    read = {name: _numbers(path, table[columns[name]]) for name in [*wanted, *(["adj close"] if adjusted else [])]}
-    for name, values in read.items():
-        low = values < 0 if name == "volume" else values <= 0
-        if low.any():
-            row = int(low.argmax())
-            least = "must not be negative" if name == "volume" else "must be above 0"
-            raise UserError(f"{_line(path, row)}: {columns[name]} is {values[row]:g}, {least}; mend or delete the line")
+    column = {role: table.cells[number] for role, number in found.items() if number is not None}
+    days, form = cells.days(column.pop("date"), data.date_format)
+    read, notes = cells.numbers(column)
+    adjusted = "adj close" in read
+    read = {role: read[role] for role in [*wanted, *(["adj close"] if adjusted else [])]}
+    rows, dropped = _sound_rows(table, days, form, read, found, data)
+    newest_first = _is_newest_first(table, days, rows)
+    rows = rows[::-1] if newest_first else rows
+    read = {role: values[rows] for role, values in read.items()}
     if adjusted:
         factor = read.pop("adj close") / read["close"]
-        read = {name: values * factor if name in _PRICES else values for name, values in read.items()}
-    return Bars(ticker=config.stock.ticker, dates=dates, columns=read, origin=str(path))
-
-
-def _file(folder: Path, ticker: str) -> Path:
-    if not folder.is_dir():
-        raise UserError(f"data.dir={folder}: there is no such folder")
-    for ending in ("csv", "parquet"):
-        if (folder / f"{ticker}.{ending}").is_file():
-            return folder / f"{ticker}.{ending}"
-    there = sorted(p.stem for p in folder.iterdir() if p.suffix in (".csv", ".parquet"))
-    held = f"{', '.join(there[:20])}{', …' if len(there) > 20 else ''}" or "no csv or parquet file at all"
-    raise UserError(
-        f"data.dir={folder}: holds no {ticker}.csv or {ticker}.parquet; it holds {held}{nearest(ticker, there)}"
+        read = {role: values * factor if role in _PRICES else values for role, values in read.items()}
+    return Bars(
+        ticker=ticker,
+        dates=days[rows],
+        columns=read,
+        origin=str(path),
+        dropped=dropped,
+        understood="; ".join(
+            [
+                f"dates {form}{', newest first' if newest_first else ''}",
+                *_taken_for(table, found, [*wanted, "adj close"]),
+                *notes,
+                "prices × Adj Close / Close"
+                if adjusted
+                else "no Adj Close: not adjusted for dividends, unless the file is",
+            ]
+        ),
     )
 
 
-def _read(path: Path) -> pd.DataFrame:
-    """The table as it stands in the file; of a CSV every cell is text."""
-    try:
-        if path.suffix == ".parquet":
-            return _read_parquet(path)
-        # Blank lines are kept, so that a row's number tells its line in the file.
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # it would leave out what has no name
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False)
-    except pd.errors.EmptyDataError as error:
-        raise UserError(f"{path}: is empty; save the bars again") from error
-    except pd.errors.ParserWarning as error:
-        raise UserError(f"{path}: line 2 has more fields than line 1 has names; mend the lines") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is no text ({error.reason} at byte {error.start}); save it as UTF-8 CSV") from error
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
-    filled = (table.fillna("") != "").any(axis=1).to_numpy()
-    return table.iloc[: int(filled.nonzero()[0].max(initial=-1)) + 1]  # less the blank lines at the end
+def _sound_rows(
+    table: Table,
+    days: Days,
+    form: str,
+    read: Mapping[str, Floats],
+    found: Mapping[str, int | None],
+    data: CsvConfig,
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """The rows that can be used, and what is told of those left out; UserError where none may be."""
+    names, limits = table.header.names, np.finfo(np.float32)
+    faults: list[tuple[NDArray[np.bool_], str]] = [
+        (np.asarray((table.cells == "").all(axis=1), dtype=bool), "is blank"),
+        (table.widths < len(names), f"has fewer cells than the {len(names)} names"),
+        (table.widths > len(names), f"has more cells than the {len(names)} names"),
+        (np.isnat(days), f"{{cell}}; must be a date, {form or 'YYYY-MM-DD'}, or as data.date_format= says"),
+    ]
+    roles = ["", "", "", "date"]
+    for role, values in read.items():
+        size = np.abs(values)
+        usable = (size <= limits.max) & ((size >= limits.tiny) | (size == 0))  # NaN is not
+        low = values < 0 if role == "volume" else values <= 0
+        faults.append((~usable, "{cell}, no number that can be used"))
+        faults.append((usable & low, f"{{cell}}, must {'not be negative' if role == 'volume' else 'be above 0'}"))
+        roles += [role, role]
+    bad = np.logical_or.reduce([mask for mask, _ in faults])
+    if not bad.any():
+        return np.arange(len(days)), ()
+    row = int(bad.argmax())
+    role, what = next((role, what) for role, (mask, what) in zip(roles, faults, strict=True) if mask[row])
+    number = found.get(role)
+    cell = "" if number is None else f"{names[number].strip() or 'the date'} is {_shown(table.cells[number].iloc[row])}"
+    first = f"{table.where(row)}: {what.format(cell=cell)}"
+    if data.on_bad_rows == "error" or bad.all():
+        others = f" ({bad.sum():,} bad rows in all)" if bad.sum() > 1 else ""
+        raise UserError(f"{first}{others}; mend or delete the line, or set data.on_bad_rows=drop")
+    told = f"{bad.sum():,} bad row{'s' if bad.sum() > 1 else ''} (data.on_bad_rows=drop; the first, {first})"
+    return (~bad).nonzero()[0], (told,)
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_parquet(path)
-    except ImportError as error:
-        raise UserError(f"{path}: reading Parquet needs pyarrow: pip install 'stockml[parquet]'") from error
-    return table.reset_index() if table.index.name is not None else table
-
-
-def _dates(path: Path, column: pd.Series[str]) -> np.ndarray[tuple[int], np.dtype[np.datetime64]]:
-    """(R,) days, which must be real and strictly increasing."""
-    if column.dtype.kind == "M":
-        parsed = pd.Series(pd.DatetimeIndex(column).tz_localize(None))  # the day where the exchange is
-    else:
-        parts = column.astype(str).str.extract(_DATE, expand=False)
-        parsed = pd.to_datetime(parts, errors="coerce", format="%Y-%m-%d")
-    bad = parsed.isna().to_numpy()
-    if bad.any():
-        row = int(bad.argmax())
-        raise UserError(f"{_line(path, row)}: {column.name} is {_cell(column, row)}; must be a date, YYYY-MM-DD")
-    days = parsed.to_numpy().astype("datetime64[D]")
-    late = np.diff(days) <= np.timedelta64(0, "D")
+def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64]) -> bool:
+    """Whether the days fall; UserError where they neither fall nor rise throughout."""
+    steps = np.diff(days[rows]).astype(np.int64)
+    falls = bool((steps < 0).sum() > (steps > 0).sum())
+    late = steps >= 0 if falls else steps <= 0
     if late.any():
-        row = int(late.argmax()) + 1
-        what = "comes twice" if days[row] == days[row - 1] else f"comes after {days[row - 1]}"
-        raise UserError(f"{_line(path, row)}: {days[row]} {what}; one line a day, the oldest first")
-    return days
+        row, before = rows[int(late.argmax()) + 1], rows[int(late.argmax())]
+        what = "comes twice" if days[row] == days[before] else f"comes after {days[before]}"
+        order = "newest" if falls else "oldest"
+        raise UserError(f"{table.where(row)}: {days[row]} {what}; one line a day, in order, here the {order} first")
+    return falls
 
 
-def _numbers(path: Path, column: pd.Series[str]) -> Floats:
-    """(R,) finite numbers."""
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    limits = np.finfo(np.float32)
-    size = np.abs(values)
-    bad = ~((size <= limits.max) & ((size >= limits.tiny) | (size == 0)))  # NaN among them
-    if bad.any():
-        row = int(bad.argmax())
-        raise UserError(
-            f"{_line(path, row)}: {column.name} is {_cell(column, row)}, no number that can be used "
-            f"({int(bad.sum()):,} such in this column); mend or delete the line"
-        )
-    return values
+def _taken_for(table: Table, found: Mapping[str, int | None], wanted: Sequence[str]) -> list[str]:
+    """What is told of columns and rows that had to be chosen."""
+    chosen = {role: number for role in wanted if (number := found[role]) is not None}
+    names = [
+        f"{table.header.names[number].strip()} taken for {role}"
+        for role, number in chosen.items()
+        if not table.header.plain(role, number)
+    ]
+    return [
+        *names,
+        *(
+            [f"{table.ticker}, one of {table.tickers:,} tickers" if table.tickers > 1 else f"ticker {table.ticker}"]
+            if table.ticker
+            else []
+        ),
+    ]
 
 
-def _cell(column: pd.Series[str], row: int) -> str:
-    value = column.iloc[row]
+def _shown(value: Any) -> str:
+    """A cell as it is told."""
     missing = value == "" if isinstance(value, str) else pd.api.types.is_scalar(value) and pd.isna(value)
-    return "empty" if missing else repr(str(value))
-
-
-def _line(path: Path, row: int) -> str:
-    return f"{path}, {'row' if path.suffix == '.parquet' else 'line'} {row + (1 if path.suffix == '.parquet' else 2)}"
+    return "empty" if missing else repr(value) if isinstance(value, str) else f"{value}"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stockml import compose
-from stockml.data import prepare, tables
+from stockml.data import cells, prepare, tables
 from stockml.data.bars import Bars
 from tests.conftest import random_bars, write_bars
 
@@ -32,8 +32,8 @@ def test_values_are_read_to_the_last_digit(tmp_path: Path) -> None:
 
 @given(st.lists(st.floats(1e-6, 1e9), min_size=3, max_size=3))
 def test_any_number_is_read_to_the_last_digit(values: list[float]) -> None:
-    column = pd.Series([repr(v) for v in values], name="Close")
-    assert tables._numbers(Path("x.csv"), column).tolist() == values
+    read, _ = cells.numbers({"close": pd.Series([repr(v) for v in values])})
+    assert read["close"].tolist() == values
 
 
 def test_prices_are_adjusted_and_volume_is_not(tmp_path: Path) -> None:

@@ -1,0 +1,169 @@
+"""Dates and numbers, recognised by the form that all cells of a column share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stockml.data.columns import Unclear
+
+Floats = NDArray[np.float64]
+Days = NDArray[np.datetime64]
+
+# What may follow a day: a time, and how far its clock is from UTC.
+_TIME = re.compile(
+    r"(?:T|,?\s+)\d\d?:\d\d(?::\d\d(?:\.\d+)?)?(?:\s*[AaPp]\.?[Mm]\.?)?(?:\s*(?:[A-Z]{1,4}|[+-]\d\d:?\d\d))?$"
+)
+_WEEKDAY = re.compile(r"^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*[\s,.]+", re.IGNORECASE)
+_MONTH = re.compile(r"([^\W\d_]{3})[^\W\d_]*\.?")
+_FORMS = {
+    **{rf"\d{{4}}{re.escape(s)}\d\d?{re.escape(s)}\d\d?": (f"%Y{s}%m{s}%d",) for s in "-/."},
+    **{rf"\d\d?{re.escape(s)}\d\d?{re.escape(s)}\d{{4}}": (f"%m{s}%d{s}%Y", f"%d{s}%m{s}%Y") for s in "-/."},
+    **{
+        rf"\d\d?{re.escape(s)}\d\d?{re.escape(s)}\d\d": (f"%m{s}%d{s}%y", f"%d{s}%m{s}%y", f"%y{s}%m{s}%d")
+        for s in "-/."
+    },
+    r"\d{8}": ("%Y%m%d",),
+    r"\d\d?-[A-Za-z]{3}-\d{4}": ("%d-%b-%Y",),
+    r"[A-Za-z]{3}-\d\d?-\d{4}": ("%b-%d-%Y",),
+    r"\d{4}-[A-Za-z]{3}-\d\d?": ("%Y-%b-%d",),
+    r"\d\d?-[A-Za-z]{3}-\d\d": ("%d-%b-%y",),
+}
+
+
+def days(column: pd.Series[str], date_format: str | None = None) -> tuple[Days, str]:
+    """(R,) days, NaT where a cell is none in the form that most have, and that form, as in `M/D/Y`.
+
+    Where the cells fit several forms alike, the one is taken under which the days are in order, and, where both
+    are, none of them at a weekend; `Unclear` where that does not decide. A stamp's day is the one it is written with.
+    """
+    if column.dtype.kind == "M":
+        return pd.DatetimeIndex(column).tz_localize(None).to_numpy().astype("datetime64[D]"), "stamps"
+    texts = column.astype(str).str.strip()
+    if date_format is not None:
+        return _days(texts, date_format), form(date_format)
+    texts = pd.Series([_tidy(text) for text in texts], dtype=str)
+    fitting: dict[str, Days] = {}
+    for pattern, formats in _FORMS.items():
+        fits = texts.str.fullmatch(pattern.replace(r"\d", "[0-9]")).to_numpy(dtype=bool)
+        if fits.any():
+            fitting |= {f: _days(texts.where(fits, ""), f) for f in formats}
+    if not fitting:
+        return np.full(len(texts), np.datetime64("NaT"), "datetime64[D]"), ""
+    unread = {f: int(np.isnat(found).sum()) for f, found in fitting.items()}
+    likely = [f for f in fitting if unread[f] == min(unread.values())]
+    if len(likely) > 1:
+        ordered = [f for f in likely if _is_ordered(fitting[f])]
+        weekdays = [f for f in ordered if np.is_busday(fitting[f][~np.isnat(fitting[f])]).all()]
+        likely = ordered if len(ordered) == 1 else weekdays if len(weekdays) == 1 else likely
+    if len(likely) > 1:
+        raise Unclear(
+            f"{texts.iloc[0]} may be {' or '.join(map(form, likely))}, which the order of the dates does not tell; "
+            f"name it: 'data.date_format=\"{likely[0]}\"'"
+        )
+    return fitting[likely[0]], form(likely[0])
+
+
+def form(date_format: str) -> str:
+    """A strptime format as it is told: `%m/%d/%Y` as M/D/Y."""
+    names = {"%Y": "Y", "%y": "YY", "%m": "M", "%d": "D", "%b": "Mon", "%B": "Month"}
+    return re.sub("%.", lambda match: names.get(match[0], match[0]), date_format)
+
+
+def _tidy(text: str) -> str:
+    """The day alone of a stamp; with the month's name in three letters and dashes between, where it has one."""
+    text = _TIME.sub("", text)
+    if text.replace("-", "").replace("/", "").isdigit():
+        return text
+    text = _WEEKDAY.sub("", text)
+    return re.sub(r"[\s,/.-]+", "-", _MONTH.sub(r"\1", text)) if _MONTH.search(text) else text
+
+
+def _days(texts: pd.Series[str], date_format: str) -> Days:
+    parsed = pd.to_datetime(texts, format=date_format, errors="coerce", exact=True)
+    return parsed.dt.tz_localize(None).to_numpy().astype("datetime64[D]")
+
+
+def _is_ordered(found: Days) -> bool:
+    steps = np.diff(found[~np.isnat(found)]).astype(np.int64)
+    return bool((steps > 0).all() or (steps < 0).all())
+
+
+_CURRENCY = r"(?P<{}>[$€£¥₹₩₽₺₪]|[A-Z]{{3}})?"
+_SCALES = {"": "", "K": "e3", "M": "e6", "B": "e9", "T": "e12"}
+
+
+def _number(decimal: str) -> str:
+    """The pattern of a number with this decimal sign: its groups of three digits may have one sign between them."""
+    group = r"[\s'’,]" if decimal == "." else r"[\s'’.]"
+    whole = rf"[0-9]{{1,3}}(?P<group>{group})[0-9]{{3}}(?:(?P=group)[0-9]{{3}})*|[0-9]+"
+    fraction = rf"{re.escape(decimal)}[0-9]*"
+    size = r"[eE][+-]?[0-9]+|\s?(?P<scale>[KkMmBbTt])"
+    before, after = _CURRENCY.format("before"), _CURRENCY.format("after")
+    return rf"{before}\s*(?P<number>[+-]?(?=[.,]?[0-9])(?:{whole})?(?:{fraction})?(?:{size})?)\s*{after}"
+
+
+def numbers(columns: Mapping[str, pd.Series[str]]) -> tuple[dict[str, Floats], list[str]]:
+    """(R,) a column, each equal to the decimal number that is written to the last digit, NaN where none is written;
+    and what was understood.
+
+    All columns are read with one decimal sign, that under which most cells are numbers. `Unclear` where both signs
+    do and give different numbers, or where a column mixes currencies.
+    """
+    if all(column.dtype.kind in "fiub" for column in columns.values()):
+        return {name: column.to_numpy(dtype=np.float64, na_value=np.nan) for name, column in columns.items()}, []
+    texts = {name: column.astype(str).str.strip().tolist() for name, column in columns.items()}
+    if (read := _plain(texts)) is not None:
+        return read, []
+    (points, notes), (commas, comma_notes) = _read(texts, "."), _read(texts, ",")
+    lost, comma_lost = (sum(int(np.isnan(v).sum()) for v in read.values()) for read in (points, commas))
+    if lost == comma_lost and any("," in text for column in texts.values() for text in column):
+        for name, column in texts.items():
+            differ = ~((points[name] == commas[name]) | np.isnan(points[name]))
+            if differ.any():
+                raise Unclear(
+                    f"{name.title()} is {column[int(differ.argmax())]!r}, and no number in the file tells whether its "
+                    "comma is a decimal one; save the numbers without signs between thousands"
+                )
+    return (points, notes) if lost <= comma_lost else (commas, ["decimal commas", *comma_notes])
+
+
+def _plain(texts: Mapping[str, list[str]]) -> dict[str, Floats] | None:
+    """The numbers, where every cell is one as computers write them."""
+    if not set("".join("".join(column) for column in texts.values())) <= set("0123456789.eE+-"):
+        return None
+    try:
+        return {name: np.array([float(text) for text in column]) for name, column in texts.items()}
+    except ValueError:
+        return None
+
+
+def _read(texts: Mapping[str, list[str]], decimal: str) -> tuple[dict[str, Floats], list[str]]:
+    pattern, read = re.compile(_number(decimal)), {}
+    notes: dict[str, None] = {}
+    for name, column in texts.items():
+        values, signs = np.full(len(column), np.nan), set()
+        for row, text in enumerate(column):
+            match = pattern.fullmatch(text)
+            if match is None:
+                continue
+            number, scale = match["number"], (match["scale"] or "").upper()
+            if scale:
+                number = number[:-1].rstrip()
+            if match["group"]:
+                number = number.replace(match["group"], "")
+                notes["signs between thousands taken off"] = None
+            values[row] = float(number.replace(decimal, ".") + _SCALES[scale])
+            signs |= {match["before"], match["after"]}
+            if scale:
+                notes[f"{scale} multiplied out"] = None
+        signs -= {None}
+        if len(signs) > 1:
+            raise Unclear(f"{name.title()} mixes {' and '.join(sorted(map(str, signs)))}; save one currency alone")
+        notes |= {f"{sign} taken off": None for sign in signs}
+        read[name] = values
+    return read, list(notes)

@@ -1,0 +1,129 @@
+"""Which column is which: the names that exports give to a day's figures, recognised by their words."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+# For each role the names that it goes by, words only; the earlier one is taken where several are there.
+# An empty name may be the dates' alone: an index that was saved without one.
+_NAMES = {
+    "date": ("date", "trade date", "trading date", "day", "datetime", "date time", "timestamp", "time", "index", ""),
+    "open": ("open", "open price", "opening price"),
+    "high": ("high", "high price", "day high"),
+    "low": ("low", "low price", "day low"),
+    "close": ("close", "close last", "close price", "closing price", "last", "last price", "price"),
+    "adj close": ("adj close", "adjusted close", "adjclose", "close adj", "adj close price", "adjusted", "adj price"),
+    "volume": ("volume", "vol", "share volume", "shares traded", "traded volume", "total traded quantity"),
+    "ticker": ("ticker", "symbol", "tic", "stock symbol", "code", "stock", "instrument", "name"),
+}
+_FIGURES = ("open", "high", "low", "close", "adj close", "volume")
+_SURE_TICKERS = ("ticker", "symbol", "tic", "stock symbol")
+_NUMBER = re.compile(r"\W*\d[\d.,]*\W*")
+
+
+def words(name: str) -> str:
+    """A name's words alone, lower-case: `adjClose`, `Adj. Close**` and `ADJ_CLOSE` are `adj close`."""
+    name = unicodedata.normalize("NFKC", name).replace("\ufeff", "")
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower().strip()
+    name = re.sub(r"^(\d+\.\s|unnamed: \d+(_level_\d+)?$)", "", name)
+    name = re.sub(r"(?<=\w)\s*\(.*\)$", "", name)  # a unit, as in Close (USD)
+    return re.sub(r"[\W_]+", " ", name).strip()
+
+
+def same_ticker(one: str, other: str) -> bool:
+    """Whether two spellings mean one stock: ^GSPC and GSPC, BRK-B and brk.b, AAPL and AAPL.US."""
+    spelt, like = (words(ticker.upper()).removesuffix(" us") for ticker in (one, other))
+    return spelt == like != ""
+
+
+class Unclear(ValueError):
+    """A table that can be read in more than one way; says which, and what to do."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """The names over a table's columns, and where its bars begin."""
+
+    names: tuple[str, ...]
+    first: int
+    """The number of rows above the first bar."""
+    line: int = 0
+    """The row that the names stand in, from 0."""
+    tickers: tuple[str, ...] | None = None
+    """The stock of each column, where the header has a row of them."""
+
+    def column(self, role: str, ticker: str) -> int | None:
+        """The number of the column that has a role for a ticker; `Unclear` where two have it alike."""
+        own = [words(name) for name in self.names]
+        if self.tickers is not None and role in _FIGURES:
+            own = [n if same_ticker(t, ticker) else "" for n, t in zip(own, self.tickers, strict=True)]
+        for name in _NAMES[role]:
+            spelt = {name, f"{words(ticker)} {name}", f"{name} {words(ticker)}"} if role in _FIGURES else {name}
+            found = [number for number, words_there in enumerate(own) if words_there in spelt]
+            if len(found) > 1 and name:
+                raise Unclear(f"has the column {name.title()} twice; rename or delete one")
+            if found:
+                return found[0]
+        return None
+
+    def plain(self, role: str, number: int) -> bool:
+        """Whether the column goes by its role's own name."""
+        return words(self.names[number]) == role
+
+    def is_surely_tickers(self, number: int) -> bool:
+        """Whether the column can hold nothing but tickers; a column `Name` may hold the company's name."""
+        return words(self.names[number]) in _SURE_TICKERS
+
+
+def header(rows: Sequence[Sequence[str]]) -> Header:
+    """The header among a table's first rows: names, and, as yfinance writes them, tickers and the index's name.
+
+    `Unclear` where a row above the names holds numbers.
+    """
+    named = next((n for n, row in enumerate(rows) if figures_named(row) >= 2), None)
+    if named is None:
+        named = next((n for n, row in enumerate(rows) if any(map(str.strip, row))), 0)
+    names = tuple(rows[named]) if rows else ()
+    found = Header(names, named + 1, named)
+    above = range(named)
+    if named and _is_of_tickers(rows[named - 1], len(names), sure=("ticker", "symbol")):
+        found, above = replace(found, tickers=_padded(rows[named - 1], len(names))), range(named - 1)
+    elif len(rows) > found.first and _is_of_tickers(rows[found.first], len(names)):
+        found = replace(found, tickers=_padded(rows[found.first], len(names)), first=found.first + 1)
+    numbers = [n for n in above if any(_NUMBER.fullmatch(cell.strip()) for cell in rows[n])]
+    if numbers:
+        raise Unclear(f"line {numbers[0] + 1} holds numbers above the names of line {named + 1}; put the names first")
+    index = rows[found.first] if len(rows) > found.first else []
+    if index and words(index[0]) in _NAMES["date"][:-1] and not any(map(str.strip, index[1:])):
+        found = replace(found, names=(index[0], *names[1:]), first=found.first + 1)
+    elif found.tickers is not None:
+        found = replace(found, names=("", *names[1:]))
+    elif len(index) == len(names) + 1 and not any(words(name) in _NAMES["date"] for name in names):
+        found = replace(found, names=("", *names))  # as R writes the names of rows: under no name
+    return found
+
+
+def figures_named(row: Sequence[str]) -> int:
+    """How many of the cells name a figure or the date, with or without a ticker around it."""
+    known = {name for role in ("date", *_FIGURES) for name in _NAMES[role] if name}
+    spelt = [words(cell) for cell in row]
+    return sum(
+        any(name == cell or cell.endswith(f" {name}") or cell.startswith(f"{name} ") for name in known)
+        or (not cell and number == 0)
+        for number, cell in enumerate(spelt)
+    )
+
+
+def _is_of_tickers(row: Sequence[str], width: int, sure: Sequence[str] = ("ticker", "symbol", "")) -> bool:
+    """Whether a row of the header tells the stock of each column but the first."""
+    first, rest = (words(row[0]) if row else "", [cell.strip() for cell in row[1:]])
+    if first not in sure or len(row) != width or width < 2 or not all(rest):
+        return False
+    return bool(first) or not any(_NUMBER.fullmatch(cell) for cell in rest)
+
+
+def _padded(row: Sequence[str], width: int) -> tuple[str, ...]:
+    return tuple([*row, *[""] * width][:width])
