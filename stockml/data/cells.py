@@ -70,6 +70,8 @@ def days(column: pd.Series[str], date_format: str | None = None) -> tuple[Days, 
 
 def form(date_format: str) -> str:
     """A strptime format as it is told: `%m/%d/%Y` as M/D/Y."""
+    if date_format == "%Y%m%d":
+        return "YYYYMMDD"
     names = {"%Y": "Y", "%y": "YY", "%m": "M", "%d": "D", "%b": "Mon", "%B": "Month"}
     return re.sub("%.", lambda match: names.get(match[0], match[0]), date_format)
 

@@ -20,6 +20,8 @@ _NAMES = {
     "ticker": ("ticker", "symbol", "tic", "stock symbol", "code", "stock", "instrument", "name"),
 }
 _FIGURES = ("open", "high", "low", "close", "adj close", "volume")
+_KNOWN = "|".join(name for role in ("date", *_FIGURES) for name in _NAMES[role] if name)
+_FIGURE = re.compile(rf"(?:.* )?(?:{_KNOWN})|(?:{_KNOWN}) .*")
 _SURE_TICKERS = ("ticker", "symbol", "tic", "stock symbol")
 _NUMBER = re.compile(r"\W*\d[\d.,]*\W*")
 
@@ -108,13 +110,8 @@ def header(rows: Sequence[Sequence[str]]) -> Header:
 
 def figures_named(row: Sequence[str]) -> int:
     """How many of the cells name a figure or the date, with or without a ticker around it."""
-    known = {name for role in ("date", *_FIGURES) for name in _NAMES[role] if name}
     spelt = [words(cell) for cell in row]
-    return sum(
-        any(name == cell or cell.endswith(f" {name}") or cell.startswith(f"{name} ") for name in known)
-        or (not cell and number == 0)
-        for number, cell in enumerate(spelt)
-    )
+    return sum(_FIGURE.fullmatch(cell) is not None for cell in spelt) + (spelt[:1] == [""] and len(row) > 1)
 
 
 def _is_of_tickers(row: Sequence[str], width: int, sure: Sequence[str] = ("ticker", "symbol", "")) -> bool:

@@ -226,7 +226,8 @@ def _of_ticker(table: Table, ticker: str, *, sole: bool) -> Table:
         which = f"{', '.join(held[:20])}{', …' if len(held) > 20 else ''}" or "none"
         raise UserError(f"{table.path}: its tickers are {which}, not {ticker}; name one with stock.ticker=")
     if column is not None and header.tickers is None:
-        mine = (texts == alike[0]).to_numpy()
+        # A row of another length may be anyone's, so that it is told rather than passed over.
+        mine = (texts == alike[0]).to_numpy() | (table.widths != len(header.names))
         nobody = (texts == "").to_numpy()
         if nobody.any() and not mine.all():
             raise UserError(f"{table.where(int(nobody.argmax()))}: names no ticker; mend or delete the line")
