@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -42,7 +43,7 @@ def days(column: pd.Series[str], date_format: str | None = None) -> tuple[Days, 
     are, none of them at a weekend; `Unclear` where that does not decide. A stamp's day is the one it is written with.
     """
     if column.dtype.kind == "M":
-        return pd.DatetimeIndex(column).tz_localize(None).to_numpy().astype("datetime64[D]"), "stamps"
+        return pd.DatetimeIndex(column).tz_localize(None).to_numpy().astype("datetime64[D]"), "as stamps"
     texts = column.astype(str).str.strip()
     if date_format is not None:
         return _days(texts, date_format), form(date_format)
@@ -104,9 +105,9 @@ def _number(decimal: str) -> str:
     group = r"[\s'’,]" if decimal == "." else r"[\s'’.]"
     whole = rf"[0-9]{{1,3}}(?P<group>{group})[0-9]{{3}}(?:(?P=group)[0-9]{{3}})*|[0-9]+"
     fraction = rf"{re.escape(decimal)}[0-9]*"
-    size = r"[eE][+-]?[0-9]+|\s?(?P<scale>[KkMmBbTt])"
     before, after = _CURRENCY.format("before"), _CURRENCY.format("after")
-    return rf"{before}\s*(?P<number>[+-]?(?=[.,]?[0-9])(?:{whole})?(?:{fraction})?(?:{size})?)\s*{after}"
+    number = rf"[+-]?(?=[.,]?[0-9])(?:{whole})?(?:{fraction})?(?:[eE][+-]?[0-9]+)?"
+    return rf"{before}\s*(?P<number>{number})\s?(?P<scale>[KkMmBbTt])?\s*{after}"
 
 
 def numbers(columns: Mapping[str, pd.Series[str]]) -> tuple[dict[str, Floats], list[str]]:
@@ -145,27 +146,29 @@ def _plain(texts: Mapping[str, list[str]]) -> dict[str, Floats] | None:
 
 
 def _read(texts: Mapping[str, list[str]], decimal: str) -> tuple[dict[str, Floats], list[str]]:
-    pattern, read = re.compile(_number(decimal)), {}
+    """The numbers of every column with that decimal sign, and what had to be taken off; `Unclear` of two currencies.
+
+    A cell whose currency is not that of most cells of its column is none: `$32.99` among `4032.99` is a damaged one.
+    """
+    pattern, read, currencies = re.compile(_number(decimal)), {}, set()
     notes: dict[str, None] = {}
     for name, column in texts.items():
-        values, signs = np.full(len(column), np.nan), set()
-        for row, text in enumerate(column):
-            match = pattern.fullmatch(text)
-            if match is None:
+        matches = [pattern.fullmatch(text) for text in column]
+        signs = Counter(match["before"] or match["after"] or "" for match in matches if match)
+        usual = signs.most_common(1)[0][0] if signs else ""
+        currencies |= {usual} - {""}
+        values = np.full(len(column), np.nan)
+        for row, match in enumerate(matches):
+            if not match or (match["before"] or match["after"] or "") != usual or (match["scale"] and name != "volume"):
                 continue
-            number, scale = match["number"], (match["scale"] or "").upper()
-            if scale:
-                number = number[:-1].rstrip()
+            number, scale = match["number"], match["scale"] or ""
             if match["group"]:
                 number = number.replace(match["group"], "")
                 notes["signs between thousands taken off"] = None
-            values[row] = float(number.replace(decimal, ".") + _SCALES[scale])
-            signs |= {match["before"], match["after"]}
             if scale:
                 notes[f"{scale} multiplied out"] = None
-        signs -= {None}
-        if len(signs) > 1:
-            raise Unclear(f"{name.title()} mixes {' and '.join(sorted(map(str, signs)))}; save one currency alone")
-        notes |= {f"{sign} taken off": None for sign in signs}
+            values[row] = float(number.replace(decimal, ".") + _SCALES[scale.upper()])
         read[name] = values
-    return read, list(notes)
+    if len(currencies) > 1:
+        raise Unclear(f"its columns mix {' and '.join(sorted(currencies))}; save one currency alone")
+    return read, [*(f"{sign} taken off" for sign in currencies), *notes]

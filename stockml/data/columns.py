@@ -11,33 +11,37 @@ from dataclasses import dataclass, replace
 # An empty name may be the dates' alone: an index that was saved without one.
 _NAMES = {
     "date": ("date", "trade date", "trading date", "day", "datetime", "date time", "timestamp", "time", "index", ""),
-    "open": ("open", "open price", "opening price"),
-    "high": ("high", "high price", "day high"),
-    "low": ("low", "low price", "day low"),
-    "close": ("close", "close last", "close price", "closing price", "last", "last price", "price"),
-    "adj close": ("adj close", "adjusted close", "adjclose", "close adj", "adj close price", "adjusted", "adj price"),
-    "volume": ("volume", "vol", "share volume", "shares traded", "traded volume", "total traded quantity"),
+    "open": ("open", "open price", "px open", "opening price"),
+    "high": ("high", "high price", "px high", "day high"),
+    "low": ("low", "low price", "px low", "day low"),
+    "close": ("close", "close last", "close price", "closing price", "last", "last price", "px last", "price"),
+    "adj close": ("adj close", "adjusted close", "close adj", "adj close price", "adjusted", "adj price"),
+    "volume": ("volume", "vol", "px volume", "share volume", "shares traded", "traded volume", "total traded quantity"),
     "ticker": ("ticker", "symbol", "tic", "stock symbol", "code", "stock", "instrument", "name"),
 }
 _FIGURES = ("open", "high", "low", "close", "adj close", "volume")
-_KNOWN = "|".join(name for role in ("date", *_FIGURES) for name in _NAMES[role] if name)
+_KNOWN = "|".join(name.replace(" ", " ?") for role in ("date", *_FIGURES) for name in _NAMES[role] if name)
 _FIGURE = re.compile(rf"(?:.* )?(?:{_KNOWN})|(?:{_KNOWN}) .*")
 _SURE_TICKERS = ("ticker", "symbol", "tic", "stock symbol")
 _NUMBER = re.compile(r"\W*\d[\d.,]*\W*")
 
 
 def words(name: str) -> str:
-    """A name's words alone, lower-case: `adjClose`, `Adj. Close**` and `ADJ_CLOSE` are `adj close`."""
-    name = unicodedata.normalize("NFKC", name).replace("\ufeff", "")
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower().strip()
+    """A name's words alone, lower-case: `Adj. Close**` and `ADJ_CLOSE` are `adj close`."""
+    name = unicodedata.normalize("NFKC", name).lower().strip()
     name = re.sub(r"^(\d+\.\s|unnamed: \d+(_level_\d+)?$)", "", name)
     name = re.sub(r"(?<=\w)\s*\(.*\)$", "", name)  # a unit, as in Close (USD)
     return re.sub(r"[\W_]+", " ", name).strip()
 
 
+def _letters(name: str) -> str:
+    """A name's letters and figures alone: `adjClose` and `Adj Close` are `adjclose`."""
+    return words(name).replace(" ", "")
+
+
 def same_ticker(one: str, other: str) -> bool:
     """Whether two spellings mean one stock: ^GSPC and GSPC, BRK-B and brk.b, AAPL and AAPL.US."""
-    spelt, like = (words(ticker.upper()).removesuffix(" us") for ticker in (one, other))
+    spelt, like = (words(ticker).removesuffix(" us").replace(" ", "") for ticker in (one, other))
     return spelt == like != ""
 
 
@@ -59,21 +63,22 @@ class Header:
 
     def column(self, role: str, ticker: str) -> int | None:
         """The number of the column that has a role for a ticker; `Unclear` where two have it alike."""
-        own = [words(name) for name in self.names]
+        own, stock = [_letters(name) for name in self.names], _letters(ticker)
         if self.tickers is not None and role in _FIGURES:
             own = [n if same_ticker(t, ticker) else "" for n, t in zip(own, self.tickers, strict=True)]
         for name in _NAMES[role]:
-            spelt = {name, f"{words(ticker)} {name}", f"{name} {words(ticker)}"} if role in _FIGURES else {name}
-            found = [number for number, words_there in enumerate(own) if words_there in spelt]
+            name = name.replace(" ", "")
+            spelt = {name, stock + name, name + stock} if role in _FIGURES else {name}
+            found = [number for number, letters in enumerate(own) if letters in spelt]
             if len(found) > 1 and name:
-                raise Unclear(f"has the column {name.title()} twice; rename or delete one")
+                raise Unclear(f"has the column {self.names[found[0]].strip()} twice; rename or delete one")
             if found:
                 return found[0]
         return None
 
     def plain(self, role: str, number: int) -> bool:
         """Whether the column goes by its role's own name."""
-        return words(self.names[number]) == role
+        return _letters(self.names[number]) == _letters(role)
 
     def is_surely_tickers(self, number: int) -> bool:
         """Whether the column can hold nothing but tickers; a column `Name` may hold the company's name."""

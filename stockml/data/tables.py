@@ -151,5 +151,5 @@ def _taken_for(table: Table, found: Mapping[str, int | None], wanted: Sequence[s
 
 def _shown(value: Any) -> str:
     """A cell as it is told."""
-    missing = value == "" if isinstance(value, str) else pd.api.types.is_scalar(value) and pd.isna(value)
-    return "empty" if missing else repr(value) if isinstance(value, str) else f"{value}"
+    missing = not value.strip() if isinstance(value, str) else pd.api.types.is_scalar(value) and pd.isna(value)
+    return "empty" if missing else repr(" ".join(value.split())) if isinstance(value, str) else f"{value}"

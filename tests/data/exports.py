@@ -9,6 +9,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 ROLES = ("open", "high", "low", "close", "volume", "adj close")
 Rows = Sequence[tuple[datetime.date, Mapping[str, Decimal]]]
@@ -63,7 +64,11 @@ def number(value: Decimal, form: Form, role: str) -> str:
 
 def day(date: datetime.date, form: Form) -> str:
     """A date as the form has it."""
-    pattern = form.date if form.padded or form.date == "%Y%m%d" else form.date.replace("%d", str(date.day)).replace("%m", str(date.month))
+    pattern = (
+        form.date
+        if form.padded or form.date == "%Y%m%d"
+        else form.date.replace("%d", str(date.day)).replace("%m", str(date.month))
+    )
     return date.strftime(pattern)
 
 
@@ -94,8 +99,8 @@ def written(rows: Rows, ticker: str, form: Form) -> bytes:
         table, head = [[*row, "-0.5%"] for row in table], [[*row, "Change %" if row[-1] else ""] for row in head]
     table += [[""] * len(head[0])] * form.blank_rows
     text = io.StringIO()
-    quoting = csv.QUOTE_ALL if form.quoted else csv.QUOTE_MINIMAL
-    csv.writer(text, delimiter=form.delimiter, lineterminator=form.line_end, quoting=quoting).writerows([*head, *table])
+    style: dict[str, Any] = {"quoting": csv.QUOTE_ALL if form.quoted else csv.QUOTE_MINIMAL}
+    csv.writer(text, delimiter=form.delimiter, lineterminator=form.line_end, **style).writerows([*head, *table])
     content = text.getvalue().encode(form.encoding)
     return gzip.compress(content) if form.packed else content
 
