@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -98,41 +99,62 @@ def _is_ordered(found: Days) -> bool:
 
 _CURRENCY = r"(?P<{}>[$€£¥₹₩₽₺₪]|[A-Z]{{3}})?"
 _SCALES = {"": "", "K": "e3", "M": "e6", "B": "e9", "T": "e12"}
+_GROUPS = {
+    "thousands": r"[0-9]{{1,3}}(?P<group>{0})[0-9]{{3}}(?:(?P=group)[0-9]{{3}})*",
+    "lakhs": r"[0-9]{{1,2}}(?:,[0-9]{{2}})*(?P<group>,)[0-9]{{3}}",
+}
 
 
-def _number(decimal: str) -> str:
-    """The pattern of a number with this decimal sign: its groups of three digits may have one sign between them."""
-    group = r"[\s'’,]" if decimal == "." else r"[\s'’.]"
-    whole = rf"[0-9]{{1,3}}(?P<group>{group})[0-9]{{3}}(?:(?P=group)[0-9]{{3}})*|[0-9]+"
-    fraction = rf"{re.escape(decimal)}[0-9]*"
+def _pattern(decimal: str, groups: str) -> re.Pattern[str]:
+    """A number with this decimal sign, and one sign, if any, between its groups of digits."""
+    whole = _GROUPS[groups].format(r"[\s'’,]" if decimal == "." else r"[\s'’.]")
+    number = rf"[+-]?(?=[.,]?[0-9])(?:{whole}|[0-9]+)?(?:{re.escape(decimal)}[0-9]*)?(?:[eE][+-]?[0-9]+)?"
     before, after = _CURRENCY.format("before"), _CURRENCY.format("after")
-    number = rf"[+-]?(?=[.,]?[0-9])(?:{whole})?(?:{fraction})?(?:[eE][+-]?[0-9]+)?"
-    return rf"{before}\s*(?P<number>{number})\s?(?P<scale>[KkMmBbTt])?\s*{after}"
+    return re.compile(rf"{before}\s*(?P<number>{number})\s?(?P<scale>[KkMmBbTt])?\s*{after}")
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What cells mean under one convention."""
+
+    values: dict[str, Floats]
+    notes: list[str]
+
+    @property
+    def lost(self) -> int:
+        return sum(int(np.isnan(values).sum()) for values in self.values.values())
 
 
 def numbers(columns: Mapping[str, pd.Series[str]]) -> tuple[dict[str, Floats], list[str]]:
     """(R,) a column, each equal to the decimal number that is written to the last digit, NaN where none is written;
     and what was understood.
 
-    All columns are read with one decimal sign, that under which most cells are numbers. `Unclear` where both signs
-    do and give different numbers, or where a column mixes currencies.
+    All are read by one convention, that under which most cells are numbers: decimal point or comma, groups of three
+    digits or lakhs. `Unclear` where two fit alike and give different numbers, or where currencies are mixed.
     """
-    if all(column.dtype.kind in "fiub" for column in columns.values()):
-        return {name: column.to_numpy(dtype=np.float64, na_value=np.nan) for name, column in columns.items()}, []
-    texts = {name: column.astype(str).str.strip().tolist() for name, column in columns.items()}
-    if (read := _plain(texts)) is not None:
-        return read, []
-    (points, notes), (commas, comma_notes) = _read(texts, "."), _read(texts, ",")
-    lost, comma_lost = (sum(int(np.isnan(v).sum()) for v in read.values()) for read in (points, commas))
-    if lost == comma_lost and any("," in text for column in texts.values() for text in column):
-        for name, column in texts.items():
-            differ = ~((points[name] == commas[name]) | np.isnan(points[name]))
-            if differ.any():
-                raise Unclear(
-                    f"{name.title()} is {column[int(differ.argmax())]!r}, and no number in the file tells whether its "
-                    "comma is a decimal one; save the numbers without signs between thousands"
-                )
-    return (points, notes) if lost <= comma_lost else (commas, ["decimal commas", *comma_notes])
+    known = {n: c.to_numpy(dtype=np.float64, na_value=np.nan) for n, c in columns.items() if c.dtype.kind in "fiub"}
+    texts = {n: c.astype(str).str.strip().tolist() for n, c in columns.items() if n not in known}
+    if (plain := _plain(texts)) is not None:
+        return known | plain, []
+    best = _read(texts, ".", "thousands")
+    commas = any("," in text for column in texts.values() for text in column)
+    if best.lost or commas:
+        rivals = [_read(texts, ".", "lakhs"), _read(texts, ",", "thousands")]
+        best = min([best, *rivals], key=lambda reading: reading.lost)
+        for rival in rivals if commas else []:
+            if rival.lost == best.lost:
+                _demand_equal(texts, best, rival)
+    return known | best.values, best.notes
+
+
+def _demand_equal(texts: Mapping[str, list[str]], one: _Reading, other: _Reading) -> None:
+    for name, column in texts.items():
+        differ = ~((one.values[name] == other.values[name]) | np.isnan(one.values[name]))
+        if differ.any():
+            raise Unclear(
+                f"{name.title()} is {column[int(differ.argmax())]!r}, and no number in the file tells whether its "
+                "comma is a decimal one; save the numbers without signs between thousands"
+            )
 
 
 def _plain(texts: Mapping[str, list[str]]) -> dict[str, Floats] | None:
@@ -145,13 +167,12 @@ def _plain(texts: Mapping[str, list[str]]) -> dict[str, Floats] | None:
         return None
 
 
-def _read(texts: Mapping[str, list[str]], decimal: str) -> tuple[dict[str, Floats], list[str]]:
-    """The numbers of every column with that decimal sign, and what had to be taken off; `Unclear` of two currencies.
+def _read(texts: Mapping[str, list[str]], decimal: str, groups: str) -> _Reading:
+    """The numbers of every column by one convention; `Unclear` of two currencies.
 
     A cell whose currency is not that of most cells of its column is none: `$32.99` among `4032.99` is a damaged one.
     """
-    pattern, read, currencies = re.compile(_number(decimal)), {}, set()
-    notes: dict[str, None] = {}
+    pattern, read, currencies, scales, is_grouped = _pattern(decimal, groups), {}, set(), set(), False
     for name, column in texts.items():
         matches = [pattern.fullmatch(text) for text in column]
         signs = Counter(match["before"] or match["after"] or "" for match in matches if match)
@@ -161,14 +182,18 @@ def _read(texts: Mapping[str, list[str]], decimal: str) -> tuple[dict[str, Float
         for row, match in enumerate(matches):
             if not match or (match["before"] or match["after"] or "") != usual or (match["scale"] and name != "volume"):
                 continue
-            number, scale = match["number"], match["scale"] or ""
+            number, scale = match["number"], (match["scale"] or "").upper()
             if match["group"]:
-                number = number.replace(match["group"], "")
-                notes["signs between thousands taken off"] = None
-            if scale:
-                notes[f"{scale} multiplied out"] = None
-            values[row] = float(number.replace(decimal, ".") + _SCALES[scale.upper()])
+                number, is_grouped = number.replace(match["group"], ""), True
+            scales |= {scale} - {""}
+            values[row] = float(number.replace(decimal, ".") + _SCALES[scale])
         read[name] = values
     if len(currencies) > 1:
         raise Unclear(f"its columns mix {' and '.join(sorted(currencies))}; save one currency alone")
-    return read, [*(f"{sign} taken off" for sign in currencies), *notes]
+    notes = {
+        "decimal commas": decimal == ",",
+        f"{''.join(currencies)} taken off": currencies,
+        "signs between thousands taken off": is_grouped,
+        f"{', '.join(sorted(scales))} multiplied out": scales,
+    }
+    return _Reading(read, [note for note, is_so in notes.items() if is_so])

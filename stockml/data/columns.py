@@ -7,6 +7,9 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+# As Yahoo's page copies them, with what it says when the mouse is over them.
+_SPLITS = "close close price adjusted for splits"
+_DIVIDENDS = "adj close adjusted close price adjusted for splits and dividend and or capital gain distributions"
 # For each role the names that it goes by, words only; the earlier one is taken where several are there.
 # An empty name may be the dates' alone: an index that was saved without one.
 _NAMES = {
@@ -14,8 +17,8 @@ _NAMES = {
     "open": ("open", "open price", "px open", "opening price"),
     "high": ("high", "high price", "px high", "day high"),
     "low": ("low", "low price", "px low", "day low"),
-    "close": ("close", "close last", "close price", "closing price", "last", "last price", "px last", "price"),
-    "adj close": ("adj close", "adjusted close", "close adj", "adj close price", "adjusted", "adj price"),
+    "close": ("close", _SPLITS, "close last", "close price", "closing price", "last", "last price", "px last", "price"),
+    "adj close": ("adj close", _DIVIDENDS, "adjusted close", "close adj", "adj close price", "adjusted", "adj price"),
     "volume": ("volume", "vol", "px volume", "share volume", "shares traded", "traded volume", "total traded quantity"),
     "ticker": ("ticker", "symbol", "tic", "stock symbol", "code", "stock", "instrument", "name"),
 }
@@ -76,9 +79,10 @@ class Header:
                 return found[0]
         return None
 
-    def plain(self, role: str, number: int) -> bool:
-        """Whether the column goes by its role's own name."""
-        return _letters(self.names[number]) == _letters(role)
+    def is_plain(self, role: str, number: int, ticker: str) -> bool:
+        """Whether the column goes by its role's own name, with or without the ticker."""
+        stock, name = _letters(ticker), _letters(role)
+        return _letters(self.names[number]) in (name, stock + name, name + stock)
 
     def is_surely_tickers(self, number: int) -> bool:
         """Whether the column can hold nothing but tickers; a column `Name` may hold the company's name."""

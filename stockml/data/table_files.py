@@ -218,11 +218,11 @@ def _of_ticker(table: Table, ticker: str, *, sole: bool) -> Table:
     else:
         return table
     alike = [spelt for spelt in held if spelt.upper() == ticker.upper()] or [t for t in held if same_ticker(t, ticker)]
+    if not alike and column is not None and not header.is_surely_tickers(column):
+        return table
     if not alike and sole and len(held) == 1:
         alike = held
     if len(alike) != 1:
-        if column is not None and not header.is_surely_tickers(column):
-            return table
         which = f"{', '.join(held[:20])}{', …' if len(held) > 20 else ''}" or "none"
         raise UserError(f"{table.path}: its tickers are {which}, not {ticker}; name one with stock.ticker=")
     if column is not None and header.tickers is None:

@@ -6,6 +6,7 @@ do not tell is refused.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -44,7 +45,7 @@ def _bars(table: Table, config: Config, data: CsvConfig) -> Bars:
     }
     missing = [role.title() for role in ("date", *wanted) if found[role] is None]
     if missing:
-        names = ", ".join(name.strip() for name in table.header.names)
+        names = textwrap.shorten(", ".join(name.strip() for name in table.header.names), 300, placeholder=" …")
         raise UserError(f"{path}: has no column {', '.join(missing)}; it has {names or 'none'}")
     if not len(table.cells):
         raise UserError(f"{path}: holds no bars, only the names of the columns")
@@ -69,7 +70,7 @@ def _bars(table: Table, config: Config, data: CsvConfig) -> Bars:
         understood="; ".join(
             [
                 f"dates {form}{', newest first' if newest_first else ''}",
-                *_taken_for(table, found, [*wanted, "adj close"]),
+                *_taken_for(table, found, [role for role in wanted if role in _PRICES], ticker),
                 *notes,
                 "prices × Adj Close / Close"
                 if adjusted
@@ -131,25 +132,22 @@ def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64]) -> bool:
     return falls
 
 
-def _taken_for(table: Table, found: Mapping[str, int | None], wanted: Sequence[str]) -> list[str]:
+def _taken_for(table: Table, found: Mapping[str, int | None], wanted: Sequence[str], ticker: str) -> list[str]:
     """What is told of columns and rows that had to be chosen."""
-    chosen = {role: number for role in wanted if (number := found[role]) is not None}
-    names = [
+    told = [
         f"{table.header.names[number].strip()} taken for {role}"
-        for role, number in chosen.items()
-        if not table.header.plain(role, number)
+        for role in wanted
+        if (number := found[role]) is not None and not table.header.is_plain(role, number, table.ticker or ticker)
     ]
-    return [
-        *names,
-        *(
-            [f"{table.ticker}, one of {table.tickers:,} tickers" if table.tickers > 1 else f"ticker {table.ticker}"]
-            if table.ticker
-            else []
-        ),
-    ]
+    if table.tickers > 1:
+        told.append(f"{table.ticker}, one of {table.tickers:,} tickers")
+    elif table.ticker and table.ticker != ticker:
+        told.append(f"ticker {table.ticker}")
+    return told
 
 
 def _shown(value: Any) -> str:
     """A cell as it is told."""
     missing = not value.strip() if isinstance(value, str) else pd.api.types.is_scalar(value) and pd.isna(value)
-    return "empty" if missing else repr(" ".join(value.split())) if isinstance(value, str) else f"{value}"
+    text = textwrap.shorten(str(value), 60, placeholder=" …")
+    return "empty" if missing else repr(text) if isinstance(value, str) else text

@@ -213,9 +213,58 @@ def test_what_has_no_one_meaning_is_refused(tmp_path: Path, made: Callable[[Path
     assert says in refusal(made(tmp_path))
 
 
+FIGURES = {"open": 1.0, "high": 2.0, "low": 0.5, "close": 1.5, "volume": 1234567.0}
+BAR = "1,2,0.5,1.5,1234567"
+WILD = {
+    "stooq": "<TICKER>,<PER>,<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>,<OPENINT>\n"
+    f"AAPL.US,D,20200102,000000,{BAR},0\nAAPL.US,D,20200103,000000,{BAR},0\n",
+    "tibble": '"","symbol","date","open","high","low","close","volume"\n'
+    f'"1","AAPL",2020-01-02,{BAR}\n"2","AAPL",2020-01-03,{BAR}\n',
+    "R, names of rows under no name": '"AAPL.Open","AAPL.High","AAPL.Low","AAPL.Close","AAPL.Volume"\n'
+    '"2020-01-02",1,2,0.5,1.5,1.234567e+06\n"2020-01-03",1,2,0.5,1.5,1.234567e+06\n',
+    "R, decimal commas": '"Index";"AAPL.Open";"AAPL.High";"AAPL.Low";"AAPL.Close";"AAPL.Volume"\n'
+    '"2020-01-02";1,0;2;0,5;1,5;1,234567e+06\n"2020-01-03";1;2,0;0,5;1,5;1234567\n',
+    "yfinance, history": "Date,Open,High,Low,Close,Volume,Dividends,Stock Splits\n"
+    f"2020-01-02 00:00:00-05:00,{BAR},0.0,0.0\n2020-01-03 00:00:00-05:00,{BAR},0.0,0.0\n",
+    "yfinance, two rows of names": ",Close,Close,High,High,Low,Low,Open,Open,Volume,Volume\n"
+    ",AAPL,A,AAPL,A,AAPL,A,AAPL,A,AAPL,A\n2020-01-02,1.5,9,2,9,0.5,9,1,9,1234567,9\n"
+    "2020-01-03,1.5,9,2,9,0.5,9,1,9,1234567,9\n",
+    "yfinance, by ticker": "Ticker,A,A,AAPL,AAPL,AAPL,AAPL,AAPL\nPrice,Open,Close,Open,High,Low,Close,Volume\nDate,,,,,,,\n"
+    f"2020-01-02,9,9,{BAR}\n2020-01-03,9,9,{BAR}\n",
+    "yfinance, a row less": f"Price,Open,High,Low,Close,Volume\nDate,,,,,\n2020-01-02,{BAR}\n2020-01-03,{BAR}\n",
+    "pandas, flattened": "Date,\"('Open', 'AAPL')\",\"('High', 'AAPL')\",\"('Low', 'AAPL')\",\"('Close', 'AAPL')\","
+    f"\"('Volume', 'AAPL')\"\n2020-01-02,{BAR}\n2020-01-03,{BAR}\n",
+    "Investing.com": '\ufeff"Date","Price","Open","High","Low","Vol.","Change %"\n'
+    '"01/03/2020","1.50","1.00","2.00","0.50","1.234567M","-0.22%"\n"01/02/2020","1.50","1.00","2.00","0.50","1,234.567K","1%"\n',
+    "National Stock Exchange": '"Date ","series ","OPEN ","HIGH ","LOW ","PREV. CLOSE ","ltp ","close ","VOLUME "\n'
+    '"03-Jan-2020","EQ","1.00","2.00","0.50","1,234.00","9","1.50","12,34,567"\n'
+    '"02-Jan-2020","EQ","1.00","2.00","0.50","1,234.00","9","1.50","12,34,567"\n',
+    "Google": f"Date,Open,High,Low,Close,Volume\n1/2/2020 16:00:00,{BAR}\n1/3/2020 16:00:00,{BAR}\n",
+    "spaces after commas": 'Date, Open, High, Low, Close, Volume\n'
+    '01/03/2020, "1", 2, 0.5, 1.5, "1,234,567"\n01/02/2020, 1, 2, 0.5, 1.5, 1234567\n',
+    "lines above the names": "Prices of AAPL\n\nadjusted, for splits, and dividends.\n\n"
+    f"date,open,high,low,close,volume\n2020-01-02,{BAR}\n2020-01-03,{BAR}\n",
+    "Bloomberg": f"Date,PX_OPEN,PX_HIGH,PX_LOW,PX_LAST,PX_VOLUME\n1/2/2020,{BAR}\n1/3/2020,{BAR}\n",
+    "Excel": "sep=;\nDate;Open;High;Low;Close;Volume\n"
+    "2020-01-02;1;2;0,5;1,5;1234567\n2020-01-03;1;2;0,5;1,5;1 234 567\n",
+    "a company's name": "Date,Open,High,Low,Close,Volume,Name\n"
+    f"2020-01-02,{BAR},Apple Inc.\n2020-01-03,{BAR},Apple Inc.\n",
+    "Yahoo's page": "Date\tOpen\tHigh\tLow\tClose Close price adjusted for splits.\tVolume\n"
+    "Jan 3, 2020\t1\t2\t0.5\t1.5\t1,234,567\nJan 2, 2020\t1\t2\t0.5\t1.5\t1,234,567\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", WILD.values(), ids=WILD.keys())
+def test_exports_as_they_are_found_in_the_wild_are_read(tmp_path: Path, text: str) -> None:
+    (tmp_path / "AAPL.csv").write_text(text)
+    read = tables.load(of_folder(tmp_path))
+    assert read.dates.astype(str).tolist() == ["2020-01-02", "2020-01-03"]
+    assert {name: values.tolist() for name, values in read.columns.items()} == {n: [v, v] for n, v in FIGURES.items()}
+
+
 MESSY = [
     ("NVDA", "nasdaq_NVDA.csv", 2518, "dates M/D/Y, newest first; Close/Last taken for close; $ taken off"),
-    ("^GSPC", "yfinance_multiindex_GSPC.csv", 1088, "dates Y-M-D; ticker ^GSPC"),
+    ("^GSPC", "yfinance_multiindex_GSPC.csv", 1088, "dates Y-M-D; no Adj Close"),
     ("INFY.NS", "yahoo_null_INFY.NS.csv", 2230, "line 33: Open is 'null'"),
     ("TSLA", "yahoo_web_copy_TSLA.csv", 2805, "line 881: Open is '3:1 Stock Splits"),
 ]
