@@ -143,6 +143,8 @@ def independent(content: bytes, form: Form) -> tuple[list[datetime.date], dict[s
         raise ValueError("a quoted cell of several lines")
     while rows and not any(cell.strip() for cell in rows[-1]):
         rows.pop()
+    while rows and not any(cell.strip() for cell in rows[0]):
+        rows.pop(0)
     first, head = 1, rows[0]
     roles = [_role(name) for name in head]
     if form.layout == "header":

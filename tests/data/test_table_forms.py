@@ -197,6 +197,9 @@ REFUSED = [
     (edited(f'{HEAD}2020-01-02,1,"2\n",3,4,5\n'), "line 2: has a quote that does not end with it"),
     (edited(f"2020-01-01,1,2,3,4,5\n{HEAD}2020-01-02,1,2,3,4,5\n"), "line 1 holds numbers above the names of line 2"),
     (edited(f"{HEAD}2020-01-02,$1,$2,€3,$4,5\n2020-01-03,$1,$2,€3,$4,5\n"), "mix $ and €"),
+    (edited(f"{HEAD}2020-01-02,1,2,3,4,5\n2020-01-03,$1,2,3,4,5\n"), "line 3: Open is '$1', no number"),
+    (edited(f"{HEAD}2020-01-02,1,2,3,4,5\n2020-01-03,1t,2,3,4,5\n"), "line 3: Open is '1t', no number"),
+    (edited(f"{HEAD}2020-01-02,1,2,3,4,\0\n"), "AAPL.csv: is no text (a zero byte"),
     (
         edited("Date;Open;High;Low;Close;Volume\n2020-01-02;1,234;1,234;1,234;1,234;5\n"),
         "whether its comma is a decimal",
@@ -204,6 +207,7 @@ REFUSED = [
     (edited("Date,Open,High,Low,Close\n2020-01-02,1,2,3,4\n"), "has no column Volume"),
     (edited(f"Ticker,{HEAD}MSFT,2020-01-02,1,2,3,4,5\n"), "its tickers are MSFT, not AAPL"),
     (edited(f"Ticker,{HEAD}AAPL,2020-01-02,1,2,3,4,5\n,2020-01-03,1,2,3,4,5\n"), "line 3: names no ticker"),
+    (edited(f"Ticker,{HEAD}AAPL,2020-01-02,1,2,3,4,5\nMS\n"), "line 3: has fewer cells"),  # whose it is, who knows
     (edited("Date,Open,High,Low,Close,Close,Volume\n2020-01-02,1,2,3,4,5,6\n"), "the column Close twice"),
 ]
 
@@ -229,8 +233,8 @@ WILD = {
     "yfinance, two rows of names": ",Close,Close,High,High,Low,Low,Open,Open,Volume,Volume\n"
     ",AAPL,A,AAPL,A,AAPL,A,AAPL,A,AAPL,A\n2020-01-02,1.5,9,2,9,0.5,9,1,9,1234567,9\n"
     "2020-01-03,1.5,9,2,9,0.5,9,1,9,1234567,9\n",
-    "yfinance, by ticker": "Ticker,A,A,AAPL,AAPL,AAPL,AAPL,AAPL\nPrice,Open,Close,Open,High,Low,Close,Volume\nDate,,,,,,,\n"
-    f"2020-01-02,9,9,{BAR}\n2020-01-03,9,9,{BAR}\n",
+    "yfinance, by ticker": "Ticker,A,A,AAPL,AAPL,AAPL,AAPL,AAPL\nPrice,Open,Close,Open,High,Low,Close,Volume\n"
+    f"Date,,,,,,,\n2020-01-02,9,9,{BAR}\n2020-01-03,9,9,{BAR}\n",
     "yfinance, a row less": f"Price,Open,High,Low,Close,Volume\nDate,,,,,\n2020-01-02,{BAR}\n2020-01-03,{BAR}\n",
     "pandas, flattened": "Date,\"('Open', 'AAPL')\",\"('High', 'AAPL')\",\"('Low', 'AAPL')\",\"('Close', 'AAPL')\","
     f"\"('Volume', 'AAPL')\"\n2020-01-02,{BAR}\n2020-01-03,{BAR}\n",
