@@ -22,19 +22,22 @@ _TIME = re.compile(
 )
 _WEEKDAY = re.compile(r"^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*[\s,.]+", re.IGNORECASE)
 _MONTH = re.compile(r"([^\W\d_]{3})[^\W\d_]*\.?")
-_FORMS = {
-    **{rf"\d{{4}}{re.escape(s)}\d\d?{re.escape(s)}\d\d?": (f"%Y{s}%m{s}%d",) for s in "-/."},
-    **{rf"\d\d?{re.escape(s)}\d\d?{re.escape(s)}\d{{4}}": (f"%m{s}%d{s}%Y", f"%d{s}%m{s}%Y") for s in "-/."},
-    **{
-        rf"\d\d?{re.escape(s)}\d\d?{re.escape(s)}\d\d": (f"%m{s}%d{s}%y", f"%d{s}%m{s}%y", f"%y{s}%m{s}%d")
-        for s in "-/."
-    },
-    r"\d{8}": ("%Y%m%d",),
-    r"\d\d?-[A-Za-z]{3}-\d{4}": ("%d-%b-%Y",),
-    r"[A-Za-z]{3}-\d\d?-\d{4}": ("%b-%d-%Y",),
-    r"\d{4}-[A-Za-z]{3}-\d\d?": ("%Y-%b-%d",),
-    r"\d\d?-[A-Za-z]{3}-\d\d": ("%d-%b-%y",),
+_FORMS: dict[str, tuple[str, ...]] = {
+    r"[0-9]{8}": ("%Y%m%d",),
+    r"[0-9]{1,2}-[A-Za-z]{3}-[0-9]{4}": ("%d-%b-%Y",),
+    r"[0-9]{1,2}-[A-Za-z]{3}-[0-9]{2}": ("%d-%b-%y",),
+    r"[A-Za-z]{3}-[0-9]{1,2}-[0-9]{4}": ("%b-%d-%Y",),
+    r"[0-9]{4}-[A-Za-z]{3}-[0-9]{1,2}": ("%Y-%b-%d",),
 }
+"""The strptime formats that a day of each form may have."""
+for _sign in "-/.":
+    _FORMS[rf"[0-9]{{4}}[{_sign}][0-9]{{1,2}}[{_sign}][0-9]{{1,2}}"] = (f"%Y{_sign}%m{_sign}%d",)
+    for _year, _digits in (("%Y", 4), ("%y", 2)):
+        _FORMS[rf"[0-9]{{1,2}}[{_sign}][0-9]{{1,2}}[{_sign}][0-9]{{{_digits}}}"] = (
+            f"%m{_sign}%d{_sign}{_year}",
+            f"%d{_sign}%m{_sign}{_year}",
+            *([f"%y{_sign}%m{_sign}%d"] if _digits == 2 else []),
+        )
 
 
 def days(column: pd.Series[str], date_format: str | None = None) -> tuple[Days, str]:
@@ -47,11 +50,12 @@ def days(column: pd.Series[str], date_format: str | None = None) -> tuple[Days, 
         return pd.DatetimeIndex(column).tz_localize(None).to_numpy().astype("datetime64[D]"), "as stamps"
     texts = column.astype(str).str.strip()
     if date_format is not None:
-        return _days(texts, date_format), form(date_format)
+        whole, day_alone = (_days(t, date_format) for t in (texts, texts.str.replace(_TIME, "", regex=True)))
+        return np.where(np.isnat(whole), day_alone, whole), form(date_format)
     texts = pd.Series([_tidy(text) for text in texts], dtype=str)
     fitting: dict[str, Days] = {}
     for pattern, formats in _FORMS.items():
-        fits = texts.str.fullmatch(pattern.replace(r"\d", "[0-9]")).to_numpy(dtype=bool)
+        fits = texts.str.fullmatch(pattern).to_numpy(dtype=bool)
         if fits.any():
             fitting |= {f: _days(texts.where(fits, ""), f) for f in formats}
     if not fitting:

@@ -13,7 +13,7 @@ _DIVIDENDS = "adj close adjusted close price adjusted for splits and dividend an
 # For each role the names that it goes by, words only; the earlier one is taken where several are there.
 # An empty name may be the dates' alone: an index that was saved without one.
 _NAMES = {
-    "date": ("date", "trade date", "trading date", "day", "datetime", "date time", "timestamp", "time", "index", ""),
+    "date": ("date", "trade date", "trading date", "datetime", "date time", "timestamp", "time", "day", "index", ""),
     "open": ("open", "open price", "px open", "opening price"),
     "high": ("high", "high price", "px high", "day high"),
     "low": ("low", "low price", "px low", "day low"),
@@ -59,8 +59,6 @@ class Header:
     names: tuple[str, ...]
     first: int
     """The number of rows above the first bar."""
-    line: int = 0
-    """The row that the names stand in, from 0."""
     tickers: tuple[str, ...] | None = None
     """The stock of each column, where the header has a row of them."""
 
@@ -98,7 +96,7 @@ def header(rows: Sequence[Sequence[str]]) -> Header:
     if named is None:
         named = next((n for n, row in enumerate(rows) if any(map(str.strip, row))), 0)
     names = tuple(rows[named]) if rows else ()
-    found = Header(names, named + 1, named)
+    found = Header(names, named + 1)
     above = range(named)
     if named and _is_of_tickers(rows[named - 1], len(names), sure=("ticker", "symbol")):
         found, above = replace(found, tickers=_padded(rows[named - 1], len(names))), range(named - 1)

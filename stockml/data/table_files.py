@@ -48,7 +48,7 @@ class Table:
 
     def where(self, row: int) -> str:
         """File and line, as they are told."""
-        return f"{self.path}, {'row' if self.path.suffix == '.parquet' else 'line'} {self.lines[row]}"
+        return f"{self.path}, {'row' if _is_parquet(self.path) else 'line'} {self.lines[row]}"
 
 
 def find(data: CsvConfig, ticker: str) -> Path:
@@ -88,23 +88,26 @@ def stem(path: Path) -> str:
 def _is_word(ticker: str, name: str) -> bool:
     """Whether a ticker is a word of a file's name, with or without an exchange's two letters: INFY in a_INFY.NS.
 
-    BRK is no word of BRK-B, which is another stock.
+    BRK is no word of BRK-B, which is another stock, nor is B.
     """
-    bare = re.escape(ticker.lstrip("^"))
-    return bool(
-        re.search(rf"(?<![\w.-])\^?{bare}(?!\w|-\w\b|\.\w\b)", name.replace("_", " "), re.IGNORECASE)
-        or re.search(rf"(?<=\w\w-){bare}(?!\w|-\w\b|\.\w\b)", name.replace("_", " "), re.IGNORECASE)
-    )
+    bare = ticker.lstrip("^")
+    before = r"(?<![\w.])" if len(bare) > 1 else r"(?<![\w.-])"
+    word = rf"{before}{re.escape(bare)}(?!\w|[-.]\w\b)"
+    return re.search(word, name.replace("_", " "), re.IGNORECASE) is not None
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() in (".parquet", ".pq")
 
 
 def _has_rows_of(path: Path, ticker: str) -> bool:
     try:
-        if path.suffix != ".parquet":
+        if not _is_parquet(path):
             header = columns.header(_head(_text(path).split("\n", _HEAD)[:_HEAD])[1])
             if header.tickers is None and header.column("ticker", ticker) is None:
                 return False  # told by its first lines, without reading the rest
         return read(path, ticker).ticker != ""
-    except (UserError, columns.Unclear):
+    except (UserError, columns.Unclear, csv.Error):
         return False
 
 
@@ -114,20 +117,22 @@ def read(path: Path, ticker: str, *, sole: bool = False) -> Table:
     UserError where the file is no table, or holds other tickers alone.
     """
     try:
-        table = _parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _text_table(path)
+        table = _parquet(path) if _is_parquet(path) else _text_table(path)
         return _of_ticker(table, ticker, sole=sole)
     except columns.Unclear as error:
         raise UserError(f"{path}: {error}") from error
+    except csv.Error as error:
+        raise UserError(f"{path}: is no table ({error}); save the bars again") from error
 
 
 def _text_table(path: Path) -> Table:
     text = _text(path).rstrip("\n")
-    if not text.strip():
-        raise UserError(f"{path}: is empty; save the bars again")
     lines = text.split("\n")
     delimiter, head = _head(lines[:_HEAD])
     header = columns.header(head)
     names = len(header.names)
+    if not any(map(str.strip, header.names)):
+        raise UserError(f"{path}: is empty; save the bars again")
     width = min(max(line.count(delimiter) for line in lines) + 1, max(map(len, head)) + 20)
     try:
         # Blank lines are kept, so that a row's number tells its line.
@@ -228,8 +233,8 @@ def _of_ticker(table: Table, ticker: str, *, sole: bool) -> Table:
     if column is not None and header.tickers is None:
         # A row of another length may be anyone's, so that it is told rather than passed over.
         mine = (texts == alike[0]).to_numpy() | (table.widths != len(header.names))
-        nobody = (texts == "").to_numpy()
-        if nobody.any() and not mine.all():
+        nobody = (texts == "").to_numpy() & ~mine
+        if nobody.any():
             raise UserError(f"{table.where(int(nobody.argmax()))}: names no ticker; mend or delete the line")
         table = replace(table, cells=table.cells[mine], lines=table.lines[mine], widths=table.widths[mine])
     return replace(table, ticker=alike[0], tickers=len(held))
