@@ -42,6 +42,8 @@ class Panel:
     """(N,) the rows in which a full window with a known target ends, in order of time."""
     dropped: tuple[str, ...]
     """What was left out and why, each as it is told to the user."""
+    doubts: tuple[str, ...] = ()
+    """What the data doctor warns of, each as it is told to the user; only for dated bars."""
     synthetic: bool = False
     dates: NDArray[np.datetime64] | None = None
     """(R,) days of the rows; None for undated arrays."""
