@@ -166,7 +166,7 @@ def test_every_check_has_a_planted_fault() -> None:
 
 
 @pytest.mark.parametrize("plant", FAULTS, ids=lambda plant: plant.__name__)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, DAYS - 25), st.data())
 def test_a_planted_fault_is_named_with_its_day_and_nothing_else(
     plant: Callable[[Bars, int, Draw], Planted], seed: int, row: int, data: st.DataObject
@@ -179,6 +179,7 @@ def test_a_planted_fault_is_named_with_its_day_and_nothing_else(
     assert seen(doctor.examine(bars, sessions)) == {(severity, check, str(day))}
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 1000))
 def test_prices_that_were_rounded_to_float32_and_then_adjusted_are_in_order(seed: int) -> None:
     bars = random_bars(DAYS, seed)
@@ -211,14 +212,12 @@ def test_whatever_the_numbers_are_findings_come_and_no_exception(columns: dict[s
         assert finding.value and finding.remedy and finding.date in dates
 
 
-@pytest.mark.parametrize("stock", ["AAPL", "JPM", "TSLA"])
-@pytest.mark.parametrize("signal", ["realistic", "strong"])
-def test_simulated_bars_have_no_errors_and_few_warnings(stock: str, signal: str) -> None:
-    for seed in range(3):
-        bars = load_bars(compose.compose(f"stock={stock}", f"data.signal={signal}", f"data.seed={seed}"))
-        findings = doctor.examine(bars)
-        assert all(finding.severity == "warning" for finding in findings)
-        assert len(findings) <= 3
+@pytest.mark.parametrize("stock", ["JPM", "SP500", "TSLA"])
+def test_simulated_bars_have_no_errors_and_few_warnings(stock: str) -> None:
+    bars = load_bars(compose.compose(f"stock={stock}", "data.signal=strong", "data.days=5000"))
+    findings = doctor.examine(bars)
+    assert all(finding.severity == "warning" for finding in findings)
+    assert len(findings) <= 3
 
 
 WARNED = {
