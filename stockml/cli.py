@@ -86,6 +86,10 @@ def _do(command: Command, typed: Sequence[str]) -> None:
         from stockml.tasks import predict
 
         predict.run(config)
+    elif config.task == "doctor":
+        from stockml.tasks import doctor
+
+        doctor.run(config)
     elif config.task == "reproduce":
         from stockml.runs import SweepFolder
         from stockml.tasks import reproduce

@@ -340,7 +340,7 @@ class AuditConfig:
 class Config:
     """One experiment, whole."""
 
-    task: Literal["train", "reproduce", "evaluate", "predict", "report", "audit"]
+    task: Literal["train", "reproduce", "evaluate", "predict", "report", "audit", "doctor"]
     run: str | None
     """Folder of the run, or of the sweep, that the task is about."""
     seed: int = limited(least=0, most=2**32 - 1)
@@ -366,7 +366,7 @@ class Config:
     def conflicts(self) -> Iterator[str]:
         """Rules across sections that are broken."""
         data, stock = self.data, self.stock
-        if self.task not in ("train", "audit") and not self.run:
+        if self.task not in ("train", "audit", "doctor") and not self.run:
             yield f"run: needed with task={self.task}, the folder that it is about: run=FOLDER"
         if self.task == "train" and self.run:
             yield f"run={self.run}: task=train makes a folder of its own; leave it out, or name another task"
@@ -376,6 +376,8 @@ class Config:
             yield f"audit.plant={self.audit.plant}: a leak is planted for task=audit alone; leave it out"
         if self.audit.plant and isinstance(data, NpzConfig):
             yield f"audit.plant={self.audit.plant}: needs daily bars, data=csv or data=simulated; leave it out"
+        if self.task == "doctor" and isinstance(data, NpzConfig):
+            yield "task=doctor: needs dated daily bars, data=csv or data=simulated; task=audit looks at arrays"
         if isinstance(data, SimulatedConfig):
             if stock.simulator is None:
                 yield (

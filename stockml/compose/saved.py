@@ -20,7 +20,7 @@ _GROUPS = {"stock": "ticker", "data": "source", "model": "name", "trainer": "nam
 
 
 # Tasks whose config is that of the run which they are about.
-_FROM_A_RUN = ("reproduce", "evaluate", "predict", "audit")
+_FROM_A_RUN = ("reproduce", "evaluate", "predict", "audit", "doctor")
 
 
 def saved_file(args: argparse.Namespace, typed: list[Override]) -> Path | None:
@@ -34,8 +34,8 @@ def saved_file(args: argparse.Namespace, typed: list[Override]) -> Path | None:
     elif tasks.get("task") in _FROM_A_RUN and isinstance(tasks.get("run"), str):
         run = Path(str(tasks["run"])).expanduser()
         if SweepFolder.is_one(run):
-            if tasks["task"] == "audit":
-                raise UserError(f"run={run}: is a sweep; task=audit is about one run, run={run}/<job>")
+            if tasks["task"] in ("audit", "doctor"):
+                raise UserError(f"run={run}: is a sweep; task={tasks['task']} is about one run, run={run}/<job>")
             return None
         path = run / ".hydra" / "config.yaml"
     elif args.config_name not in (None, "config"):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from stockml.data import doctor
 from stockml.data.panel import Panel, from_bars
 from stockml.data.scaler import Scaler
 from stockml.data.split import Rows, Split, split
@@ -59,13 +61,19 @@ def sample_shape(config: Config) -> tuple[int, int]:
 
 
 def load(config: Config) -> tuple[Panel, int | None]:
-    """The panel of the config's source; for arrays windowed elsewhere, how many samples come before the test too."""
+    """The panel of the config's source; for arrays windowed elsewhere, how many samples come before the test too.
+
+    Raises UserError, for errors that the data doctor finds too.
+    """
     if config.data.source == "npz":
         from stockml.data import arrays
 
         with _readable():
             return arrays.load(config)
-    return from_bars(load_bars(config), config.stock.features, cast("BarsConfig", config.data)), None
+    data = cast("BarsConfig", config.data)
+    bars = load_bars(config).between(data.start, data.end)
+    doubts = doctor.doubts(bars)
+    return dataclasses.replace(from_bars(bars, config.stock.features, data), doubts=doubts), None
 
 
 def load_bars(config: Config) -> Bars:

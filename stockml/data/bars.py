@@ -28,8 +28,14 @@ class Bars:
     dropped: tuple[str, ...] = ()
     """What a table's reader left out and why, each as it is told to the user."""
     synthetic: bool = False
+    lines: NDArray[np.int64] | None = None
+    """(R,) where each bar stands in the file that `origin` names, from 1; None where that is not known."""
     expected: Floats | None = None
     """(R,) simulated data only: the expected log return of each day given all days before it."""
+
+    def where(self, row: int) -> str:
+        """Where a bar comes from, as it is told: the file, and the line where that is known."""
+        return self.origin if self.lines is None else f"{self.origin}, line {self.lines[row]}"
 
     def between(self, start: object, end: object) -> Bars:
         """The bars from the day `start` to the day `end`, both included; None leaves that side open."""
@@ -49,5 +55,6 @@ class Bars:
             self,
             dates=self.dates[keep],
             columns={name: values[keep] for name, values in self.columns.items()},
+            lines=None if self.lines is None else self.lines[keep],
             expected=None if self.expected is None else self.expected[keep],
         )

@@ -1,4 +1,4 @@
-"""Trading days to come, from an exchange's calendar."""
+"""Trading days, from an exchange's calendar."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from stockml.errors import UserError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_LONGEST_HOLIDAYS = 30  # days, more than enough
 INSTALL = "the exchange's calendar comes with: pip install 'stockml[calendar]'"
 
 
@@ -22,12 +23,29 @@ def days_after(day: np.datetime64, count: int, exchange: str) -> NDArray[np.date
 
     UserError where there is no such exchange.
     """
+    first = day.astype(datetime.date) + datetime.timedelta(days=1)
+    days = _sessions(first, first + datetime.timedelta(days=2 * count + _LONGEST_HOLIDAYS), exchange)
+    return None if days is None else days[:count]
+
+
+def days_between(first: np.datetime64, last: np.datetime64, exchange: str) -> NDArray[np.datetime64] | None:
+    """The days from `first` to `last`, both included, that the exchange trades on.
+
+    None without the library, or where its calendar does not reach so far. UserError where there is no such exchange.
+    """
+    end = last.astype(datetime.date)
+    try:
+        days = _sessions(first.astype(datetime.date), end + datetime.timedelta(days=_LONGEST_HOLIDAYS), exchange)
+    except ValueError:  # before or after all that the calendar knows
+        return None
+    return None if days is None else days[days <= last]
+
+
+def _sessions(first: datetime.date, last: datetime.date, exchange: str) -> NDArray[np.datetime64] | None:
     try:
         import exchange_calendars
     except ImportError:
         return None
-    first = day.astype(datetime.date) + datetime.timedelta(days=1)
-    last = first + datetime.timedelta(days=2 * count + 30)  # weekends, and the longest holidays
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it leans on what pandas is about to change
@@ -35,8 +53,14 @@ def days_after(day: np.datetime64, count: int, exchange: str) -> NDArray[np.date
     except exchange_calendars.errors.InvalidCalendarName as error:
         known = exchange_calendars.get_calendar_names()
         raise UserError(f"data.calendar={exchange}: there is no such calendar{nearest(exchange, known)}") from error
-    days: NDArray[np.datetime64] = calendar.sessions.to_numpy().astype("datetime64[D]")[:count]
+    days: NDArray[np.datetime64] = calendar.sessions.to_numpy().astype("datetime64[D]")
     return days
+
+
+def weekdays_between(first: np.datetime64, last: np.datetime64) -> NDArray[np.datetime64]:
+    """The days from `first` to `last`, both included, from Monday to Friday."""
+    days: NDArray[np.datetime64] = np.arange(first, last + np.timedelta64(1, "D"))
+    return days[np.is_busday(days)]
 
 
 def weekdays_after(day: np.datetime64, count: int) -> NDArray[np.datetime64]:

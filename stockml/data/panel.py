@@ -44,6 +44,8 @@ class Panel:
     """What was left out and why, each as it is told to the user."""
     understood: str = ""
     """How the file was read, as it is told to the user."""
+    doubts: tuple[str, ...] = ()
+    """What the data doctor warns of, each as it is told to the user; only for dated bars."""
     synthetic: bool = False
     dates: NDArray[np.datetime64] | None = None
     """(R,) days of the rows; None for undated arrays."""

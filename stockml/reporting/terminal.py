@@ -125,6 +125,10 @@ def data_report(folds: Sequence[Data]) -> list[str]:
     lines.append(f"left out    {'; '.join(dropped) or 'nothing'}")
     if panel.dates is None:
         lines.append("            undated: samples are taken to be in order of time, and cannot be purged")
+    if panel.doubts:
+        lines.append(
+            f"doctor      warns of {', '.join(panel.doubts)}; task=doctor, with the same data and stock, shows them"
+        )
     return lines
 
 
@@ -183,6 +187,14 @@ def forecast_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return _text(table, left=3)
 
 
+def finding_table(rows: Sequence[Sequence[str]]) -> str:
+    """What the data doctor found, a row each, as text."""
+    table = _table("severity", "check", "place", "date", "value")
+    for row in rows:
+        table.add_row(*row)
+    return _text(table, left=5, width=160)
+
+
 def _table(*header: str) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
@@ -190,14 +202,14 @@ def _table(*header: str) -> Table:
     return Table(*header, box=SIMPLE, pad_edge=False, padding=(0, 1))
 
 
-def _text(table: Table, left: int = 1) -> str:
+def _text(table: Table, left: int = 1, width: int = 110) -> str:
     """The table as lines, its columns but for the first ones set to the right."""
     from rich.console import Console
 
     for column in table.columns[left:]:
         column.justify = "right"
     text = io.StringIO()
-    Console(file=text, width=110, color_system=None).print(table)
+    Console(file=text, width=width, color_system=None).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip())
 
 

@@ -1,0 +1,314 @@
+"""What is wrong, or odd, in daily bars: checks that name the check, the day, the value, and what to do.
+
+Errors are what no market can have quoted; warnings are what it may have, and seldom did.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stockml.data.bars import Bars, Floats
+from stockml.errors import UserError
+
+Days = NDArray[np.datetime64]
+Mask = NDArray[np.bool_]
+_Case = tuple[int, np.datetime64, str]  # the bar's number, the day, and what is there
+
+LONGEST_GAP_DAYS = 5  # a weekend and two holidays
+_ROUNDING = 1e-6  # relative: prices handed on in float32, and then adjusted
+_SIGMAS = 8.0
+_NEIGHBOURS = 30  # bars to either side whose volatility counts too: it comes in clusters
+_LEAST_SPIKE = 0.10
+_REVERTED = 0.7
+_STALE_DAYS = 3
+_MOST_OPENS_REPEATED = 0.05
+_SPLITS = np.array([3 / 2, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 40, 50, 100])
+_SPLIT_ROUNDING = 0.015
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault, or one run of days with the same fault."""
+
+    severity: Literal["error", "warning"]
+    check: str
+    row: int
+    """The bar that it is about, or starts with; the one after bars that are missing."""
+    date: np.datetime64
+    value: str
+    remedy: str
+
+
+def examine(bars: Bars, sessions: Days | None = None) -> list[Finding]:
+    """All that is found, errors first, then by check and day.
+
+    `sessions` are the days on which the exchange traded from the first bar to the last; without them, gaps of more than
+    5 calendar days are looked for instead. Of the prices, the columns that are there are looked at.
+    """
+    subject = _Subject(bars, sessions)
+    with np.errstate(all="ignore"):  # what is no number, or has no logarithm, is a finding and no return
+        return [
+            Finding(check.severity, check.name, row, day, value, check.remedy)
+            for check in _CHECKS
+            for row, day, value in check.cases(subject)
+        ]
+
+
+def doubts(bars: Bars) -> tuple[str, ...]:
+    """The checks that warn of something, each with its number of findings where there are several.
+
+    UserError where there are errors. It needs no calendar, and 2 ms for 20 years.
+    """
+    found = examine(bars)
+    errors = [finding for finding in found if finding.severity == "error"]
+    if errors:
+        first = errors[0]
+        others = f" ({len(errors):,} errors in all)" if len(errors) > 1 else ""
+        raise UserError(
+            f"{bars.where(first.row)}: {first.date}: {first.check}: {first.value}{others}; {first.remedy}; "
+            "task=doctor, with the same data and stock, shows all"
+        )
+    counts = Counter(finding.check for finding in found)
+    return tuple(f"{check} ({count:,})" if count > 1 else check for check, count in counts.items())
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """The bars, and what several checks need of them."""
+
+    bars: Bars
+    sessions: Days | None
+
+    @property
+    def dates(self) -> Days:
+        return self.bars.dates
+
+    @functools.cached_property
+    def prices(self) -> dict[str, Floats]:
+        """The columns that are prices, the close first; NaN where they are not positive, which is told by itself."""
+        columns = self.bars.columns
+        names = [name for name in ("close", "open", "high", "low") if name in columns]
+        return {name: np.where(columns[name] > 0, columns[name], np.nan) for name in names}
+
+    @property
+    def volume(self) -> Floats | None:
+        return self.bars.columns.get("volume")
+
+    @functools.cached_property
+    def changes(self) -> dict[str, Floats]:
+        """(R − 1,) log returns from bar to bar of each price; NaN where there is none."""
+        return {name: np.diff(np.log(price)) for name, price in self.prices.items()}
+
+    @functools.cached_property
+    def spikes(self) -> dict[int, str]:
+        """The bars that a price left and came back from at once, and that price."""
+        found: dict[int, str] = {}
+        for name, change in self.changes.items():
+            there, back = change[:-1], change[1:]
+            reverted = (there * back < 0) & (np.abs(there + back) <= (1 - _REVERTED) * np.abs(there))
+            large = reverted & (np.abs(np.expm1(there)) > _LEAST_SPIKE)
+            for bar in np.flatnonzero(large & (np.abs(there) > _SIGMAS * _sigma(change))):
+                if self.is_large(change, int(bar)):
+                    found.setdefault(int(bar) + 1, name)
+        return dict(sorted(found.items()))
+
+    @staticmethod
+    def is_large(change: Floats, at: int, size: float | None = None) -> bool:
+        """Whether a change (or the `size` given) is large beside the 30 before and the 30 after it and the next."""
+        around = np.concatenate([change[max(at - _NEIGHBOURS, 0) : at], change[at + 2 : at + 2 + _NEIGHBOURS]])
+        return bool(abs(change[at] if size is None else size) > _SIGMAS * _sigma(around))
+
+    @functools.cached_property
+    def stale(self) -> Mask:
+        """(R,) bars that repeat the day before, three or more in a row; and bars of one price without any volume."""
+        same = np.ones(len(self.dates) - 1, dtype=bool)
+        for price in self.prices.values():
+            same &= _equal(price[1:], price[:-1])
+        found = np.zeros(len(self.dates), dtype=bool)
+        for start, stop in _runs(same):
+            found[start + 1 : stop + 1] = stop - start >= _STALE_DAYS
+        if self.volume is not None and len(self.prices) == 4:
+            flat = self.volume == 0
+            for price in self.prices.values():
+                flat &= _equal(price, self.prices["close"])
+            found |= flat
+        return found
+
+
+def _sigma(values: Floats) -> float:
+    """A standard deviation that outliers do not move: 1.4826 × the median distance from the median (Hampel 1974)."""
+    finite = values[np.isfinite(values)]
+    return 1.4826 * float(np.median(np.abs(finite - np.median(finite)))) if len(finite) else 0.0
+
+
+def _equal(one: Floats, other: Floats) -> Mask:
+    equal: Mask = np.abs(one - other) <= _ROUNDING * np.abs(other)
+    return equal
+
+
+def _runs(mask: Mask) -> list[tuple[int, int]]:
+    """Where the mask holds: first and last + 1 of each stretch."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8))).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def _days(count: int, first: str = "") -> str:
+    return first if count == 1 and first else f"{first}{' ' if first else ''}for {count:,} days"
+
+
+def _duplicates(subject: _Subject) -> Iterator[_Case]:
+    for row in np.flatnonzero(subject.dates[1:] == subject.dates[:-1]) + 1:
+        yield int(row), subject.dates[row], "comes twice"
+
+
+def _no_numbers(subject: _Subject, *, amid: bool) -> Iterator[_Case]:
+    for name, values in subject.bars.columns.items():
+        for start, stop in _runs(np.isnan(values)):
+            if amid == (start > 0 and stop < len(values)):
+                yield start, subject.dates[start], _days(stop - start, f"{name} is NaN")
+
+
+def _not_positive(subject: _Subject) -> Iterator[_Case]:
+    for name in subject.prices:
+        price = subject.bars.columns[name]
+        for row in np.flatnonzero(price <= 0):
+            yield int(row), subject.dates[row], f"{name} {price[row]:.6g}"
+
+
+def _crossed(subject: _Subject, lower: str, upper: str) -> Iterator[_Case]:
+    """Where the price that must be the lower one is the higher one, by more than rounding."""
+    if lower not in subject.prices or upper not in subject.prices:
+        return
+    low, high = subject.prices[lower], subject.prices[upper]
+    for row in np.flatnonzero((low > high) & ~_equal(low, high)):
+        yield int(row), subject.dates[row], f"{lower} {low[row]:.6g} > {upper} {high[row]:.6g}"
+
+
+def _outside(subject: _Subject, *, above: bool) -> Iterator[_Case]:
+    """Opens and closes beyond the high, or the low, of a bar whose high and low are themselves in order."""
+    crossed = {row for row, _, _ in _crossed(subject, "low", "high")}
+    for name in ("open", "close"):
+        for row, day, value in _crossed(subject, *((name, "high") if above else ("low", name))):
+            if row not in crossed:
+                yield row, day, value
+
+
+def _missing_sessions(subject: _Subject) -> Iterator[_Case]:
+    if subject.sessions is None:
+        steps = np.diff(subject.dates).astype(np.int64)
+        for row in np.flatnonzero(steps > LONGEST_GAP_DAYS) + 1:
+            yield int(row), subject.dates[row], f"no bar for {steps[row - 1]:,} days, since {subject.dates[row - 1]}"
+        return
+    missing = np.isin(subject.sessions, subject.dates, invert=True)
+    for start, stop in _runs(missing):
+        first, last = subject.sessions[start], subject.sessions[stop - 1]
+        until = f"{stop - start:,} sessions, to {last}" if stop - start > 1 else "1 session"
+        yield int(np.searchsorted(subject.dates, first)), first, until
+
+
+def _closed_days(subject: _Subject) -> Iterator[_Case]:
+    if subject.sessions is not None:
+        for row in np.flatnonzero(np.isin(subject.dates, subject.sessions, invert=True)):
+            yield int(row), subject.dates[row], f"{subject.dates[row].item():%A}"
+
+
+def _stale(subject: _Subject) -> Iterator[_Case]:
+    for start, stop in _runs(subject.stale):
+        yield start, subject.dates[start], _days(stop - start, f"close {subject.prices['close'][start]:.6g}")
+
+
+def _spikes(subject: _Subject) -> Iterator[_Case]:
+    for row, name in subject.spikes.items():
+        before, there, back = subject.prices[name][row - 1 : row + 2]
+        moves = f"{there / before - 1:+.1%}, then {back / there - 1:+.1%}"
+        yield row, subject.dates[row], f"{name} {before:.6g}, {there:.6g}, {back:.6g} ({moves})"
+
+
+def _splits(subject: _Subject) -> Iterator[_Case]:
+    """Overnight ratios near that of a split, which the close has not undone."""
+    prices, change = subject.prices, subject.changes["close"]
+    ratio = prices.get("open", prices["close"])[1:] / prices["close"][:-1]
+    jump = np.log(ratio)
+    for at in np.flatnonzero((np.abs(jump) > _SIGMAS * _sigma(change)) & (change / jump > 0.5)).tolist():
+        row = at + 1
+        off = np.abs(np.log(_SPLITS) - abs(jump[at]))
+        if (
+            off.min() <= np.log1p(_SPLIT_ROUNDING)
+            and row not in subject.spikes
+            and row - 1 not in subject.spikes
+            and subject.is_large(change, at, jump[at])
+        ):
+            split = f"{_SPLITS[off.argmin()]:g}"
+            about = split if jump[at] > 0 else f"1/{split}"
+            yield row, subject.dates[row], f"× {ratio[at]:.4g} overnight, about {about}"
+
+
+def _no_volume(subject: _Subject) -> Iterator[_Case]:
+    if subject.volume is not None:
+        for start, stop in _runs((subject.volume == 0) & ~subject.stale):
+            yield start, subject.dates[start], _days(stop - start, "volume 0")
+
+
+def _opens_repeat(subject: _Subject) -> Iterator[_Case]:
+    if "open" not in subject.prices or len(subject.dates) < 2:
+        return
+    same = _equal(subject.prices["open"][1:], subject.prices["close"][:-1]) & ~subject.stale[1:]
+    if same.mean() > _MOST_OPENS_REPEATED:
+        row = int(same.argmax()) + 1
+        yield row, subject.dates[row], f"open repeats the last close on {same.sum():,} days ({same.mean():.1%})"
+
+
+@dataclass(frozen=True)
+class _Check:
+    severity: Literal["error", "warning"]
+    name: str
+    cases: Callable[[_Subject], Iterator[_Case]]
+    remedy: str
+
+
+_MEND = "mend or delete the line"
+_COMPARE = "compare with another source; mend the line if it is a fault"
+
+_CHECKS: Sequence[_Check] = (
+    _Check("error", "duplicate date", _duplicates, "keep one line a day"),
+    _Check("error", "NaN amid bars", functools.partial(_no_numbers, amid=True), _MEND),
+    _Check("error", "price not positive", _not_positive, _MEND),
+    _Check("error", "high below low", functools.partial(_crossed, lower="low", upper="high"), _MEND),
+    _Check(
+        "warning",
+        "NaN at an end",
+        functools.partial(_no_numbers, amid=False),
+        "leave these days out: data.start, data.end",
+    ),
+    _Check("warning", "above the high", functools.partial(_outside, above=True), _COMPARE),
+    _Check("warning", "below the low", functools.partial(_outside, above=False), _COMPARE),
+    _Check(
+        "warning",
+        "missing sessions",
+        _missing_sessions,
+        "add them if it traded; data.calendar names another exchange",
+    ),
+    _Check(
+        "warning",
+        "exchange closed",
+        _closed_days,
+        "delete the bars if nothing traded; data.calendar names another exchange",
+    ),
+    _Check("warning", "stale bars", _stale, "delete the lines if nothing traded: their returns of 0 are no forecast's"),
+    _Check("warning", "spike", _spikes, _COMPARE),
+    _Check(
+        "warning",
+        "split not adjusted",
+        _splits,
+        "if it was a split, take adjusted prices, or a file with Adj Close",
+    ),
+    _Check("warning", "zero volume", _no_volume, "if the source knows none, leave volume out: stock.features"),
+    _Check("warning", "open repeats close", _opens_repeat, "the open says nothing there; leave it out: stock.features"),
+)

@@ -1,0 +1,85 @@
+"""task=doctor: what is wrong, or odd, in the daily bars that a config names. Nothing is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, cast, get_args
+
+from stockml import data as data_room
+from stockml.config import Feature
+from stockml.data import calendar, doctor
+from stockml.errors import RunError, UserError
+from stockml.reporting import terminal
+
+if TYPE_CHECKING:
+    from stockml.config import BarsConfig, Config
+    from stockml.data.bars import Bars
+    from stockml.data.doctor import Days, Finding
+
+_MOST_ROWS = 10  # of a check
+
+
+def run(config: Config) -> None:
+    """Print all that is found. Raises UserError where the bars cannot be read, RunError where there are errors."""
+    if config.data.source == "simulated":
+        print(*terminal.SYNTHETIC, sep="\n")
+    data = cast("BarsConfig", config.data)
+    bars = _bars(config).between(data.start, data.end)
+    first, last = bars.dates[0], bars.dates[-1]
+    print(f"data        {bars.ticker} from {bars.origin}")
+    print(f"            {len(bars.dates):,} bars, {first} to {last}: {', '.join(bars.columns)}, prices as adjusted")
+    if bars.synthetic:
+        sessions: Days | None = calendar.weekdays_between(first, last)
+        print("calendar    Monday to Friday, when the simulator trades")
+    elif (sessions := calendar.days_between(first, last, data.calendar)) is not None:
+        print(f"calendar    {data.calendar}")
+    else:
+        gaps = f"only gaps of more than {doctor.LONGEST_GAP_DAYS} days are looked for"
+        print(f"calendar    {data.calendar}'s is not known for these days, so {gaps}; {calendar.INSTALL}")
+    findings = doctor.examine(bars, sessions)
+    if findings:
+        print(terminal.finding_table(_rows(bars, findings)))
+        remedies = {finding.check: finding.remedy for finding in findings}
+        print("what to do", *(f"  {check}: {remedy}" for check, remedy in remedies.items()), sep="\n")
+    errors = sum(finding.severity == "error" for finding in findings)
+    print(f"found       {_counted(errors, 'error')}, {_counted(len(findings) - errors, 'warning')}", flush=True)
+    if errors:
+        checks = dict.fromkeys(finding.check for finding in findings if finding.severity == "error")
+        raise RunError(f"{bars.origin}: {_counted(errors, 'error')}, which stop every run: {', '.join(checks)}")
+
+
+def _bars(config: Config) -> Bars:
+    """The bars with every column of a bar; else with every price; else with those columns that the stock needs."""
+    every: tuple[Feature, ...] = get_args(Feature)
+    told: list[str] = []
+    for features in (every, tuple(name for name in every if name != "volume")):
+        try:
+            stock = dataclasses.replace(config.stock, features=features)
+            bars = data_room.load_bars(dataclasses.replace(config, stock=stock))
+        except UserError as error:
+            told = told or [f"not all columns can be looked at: {error}"]
+        else:
+            break
+    else:
+        bars = data_room.load_bars(config)
+    print(*told, sep="\n", end="\n" if told else "")
+    return bars
+
+
+def _rows(bars: Bars, findings: list[Finding]) -> list[tuple[str, ...]]:
+    """Severity, check, place, day and value of each finding; of many of one check the first ones, and how many more."""
+    rows: list[tuple[str, ...]] = []
+    for check, group in itertools.groupby(findings, key=lambda finding: finding.check):
+        of_check = list(group)
+        for finding in of_check[:_MOST_ROWS]:
+            place = Path(bars.where(finding.row)).name if not bars.synthetic else "simulated"
+            rows.append((finding.severity, check, place, str(finding.date), finding.value))
+        if len(of_check) > _MOST_ROWS:
+            rows.append(("", "", "", "", f"and {len(of_check) - _MOST_ROWS:,} more"))
+    return rows
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

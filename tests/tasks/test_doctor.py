@@ -1,0 +1,155 @@
+"""task=doctor: what is printed, and the status; and what a run says of its bars."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stockml import cli
+from stockml.data.bars import Bars, Floats
+from tests.conftest import Run, random_bars, write_bars
+
+DAYS = 200
+
+
+def typed(folder: Path) -> list[str]:
+    return ["data=csv", f"data.dir={folder}", "stock.ticker=TEST", "data.calendar=24/5", "data.window=5"]
+
+
+def written(folder: Path, **columns: Floats) -> list[str]:
+    """Bars with those columns changed, as a file, and what is typed to name it."""
+    bars = random_bars(DAYS)
+    write_bars(Bars(bars.ticker, bars.dates, {**bars.columns, **columns}, ""), folder)
+    return typed(folder)
+
+
+def crossed() -> dict[str, Floats]:
+    columns = random_bars(DAYS).columns
+    low, high = columns["low"].copy(), columns["high"].copy()
+    low[7], high[7] = high[7], low[7]
+    return {"low": low, "high": high}
+
+
+def test_clean_bars_are_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("exchange_calendars")
+    assert cli.main(["task=doctor", *written(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert f"{tmp_path / 'TEST.csv'}" in printed
+    assert "calendar    24/5\n" in printed
+    assert printed.endswith("found       0 errors, 0 warnings\n")
+
+
+def test_warnings_are_a_table_of_at_most_ten_rows_a_check_and_status_0(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volume = random_bars(DAYS).columns["volume"].copy()
+    volume[10:36:2] = 0
+    assert cli.main(["task=doctor", *written(tmp_path, volume=volume)]) == 0
+    printed = capsys.readouterr()
+    rows = [line for line in printed.out.splitlines() if line.startswith(" warning")]
+    assert len(rows) == 10
+    assert rows[0].split() == ["warning", "zero", "volume", "TEST.csv", str(random_bars().dates[10]), "volume", "0"]
+    assert "and 3 more" in printed.out
+    assert "  zero volume: " in printed.out
+    assert printed.out.endswith("found       0 errors, 13 warnings\n")
+    assert printed.err == ""
+
+
+def test_errors_are_status_1_and_stop_a_run_before_it_has_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = written(tmp_path / "bars", **crossed())
+    assert cli.main(["task=doctor", *arguments]) == 1
+    printed = capsys.readouterr()
+    assert " error      high below low   TEST.csv" in printed.out
+    assert printed.err.endswith("TEST.csv: 1 error, which stop every run: high below low\n")
+    assert cli.main(arguments) == 2
+    told = capsys.readouterr().err
+    assert "high below low: low " in told
+    assert told.count("\n") == 1
+    assert "task=doctor" in told
+    assert [path.name for path in tmp_path.iterdir()] == ["bars"]
+
+
+def test_an_error_outside_the_days_that_are_used_stops_nothing(tmp_path: Path, run: Run) -> None:
+    arguments = written(tmp_path / "bars", **crossed())
+    assert run("a", *arguments, "+experiment=quick", f"data.start={random_bars().dates[8]}")
+
+
+def test_a_run_says_in_a_line_what_the_doctor_warns_of(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volume = random_bars(DAYS).columns["volume"].copy()
+    volume[[10, 20]] = 0
+    run("warned", *written(tmp_path / "bars", volume=volume), "+experiment=quick")
+    assert "\ndoctor      warns of zero volume (2); task=doctor, " in capsys.readouterr().out
+    run("clean", *written(tmp_path / "clean"), "+experiment=quick")
+    assert "doctor" not in capsys.readouterr().out
+
+
+def test_gaps_are_found_by_the_calendar_and_without_it_the_long_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars = random_bars(DAYS)
+    keep = np.r_[0:50, 51:100, 106:DAYS]  # a day, and a week and a day
+    write_bars(Bars("TEST", bars.dates[keep], {name: v[keep] for name, v in bars.columns.items()}, ""), tmp_path)
+    monkeypatch.setitem(sys.modules, "exchange_calendars", None)
+    assert cli.main(["task=doctor", *typed(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "only gaps of more than 5 days are looked for" in printed
+    assert f"{bars.dates[106]}" in printed
+    assert printed.count("missing sessions   TEST.csv") == 1
+    monkeypatch.undo()
+    pytest.importorskip("exchange_calendars")
+    assert cli.main(["task=doctor", *typed(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert f"{bars.dates[50]}   1 session\n" in printed
+    assert f"{bars.dates[100]}   6 sessions, to {bars.dates[105]}\n" in printed
+
+
+def test_columns_that_a_stock_does_not_need_are_looked_at_as_far_as_they_are_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "TEST.csv"
+    arguments = [*written(tmp_path, **crossed()), "stock.features=[close]"]
+    assert cli.main(["task=doctor", *arguments]) == 1
+    path.write_text("\n".join(line.rpartition(",")[0] for line in path.read_text().splitlines()))
+    capsys.readouterr()
+    assert cli.main(["task=doctor", *arguments]) == 1
+    assert "has no column Volume" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["data=npz", "data.path=a.npz"], "task=doctor: needs dated daily bars"),
+        (["data=csv", "data.dir=nowhere"], "there is no such folder"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_status_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    assert cli.main(["task=doctor", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+
+
+def test_simulated_bars_are_called_so_and_have_no_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["task=doctor", "stock=JPM", "data.seed=3"]) == 0
+    printed = capsys.readouterr().out
+    assert "SIMULATED DATA (synthetic: true)" in printed
+    assert "found       0 errors, 1 warning\n" in printed
+
+
+def test_a_run_s_own_data_are_looked_at(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("a", "+experiment=quick", "data.days=300", "data.seed=3")
+    before = sorted(path.name for path in (tmp_path / "a").iterdir())
+    capsys.readouterr()
+    assert cli.main(["task=doctor", f"run={tmp_path / 'a'}"]) == 0
+    assert "simulator (signal=realistic, seed=3)" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == before
