@@ -44,11 +44,11 @@ def bars(request: pytest.FixtureRequest) -> Bars:
 
 
 def scrambled_after(bars: Bars, row: int) -> Bars:
-    """The bars, every row after `row` replaced by noise."""
-    rng = np.random.default_rng(1)
+    """The bars, every row after `row` replaced by noise, in which a high stays above its low."""
+    noise = np.exp(np.random.default_rng(1).standard_normal(len(bars.dates) - row - 1))
     columns = {name: column.copy() for name, column in bars.columns.items()}
     for column in columns.values():
-        column[row + 1 :] *= np.exp(rng.standard_normal(len(column) - row - 1))
+        column[row + 1 :] *= noise
     return dataclasses.replace(bars, columns=columns)
 
 
