@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +24,10 @@ class Bars:
     """(R,) each: `close` always, the other features as far as they are needed."""
     origin: str
     """Where they come from, as it is told to the user: a path, or the simulator's settings."""
+    understood: str = ""
+    """How a table was read, as it is told to the user."""
+    dropped: tuple[str, ...] = ()
+    """What a table's reader left out and why, each as it is told to the user."""
     synthetic: bool = False
     expected: Floats | None = None
     """(R,) simulated data only: the expected log return of each day given all days before it."""
@@ -47,3 +52,12 @@ class Bars:
             columns={name: values[keep] for name, values in self.columns.items()},
             expected=None if self.expected is None else self.expected[keep],
         )
+
+
+def adjusted(columns: Mapping[str, Floats]) -> dict[str, Floats]:
+    """The columns with prices × `adj close` / `close`, where there is such a column, which is then left out."""
+    kept = {name: values for name, values in columns.items() if name != "adj close"}
+    if "adj close" not in columns:
+        return kept
+    factor = columns["adj close"] / columns["close"]
+    return {name: values if name == "volume" else values * factor for name, values in kept.items()}

@@ -42,6 +42,8 @@ class Panel:
     """(N,) the rows in which a full window with a known target ends, in order of time."""
     dropped: tuple[str, ...]
     """What was left out and why, each as it is told to the user."""
+    understood: str = ""
+    """How the file was read, as it is told to the user."""
     synthetic: bool = False
     dates: NDArray[np.datetime64] | None = None
     """(R,) days of the rows; None for undated arrays."""
@@ -118,7 +120,8 @@ def from_bars(bars: Bars, features: Sequence[str], config: BarsConfig, *, to_for
         target=target,
         kind="level" if config.target == "close" else "return",
         samples=np.arange(window - 1, rows if to_forecast else rows - horizon),
-        dropped=tuple(
+        dropped=bars.dropped
+        + tuple(
             f"{count} bar{'s' if count > 1 else ''} ({why})"
             for count, why in (
                 (lost, "no day before it to change from"),
@@ -127,6 +130,7 @@ def from_bars(bars: Bars, features: Sequence[str], config: BarsConfig, *, to_for
             )
             if count
         ),
+        understood=bars.understood,
         synthetic=bars.synthetic,
         dates=bars.dates[lost:],
         horizon=horizon,

@@ -109,6 +109,7 @@ def data_report(folds: Sequence[Data]) -> list[str]:
         rows += f", {panel.dates[0]} to {panel.dates[-1]}"
     lines = [
         f"data        {panel.ticker} from {panel.origin}",
+        *([f"read as     {panel.understood}"] if panel.understood else []),
         f"            {rows}; window {panel.window}; features {', '.join(panel.features)}",
         f"target      {_target(data)}",
     ]
