@@ -32,7 +32,9 @@ class YahooServer(ThreadingHTTPServer):
         self.charts: dict[str, dict[str, Any]] = {}
         self.faults: list[Fault] = []
         self.downloads: dict[str, int] = defaultdict(int)
-        self.requests: list[str] = []
+        """Answers to requests for a whole history, by symbol."""
+        self.requests: list[tuple[float, str]] = []
+        """When, and for what."""
 
     @property
     def url(self) -> str:
@@ -69,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: YahooServer
 
     def do_GET(self) -> None:
-        self.server.requests.append(self.path)
+        self.server.requests.append((time.monotonic(), self.path))
         chart = re.match(r"/v8/finance/chart/([^?]+)", self.path)
         if chart is None:  # of cookies and crumbs
             return answer(self, b"crumb")
@@ -131,11 +133,6 @@ def broken_off(handler: BaseHTTPRequestHandler, body: bytes) -> None:
 def hung_up(handler: BaseHTTPRequestHandler, _body: bytes) -> None:
     """Nothing at all."""
     handler.close_connection = True
-
-
-def with_null(chart: dict[str, Any], name: str, row: int, value: float | None = None) -> None:
-    """Another value, or none, in a cell of the server's bars."""
-    chart["indicators"]["quote"][0][name][row] = value
 
 
 @contextmanager

@@ -71,10 +71,12 @@ def ask(symbol: str, *, retries: int, backoff_seconds: float, timeout_seconds: f
     except NoAnswerError:
         raise
     except Exception as error:  # whatever yfinance meets with in an answer of a form that it does not know
+        if not session.chart.get("timestamp"):
+            raise UnknownSymbolError("no bars") from error
         raise NoAnswerError(f"its answer is no table of bars ({type(error).__name__}: {error})") from error
     finally:
         session.close()
-    return _settled(table, session.meta)
+    return _settled(table, session.chart["meta"])
 
 
 def _settled(table: pd.DataFrame, meta: dict[str, Any]) -> Answer:
@@ -107,8 +109,8 @@ class _Session(requests.Session):  # type: ignore[type-arg]  # of responses of t
     def __init__(self, retries: int, backoff_seconds: float, timeout_seconds: float) -> None:
         super().__init__(impersonate="chrome")
         self._retries, self._backoff, self._timeout = retries, backoff_seconds, timeout_seconds
-        self.meta: dict[str, Any] = {}
-        """What the last answer says about the symbol's exchange."""
+        self.chart: dict[str, Any] = {}
+        """The last answer: `timestamp` and so on, and in `meta` what there is to know of the symbol's exchange."""
 
     def request(self, method: Any, url: str, **options: Any) -> Any:  # type: ignore[override]  # passed on as they are
         """Send a request, and the same again where that may help. Raises NoAnswerError."""
@@ -152,7 +154,7 @@ class _Session(requests.Session):  # type: ignore[type-arg]  # of responses of t
             return "" if response.status_code in (401, 403) else "a broken answer"  # yfinance renews its cookies
         if error or not result:
             raise UnknownSymbolError(str((error or {}).get("description") or "no bars"))
-        self.meta = result[0].get("meta") or {}
+        self.chart = result[0]
         return ""
 
 
