@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import re
 import subprocess
@@ -42,9 +43,16 @@ BARS = random_bars(400)
 NOWHERE = "http://127.0.0.1:9"  # where nobody listens
 
 
-def config(folder: Path, *overrides: str) -> Config:
+@functools.cache
+def composed(*overrides: str) -> Config:
     fast = ("data.backoff_seconds=0.001", "data.timeout_seconds=0.5")
-    return compose.compose("data=yahoo", f"data.cache_dir={folder}", "stock.ticker=TEST", *fast, *overrides)
+    return compose.compose("data=yahoo", "stock.ticker=TEST", *fast, *overrides)
+
+
+def config(folder: Path, *overrides: str) -> Config:
+    found = composed(*overrides)
+    assert isinstance(found.data, YahooConfig)
+    return replace(found, data=replace(found.data, cache_dir=str(folder)))
 
 
 def load(folder: Path, *overrides: str) -> Bars:
@@ -248,7 +256,7 @@ def test_a_split_or_a_dividend_since_is_no_correction(split: float, dividend: fl
 @given(row=st.integers(0, 399), name=st.sampled_from([*PRICES, "Volume"]), change=st.sampled_from([0.98, 1.005, 2.0]))
 def test_any_changed_number_is_a_correction(row: int, name: str, change: float) -> None:
     old, new = table_of(BARS), table_of(BARS)
-    new.loc[row, name] *= change
+    new[name] = new[name].where(new.index != row, new[name] * change)
     assert yahoo.corrections(old, new) == f"1 of 400 days differ, the first {BARS.dates[row]},"
 
 
