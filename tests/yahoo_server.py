@@ -10,12 +10,15 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from stockml.data import yahoo
 from stockml.data.bars import Bars
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -133,6 +136,18 @@ def broken_off(handler: BaseHTTPRequestHandler, body: bytes) -> None:
 def hung_up(handler: BaseHTTPRequestHandler, _body: bytes) -> None:
     """Nothing at all."""
     handler.close_connection = True
+
+
+def aged(folder: Path, days: int) -> Path:
+    """The cache as if all had been downloaded so many days earlier."""
+    path = folder / "TEST.parquet"
+    held = yahoo.read(path)
+    assert held is not None
+    span = datetime.timedelta(days=days)
+    through = datetime.date.fromisoformat(held.facts["through"]) - span
+    earlier = {"downloaded": (held.at - span).isoformat(), "through": through.isoformat()}
+    yahoo._write(replace(held, facts={**held.facts, **earlier}), path)
+    return path
 
 
 @contextmanager

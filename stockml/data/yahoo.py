@@ -127,7 +127,7 @@ def _downloaded(data: YahooConfig, ticker: str, path: Path, held: Download | Non
             return held, problem
         if unknown:
             raise UserError(
-                f"{ticker}: {problem}, of {path.stem}; finance.yahoo.com tells what it is called there "
+                f"{ticker}: Yahoo has no bars of {path.stem} ({error}); finance.yahoo.com tells what it calls it "
                 f"(such as BRK-B, 0700.HK, ^GSPC): 'data.symbols=[\"{ticker}=SYMBOL\"]'"
             ) from error
         instead = "data.refresh=auto takes what is cached" if held is not None else "nothing of it is cached"

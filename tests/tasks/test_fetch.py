@@ -9,7 +9,7 @@ import pytest
 
 from stockml import cli
 from tests.conftest import random_bars
-from tests.yahoo_server import YahooServer, status
+from tests.yahoo_server import YahooServer, aged, status
 
 pytest.importorskip("yfinance")
 
@@ -37,6 +37,18 @@ def test_all_that_came_is_a_success_and_asked_for_once(server: YahooServer, tmp_
     typed = ["task=fetch", "data=yahoo", "stock=TSLA", f"data.cache_dir={tmp_path}", *FAST]
     assert cli.main(typed) == cli.main(typed) == 0
     assert dict(server.downloads) == {"TSLA": 1}
+
+
+def test_what_could_not_be_renewed_has_failed(
+    server: YahooServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.hold(replace(random_bars(300), ticker="TEST"))
+    typed = ["task=fetch", "stock.ticker=TEST", f"data.cache_dir={tmp_path}", *FAST]
+    assert cli.main(typed) == 0
+    aged(tmp_path, 4)
+    server.faults += [status(503)] * 2
+    assert cli.main(typed) == 1
+    assert "NOT RENEWED: Yahoo: a server's error (503), 2 times" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
