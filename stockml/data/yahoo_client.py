@@ -71,7 +71,11 @@ def ask(symbol: str, *, retries: int, backoff_seconds: float, timeout_seconds: f
     except NoAnswerError:
         raise
     except Exception as error:  # whatever yfinance meets with in an answer of a form that it does not know
-        if not session.chart.get("timestamp"):
+        if isinstance(
+            error, (requests.exceptions.ConnectionError, requests.exceptions.Timeout)
+        ):  # on asking for cookies
+            raise NoAnswerError("cannot be reached") from error
+        if session.chart and not session.chart.get("timestamp"):
             raise UnknownSymbolError("no bars") from error
         raise NoAnswerError(f"its answer is no table of bars ({type(error).__name__}: {error})") from error
     finally:
