@@ -90,6 +90,10 @@ def _do(command: Command, typed: Sequence[str]) -> None:
         from stockml.tasks import doctor
 
         doctor.run(config)
+    elif config.task == "fetch":
+        from stockml.tasks import fetch
+
+        fetch.run(config)
     elif config.task == "reproduce":
         from stockml.runs import SweepFolder
         from stockml.tasks import reproduce

@@ -181,6 +181,39 @@ class CsvConfig(BarsConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class YahooConfig(BarsConfig):
+    """Bars from Yahoo, downloaded once into a cache: `<cache_dir>/<symbol>.parquet`."""
+
+    cache_dir: str
+    refresh: Literal["auto"] | bool
+    """Whether what is cached is downloaded anew; auto: where a trading day that is wanted has ended since."""
+    symbols: tuple[str, ...]
+    """`TICKER=SYMBOL` each, for tickers that Yahoo calls something else."""
+    tickers: tuple[str, ...]
+    """What task=fetch downloads; empty: the stock's."""
+    retries: int = limited(least=0, most=20)
+    """How often Yahoo is asked again after 429, a server's error, a time-out or a broken answer."""
+    backoff_seconds: float = limited(above=0)
+    """Waited before the first of them, and twice as long before each further one."""
+    timeout_seconds: float = limited(above=0)
+    """How long one answer may take."""
+
+    def symbol(self, ticker: str) -> str:
+        """What Yahoo calls a ticker."""
+        return dict(pair.split("=", 1) for pair in self.symbols).get(ticker, ticker).upper()
+
+    def conflicts(self) -> Iterator[str]:
+        """Rules across fields that are broken."""
+        yield from super().conflicts()
+        for pair in self.symbols:
+            if not all(pair.partition("=")):
+                yield f"symbols: {pair!r} is not of the form TICKER=SYMBOL, as SP500=^GSPC is"
+        for name in (*self.tickers, *(pair.partition("=")[2] for pair in self.symbols)):
+            if "/" in name or "\\" in name or name.startswith(".") or (not name.strip() and name in self.tickers):
+                yield f"{'tickers' if name in self.tickers else 'symbols'}: {name!r} is no ticker"
+
+
+@dataclass(frozen=True, kw_only=True)
 class NpzConfig(DataConfig):
     """Arrays windowed elsewhere, from `path`, or from `<dir>/<ticker>.npz`."""
 
@@ -340,7 +373,7 @@ class AuditConfig:
 class Config:
     """One experiment, whole."""
 
-    task: Literal["train", "reproduce", "evaluate", "predict", "report", "audit", "doctor"]
+    task: Literal["train", "reproduce", "evaluate", "predict", "report", "audit", "doctor", "fetch"]
     run: str | None
     """Folder of the run, or of the sweep, that the task is about."""
     seed: int = limited(least=0, most=2**32 - 1)
@@ -366,7 +399,7 @@ class Config:
     def conflicts(self) -> Iterator[str]:
         """Rules across sections that are broken."""
         data, stock = self.data, self.stock
-        if self.task not in ("train", "audit", "doctor") and not self.run:
+        if self.task not in ("train", "audit", "doctor", "fetch") and not self.run:
             yield f"run: needed with task={self.task}, the folder that it is about: run=FOLDER"
         if self.task == "train" and self.run:
             yield f"run={self.run}: task=train makes a folder of its own; leave it out, or name another task"
@@ -389,13 +422,22 @@ class Config:
                     f"data.days: {data.days} days hold no train, validation and test samples of "
                     f"{data.window} days and {data.horizon} ahead; raise it, or lower data.window"
                 )
+        if self.task == "fetch" and not isinstance(data, YahooConfig):
+            yield f"data.source={data.source}: task=fetch downloads from Yahoo; leave it out, or take data=yahoo"
+        if self.task != "fetch" and isinstance(data, YahooConfig) and data.tickers:
+            yield "data.tickers: is for task=fetch; one stock is named by stock=, several by a sweep, -m"
         if isinstance(data, BarsConfig) and not stock.features:
             yield "stock.features: must name at least one feature"
         if isinstance(self.trainer, DDPConfig) and self.hardware.device == "mps":
             yield "trainer.name: ddp does not work on mps; take hardware=cpu, or trainer=single"
 
 
-SOURCES: dict[str, type[DataConfig]] = {"simulated": SimulatedConfig, "csv": CsvConfig, "npz": NpzConfig}
+SOURCES: dict[str, type[DataConfig]] = {
+    "simulated": SimulatedConfig,
+    "csv": CsvConfig,
+    "yahoo": YahooConfig,
+    "npz": NpzConfig,
+}
 TRAINERS: dict[str, type[TrainerConfig]] = {"single": TrainerConfig, "ddp": DDPConfig}
 
 

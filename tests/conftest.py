@@ -20,6 +20,7 @@ from stockml.evaluation import leaks
 from stockml.evaluation.audit import BarsSubject
 from stockml.runs import Place
 from stockml.tasks.audit import ridge_forecasts
+from tests.yahoo_server import YahooServer, serving
 
 ROOT = Path(__file__).parent.parent
 RUN_PY = ROOT / "run.py"
@@ -43,6 +44,15 @@ def _signal_handlers() -> Iterator[None]:
     handler = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[YahooServer]:
+    """A server that is asked in place of Yahoo's."""
+    with serving() as server:
+        monkeypatch.setenv("STOCKML_YAHOO_URL", server.url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield server
 
 
 @pytest.fixture

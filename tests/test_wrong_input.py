@@ -239,7 +239,9 @@ TYPED = [
     pytest.param("stock=aapl", ["stock=aapl: must be one of AAPL, …XOM; did you mean AAPL?"], id="stock-lower-case"),
     pytest.param("model=mpl", ["model=mpl: must be one of mlp, …linear; did you mean mlp?"], id="unknown-model"),
     pytest.param("model.name=os.system", ["model.name=os.system: must be one of mlp, "], id="model-names-code"),
-    pytest.param("data=cvs", ["data=cvs: must be one of csv, npz, simulated; did you mean csv?"], id="unknown-source"),
+    pytest.param(
+        "data=cvs", ["data=cvs: must be one of csv, npz, simulated, yahoo; did you mean csv?"], id="unknown-source"
+    ),
     pytest.param("trainer=dddp", ["trainer=dddp: must be one of ddp, single; did you mean ddp?"], id="unknown-trainer"),
     pytest.param("hardware=gpu", ["hardware=gpu: must be one of auto, cpu, cuda, mps"], id="unknown-hardware"),
     pytest.param("+experiment=quik", ["experiment=quik: must be …; did you mean quick?"], id="unknown-experiment"),

@@ -70,7 +70,8 @@ def read(arguments: Sequence[str]) -> Command:
         launcher.register()
         typed = parse(args.overrides)
         base = saved_file(args, typed)
-        overrides = parse([*(laid_over(base, typed) if base else []), *args.overrides])
+        implied = ["data=yahoo"] if _fetches(typed) else []
+        overrides = parse([*(laid_over(base, typed) if base else []), *implied, *args.overrides])
         unusable = unknown_choices(overrides) | unknown_keys(overrides)
         mode = sweeps.mode([o for o in overrides if o.key_or_group not in unusable], args.multirun)
         every = [*mode.params, *overrides]
@@ -91,6 +92,12 @@ def read(arguments: Sequence[str]) -> Command:
         folder = Path(jobs[0].trainer.resume)
     passed_on = [str(o.input_line) for o in overrides if o.key_or_group != "hydra.run.dir"]
     return Command([*_flags(args), *passed_on], jobs, folder, sweep=sweep)
+
+
+def _fetches(typed: list[Override]) -> bool:
+    """Whether something is to be downloaded, and no source was typed: there is but one."""
+    keys = {o.key_or_group: o.value() for o in typed}
+    return keys.get("task") == "fetch" and "data" not in keys
 
 
 def _sweep(

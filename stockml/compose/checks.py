@@ -144,6 +144,6 @@ def _absolute(config: Config) -> Config:
         paths = {n: str(Path(p).expanduser().absolute()) for n in names if (p := getattr(section, n, None))}
         return dataclasses.replace(section, **paths) if paths else section
 
-    within = {"data": absolute(config.data, "dir", "path"), "trainer": absolute(config.trainer, "resume")}
+    within = {"data": absolute(config.data, "dir", "path", "cache_dir"), "trainer": absolute(config.trainer, "resume")}
     whole: Config = dataclasses.replace(absolute(config, "run"), **within)
     return whole

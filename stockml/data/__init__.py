@@ -80,6 +80,8 @@ def load_bars(config: Config) -> Bars:
     """The daily bars that the config names. Raises UserError."""
     if config.data.source == "csv":
         from stockml.data import tables as source
+    elif config.data.source == "yahoo":
+        from stockml.data import yahoo as source  # type: ignore[no-redef]
     else:
         from stockml.data import simulated as source  # type: ignore[no-redef]
     with _readable():

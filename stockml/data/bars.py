@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -58,3 +59,12 @@ class Bars:
             lines=None if self.lines is None else self.lines[keep],
             expected=None if self.expected is None else self.expected[keep],
         )
+
+
+def adjusted(columns: Mapping[str, Floats]) -> dict[str, Floats]:
+    """The columns with prices × `adj close` / `close`, where there is such a column, which is then left out."""
+    kept = {name: values for name, values in columns.items() if name != "adj close"}
+    if "adj close" not in columns:
+        return kept
+    factor = columns["adj close"] / columns["close"]
+    return {name: values if name == "volume" else values * factor for name, values in kept.items()}
