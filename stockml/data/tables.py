@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stockml.data import cells, columns, table_files
-from stockml.data.bars import Bars, Floats
+from stockml.data.bars import Bars, Floats, adjusted
 from stockml.data.cells import Days
 from stockml.data.table_files import Table
 from stockml.errors import UserError
@@ -52,15 +52,12 @@ def _bars(table: Table, config: Config, data: CsvConfig) -> Bars:
     column = {role: table.cells[number] for role, number in found.items() if number is not None}
     days, form = cells.days(column.pop("date"), data.date_format)
     read, notes = cells.numbers(column)
-    adjusted = "adj close" in read
-    read = {role: read[role] for role in [*wanted, *(["adj close"] if adjusted else [])]}
+    is_adjusted = "adj close" in read
+    read = {role: read[role] for role in [*wanted, *(["adj close"] if is_adjusted else [])]}
     rows, dropped = _sound_rows(table, days, form, read, found, data)
     newest_first = _is_newest_first(table, days, rows)
     rows = rows[::-1] if newest_first else rows
-    read = {role: values[rows] for role, values in read.items()}
-    if adjusted:
-        factor = read.pop("adj close") / read["close"]
-        read = {role: values * factor if role in _PRICES else values for role, values in read.items()}
+    read = adjusted({role: values[rows] for role, values in read.items()})
     return Bars(
         ticker=ticker,
         dates=days[rows],
@@ -73,7 +70,7 @@ def _bars(table: Table, config: Config, data: CsvConfig) -> Bars:
                 *_taken_for(table, found, [role for role in wanted if role in _PRICES], ticker),
                 *notes,
                 "prices × Adj Close / Close"
-                if adjusted
+                if is_adjusted
                 else "no Adj Close: not adjusted for dividends, unless the file is",
             ]
         ),
