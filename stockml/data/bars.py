@@ -35,8 +35,10 @@ class Bars:
     """(R,) simulated data only: the expected log return of each day given all days before it."""
 
     def where(self, row: int) -> str:
-        """Where a bar comes from, as it is told: the file, and the line where that is known."""
-        return self.origin if self.lines is None else f"{self.origin}, line {self.lines[row]}"
+        """Where a bar comes from, as it is told: the file, and the line (of Parquet the row) where that is known."""
+        if self.lines is None:
+            return self.origin
+        return f"{self.origin}, {'row' if self.origin.endswith('.parquet') else 'line'} {self.lines[row]}"
 
     def between(self, start: object, end: object) -> Bars:
         """The bars from the day `start` to the day `end`, both included; None leaves that side open."""

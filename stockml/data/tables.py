@@ -61,6 +61,7 @@ def _bars(table: Table, config: Config, data: CsvConfig) -> Bars:
     return Bars(
         ticker=ticker,
         dates=days[rows],
+        lines=table.lines[rows],
         columns=read,
         origin=str(path),
         dropped=dropped,

@@ -105,8 +105,9 @@ def stale(bars: Bars, row: int, draw: Draw) -> Planted:
 
 
 def one_price(bars: Bars, row: int, draw: Draw) -> Planted:
-    columns = {name: put(bars.columns[name], row, bars.columns["close"][row]) for name in PRICES}
-    return changed(bars, **columns, volume=put(bars.columns["volume"], row, 0)), bars.dates, bars.dates[row]
+    days = slice(row, row + draw(st.integers(1, 20)))
+    columns = {name: put(bars.columns[name], days, bars.columns["close"][row]) for name in PRICES}
+    return changed(bars, **columns, volume=put(bars.columns["volume"], days, 0)), bars.dates, bars.dates[row]
 
 
 def spike(bars: Bars, row: int, draw: Draw) -> Planted:

@@ -51,7 +51,17 @@ def test_warnings_are_a_table_of_at_most_ten_rows_a_check_and_status_0(
     printed = capsys.readouterr()
     rows = [line for line in printed.out.splitlines() if line.startswith(" warning")]
     assert len(rows) == 10
-    assert rows[0].split() == ["warning", "zero", "volume", "TEST.csv", str(random_bars().dates[10]), "volume", "0"]
+    assert rows[0].split() == [
+        "warning",
+        "zero",
+        "volume",
+        "TEST.csv,",
+        "line",
+        "12",
+        str(random_bars().dates[10]),
+        "volume",
+        "0",
+    ]
     assert "and 3 more" in printed.out
     assert "  zero volume: " in printed.out
     assert printed.out.endswith("found       0 errors, 13 warnings\n")
@@ -65,7 +75,7 @@ def test_errors_are_status_1_and_stop_a_run_before_it_has_a_folder(
     arguments = written(tmp_path / "bars", **crossed())
     assert cli.main(["task=doctor", *arguments]) == 1
     printed = capsys.readouterr()
-    assert " error      high below low   TEST.csv" in printed.out
+    assert " error      high below low   TEST.csv, line 9" in printed.out
     assert printed.err.endswith("TEST.csv: 1 error, which stop every run: high below low\n")
     assert cli.main(arguments) == 2
     told = capsys.readouterr().err
