@@ -1,6 +1,6 @@
 """How sure it is that a model's forecasts are better than a rival's: tests, intervals, and what could be seen at all.
 
-The distributions are computed here: importing scipy.special takes longer than all the rest.
+The distributions are computed here: importing scipy.special would add a fifth of a second to every run.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _mean_is_positive(x: Floats, horizon: int, scale: float) -> Outcome:
     if variance <= 0:
         return UNDEFINED
     t = float(x.mean()) * math.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / variance)
-    return Outcome(t, _student_tail(t, n - 1))
+    return Outcome(t, student_tail(t, n - 1))
 
 
 def pesaran_timmermann(up: NDArray[np.bool_], forecast_up: NDArray[np.bool_], horizon: int) -> Outcome:
@@ -133,7 +133,7 @@ def pesaran_timmermann(up: NDArray[np.bool_], forecast_up: NDArray[np.bool_], ho
     if variance <= 0:
         return UNDEFINED
     z = float(a @ b) / math.sqrt((n - 1) * variance)
-    return Outcome(z, _normal_tail(z))
+    return Outcome(z, normal_tail(z))
 
 
 def _long_run_variance(covariances: Floats) -> float:
@@ -213,8 +213,8 @@ def _interval(values: Floats, blocks: int) -> Interval | None:
     if not np.isfinite(values).all():
         return None
     tail = (1 - CONFIDENCE) / 2
-    t = _student_quantile(1 - tail, blocks - 1)
-    outside = round(len(values) * _normal_tail(t * math.sqrt(blocks / (blocks - 1))))
+    t = next(t for t in np.arange(1.9, 13, 0.01) if student_tail(t, blocks - 1) <= tail)
+    outside = round(len(values) * normal_tail(t * math.sqrt(blocks / (blocks - 1))))
     ordered = np.sort(values)
     return float(ordered[outside]), float(ordered[-1 - outside])
 
@@ -229,22 +229,16 @@ def explained(loss: float, rival: float) -> float | None:
     return float(1 - loss / rival) if rival > 0 else None
 
 
-def _normal_tail(z: float) -> float:
+def normal_tail(z: float) -> float:
     """P(Z > z)."""
-    from scipy.special import ndtr  # scipy.stats would take three times as long to import
-
-    return float(ndtr(-z))
+    return math.erfc(z / math.sqrt(2)) / 2
 
 
-def _student_tail(t: float, df: int) -> float:
-    """P(T > t), Student's t with df degrees of freedom."""
-    from scipy.special import stdtr
-
-    return float(stdtr(df, -t))
-
-
-def _student_quantile(p: float, df: int) -> float:
-    """The t below which Student's is with probability p."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(df, p))
+def student_tail(t: float, df: int) -> float:
+    """P(T > t), Student's t with df degrees of freedom: the finite sums of Abramowitz & Stegun (1964), 26.7.3 f."""
+    odd, angle = df % 2, math.atan(abs(t) / math.sqrt(df))
+    step = 2 * np.arange(1, df // 2) + odd
+    total = 1 + float(np.cumprod((step - 1) / step * math.cos(angle) ** 2).sum()) if df > 1 else 0.0
+    inside = 2 / math.pi * (angle + math.sin(angle) * math.cos(angle) * total) if odd else math.sin(angle) * total
+    tail = max(0.0, (1 - inside) / 2)
+    return tail if t >= 0 else 1 - tail

@@ -227,7 +227,7 @@ def _is_synthetic(config: Config | None) -> bool:
 
 def import_what_jobs_need(configs: Sequence[Config | None]) -> None:
     """Import here, once, what every forked job would otherwise import for itself."""
-    names = {"stockml.tasks.train", "stockml.evaluation.baselines", "scipy.special", "rich.console", "rich.table"}
+    names = {"stockml.tasks.train", "stockml.evaluation.baselines", "rich.console", "rich.table"}
     names |= {"torch.utils.serialization"}  # which torch imports at the first checkpoint
     modules = {"simulated": "simulated", "csv": "tables", "yahoo": "yahoo", "npz": "arrays"}
     names |= {f"stockml.data.{modules[config.data.source]}" for config in configs if config}
