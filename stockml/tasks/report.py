@@ -7,20 +7,24 @@ from pathlib import Path
 
 from stockml.config import Config
 from stockml.errors import UserError, in_a_line
-from stockml.reporting import drawing, page, summary
 from stockml.runs import RunFolder, SweepFolder
 
 
 def demand_installed() -> None:
     """UserError where what drawing needs is not installed."""
+    from stockml.reporting import drawing
+
     with drawing.style():
         pass
 
 
 def drawn(folder: RunFolder, config: Config, *, aloud: bool) -> list[str]:
     """Draw the page of a run that has ended, if `report` asks for it; what is to be told, a line or none."""
-    wanted = aloud if config.report == "auto" else config.report
-    return attempted(lambda: page.draw(folder)) if wanted else []
+    if not (aloud if config.report == "auto" else config.report):
+        return []
+    from stockml.reporting import page
+
+    return attempted(lambda: page.draw(folder))
 
 
 def attempted(draw: Callable[[], Path]) -> list[str]:
@@ -38,6 +42,8 @@ def run(config: Config) -> None:
 
     Raises UserError where there is neither, where a run's files are broken, or where matplotlib is missing.
     """
+    from stockml.reporting import drawing, page, summary
+
     path = Path(str(config.run))
     if not SweepFolder.is_one(path):
         if not (path / "config.json").is_file():
