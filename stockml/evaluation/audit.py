@@ -204,6 +204,7 @@ def prefix(subject: BarsSubject) -> Finding:
             bars,
             dates=bars.dates[:bar],
             columns={key: column[:bar] for key, column in bars.columns.items()},
+            lines=None if bars.lines is None else bars.lines[:bar],
             expected=None if bars.expected is None else bars.expected[:bar],
         )
         if changed := _changed_features(features, replace(subject, bars=first_bars).panel(), int(day)):
