@@ -43,6 +43,14 @@ def prepare(config: Config) -> Data:
     return scaled(panel, split(panel, config.data, before_test))
 
 
+def prepare_folds(config: Config) -> list[Data]:
+    """Every fold of a walk-forward config, from one reading of the data; of any other config the one that there is."""
+    panel, before_test = load(config)
+    parts = [split(panel, fold.data, before_test) for fold in config.each_fold()]
+    copies = [dataclasses.replace(panel, values=panel.values.copy()) for _ in parts[1:]]  # each is scaled by itself
+    return [scaled(own, part) for own, part in zip([*copies, panel], parts, strict=True)]
+
+
 def scaled(panel: Panel, parts: Split, fit: Callable[[Panel, Rows], Scaler] = Scaler.fit) -> Data:
     """The panel, scaled in place by what `fit` makes of its train rows. Raises UserError."""
     fingerprint = panel.fingerprint()

@@ -16,7 +16,7 @@ from stockml.errors import RunError
 from stockml.evaluation import audit, audit_arrays, baselines, leaks
 from stockml.reporting import terminal
 from stockml.tasks import train as training
-from stockml.training import engine, hardware
+from stockml.training import hardware
 
 if TYPE_CHECKING:
     from stockml.config import Config, HardwareConfig
@@ -87,22 +87,8 @@ def ridge_forecasts(data: Data) -> dict[str, Floats]:
 def model_forecasts(config: Config, data: Data) -> dict[str, Floats]:
     """Forecasts of the config's model after one epoch."""
     chosen = hardware.choose(config.hardware)
-    trainer = dataclasses.replace(config.trainer, epochs=1, overfit_batches=0)
+    config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, epochs=1, overfit_batches=0))
     model = training.fresh_model(config, data, chosen.dtype)
     batches = Batches(data.panel, data.scaler, chosen.device, chosen.dtype)
-    rows = {part: torch.from_numpy(part_rows) for part, part_rows in data.split.parts().items()}
-    engine.fit(
-        model,
-        batches,
-        rows["train"],
-        rows["validation"],
-        trainer,
-        chosen,
-        seed=config.seed,
-        target_std=data.scaler.target_std,
-        after_epoch=lambda _fit: None,
-    )
-    return {
-        part: data.scaler.unscaled(engine.forecast(model, batches, rows[part], chosen).numpy())
-        for part in ("validation", "test")
-    }
+    training.fit_model(model, batches, config, data, chosen, after_epoch=lambda _fit: None)
+    return training.forecasts_of(model, batches, data, chosen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from stockml.config import Config, DDPConfig, plain
 from stockml.data import Data
 from stockml.data.batches import Batches
 from stockml.errors import Interrupted
-from stockml.evaluation import forecasts
+from stockml.evaluation import baselines, forecasts
 from stockml.evaluation.forecasts import Scored
+from stockml.evaluation.metrics import Floats
 from stockml.reporting import forecasts as written
 from stockml.reporting import terminal
 from stockml.runs import Given, Launched, Place, RunFolder
@@ -46,7 +47,7 @@ def run(config: Config, place: Place | Given, records: Mapping[str, str], group:
     if config.data.source == "simulated":
         journal.say(*terminal.SYNTHETIC)
     configs = config.each_fold()
-    folds = [data_room.prepare(each) for each in configs]
+    folds = data_room.prepare_folds(config)
     journal.say(*terminal.data_report(folds))
     for data in folds:
         ranks.demand_samples(group.world_size, len(data.split.train))
@@ -114,7 +115,6 @@ def _train(
     model = fresh_model(config, data, chosen.dtype).to(chosen.device)
     folder.write_json("norm_stats.json", data.scaler.stats(panel, split.train))
     batches = Batches(panel, data.scaler, chosen.device, chosen.dtype, config.hardware.num_workers)
-    rows = {name: torch.from_numpy(part) for name, part in split.parts().items()}
     if resumed is not None:
         journal.say(f"resumed     {len(resumed.history)} epochs are done already")
     history = list(resumed.history) if resumed else []
@@ -132,28 +132,50 @@ def _train(
                 raise Interrupted(signals[0])
 
         try:
-            fit = engine.fit(
-                model,
-                batches,
-                rows["train"],
-                rows["validation"],
-                trainer,
-                chosen,
-                seed=config.seed,
-                target_std=data.scaler.target_std,
-                after_epoch=after_epoch,
-                resumed=resumed,
-                group=group,
-            )
+            fit = fit_model(model, batches, config, data, chosen, after_epoch, resumed, group)
         finally:
             _save_history(folder, history, synthetic=panel.synthetic)
     # Once more: a kill between the two checkpoints leaves a best.pt of an epoch that last.pt does not know.
     _save_best(folder, model, config, data, fit.stopping.best_epoch)
-    own = {
-        part: data.scaler.unscaled(engine.forecast(model, batches, rows[part], chosen, group=group).numpy())
-        for part in ("validation", "test")
-    }
+    own = forecasts_of(model, batches, data, chosen, group)
     return _Trained(fit, forecasts.of(data, batches, own) if group.leads else {})
+
+
+def fit_model(
+    model: torch.nn.Module,
+    batches: Batches,
+    config: Config,
+    data: Data,
+    chosen: hardware.Hardware,
+    after_epoch: Callable[[engine.Fit], None],
+    resumed: engine.Fit | None = None,
+    group: Group = ALONE,
+) -> engine.Fit:
+    """Train the model on the data's train part, as the config says, judged by its validation part."""
+    train, validation = (torch.from_numpy(rows) for rows in (data.split.train, data.split.validation))
+    return engine.fit(
+        model,
+        batches,
+        train,
+        validation,
+        config.trainer,
+        chosen,
+        seed=config.seed,
+        target_std=data.scaler.target_std,
+        after_epoch=after_epoch,
+        resumed=resumed,
+        group=group,
+    )
+
+
+def forecasts_of(
+    model: torch.nn.Module, batches: Batches, data: Data, chosen: hardware.Hardware, group: Group = ALONE
+) -> dict[str, Floats]:
+    """The model's forecasts (N,) of each scored part, in the target's own units; whole on every rank."""
+    return {
+        part: data.scaler.unscaled(engine.forecast(model, batches, torch.from_numpy(rows), chosen, group=group).numpy())
+        for part, rows in baselines.scored_parts(data)
+    }
 
 
 def _signals(journal: terminal.Journal, group: Group) -> contextlib.AbstractContextManager[list[int]]:
