@@ -38,7 +38,7 @@ class Bars:
         """Where a bar comes from, as it is told: the file, and the line (of Parquet the row) where that is known."""
         if self.lines is None:
             return self.origin
-        return f"{self.origin}, {'row' if self.origin.endswith('.parquet') else 'line'} {self.lines[row]}"
+        return place(self.origin, int(self.lines[row]))
 
     def between(self, start: object, end: object) -> Bars:
         """The bars from the day `start` to the day `end`, both included; None leaves that side open."""
@@ -61,6 +61,11 @@ class Bars:
             lines=None if self.lines is None else self.lines[keep],
             expected=None if self.expected is None else self.expected[keep],
         )
+
+
+def place(path: str, line: int) -> str:
+    """A place in a table's file, as it is told: of Parquet, which has no lines, the row."""
+    return f"{path}, {'row' if path.lower().endswith(('.parquet', '.pq')) else 'line'} {line}"
 
 
 def adjusted(columns: Mapping[str, Floats]) -> dict[str, Floats]:

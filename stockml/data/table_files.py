@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from stockml.config import nearest
 from stockml.data import columns
+from stockml.data.bars import place
 from stockml.data.columns import Header, same_ticker
 from stockml.errors import UserError
 
@@ -48,7 +49,7 @@ class Table:
 
     def where(self, row: int) -> str:
         """File and line, as they are told."""
-        return f"{self.path}, {'row' if _is_parquet(self.path) else 'line'} {self.lines[row]}"
+        return place(str(self.path), int(self.lines[row]))
 
 
 def find(data: CsvConfig, ticker: str) -> Path:
