@@ -5,6 +5,7 @@ The values live in `conf/`; a field here has no default, so that no default is w
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
 import difflib
@@ -101,6 +102,10 @@ class DataConfig:
     source: str
     valid_ratio: float = limited(above=0, below=1)
     """Share of the samples before the test that become validation: the latest ones."""
+    memory_limit: float = limited(least=0)
+    """GB of features up to which a pooled panel, or an array, is held in memory; larger ones stay in their file."""
+    panel_cache: str
+    """Folder of those files, and of every pooled panel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,9 +135,27 @@ class BarsConfig(DataConfig):
     """Days left out before validation and before test, besides those that purging takes."""
     calendar: str
     """The exchange whose trading days these are, by its ISO 10383 code."""
+    tickers: tuple[str, ...] | Literal["all"]
+    """Stocks that one model is trained on; all: every file of `data.dir`, or every ticker of `data.path`; none: one."""
+    scaler: Literal["per_stock", "global"]
+    """Whether each stock of several has a mean and a standard deviation of its own, or all have the same."""
+
+    @property
+    def pooled(self) -> bool:
+        """Whether one model is trained on several stocks."""
+        return bool(self.tickers)
 
     def conflicts(self) -> Iterator[str]:
         """Rules across fields that are broken."""
+        if isinstance(self.tickers, tuple):
+            twice = [name for name, count in collections.Counter(self.tickers).items() if count > 1]
+            if twice:
+                yield f"tickers: names {', '.join(twice)} twice"
+            for name in self.tickers:
+                if "/" in name or "\\" in name or name.startswith(".") or not name.strip():
+                    yield f"tickers: {name!r} is no ticker"
+        elif not isinstance(self, CsvConfig):
+            yield "tickers: all belongs to data=csv; name the stocks, 'data.tickers=[AAPL,AMZN]'"
         if self.fold is not None and self.fold >= self.folds:
             yield f"fold: {self.fold} is too high; {self.folds} folds are numbered from 0 (data.folds)"
         if self.fold is not None and self.split == "holdout":
@@ -189,8 +212,6 @@ class YahooConfig(BarsConfig):
     """Whether what is cached is downloaded anew; auto: where a trading day that is wanted has ended since."""
     symbols: tuple[str, ...]
     """`TICKER=SYMBOL` each, for tickers that Yahoo calls something else."""
-    tickers: tuple[str, ...]
-    """What task=fetch downloads; empty: the stock's."""
     retries: int = limited(least=0, most=20)
     """How often Yahoo is asked again after 429, a server's error, a time-out or a broken answer."""
     backoff_seconds: float = limited(above=0)
@@ -208,9 +229,9 @@ class YahooConfig(BarsConfig):
         for pair in self.symbols:
             if not all(pair.partition("=")):
                 yield f"symbols: {pair!r} is not of the form TICKER=SYMBOL, as SP500=^GSPC is"
-        for name in (*self.tickers, *(pair.partition("=")[2] for pair in self.symbols)):
-            if "/" in name or "\\" in name or name.startswith(".") or (not name.strip() and name in self.tickers):
-                yield f"{'tickers' if name in self.tickers else 'symbols'}: {name!r} is no ticker"
+        for name in (pair.partition("=")[2] for pair in self.symbols):
+            if "/" in name or "\\" in name or name.startswith("."):
+                yield f"symbols: {name!r} is no ticker"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -424,8 +445,8 @@ class Config:
                 )
         if self.task == "fetch" and not isinstance(data, YahooConfig):
             yield f"data.source={data.source}: task=fetch downloads from Yahoo; leave it out, or take data=yahoo"
-        if self.task != "fetch" and isinstance(data, YahooConfig) and data.tickers:
-            yield "data.tickers: is for task=fetch; one stock is named by stock=, several by a sweep, -m"
+        if self.task == "audit" and isinstance(data, BarsConfig) and data.pooled:
+            yield "data.tickers: task=audit looks at one stock at a time; leave it out, and name one with stock.ticker="
         if isinstance(data, BarsConfig) and not stock.features:
             yield "stock.features: must name at least one feature"
         if isinstance(self.trainer, DDPConfig) and self.hardware.device == "mps":
@@ -579,6 +600,12 @@ def _describe(wanted: Any, bounds: Mapping[str, float]) -> str:
 def one_of(names: Sequence[str]) -> str:
     """The allowed names, as a phrase."""
     return names[0] if len(names) == 1 else f"one of {', '.join(names)}"
+
+
+def named(tickers: Sequence[str], most: int = 10) -> str:
+    """How many stocks, and the first ones' names."""
+    shown = f"{', '.join(tickers[:most])}{', …' if len(tickers) > most else ''}"
+    return f"{len(tickers):,} stock{'s' if len(tickers) > 1 else ''}: {shown}"
 
 
 def nearest(name: str, known: typing.Iterable[str], path: str = "") -> str:

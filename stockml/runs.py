@@ -34,6 +34,7 @@ _WRITTEN_BY_A_RUN = (
     "predictions.csv",
     "baselines.csv",
     "folds.csv",
+    "stocks.csv",
     "report.html",
     "result.json",
     ".hydra/config.yaml",

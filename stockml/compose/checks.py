@@ -129,10 +129,14 @@ def _name_what_is_run(values: dict[str, Any], typed: set[str], chosen_stock: str
     stock, data = values.get("stock"), values.get("data")
     if not isinstance(stock, dict) or not isinstance(data, dict):
         return
-    if "stock.ticker" in typed and stock.get("ticker") != chosen_stock:
+    pooled = bool(data.get("tickers")) and values.get("task") != "fetch"
+    figures = {} if data.get("source") == "simulated" else {"simulator": None}
+    if pooled:
+        stock.update({"name": "", **({} if "stock.ticker" in typed else {"ticker": "pool"}), **figures})
+    elif "stock.ticker" in typed and stock.get("ticker") != chosen_stock:
         stock.update({k: v for k, v in (("name", ""), ("simulator", None)) if f"stock.{k}" not in typed})
     names_stock = any(key == "stock" or key.startswith("stock.") for key in typed)
-    if isinstance(path := data.get("path"), str) and path and not names_stock:
+    if isinstance(path := data.get("path"), str) and path and not names_stock and not pooled:
         stock.update(ticker=Path(path.removesuffix(".gz")).stem, name="", simulator=None)
         stock.update({"features": []} if data.get("source") == "npz" else {})
 
@@ -144,6 +148,7 @@ def _absolute(config: Config) -> Config:
         paths = {n: str(Path(p).expanduser().absolute()) for n in names if (p := getattr(section, n, None))}
         return dataclasses.replace(section, **paths) if paths else section
 
-    within = {"data": absolute(config.data, "dir", "path", "cache_dir"), "trainer": absolute(config.trainer, "resume")}
+    paths = absolute(config.data, "dir", "path", "cache_dir", "panel_cache")
+    within = {"data": paths, "trainer": absolute(config.trainer, "resume")}
     whole: Config = dataclasses.replace(absolute(config, "run"), **within)
     return whole

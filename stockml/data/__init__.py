@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from stockml.data import doctor
+from stockml.config import BarsConfig
+from stockml.data import doctor, sources
 from stockml.data.panel import Panel, from_bars
 from stockml.data.scaler import Scaler
 from stockml.data.split import Rows, Split, split
-from stockml.errors import UserError
 
 if TYPE_CHECKING:
-    from stockml.config import BarsConfig, Config
-    from stockml.data.bars import Bars
+    from stockml.config import Config
 
 
 @dataclass(frozen=True)
@@ -40,22 +39,35 @@ def prepare(config: Config) -> Data:
     Of a walk-forward config it is the fold that is named, the first one by default.
     """
     panel, before_test = load(config)
-    return scaled(panel, split(panel, config.data, before_test))
+    return scaled(panel, split(panel, config.data, before_test), _fit(config))
 
 
 def prepare_folds(config: Config) -> list[Data]:
     """Every fold of a walk-forward config, from one reading of the data; of any other config the one that there is."""
     panel, before_test = load(config)
     parts = [split(panel, fold.data, before_test) for fold in config.each_fold()]
-    copies = [dataclasses.replace(panel, values=panel.values.copy()) for _ in parts[1:]]  # each is scaled by itself
-    return [scaled(own, part) for own, part in zip([*copies, panel], parts, strict=True)]
+    copies = [_own(panel) for _ in parts[1:]]  # each is scaled by itself
+    return [scaled(own, part, _fit(config)) for own, part in zip([*copies, panel], parts, strict=True)]
+
+
+def _own(panel: Panel) -> Panel:
+    return panel if panel.mapped else dataclasses.replace(panel, values=panel.values.copy())
+
+
+def _fit(config: Config) -> Callable[[Panel, Rows], Scaler]:
+    data = config.data
+    return functools.partial(Scaler.fit, per_stock=isinstance(data, BarsConfig) and data.scaler == "per_stock")
 
 
 def scaled(panel: Panel, parts: Split, fit: Callable[[Panel, Rows], Scaler] = Scaler.fit) -> Data:
-    """The panel, scaled in place by what `fit` makes of its train rows. Raises UserError."""
+    """The panel, scaled in place by what `fit` makes of its train rows. Raises UserError.
+
+    Values that stay in their file are scaled by the batch, as they are read.
+    """
     fingerprint = panel.fingerprint()
     scaler = fit(panel, parts.train)
-    scaler.apply(panel)
+    if not panel.mapped:
+        scaler.apply(panel)
     return Data(panel, parts, scaler, fingerprint)
 
 
@@ -76,29 +88,26 @@ def load(config: Config) -> tuple[Panel, int | None]:
     if config.data.source == "npz":
         from stockml.data import arrays
 
-        with _readable():
+        with sources.readable():
             return arrays.load(config)
     data = cast("BarsConfig", config.data)
+    if data.pooled:
+        from stockml.data import pool
+
+        return pool.load(config), None
     bars = load_bars(config).between(data.start, data.end)
-    doubts = doctor.doubts(bars)
+    doubts = doctor.told(doctor.counts(bars))
     return dataclasses.replace(from_bars(bars, config.stock.features, data), doubts=doubts), None
 
 
-def load_bars(config: Config) -> Bars:
-    """The daily bars that the config names. Raises UserError."""
-    if config.data.source == "csv":
-        from stockml.data import tables as source
-    elif config.data.source == "yahoo":
-        from stockml.data import yahoo as source  # type: ignore[no-redef]
-    else:
-        from stockml.data import simulated as source  # type: ignore[no-redef]
-    with _readable():
-        return source.load(config)
+def panel_to_forecast(config: Config) -> Panel:
+    """The panel of the dated bars that the config names, whose samples are all full windows. Raises UserError."""
+    data = cast("BarsConfig", config.data)
+    if data.pooled:
+        from stockml.data import pool
+
+        return pool.load(config, to_forecast=True)
+    return from_bars(load_bars(config), config.stock.features, data, to_forecast=True)
 
 
-@contextlib.contextmanager
-def _readable() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
+load_bars = sources.load

@@ -40,6 +40,10 @@ class Bars:
             return self.origin
         return place(self.origin, int(self.lines[row]))
 
+    def first(self, count: int) -> Bars:
+        """The first bars alone."""
+        return self._of(slice(count))
+
     def between(self, start: object, end: object) -> Bars:
         """The bars from the day `start` to the day `end`, both included; None leaves that side open."""
         keep = np.ones(len(self.dates), dtype=bool)
@@ -54,6 +58,9 @@ class Bars:
                 f"{self.origin}: no bars between data.start={start} and data.end={end}; "
                 f"it holds {self.dates[0]} to {self.dates[-1]}"
             )
+        return self._of(keep)
+
+    def _of(self, keep: slice | NDArray[np.bool_]) -> Bars:
         return replace(
             self,
             dates=self.dates[keep],

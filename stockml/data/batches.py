@@ -29,11 +29,15 @@ class Batches:
         self, panel: Panel, scaler: Scaler, device: torch.device, dtype: torch.dtype, num_workers: int = 0
     ) -> None:
         self.device = device
-        self.home = torch.device("cpu") if num_workers else device
-        """Where the panel lies: background processes gather in main memory."""
-        self.values = torch.from_numpy(panel.values).to(self.home, dtype)
-        target = np.nan_to_num((panel.target - scaler.target_mean) / scaler.target_std)
-        self.target = torch.from_numpy(target).to(self.home, dtype)
+        self.by_blocks = panel.mapped
+        """Whether the values stay in their file, which is read fast only where it is read by blocks."""
+        self.home = torch.device("cpu") if num_workers or panel.mapped else device
+        """Where the panel lies: background processes gather in main memory, and so does what is read from a file."""
+        self.dtype = dtype
+        values = torch.from_numpy(panel.values)
+        self.values = values if panel.mapped else values.to(self.home, dtype)
+        self._scaling = _Scaling.of(panel, scaler) if panel.mapped else None
+        self.target = torch.from_numpy(np.nan_to_num(scaler.scaled_target(panel))).to(self.home, dtype)
         self.window = panel.window
         self.width = len(panel.features)
         self._offsets = None if panel.windowed else torch.arange(1 - panel.window, 1, device=self.home)
@@ -48,9 +52,11 @@ class Batches:
     def windows(self, rows: Tensor) -> Tensor:
         """Windows (B, T, F) of the samples (B,) that end in `rows`."""
         if self._offsets is None:
-            return self.values.index_select(0, rows)
-        index = (rows.unsqueeze(1) + self._offsets).view(-1)
-        return self.values.index_select(0, index).view(len(rows), self.window, self.width)
+            windows = self.values.index_select(0, rows)
+        else:
+            index = (rows.unsqueeze(1) + self._offsets).view(-1)
+            windows = self.values.index_select(0, index).view(len(rows), self.window, self.width)
+        return windows if self._scaling is None else self._scaling.apply(windows, rows).to(self.dtype)
 
     def pass_over(self, rows: Tensor, ends: Sequence[int]) -> Iterator[Batch]:
         """Batches of the samples in the order of `rows`, each up to one of the positions `ends`; one may be empty."""
@@ -61,6 +67,29 @@ class Batches:
             sampler.rows, sampler.ends = rows, ends
             for x, y in self._loader:
                 yield x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class _Scaling:
+    """What `Scaler.apply` does, for the windows of a batch."""
+
+    mean: Tensor
+    """(K, 1, F)"""
+    std: Tensor
+    starts: Tensor
+    """(K,) the row with which each stock begins."""
+
+    @classmethod
+    def of(cls, panel: Panel, scaler: Scaler) -> _Scaling:
+        mean, std = (torch.from_numpy(moments).unsqueeze(1) for moments in scaler.moments(panel))
+        return cls(mean, std, torch.tensor([rows.start for rows in panel.spans()]))
+
+    def apply(self, windows: Tensor, rows: Tensor) -> Tensor:
+        """Scale windows (B, T, F) in place."""
+        if len(self.mean) == 1:
+            return windows.sub_(self.mean).div_(self.std)
+        whose = torch.searchsorted(self.starts, rows, right=True) - 1
+        return windows.sub_(self.mean[whose]).div_(self.std[whose])
 
 
 @dataclass

@@ -61,11 +61,13 @@ def examine(bars: Bars, sessions: Days | None = None) -> list[Finding]:
         ]
 
 
-def doubts(bars: Bars) -> tuple[str, ...]:
-    """The checks that warn of something, each with its number of findings where there are several.
+def counts(bars: Bars) -> Counter[str]:
+    """The checks that warn of something, with their number of findings.
 
     UserError where there are errors. It needs no calendar, and 2 ms for 20 years.
     """
+    if not len(bars.dates):
+        return Counter()
     found = examine(bars)
     errors = [finding for finding in found if finding.severity == "error"]
     if errors:
@@ -75,7 +77,11 @@ def doubts(bars: Bars) -> tuple[str, ...]:
             f"{bars.where(first.row)}: {first.date}: {first.check}: {first.value}{others}; {first.remedy}; "
             "task=doctor, with the same data and stock, shows all"
         )
-    counts = Counter(finding.check for finding in found)
+    return Counter(finding.check for finding in found)
+
+
+def told(counts: Counter[str]) -> tuple[str, ...]:
+    """Each check as it is told, with its number of findings where there are several."""
     return tuple(f"{check} ({count:,})" if count > 1 else check for check, count in counts.items())
 
 

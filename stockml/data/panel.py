@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,20 @@ Kind = Literal["return", "level", "class"]
 
 
 @dataclass(frozen=True)
+class Stocks:
+    """Whose the rows of a pooled panel are: each stock's together, in order of time."""
+
+    tickers: tuple[str, ...]
+    """(K,)"""
+    starts: NDArray[np.int64]
+    """(K + 1,) the row with which each stock begins, and last the number of rows."""
+
+    def of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(N,) the number of the stock that each row belongs to."""
+        return np.searchsorted(self.starts, rows, side="right") - 1
+
+
+@dataclass(frozen=True)
 class Panel:
     """What a model learns from; sample i is the window that ends in row i.
 
@@ -27,6 +43,7 @@ class Panel:
     """
 
     ticker: str
+    """Of the stock; or what several are called together."""
     origin: str
     """Where the numbers come from, as it is told to the user."""
     features: Sequence[str]
@@ -39,7 +56,7 @@ class Panel:
     kind: Kind
     """A return around zero, a level like a price, or a class, 0 or 1."""
     samples: NDArray[np.int64]
-    """(N,) the rows in which a full window with a known target ends, in order of time."""
+    """(N,) the rows in which a full window with a known target ends, in order of time, then of the stock."""
     dropped: tuple[str, ...]
     """What was left out and why, each as it is told to the user."""
     understood: str = ""
@@ -60,6 +77,14 @@ class Panel:
     """(R,) the last return known at the end of the row, over one horizon; only for dated returns."""
     expected: Floats | None = None
     """(R,) simulated returns only: the best possible forecast."""
+    stocks: Stocks | None = None
+    """Of a pooled panel."""
+    origins: tuple[str, ...] = ()
+    """Of a pooled panel: where the numbers of each stock come from."""
+    content: str = ""
+    """A hash of what was read from a file that holds panels; empty of others."""
+    mapped: bool = False
+    """Whether the values stay in such a file, and are never scaled there."""
 
     @property
     def windowed(self) -> bool:
@@ -69,7 +94,8 @@ class Panel:
     def fingerprint(self) -> str:
         """A hash of every number that a model can see."""
         digest = hashlib.sha256(f"{self.features} {self.window} {self.horizon} {self.values.shape}".encode())
-        for array in (self.values, self.target, self.samples, self.dates):
+        digest.update(self.content.encode())
+        for array in (self.samples,) if self.content else (self.values, self.target, self.samples, self.dates):
             if array is not None:
                 digest.update(np.ascontiguousarray(array).view(np.uint8).data)
         return digest.hexdigest()
@@ -77,6 +103,19 @@ class Panel:
     def date(self, row: int) -> str:
         """The day of a row, or an empty text."""
         return "" if self.dates is None else str(self.dates[row])
+
+    def spans(self) -> list[slice]:
+        """The rows of each stock; one stock has all of them."""
+        edges = [0, len(self.values)] if self.stocks is None else self.stocks.starts.tolist()
+        return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
+
+    @functools.cached_property
+    def day_numbers(self) -> NDArray[np.int64]:
+        """(R,) the rows' days, counted from the first that any stock has; of one stock, and undated, the rows' own."""
+        if self.stocks is None:
+            return np.arange(len(self.values))
+        assert self.dates is not None
+        return np.unique(self.dates, return_inverse=True)[1]
 
 
 def from_bars(bars: Bars, features: Sequence[str], config: BarsConfig, *, to_forecast: bool = False) -> Panel:
@@ -86,7 +125,7 @@ def from_bars(bars: Bars, features: Sequence[str], config: BarsConfig, *, to_for
     Targets over h days: log_return ln(C[t+h]/C[t]), return C[t+h]/C[t] − 1, close C[t+h].
     """
     bars = bars.between(config.start, config.end)
-    lost = 1 if config.transform == "returns" else 0  # the first bar has no change from the one before
+    lost = _lost(config)
     window, horizon, rows = config.window, config.horizon, len(bars.dates) - lost
     if to_forecast and rows < window:
         raise UserError(
@@ -97,6 +136,46 @@ def from_bars(bars: Bars, features: Sequence[str], config: BarsConfig, *, to_for
             f"{bars.origin}: {len(bars.dates):,} bars are too few for train, validation and test samples of "
             f"{window} days, {horizon} ahead; more bars, or a lower data.window"
         )
+    return Panel(
+        ticker=bars.ticker,
+        origin=bars.origin,
+        features=features,
+        window=window,
+        kind=kind(config),
+        samples=np.arange(window - 1, rows if to_forecast else rows - horizon),
+        dropped=bars.dropped + unusable(config),
+        understood=bars.understood,
+        synthetic=bars.synthetic,
+        horizon=horizon,
+        last_name="close",
+        **rows_of(bars, features, config),
+    )
+
+
+def kind(config: BarsConfig) -> Kind:
+    """What sort of number the target of dated bars is."""
+    return "level" if config.target == "close" else "return"
+
+
+def unusable(config: BarsConfig, stocks: int = 1) -> tuple[str, ...]:
+    """The bars that are no sample's last one, of so many stocks, each as it is told."""
+    lost, window, horizon = _lost(config), config.window, config.horizon
+    of_each = " of each stock" if stocks > 1 else ""
+    return tuple(
+        f"{count} bar{'s' if count > 1 else ''}{of_each} ({why})"
+        for count, why in (
+            (lost, "no day before it to change from"),
+            (window - 1, f"no full window of {window} days yet"),
+            (horizon, f"target {horizon} ahead not known yet"),
+        )
+        if count
+    )
+
+
+def rows_of(bars: Bars, features: Sequence[str], config: BarsConfig) -> dict[str, Any]:
+    """What a panel has a row a bar of, by the names of its fields. Raises UserError for numbers beyond float32."""
+    lost, horizon = _lost(config), config.horizon
+    rows = max(0, len(bars.dates) - lost)
     values = np.empty((rows, len(features)), dtype=np.float32)
     with np.errstate(over="ignore"):  # told below
         for number, name in enumerate(features):
@@ -104,43 +183,21 @@ def from_bars(bars: Bars, features: Sequence[str], config: BarsConfig, *, to_for
     if not np.isfinite(values).all():
         raise UserError(f"{bars.origin}: holds numbers beyond float32; take data.transform=returns, or fewer bars")
     close = bars.columns["close"][lost:]
-    target, past_return = np.full(rows, np.nan), None
+    target = np.full(rows, np.nan)
+    found: dict[str, Any] = {"values": values, "target": target, "dates": bars.dates[lost:]}
     if config.target == "close":
         target[:-horizon] = close[horizon:]
-    else:
-        change = np.log(close[horizon:] / close[:-horizon])
-        change = change if config.target == "log_return" else np.expm1(change)
-        target[:-horizon] = change
-        past_return = np.full(rows, np.nan)
-        past_return[horizon:] = change
-    return Panel(
-        ticker=bars.ticker,
-        origin=bars.origin,
-        features=features,
-        values=values,
-        window=window,
-        target=target,
-        kind="level" if config.target == "close" else "return",
-        samples=np.arange(window - 1, rows if to_forecast else rows - horizon),
-        dropped=bars.dropped
-        + tuple(
-            f"{count} bar{'s' if count > 1 else ''} ({why})"
-            for count, why in (
-                (lost, "no day before it to change from"),
-                (window - 1, f"no full window of {window} days yet"),
-                (horizon, f"target {horizon} ahead not known yet"),
-            )
-            if count
-        ),
-        understood=bars.understood,
-        synthetic=bars.synthetic,
-        dates=bars.dates[lost:],
-        horizon=horizon,
-        last=close if config.target == "close" else None,
-        last_name="close",
-        past_return=past_return,
-        expected=_oracle(bars, config, lost),
-    )
+        return {**found, "last": close}
+    change = np.log(close[horizon:] / close[:-horizon])
+    change = change if config.target == "log_return" else np.expm1(change)
+    target[:-horizon] = change
+    past_return = np.full(rows, np.nan)
+    past_return[horizon:] = change
+    return {**found, "past_return": past_return, "expected": _oracle(bars, config, lost)}
+
+
+def _lost(config: BarsConfig) -> int:
+    return 1 if config.transform == "returns" else 0  # the first bar has no change from the one before
 
 
 def _transformed(name: str, column: Floats, transform: str) -> Floats:

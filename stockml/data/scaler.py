@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy as np
 from stockml.errors import UserError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from stockml.data.bars import Floats
     from stockml.data.panel import Panel
     from stockml.data.split import Rows
@@ -26,55 +29,140 @@ class Scaler:
     std: Floats
     target_mean: float
     target_std: float
+    """Where each stock has its own, the root of their mean square, by train samples."""
     rows: int
     """Rows it was fitted on."""
+    stocks: Mapping[str, Scaler] | None = None
+    """By ticker, where each stock of a pooled panel is scaled by itself; the others are then of all together."""
 
     @classmethod
-    def fit(cls, panel: Panel, train: Rows) -> Scaler:
+    def fit(cls, panel: Panel, train: Rows, *, per_stock: bool = False) -> Scaler:
         """Fit on every row of a train window; UserError where a feature or the target never changes there."""
-        first, last = int(train[0]), int(train[-1])
-        fitted = panel.values[first : last + 1] if panel.windowed else panel.values[first - panel.window + 1 : last + 1]
-        flat = fitted.reshape(-1, fitted.shape[-1])
-        chunks = [flat[start : start + _CHUNK] for start in range(0, len(flat), _CHUNK)]
-        mean = np.sum([chunk.sum(axis=0, dtype=np.float64) for chunk in chunks], axis=0) / len(flat)
-        std = np.sqrt(np.sum([np.square(chunk - mean).sum(axis=0) for chunk in chunks], axis=0) / len(flat))
-        target = panel.target[train]
-        scaler = cls(mean, std, float(target.mean()), float(target.std()), len(fitted))
-        for name, value, spread in zip(panel.features, mean, std, strict=True):
-            if not spread > 1e-7 * abs(value):  # float32 cannot tell smaller changes from rounding
-                raise UserError(
-                    f"{panel.origin}: feature {name} never changes in train (always {value:g}); "
-                    f"leave it out of the data and of stock.features"
-                )
-        if not scaler.target_std > 1e-9 * abs(scaler.target_mean):
-            raise UserError(f"{panel.origin}: the target never changes in train (always {scaler.target_mean:g})")
-        return scaler
+        spans = _rows_of_windows(panel, train)
+        shared = _fitted(panel, train, list(spans.values()), panel.origin)
+        if not per_stock or panel.stocks is None:
+            return shared
+        whose = panel.stocks.of(train)
+        stocks = {
+            panel.stocks.tickers[number]: _fitted(panel, train[whose == number], [rows], panel.origins[number])
+            for number, rows in spans.items()
+        }
+        variances = [stock.target_std**2 for stock in stocks.values()]
+        spread = np.sqrt(np.average(variances, weights=np.bincount(whose)[list(spans)]))
+        return replace(shared, target_std=float(spread), stocks=stocks)
 
     @classmethod
     def of(cls, stats: Mapping[str, Any]) -> Scaler:
         """Back from what `stats` gave."""
         target = stats["target"]
-        return cls(np.array(stats["mean"]), np.array(stats["std"]), target["mean"], target["std"], stats["rows"])
+        scaler = cls(np.array(stats["mean"]), np.array(stats["std"]), target["mean"], target["std"], stats["rows"])
+        stocks = stats.get("stocks")
+        return scaler if stocks is None else replace(scaler, stocks={name: cls.of(own) for name, own in stocks.items()})
 
-    def unscaled(self, forecasts: Floats) -> Floats:
-        """Scaled forecasts (N,) in the target's own units."""
-        return forecasts * self.target_std + self.target_mean
+    def unscaled(self, forecasts: Floats, panel: Panel, rows: Rows) -> Floats:
+        """Scaled forecasts (N,) of the samples that end in `rows`, in the target's own units."""
+        mean, std = self._targets(panel, rows)
+        return forecasts * std + mean
+
+    def scaled_target(self, panel: Panel) -> Floats:
+        """(R,) the panel's target, standardised."""
+        mean, std = self._targets(panel)
+        return (panel.target - mean) / std
+
+    def train_mean(self, panel: Panel) -> Floats:
+        """(R,) in each row the mean of the train targets that it is scaled by."""
+        return np.broadcast_to(self._targets(panel)[0], panel.target.shape)
+
+    def moments(self, panel: Panel) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(K, F) each, mean and standard deviation of the features of each stock; K = 1 where all have the same."""
+        each = self._each(panel)
+        return np.array([own.mean for own in each], np.float32), np.array([own.std for own in each], np.float32)
 
     def apply(self, panel: Panel) -> None:
         """Standardise the panel's values, in place."""
-        np.subtract(panel.values, self.mean.astype(np.float32), out=panel.values)
-        np.divide(panel.values, self.std.astype(np.float32), out=panel.values)
+        mean, std = self.moments(panel)
+        for own, centre, spread in zip(panel.spans() if len(mean) > 1 else [slice(None)], mean, std, strict=True):
+            values = panel.values[own]
+            np.subtract(values, centre, out=values)
+            np.divide(values, spread, out=values)
 
     def stats(self, panel: Panel, train: Rows) -> dict[str, Any]:
         """What norm_stats.json says."""
-        first = int(train[0]) - (0 if panel.windowed else panel.window - 1)
+        first = min(span.start for span in _rows_of_windows(panel, train).values())
+        stocks = {} if self.stocks is None else {name: own.figures() for name, own in self.stocks.items()}
         return {
             "features": list(panel.features),
+            **self.figures(),
+            "first_date": panel.date(first) or None,
+            "last_date": panel.date(int(train[-1])) or None,
+            **({"stocks": stocks} if stocks else {}),
+            "synthetic": panel.synthetic,
+        }
+
+    def figures(self) -> dict[str, Any]:
+        """Those that all stocks share, as plain numbers."""
+        return {
             "mean": self.mean.tolist(),
             "std": self.std.tolist(),
             "target": {"mean": self.target_mean, "std": self.target_std},
             "rows": self.rows,
-            "first_date": panel.date(first) or None,
-            "last_date": panel.date(int(train[-1])) or None,
-            "synthetic": panel.synthetic,
         }
+
+    def _each(self, panel: Panel) -> list[Scaler]:
+        """Of each of the panel's stocks; the shared one for a stock that was not there in train."""
+        if self.stocks is None:
+            return [self]
+        tickers = [panel.ticker] if panel.stocks is None else panel.stocks.tickers
+        return [self.stocks.get(ticker, self) for ticker in tickers]
+
+    def _targets(self, panel: Panel, rows: Rows | None = None) -> tuple[Floats | float, Floats | float]:
+        """Mean and standard deviation of the target for each of the rows, or for all of them."""
+        each = self._each(panel)
+        if len(each) == 1:
+            return each[0].target_mean, each[0].target_std
+        assert panel.stocks is not None
+        mean, std = np.array([own.target_mean for own in each]), np.array([own.target_std for own in each])
+        if rows is None:
+            counts = np.diff(panel.stocks.starts)
+            return np.repeat(mean, counts), np.repeat(std, counts)
+        whose = panel.stocks.of(rows)
+        return mean[whose], std[whose]
+
+
+def _rows_of_windows(panel: Panel, train: Rows) -> dict[int, slice]:
+    """By the number of each stock that has train samples: all rows that are in their windows."""
+    reach = 0 if panel.windowed else panel.window - 1
+    if panel.stocks is None:
+        return {0: slice(int(train[0]) - reach, int(train[-1]) + 1)}
+    ordered = np.sort(train)
+    edges = np.searchsorted(ordered, panel.stocks.starts)
+    return {
+        number: slice(int(ordered[first]) - reach, int(ordered[end - 1]) + 1)
+        for number, (first, end) in enumerate(itertools.pairwise(edges))
+        if end > first
+    }
+
+
+def _fitted(panel: Panel, train: Rows, spans: Sequence[slice], origin: str) -> Scaler:
+    """Fitted on the rows of the spans, and on the targets of the train samples."""
+    rows, width = sum(span.stop - span.start for span in spans), len(panel.features)
+    count = rows * (panel.window if panel.windowed else 1)
+
+    def chunks() -> Iterator[NDArray[np.float32]]:
+        for span in spans:
+            for start in range(span.start, span.stop, _CHUNK):
+                yield panel.values[start : min(start + _CHUNK, span.stop)].reshape(-1, width)
+
+    mean = np.sum([chunk.sum(axis=0, dtype=np.float64) for chunk in chunks()], axis=0) / count
+    std = np.sqrt(np.sum([np.square(chunk - mean).sum(axis=0) for chunk in chunks()], axis=0) / count)
+    target = panel.target[train]
+    scaler = Scaler(mean, std, float(target.mean()), float(target.std()), rows)
+    for name, value, spread in zip(panel.features, mean, std, strict=True):
+        if not spread > 1e-7 * abs(value):  # float32 cannot tell smaller changes from rounding
+            raise UserError(
+                f"{origin}: feature {name} never changes in train (always {value:g}); "
+                f"leave it out of the data and of stock.features"
+            )
+    if not scaler.target_std > 1e-9 * abs(scaler.target_mean):
+        raise UserError(f"{origin}: the target never changes in train (always {scaler.target_mean:g})")
+    return scaler

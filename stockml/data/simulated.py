@@ -31,6 +31,12 @@ _BURN_IN = 250  # days thrown away, so that the start values of the recursions d
 _STRENGTH = {None: 0.0, "realistic": 0.09, "strong": 0.2}  # k₁ = k₂ of the planted signal
 
 
+def content(config: Config) -> str:
+    """A text that is another when the bars of the config's stock are others."""
+    data: SimulatedConfig = config.data  # type: ignore[assignment]
+    return f"{config.stock.ticker} {config.stock.simulator} {data.days} {data.signal} {data.seed}"
+
+
 def load(config: Config) -> Bars:
     """The bars of the config's stock: the same for the same `data.seed`, whatever the run's own seed."""
     data: SimulatedConfig = config.data  # type: ignore[assignment]

@@ -14,7 +14,7 @@ from stockml.errors import UserError
 
 if TYPE_CHECKING:
     from stockml.config import DataConfig
-    from stockml.data.panel import Panel
+    from stockml.data.panel import Panel, Stocks
 
 Rows = NDArray[np.int64]
 
@@ -28,6 +28,8 @@ class Split:
     test: Rows
     purged: int
     """Samples left out because their target ends after the next part has begun, or for an embargo."""
+    unknown: tuple[str, ...] = ()
+    """Stocks left out because they have no train samples."""
 
     def parts(self) -> dict[str, Rows]:
         """The parts by name."""
@@ -35,18 +37,21 @@ class Split:
 
 
 def split(panel: Panel, config: DataConfig, before_test: int | None = None) -> Split:
-    """Cut the panel's samples by time; `before_test` of them come before the test where that is given.
+    """Cut the panel's samples by day, all stocks alike; `before_test` days of them come before the test where given.
 
     A sample belongs to the part in which its window ends. A sample is purged whose target ends later than the first
     window end of the next part: so every target of a part ends before the next part's first target begins. An embargo
-    leaves out as many samples more. A walk-forward config's test is the piece that its fold names, 0 by default.
-    Raises UserError where a part is left empty.
+    leaves out as many days more. A walk-forward config's test is the piece that its fold names, 0 by default.
+    Of stocks that are scaled each by itself, those without train samples are left out. Raises UserError where a part is
+    left empty.
     """
-    samples, dated = panel.samples, panel.dates is not None
-    first, n, embargo, valid_start = 0, len(samples), 0, None
+    samples, dated, day = panel.samples, panel.dates is not None, panel.day_numbers
+    firsts = np.unique(day[samples], return_index=True)[1]  # of each day's samples, the first one
+    first, n, embargo, valid_start = 0, len(firsts), 0, None
     if before_test is None and isinstance(config, BarsConfig):
         test_start, valid_start, embargo = config.test_start, config.valid_start, config.embargo
-        before_test = _from(panel, "test_start", test_start) if test_start else n - round(n * config.test_ratio)
+        days = samples[firsts]
+        before_test = _from(panel, days, "test_start", test_start) if test_start else n - round(n * config.test_ratio)
         if config.split == "walk_forward":
             edges = before_test + _edges(n - before_test, config.folds)
             fold = config.fold or 0
@@ -54,15 +59,20 @@ def split(panel: Panel, config: DataConfig, before_test: int | None = None) -> S
             before_test, n = edges[fold], edges[fold + 1]
     assert before_test is not None
     if valid_start:
-        before_validation = _from(panel, "valid_start", valid_start)
+        before_validation = _from(panel, samples[firsts], "valid_start", valid_start)
     else:
         before_validation = before_test - max(1, round((before_test - first) * config.valid_ratio))
-    cuts = np.split(samples[:n], [first, max(first, before_validation), max(first, before_test)])[1:]
-    gap = panel.horizon + embargo
+    ends = np.append(firsts, len(samples))
+    at = [first, max(first, before_validation), max(first, before_test)]
+    cuts = np.split(samples[: ends[n]], ends[at])[1:]
     train, validation = (
-        part[part + gap <= later[0]] if len(later) else part for part, later in itertools.pairwise(cuts)
+        part[day[part + panel.horizon] + embargo <= day[later[0]]] if len(later) else part
+        for part, later in itertools.pairwise(cuts)
     )
-    result = Split(train, validation, cuts[2], sum(map(len, cuts)) - len(train) - len(validation) - len(cuts[2]))
+    purged = len(cuts[0]) + len(cuts[1]) - len(train) - len(validation)
+    result = Split(train, validation, cuts[2], purged)
+    if panel.stocks is not None and isinstance(config, BarsConfig) and config.scaler == "per_stock":
+        result = _known_stocks(result, panel.stocks)
     sizes = {name: len(part) for name, part in result.parts().items()}
     least = {"train": 2, "validation": 1, "test": 1}
     if any(sizes[name] < least[name] for name in sizes) or before_validation > before_test:
@@ -79,10 +89,18 @@ def _edges(samples: int, folds: int) -> Rows:
     return np.round(np.linspace(0, samples, folds + 1)).astype(np.int64)
 
 
-def _from(panel: Panel, key: str, day: object) -> int:
-    """How many samples come before the day."""
+def _known_stocks(parts: Split, stocks: Stocks) -> Split:
+    """The parts without the stocks that have fewer than two train samples."""
+    known = np.bincount(stocks.of(parts.train), minlength=len(stocks.tickers)) >= 2
+    train, validation, test = (part[known[stocks.of(part)]] for part in parts.parts().values())
+    unknown = tuple(ticker for ticker, is_known in zip(stocks.tickers, known, strict=True) if not is_known)
+    return Split(train, validation, test, parts.purged, unknown)
+
+
+def _from(panel: Panel, days_rows: Rows, key: str, day: object) -> int:
+    """How many of the days that samples are of, each given by one of its rows, come before `day`."""
     assert panel.dates is not None
-    days = panel.dates[panel.samples]
+    days = panel.dates[days_rows]
     position = int(np.searchsorted(days, np.datetime64(str(day), "D")))
     if position == 0 or position == len(days):
         raise UserError(f"data.{key}={day}: must lie after {days[0]} and not after {days[-1]}, where samples are")

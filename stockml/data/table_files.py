@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import functools
 import gzip
+import hashlib
 import io
 import re
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,24 +64,29 @@ def find(data: CsvConfig, ticker: str) -> Path:
             raise UserError(f"data.path={data.path}: there is no such file")
         return Path(data.path)
     folder = Path(str(data.dir))
-    if not folder.is_dir():
-        raise UserError(f"data.dir={folder}: there is no such folder")
     for ending in ENDINGS:
         if (folder / f"{ticker}{ending}").is_file():
             return folder / f"{ticker}{ending}"
-    files = sorted(path for path in folder.iterdir() if path.name.lower().endswith(ENDINGS) and path.is_file())
-    found = [path for path in files if _is_word(ticker, stem(path))] or [p for p in files if _has_rows_of(p, ticker)]
+    tables = files(folder)
+    found = [path for path in tables if _is_word(ticker, stem(path))] or [p for p in tables if _has_rows_of(p, ticker)]
     if len(found) == 1:
         return found[0]
     if found:
         names = ", ".join(path.name for path in found)
         raise UserError(f"data.dir={folder}: {names} may each be {ticker}; name one with data.path=FILE")
-    there = [stem(path) for path in files]
+    there = [stem(path) for path in tables]
     held = f"{', '.join(there[:20])}{', …' if len(there) > 20 else ''}" or "no csv or parquet file at all"
     raise UserError(
         f"data.dir={folder}: holds no {ticker}.csv, .csv.gz, .parquet or .txt, nor another file of {ticker}; "
         f"it holds {held}{nearest(ticker, there)}"
     )
+
+
+def files(folder: Path) -> list[Path]:
+    """The tables in `data.dir`, by name. Raises UserError where there is no such folder."""
+    if not folder.is_dir():
+        raise UserError(f"data.dir={folder}: there is no such folder")
+    return sorted(path for path in folder.iterdir() if path.name.lower().endswith(ENDINGS) and path.is_file())
 
 
 def stem(path: Path) -> str:
@@ -117,13 +126,59 @@ def read(path: Path, ticker: str, *, sole: bool = False) -> Table:
 
     UserError where the file is no table, or holds other tickers alone.
     """
+    with clear(path):
+        return of_ticker(whole(path), ticker, sole=sole)
+
+
+def whole(path: Path) -> Table:
+    """All rows of the file, less blank ones at the end. Raises UserError."""
+    with clear(path):
+        return _parquet(path) if _is_parquet(path) else _text_table(path)
+
+
+@contextlib.contextmanager
+def clear(path: Path) -> Iterator[None]:
+    """What is unclear in a file, or no table at all, becomes a UserError."""
     try:
-        table = _parquet(path) if _is_parquet(path) else _text_table(path)
-        return _of_ticker(table, ticker, sole=sole)
+        yield
     except columns.Unclear as error:
         raise UserError(f"{path}: {error}") from error
     except csv.Error as error:
         raise UserError(f"{path}: is no table ({error}); save the bars again") from error
+
+
+def by_ticker(table: Table) -> dict[str, Table]:
+    """The rows that may be of each stock, by the stock's name in the file; empty where the file names none."""
+    header = table.header
+    if header.tickers is not None:
+        return dict.fromkeys(_over_columns(header), table)
+    with clear(table.path):
+        column = header.column("ticker", "")
+    if column is None or not header.is_surely_tickers(column):
+        return {}
+    texts = table.cells[column].astype(str).str.strip()
+    anyone = (table.widths != len(header.names)) | (texts == "").to_numpy()  # told of, whosever it is
+    groups = {str(name): rows for name, rows in texts.groupby(texts, sort=False).indices.items() if name}
+    return {name: _rows(table, np.union1d(rows, anyone.nonzero()[0])) for name, rows in groups.items()}
+
+
+def _over_columns(header: Header) -> list[str]:
+    """The stocks that the header names over the columns."""
+    assert header.tickers is not None
+    own = [spelt for spelt, name in zip(header.tickers, header.names, strict=True) if name]
+    return list(dict.fromkeys(own[1:] if header.names[0] else own))
+
+
+def _rows(table: Table, chosen: NDArray[np.int64]) -> Table:
+    cells, lines, widths = table.cells.iloc[chosen], table.lines[chosen], table.widths[chosen]
+    return replace(table, cells=cells, lines=lines, widths=widths)
+
+
+@functools.lru_cache(maxsize=1)
+def hash_of(path: Path, _changed_ns: int) -> str:
+    """A hash of the file's bytes, remembered for a file that is asked for stock after stock."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _text_table(path: Path) -> Table:
@@ -213,11 +268,11 @@ def _parquet(path: Path) -> Table:
     return Table(path, header, cells, np.arange(1, len(cells) + 1), np.full(len(cells), cells.shape[1]))
 
 
-def _of_ticker(table: Table, ticker: str, *, sole: bool) -> Table:
+def of_ticker(table: Table, ticker: str, *, sole: bool = False) -> Table:
+    """The ticker's rows; of a `sole` stock in the file its rows, however it is called. Raises UserError."""
     header, column = table.header, table.header.column("ticker", ticker)
     if header.tickers is not None:
-        own = [spelt for spelt, name in zip(header.tickers, header.names, strict=True) if name]
-        held = list(dict.fromkeys(own[1:] if header.names[0] else own))
+        held = _over_columns(header)
     elif column is not None:
         texts = table.cells[column].astype(str).str.strip()
         held = list(texts.unique())
@@ -237,5 +292,5 @@ def _of_ticker(table: Table, ticker: str, *, sole: bool) -> Table:
         nobody = (texts == "").to_numpy() & ~mine
         if nobody.any():
             raise UserError(f"{table.where(int(nobody.argmax()))}: names no ticker; mend or delete the line")
-        table = replace(table, cells=table.cells[mine], lines=table.lines[mine], widths=table.widths[mine])
+        table = _rows(table, mine.nonzero()[0])
     return replace(table, ticker=alike[0], tickers=len(held))

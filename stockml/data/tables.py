@@ -6,15 +6,17 @@ do not tell is refused.
 
 from __future__ import annotations
 
+import functools
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stockml.data import cells, columns, table_files
+from stockml.data import cells, table_files
 from stockml.data.bars import Bars, Floats, adjusted
 from stockml.data.cells import Days
 from stockml.data.table_files import Table
@@ -30,15 +32,50 @@ def load(config: Config) -> Bars:
     """The bars of the config's stock, prices adjusted by Adj Close / Close. UserError says file, line and remedy."""
     data, ticker = cast("CsvConfig", config.data), config.stock.ticker
     path = table_files.find(data, ticker)
-    table = table_files.read(path, ticker, sole=data.path is not None and ticker == table_files.stem(path))
-    try:
-        return _bars(table, config, data)
-    except columns.Unclear as error:
-        raise UserError(f"{path}: {error}") from error
+    return _bars(
+        table_files.read(path, ticker, sole=data.path is not None and ticker == table_files.stem(path)), config
+    )
 
 
-def _bars(table: Table, config: Config, data: CsvConfig) -> Bars:
-    path, ticker = table.path, config.stock.ticker
+def content(config: Config) -> str:
+    """A text that is another when the bars of the config's stock are others. Raises UserError."""
+    data = cast("CsvConfig", config.data)
+    path = table_files.find(data, config.stock.ticker)
+    return f"{path} {table_files.hash_of(path, path.stat().st_mtime_ns)} {data.date_format} {data.on_bad_rows}"
+
+
+def tickers(config: Config) -> tuple[str, ...]:
+    """Every stock: those that the file `data.path` names, or one for each file of `data.dir`. Raises UserError."""
+    data = cast("CsvConfig", config.data)
+    if data.path is None:
+        return tuple(table_files.stem(path) for path in table_files.files(Path(str(data.dir))))
+    path = table_files.find(data, "")
+    return tuple(table_files.by_ticker(table_files.whole(path))) or (table_files.stem(path),)
+
+
+def loaders(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
+    """What loads the bars of each config's stock, all from the same place; a file that holds several is read once."""
+    data = cast("CsvConfig", configs[0].data)
+    if data.path is None:
+        return (functools.partial(load, config) for config in configs)
+    path = table_files.find(data, "")
+    tables = table_files.by_ticker(table_files.whole(path))
+
+    def of_ticker(config: Config) -> Bars:
+        ticker = config.stock.ticker
+        table = tables.get(ticker)
+        return load(config) if table is None else _bars(table_files.of_ticker(table, ticker), config)
+
+    return (functools.partial(of_ticker, config) for config in configs)
+
+
+def _bars(table: Table, config: Config) -> Bars:
+    with table_files.clear(table.path):
+        return _understood(table, config)
+
+
+def _understood(table: Table, config: Config) -> Bars:
+    path, ticker, data = table.path, config.stock.ticker, cast("CsvConfig", config.data)
     wanted = list(dict.fromkeys([*config.stock.features, "close"]))
     found = {
         role: table.header.column(role, table.ticker or ticker) for role in ("date", *_PRICES, "adj close", "volume")

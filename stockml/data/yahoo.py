@@ -81,6 +81,13 @@ def load(config: Config) -> Bars:
     return replace(bars, columns=adjusted(bars.columns))
 
 
+def content(config: Config) -> str:
+    """A text that is another when the bars of the config's stock are others. Raises UserError."""
+    data = cast("YahooConfig", config.data)
+    download, problem = obtain(data, config.stock.ticker)
+    return f"{config.stock.ticker} {download.facts} {problem}"
+
+
 def obtain(data: YahooConfig, ticker: str) -> tuple[Download, str]:
     """What the cache has of a ticker once it has got what it lacks, and why that is not the newest, where it is not.
 

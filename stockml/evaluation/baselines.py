@@ -27,7 +27,7 @@ def forecasts(data: Data, batches: Batches) -> dict[str, dict[str, Floats]]:
     alone). Levels: train mean, persistence, always up. Classes: train mean, majority class (direction alone).
     All: ridge.
     """
-    every = naive(data.panel, float(data.panel.target[data.split.train].mean()))
+    every = naive(data.panel, data.scaler.train_mean(data.panel))
     found = {part: {name: values[rows] for name, values in every.items()} for part, rows in scored_parts(data)}
     if batches.window * batches.width <= MOST_RIDGE_INPUTS:
         for part, values in ridge_forecasts(data, batches).items():
@@ -35,19 +35,19 @@ def forecasts(data: Data, batches: Batches) -> dict[str, dict[str, Floats]]:
     return found
 
 
-def naive(panel: Panel, train_mean: float) -> dict[str, Floats]:
-    """Those that nothing is fitted for but the mean of train: forecasts (R,) at every row's end, by name."""
+def naive(panel: Panel, train_mean: Floats) -> dict[str, Floats]:
+    """Those that nothing is fitted for but the mean of train, (R,): forecasts (R,) at every row's end, by name."""
     every: dict[str, Floats] = {}
     if panel.kind == "return":
         every["zero"] = np.broadcast_to(0.0, panel.target.shape)
-    every["train_mean"] = np.broadcast_to(train_mean, panel.target.shape)
+    every["train_mean"] = train_mean
     if panel.past_return is not None:
         every["expanding_mean"] = _expanding_mean(panel)
         every["last_return"] = panel.past_return
     if panel.last is not None:
         every["persistence"] = panel.last
     if panel.kind == "class":
-        every["majority_class"] = np.broadcast_to(1.0 if train_mean >= 0.5 else 0.0, panel.target.shape)
+        every["majority_class"] = np.where(train_mean >= 0.5, 1.0, 0.0)
     elif panel.last is not None:
         every["always_up"] = panel.last + 1
     else:
@@ -61,11 +61,13 @@ def scored_parts(data: Data) -> list[tuple[str, Rows]]:
 
 
 def _expanding_mean(panel: Panel) -> Floats:
-    """(R,) the mean of all returns known at the end of each row."""
+    """(R,) the mean of all returns of the stock known at the end of each row."""
     assert panel.past_return is not None
-    known = np.isfinite(panel.past_return)
-    mean: Floats = np.where(known, panel.past_return, 0.0).cumsum()
-    mean /= np.maximum(1, known.cumsum())
+    mean = np.empty(len(panel.past_return))
+    for rows in panel.spans():
+        known = np.isfinite(panel.past_return[rows])
+        np.cumsum(np.where(known, panel.past_return[rows], 0.0), out=mean[rows])
+        mean[rows] /= np.maximum(1, known.cumsum())
     return mean
 
 
@@ -83,5 +85,5 @@ def ridge_forecasts(data: Data, batches: Batches) -> dict[str, Floats]:
         scaled = torch.empty(len(rows), dtype=torch.float64)
         for chunk, result in zip(parts[part].split(_CHUNK), scaled.split(_CHUNK), strict=True):
             result.copy_(fitted.forecast(batches.windows(chunk).cpu()))
-        forecasts[part] = data.scaler.unscaled(scaled.numpy())
+        forecasts[part] = data.scaler.unscaled(scaled.numpy(), data.panel, rows)
     return forecasts

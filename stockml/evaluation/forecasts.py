@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stockml.evaluation import cross_section
 from stockml.evaluation import verdict as verdicts
 from stockml.evaluation.metrics import DIRECTION_ONLY, NAMES, Floats, Scores, Target, hit_rate, score, target
 
 if TYPE_CHECKING:
     from stockml.data import Data
     from stockml.data.batches import Batches
+    from stockml.data.panel import Panel
+    from stockml.data.split import Rows
 
 Table = dict[str, dict[str, Scores]]
 """Scores by forecaster and part."""
@@ -38,12 +41,33 @@ class Scored:
     """(N,) the best possible forecast, where simulated data tell it."""
     folds: NDArray[np.int64] | None = None
     """(N,) the fold of a walk-forward run that each sample was forecast in."""
+    tickers: NDArray[np.str_] | None = None
+    """(N,) the stock that each sample is of, where there are several; they are in order of time, then of the stock."""
 
     def scores(self, y_pred: Floats, *, direction_only: bool = False) -> Scores:
-        """Scores of the forecasts (N,); of those that say but a direction, the hit rate alone."""
-        if not direction_only:
-            return score(self.truth, y_pred)
-        return {**dict.fromkeys(NAMES), "n": len(y_pred), "hit_rate": hit_rate(self.truth, y_pred)}
+        """Scores of the forecasts (N,); of those that say but a direction, the hit rate alone.
+
+        Of several stocks, how they are ranked against one another too.
+        """
+        names = NAMES if self.tickers is None else (*NAMES, *cross_section.NAMES)
+        if direction_only:
+            return {**dict.fromkeys(names), "n": len(y_pred), "hit_rate": hit_rate(self.truth, y_pred)}
+        found = score(self.truth, y_pred)
+        if self.tickers is None or self.dates is None:
+            return found
+        realised, forecast = self.truth.changes(self.truth.y_true), self.truth.changes(y_pred)
+        return {**found, **cross_section.scores(realised, forecast, self.dates)}
+
+    def of_stocks(self) -> dict[str, Scores]:
+        """The model's scores for each stock, where there are several."""
+        if self.tickers is None:
+            return {}
+        return {str(ticker): score(*self._of(self.tickers == ticker)) for ticker in np.unique(self.tickers)}
+
+    def _of(self, chosen: NDArray[np.bool_]) -> tuple[Target, Floats]:
+        truth = self.truth
+        last = None if truth.last is None else truth.last[chosen]
+        return Target(truth.y_true[chosen], truth.kind, last, truth.relative), self.model[chosen]
 
 
 Parts = Mapping[str, Scored]
@@ -61,6 +85,7 @@ def of(data: Data, batches: Batches, model: Mapping[str, Floats]) -> dict[str, S
             truth=target(panel, rows),
             rows=rows,
             dates=None if panel.dates is None else panel.dates[rows],
+            tickers=tickers_of(panel, rows),
             model=model[part],
             baselines=rivals[part],
             oracle=None if panel.expected is None else panel.expected[rows],
@@ -69,28 +94,34 @@ def of(data: Data, batches: Batches, model: Mapping[str, Floats]) -> dict[str, S
     }
 
 
-def pooled(folds: Sequence[Parts]) -> dict[str, Scored]:
+def tickers_of(panel: Panel, rows: Rows) -> NDArray[np.str_] | None:
+    """(N,) the stock of each row, where there are several."""
+    return None if panel.stocks is None else np.array(panel.stocks.tickers)[panel.stocks.of(rows)]
+
+
+def joined(folds: Sequence[Parts]) -> dict[str, Scored]:
     """The parts of several folds as one; each fold has the same baselines."""
 
     def join(part: str) -> Scored:
         found = [fold[part] for fold in folds]
         first = found[0]
 
-        def joined(arrays: Sequence[Any]) -> Any:
+        def together(arrays: Sequence[Any]) -> Any:
             return None if arrays[0] is None else np.concatenate(arrays)
 
         return Scored(
             truth=Target(
-                joined([f.truth.y_true for f in found]),
+                together([f.truth.y_true for f in found]),
                 first.truth.kind,
-                joined([f.truth.last for f in found]),
+                together([f.truth.last for f in found]),
                 first.truth.relative,
             ),
-            rows=joined([f.rows for f in found]),
-            dates=joined([f.dates for f in found]),
-            model=joined([f.model for f in found]),
-            baselines={name: joined([f.baselines[name] for f in found]) for name in first.baselines},
-            oracle=joined([f.oracle for f in found]),
+            rows=together([f.rows for f in found]),
+            dates=together([f.dates for f in found]),
+            tickers=together([f.tickers for f in found]),
+            model=together([f.model for f in found]),
+            baselines={name: together([f.baselines[name] for f in found]) for name in first.baselines},
+            oracle=together([f.oracle for f in found]),
             folds=np.repeat(np.arange(len(found)), [len(f.rows) for f in found]),
         )
 

@@ -6,7 +6,7 @@ The distributions are computed here: importing scipy.special would add a fifth o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,12 +62,19 @@ class Identity:
     """Mean of the forecasts less that of the returns, over the returns' standard deviation."""
 
 
-def compare(realised: Floats, model: Floats, rivals: Mapping[str, Floats], horizon: int) -> dict[str, Comparison]:
-    """A model's forecasts (N,) against those of each rival (N,)."""
+ByDay = Callable[[Floats], Floats]
+"""What makes figures of samples (…, N) figures of days (…, D) with the same mean."""
+
+
+def compare(
+    realised: Floats, model: Floats, rivals: Mapping[str, Floats], horizon: int, by_day: ByDay | None = None
+) -> dict[str, Comparison]:
+    """A model's forecasts (N,) against those of each rival (N,); `by_day` where several are of one day."""
     losses = np.square(realised - np.stack([model, *rivals.values()]))
+    losses = losses if by_day is None else by_day(losses)
     means = losses.mean(1)
-    block = block_days(len(realised), horizon)
-    blocks, resampled = len(realised) // block, resampled_means(losses, block)
+    block = block_days(losses.shape[1], horizon)
+    blocks, resampled = losses.shape[1] // block, resampled_means(losses, block)
 
     def against(number: int, rival: Floats) -> Comparison:
         difference = share = None
@@ -81,7 +88,7 @@ def compare(realised: Floats, model: Floats, rivals: Mapping[str, Floats], horiz
             r2=explained(means[0], means[number]),
             r2_interval=share,
             diebold_mariano=diebold_mariano(losses[number], losses[0], horizon),
-            clark_west=clark_west(realised, rival, model, horizon),
+            clark_west=clark_west(realised, rival, model, horizon, by_day),
         )
 
     return {name: against(number, rival) for number, (name, rival) in enumerate(rivals.items(), 1)}
@@ -92,13 +99,15 @@ def diebold_mariano(rival_loss: Floats, model_loss: Floats, horizon: int) -> Out
     return _mean_is_positive(rival_loss - model_loss, horizon, np.maximum(rival_loss, model_loss).max())
 
 
-def clark_west(realised: Floats, rival: Floats, model: Floats, horizon: int) -> Outcome:
+def clark_west(realised: Floats, rival: Floats, model: Floats, horizon: int, by_day: ByDay | None = None) -> Outcome:
     """The test of Clark & West (2007) that a larger model's forecasts (N,) would be the better ones without its noise.
 
     The mean of e₀² − (e₁² − (f₀−f₁)²), which does not count against the model what fitting useless weights costs.
     """
     rival_loss, noise = np.square(realised - rival), np.square(rival - model)
     adjusted = rival_loss - np.square(realised - model) + noise
+    if by_day is not None:
+        adjusted, rival_loss, noise = by_day(adjusted), by_day(rival_loss), by_day(noise)
     return _mean_is_positive(adjusted, horizon, max(rival_loss.max(), noise.max()))
 
 
@@ -134,6 +143,20 @@ def pesaran_timmermann(up: NDArray[np.bool_], forecast_up: NDArray[np.bool_], ho
         return UNDEFINED
     z = float(a @ b) / math.sqrt((n - 1) * variance)
     return Outcome(z, normal_tail(z))
+
+
+def directions(up: NDArray[np.bool_], forecast_up: NDArray[np.bool_], horizon: int, by_day: ByDay) -> Outcome:
+    """What `pesaran_timmermann` tests, of samples (N,) of which several are of one day: that both covary, over days."""
+    if up.all() or forecast_up.all() or not up.any() or not forecast_up.any():
+        return UNDEFINED
+    return _mean_is_positive(by_day((up - up.mean()) * (forecast_up - forecast_up.mean())), horizon, 1.0)
+
+
+def independent(x: Floats, by_day: ByDay) -> int:
+    """How many independent samples x, (N,), is worth: N over the design effect of its days (Kish 1965), at most N."""
+    days = by_day(x)
+    spread = float(days.var())
+    return len(days) if spread == 0 else min(len(x), max(1, round(float(x.var()) * len(days) / spread)))
 
 
 def _long_run_variance(covariances: Floats) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from stockml.evaluation import cross_section
 from stockml.evaluation.corrections import LEVEL
 from stockml.evaluation.metrics import DIRECTION_ONLY, score
 from stockml.evaluation.significance import (
@@ -19,8 +20,10 @@ from stockml.evaluation.significance import (
     Outcome,
     block_days,
     compare,
+    directions,
     explained,
     identity,
+    independent,
     minimum_detectable_r2,
     pesaran_timmermann,
     squared_error,
@@ -41,7 +44,7 @@ class Assessment:
     part: str
     n: int
     unit: str
-    """What the samples are: days, or samples where no dates are known."""
+    """What the samples are: days; stock-days of several stocks; samples where no dates are known."""
     horizon: int
     r2_ct: float | None
     """1 − Σ(r−f)²/Σ(r−m)², m the mean of all returns known by then (Campbell & Thompson 2008)."""
@@ -58,6 +61,8 @@ class Assessment:
     pesaran_timmermann: Outcome
     minimum_detectable_r2: dict[str, float]
     """About what each test finds with 80 % power."""
+    days: int
+    """Of several stocks, fewer than n: they move together, so that the tests and intervals are over days."""
 
     @property
     def zero(self) -> str:
@@ -86,24 +91,34 @@ def assess(scored: Scored, best: str, horizon: int, part: str = "test") -> Asses
     errors, own = {name: squared_error(realised, f) for name, f in rivals.items()}, squared_error(realised, model)
     rivals.setdefault("zero", np.zeros_like(realised))
     zero = "train_mean" if classes else "zero"
-    against = compare(realised, model, {name: rivals[name] for name in (zero, best)}, horizon)
+    dates = scored.dates if scored.tickers is not None else None
+    by_day = None if dates is None else cross_section.by_day(dates)
+    against = compare(realised, model, {name: rivals[name] for name in (zero, best)}, horizon, by_day)
     middle = 0.5 if classes else 0.0
     moved = realised != middle
+    up, forecast_up = (realised > middle)[moved], (model > middle)[moved]
+    days, worth = len(realised), len(realised)
+    if by_day is not None:
+        days = len(by_day(realised))
+        worth = independent(np.square(realised - rivals[zero]) - np.square(realised - model), by_day)
     return Assessment(
         part=part,
         n=len(realised),
-        unit="samples" if scored.dates is None else "days",
+        unit="samples" if scored.dates is None else "days" if dates is None else "stock-days",
         horizon=horizon,
         r2_ct=explained(own, errors.get("expanding_mean", 0.0)),
         r2_identity=identity(realised, model, score(truth, scored.model)["ic"]),
         r2_zero_interval=None if classes else against[zero].r2_interval,
         confidence=CONFIDENCE,
-        block_days=block_days(len(realised), horizon),
+        block_days=block_days(days, horizon),
         resamples=RESAMPLES,
         against=against,
         ahead=tuple(name for name, error in errors.items() if error < own),
-        pesaran_timmermann=pesaran_timmermann((realised > middle)[moved], (model > middle)[moved], horizon),
-        minimum_detectable_r2=minimum_detectable_r2(len(realised), horizon),
+        pesaran_timmermann=pesaran_timmermann(up, forecast_up, horizon)
+        if dates is None
+        else directions(up, forecast_up, horizon, cross_section.by_day(dates[moved])),
+        minimum_detectable_r2=minimum_detectable_r2(worth, horizon),
+        days=days,
     )
 
 

@@ -20,7 +20,10 @@ _SAMPLE = ("sample", "ticker", "date", "split")
 
 
 def write(folder: RunFolder, parts: Parts, ticker: str, *, synthetic: bool) -> None:
-    """Write both files, a row a sample; each number so that it is read back as it was."""
+    """Write both files, a row a sample; each number so that it is read back as it was.
+
+    The ticker is that of samples that have none of their own.
+    """
     first = next(iter(parts.values()))
     fold = [] if first.folds is None else ["fold"]
     names = [*first.baselines, *(["oracle"] if first.oracle is not None else [])]
@@ -30,8 +33,9 @@ def write(folder: RunFolder, parts: Parts, ticker: str, *, synthetic: bool) -> N
             dates = [""] * len(scored.rows) if scored.dates is None else scored.dates.astype(str).tolist()
             folds = [] if scored.folds is None else [scored.folds.tolist()]
             values = [array.tolist() for array in columns[part]]
-            for row, date, *cells in zip(scored.rows.tolist(), dates, *values, *folds, strict=True):
-                yield [row, ticker, date, part, *cells]
+            tickers = [ticker] * len(scored.rows) if scored.tickers is None else scored.tickers.tolist()
+            for row, own, date, *cells in zip(scored.rows.tolist(), tickers, dates, *values, *folds, strict=True):
+                yield [row, own, date, part, *cells]
 
     own = {part: [scored.truth.y_true, scored.model] for part, scored in parts.items()}
     others = {part: [s.baselines.get(name, s.oracle) for name in names] for part, s in parts.items()}
@@ -72,6 +76,7 @@ def _part(part: str, facts: dict[str, Any], own: dict[str, list[str]], others: d
         truth=Target(column(own, "y_true"), facts["kind"], rivals.get("persistence"), facts["relative"]),
         rows=column(own, "sample", np.int64),
         dates=column(own, "date", "datetime64[D]") if own["date"][chosen[0]] else None,
+        tickers=column(own, "ticker", np.str_) if facts.get("tickers") else None,
         model=column(own, "y_pred"),
         baselines=rivals,
         oracle=column(others, "oracle") if "oracle" in others else None,

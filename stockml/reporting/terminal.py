@@ -11,11 +11,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+import numpy as np
+
+from stockml.config import named
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
     from rich.table import Table
 
     from stockml.data import Data
+    from stockml.data.panel import Panel
     from stockml.training.engine import Epoch
 
 SYNTHETIC = (
@@ -109,6 +114,7 @@ def data_report(folds: Sequence[Data]) -> list[str]:
         rows += f", {panel.dates[0]} to {panel.dates[-1]}"
     lines = [
         f"data        {panel.ticker} from {panel.origin}",
+        *(_stocks(panel)),
         *([f"read as     {panel.understood}"] if panel.understood else []),
         f"            {rows}; window {panel.window}; features {', '.join(panel.features)}",
         f"target      {_target(data)}",
@@ -123,6 +129,8 @@ def data_report(folds: Sequence[Data]) -> list[str]:
     if purged := sum(fold.split.purged for fold in folds):
         dropped.append(f"{purged} samples (purged: target ends after the next part has begun, or embargo)")
     lines.append(f"left out    {'; '.join(dropped) or 'nothing'}")
+    if unknown := list(dict.fromkeys(ticker for fold in folds for ticker in fold.split.unknown)):
+        lines.append(f"            {named(unknown)} (no train samples to be scaled by; data.scaler=global keeps them)")
     if panel.dates is None:
         lines.append("            undated: samples are taken to be in order of time, and cannot be purged")
     if panel.doubts:
@@ -130,6 +138,12 @@ def data_report(folds: Sequence[Data]) -> list[str]:
             f"doctor      warns of {', '.join(panel.doubts)}; task=doctor, with the same data and stock, shows them"
         )
     return lines
+
+
+def _stocks(panel: Panel) -> list[str]:
+    if panel.stocks is None:
+        return []
+    return [f"            {named(panel.stocks.tickers)}"]
 
 
 def _fold(data: Data) -> str:
@@ -165,7 +179,39 @@ def result_table(judged: Mapping[str, Any]) -> str:
 
 def results(judged: Mapping[str, Any]) -> list[str]:
     """All that is told of the forecasts, from what metrics.json says: scores, significance, verdict."""
-    return [result_table(judged), *significance(judged)]
+    return [result_table(judged), *_ranking(judged), *significance(judged)]
+
+
+def _ranking(judged: Mapping[str, Any]) -> list[str]:
+    """Of several stocks: how they are ranked against one another, as text."""
+    if "daily_ic" not in judged["test"]:
+        return []
+    rows = {"model": judged, **({"oracle": judged["oracle"]} if judged.get("oracle") else {}), **judged["baselines"]}
+    names = ("daily_ic", "icir", "daily_rank_ic", "rank_icir")
+    table = _table("between stocks", "part", *names)
+    for name, parts in rows.items():
+        for part in ("validation", "test"):
+            scores = parts.get(part, {})
+            if any(scores.get(metric) is not None for metric in names):
+                table.add_row(name, part, *(figure(metric, scores[metric]) for metric in names))
+                name = ""
+    return [_text(table, left=2)] if table.row_count else []
+
+
+def stock_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The stocks of a pooled run by their scores on test, as text; of many the best and the worst."""
+    names = ("test_n", "test_mse", "test_r2", "test_r2_zero", "test_hit_rate", "test_ic")
+    ranked = sorted(rows, key=lambda row: -np.inf if row["test_r2_zero"] is None else -row["test_r2_zero"])
+    table = _table("stock", *names)
+    half = _MOST_STOCKS // 2
+    shown = [*ranked[:half], None, *ranked[-half:]] if len(ranked) > _MOST_STOCKS else ranked
+    for row in shown:
+        cells = ["…"] * len(names) if row is None else [figure(n.removeprefix("test_"), row[n]) for n in names]
+        table.add_row("…" if row is None else row["ticker"], *cells)
+    return _text(table)
+
+
+_MOST_STOCKS = 12
 
 
 def fold_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -16,6 +16,7 @@ from stockml.errors import UserError
 
 if TYPE_CHECKING:
     from stockml.data import Data
+    from stockml.data.panel import Panel
     from stockml.runs import RunFolder
 
 
@@ -35,7 +36,9 @@ def of(config: Config, folds: Sequence[Data], device: str | None, world_size: in
             "relative": panel.relative,
             "horizon": panel.horizon,
             "rows": len(panel.values),
+            "understood": panel.understood,
             "dropped": list(panel.dropped),
+            **_stocks(panel),
             **(_split(folds[0]) if len(folds) == 1 else {"folds": [_split(data) for data in folds]}),
         },
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
@@ -46,6 +49,13 @@ def of(config: Config, folds: Sequence[Data], device: str | None, world_size: in
         "platform": platform.platform(),
         "synthetic": panel.synthetic,
     }
+
+
+def _stocks(panel: Panel) -> dict[str, Any]:
+    """Of a pooled panel: where the numbers of each stock come from."""
+    if panel.stocks is None:
+        return {}
+    return {"tickers": dict(zip(panel.stocks.tickers, panel.origins, strict=True))}
 
 
 def saved_config(folder: RunFolder) -> Config:
@@ -67,6 +77,7 @@ def _split(data: Data) -> dict[str, Any]:
         "samples": {name: len(rows) for name, rows in parts.items()},
         "spans": {name: list(data.span(rows)) if dated else None for name, rows in parts.items()},
         "purged": data.split.purged,
+        **({"unknown": list(data.split.unknown)} if data.split.unknown else {}),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from stockml import data as data_room
 from stockml import models
 from stockml.config import BarsConfig, Config, differences, saved
 from stockml.data.batches import Batches
-from stockml.data.panel import from_bars
 from stockml.data.scaler import Scaler
 from stockml.errors import UserError
 from stockml.tasks import facts
@@ -76,7 +75,7 @@ class Fitted:
         shape = {name: getattr(own, name) for name in ("window", "horizon", "target", "transform")}
         stock = dataclasses.replace(config.stock, features=self.config.stock.features)
         config = dataclasses.replace(config, data=dataclasses.replace(given, **shape), stock=stock)
-        return from_bars(data_room.load_bars(config), stock.features, cast("BarsConfig", config.data), to_forecast=True)
+        return data_room.panel_to_forecast(config)
 
     def forecast(self, panel: Panel, rows: Rows) -> Floats:
         """Forecasts (N,) in the target's own units of the samples that end in `rows`, each by the latest fold's model
@@ -89,7 +88,7 @@ class Fitted:
             fold.scaler.apply(scaled)
             batches = Batches(scaled, fold.scaler, self.chosen.device, self.chosen.dtype)
             found = engine.forecast(fold.model, batches, torch.from_numpy(rows[chosen]), self.chosen)
-            forecasts[chosen] = fold.scaler.unscaled(found.numpy())
+            forecasts[chosen] = fold.scaler.unscaled(found.numpy(), panel, rows[chosen])
         return forecasts
 
     def _shares(self, panel: Panel, rows: Rows) -> list[np.ndarray[Any, np.dtype[np.bool_]]]:

@@ -25,8 +25,7 @@ from stockml.evaluation.metrics import Floats
 from stockml.reporting import forecasts as written
 from stockml.reporting import terminal
 from stockml.runs import Given, Launched, Place, RunFolder
-from stockml.tasks import endings, facts, ranks, report, resuming
-from stockml.tasks import folds as walk
+from stockml.tasks import breakdown, endings, facts, ranks, report, resuming
 from stockml.training import checkpoint, engine, hardware, interrupts
 from stockml.training.distributed import ALONE, Group
 
@@ -115,6 +114,8 @@ def _train(
     model = fresh_model(config, data, chosen.dtype).to(chosen.device)
     folder.write_json("norm_stats.json", data.scaler.stats(panel, split.train))
     batches = Batches(panel, data.scaler, chosen.device, chosen.dtype, config.hardware.num_workers)
+    if batches.by_blocks and trainer.shuffle:
+        journal.say(f"shuffled    by {engine.Blocks.of(batches)}: these are read from their file (data.memory_limit)")
     if resumed is not None:
         journal.say(f"resumed     {len(resumed.history)} epochs are done already")
     history = list(resumed.history) if resumed else []
@@ -173,7 +174,9 @@ def forecasts_of(
 ) -> dict[str, Floats]:
     """The model's forecasts (N,) of each scored part, in the target's own units; whole on every rank."""
     return {
-        part: data.scaler.unscaled(engine.forecast(model, batches, torch.from_numpy(rows), chosen, group=group).numpy())
+        part: data.scaler.unscaled(
+            engine.forecast(model, batches, torch.from_numpy(rows), chosen, group=group).numpy(), data.panel, rows
+        )
         for part, rows in baselines.scored_parts(data)
     }
 
@@ -199,18 +202,26 @@ def _evaluate(
     if not group.leads:
         return loss
     panel = folds[0].panel
-    parts = trained[0].parts if len(folds) == 1 else forecasts.pooled([fold.parts for fold in trained])
+    parts = trained[0].parts if len(folds) == 1 else forecasts.joined([fold.parts for fold in trained])
     judged = forecasts.judged(parts, panel.horizon, synthetic=panel.synthetic)
     written.write(folder, parts, panel.ticker, synthetic=panel.synthetic)
     if len(folds) > 1:
-        rows = walk.table(folds, fits, [fold.parts for fold in trained])
-        folder.write_csv("folds.csv", list(rows[0]), (list(row.values()) for row in rows), synthetic=panel.synthetic)
+        rows = breakdown.by_fold(folds, fits, [fold.parts for fold in trained])
+        _write_table(folder, "folds.csv", rows, synthetic=panel.synthetic)
         journal.say(terminal.fold_table(rows))
+    if panel.stocks is not None:
+        rows = breakdown.by_stock(parts)
+        _write_table(folder, "stocks.csv", rows, synthetic=panel.synthetic)
+        journal.say(terminal.stock_table(rows))
     timing, communication = _timing(folds, fits, began, group.world_size)
     folder.write_json("metrics.json", {**judged, "timing": timing, "synthetic": panel.synthetic})
     journal.say(*terminal.results(judged))
     journal.say(*_advice(communication, config, group))
     return loss
+
+
+def _write_table(folder: RunFolder, name: str, rows: Sequence[breakdown.Row], *, synthetic: bool) -> None:
+    folder.write_csv(name, list(rows[0]), (list(row.values()) for row in rows), synthetic=synthetic)
 
 
 def _timing(

@@ -40,6 +40,7 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 _OVERFITTED = 0.01  # "near zero": a hundredth of the loss of the best constant forecast
+_BLOCK_BYTES, _BLOCKS_MIXED = 2**20, 128
 _CHUNK_VALUES = 2**22  # inputs of one batch of forecasts: 16 MB in float32
 
 # What a stream of random numbers is drawn for. Apart from it, equal seeds would make equal streams.
@@ -168,6 +169,9 @@ def fit(
         parameters.restore(state.weights)
         optimizer.load_state_dict(state.optimizer)
 
+    blocks = Blocks.of(batches) if batches.by_blocks else None
+    if blocks is not None:
+        train = train.sort().values
     parts = _Parts.of(len(train), batch, group)
     targets = batches.target.index_select(0, validation.to(batches.home)).cpu().double()
     over = bool(state.history) and stopping.is_over(len(state.history))
@@ -175,7 +179,7 @@ def fit(
         if group.agree(over):
             break
         started, before = time.perf_counter(), group.seconds
-        order = _order(train, seed, epoch, config.shuffle)
+        order = _order(train, seed, epoch, config.shuffle, blocks)
         torch.manual_seed(generator_seed(_DROPOUT, seed, epoch, group.rank))
         losses = _train_epoch(
             model, batches, group.share(order), parts, config, hardware, parameters.flat, step, loss_of, group
@@ -304,12 +308,38 @@ def _train_epoch(
     return mean
 
 
-def _order(train: Tensor, seed: int, epoch: int, shuffle: bool) -> Tensor:
+@dataclass(frozen=True)
+class Blocks:
+    """How samples are shuffled that are read from a file: blocks in random order, some of them mixed at a time."""
+
+    samples: int
+    """Of a block: neighbours in the file."""
+    mixed: int
+    """Samples that are mixed with one another."""
+
+    @classmethod
+    def of(cls, batches: Batches) -> Blocks:
+        """Blocks of a megabyte, as many of them mixed as make 128."""
+        bytes_a_sample = batches.values[0].numel() * batches.values.element_size()
+        samples = max(1, _BLOCK_BYTES // bytes_a_sample)
+        return cls(samples, samples * _BLOCKS_MIXED)
+
+    def __str__(self) -> str:
+        return f"blocks of {self.samples:,} neighbours in random order, {self.mixed:,} samples mixed at a time"
+
+
+def _order(train: Tensor, seed: int, epoch: int, shuffle: bool, blocks: Blocks | None = None) -> Tensor:
     """The epoch's order of samples, the same on every rank: it follows from (seed, epoch)."""
     if not shuffle:
         return train
     generator = torch.Generator().manual_seed(generator_seed(_ORDER, seed, epoch))
-    return train[torch.randperm(len(train), generator=generator)]
+    if blocks is None:
+        return train[torch.randperm(len(train), generator=generator)]
+    pieces = train.split(blocks.samples)
+    order = torch.cat([pieces[number] for number in torch.randperm(len(pieces), generator=generator).tolist()])
+    for mixed in order.split(blocks.mixed):
+        mixed.copy_(mixed[torch.randperm(len(mixed), generator=generator)])
+    return order
 
 
 def _optimizer(flat: nn.Parameter, config: TrainerConfig) -> torch.optim.Optimizer:

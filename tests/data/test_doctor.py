@@ -239,7 +239,7 @@ def test_errors_are_refused_in_a_line_with_file_line_day_and_value() -> None:
     bars, _, day = crossed(random_bars(DAYS), 7, lambda _: 1)
     bars = replace(bars, origin="bars/X.csv", lines=np.arange(DAYS) + 2)
     with pytest.raises(UserError, match=rf"^bars/X\.csv, line 9: {day}: high below low: low .* > high .*task=doctor"):
-        doctor.doubts(bars)
+        doctor.counts(bars)
 
 
 def test_warnings_are_counted() -> None:
@@ -247,7 +247,7 @@ def test_warnings_are_counted() -> None:
     volume = put(put(bars.columns["volume"], 3, 0), 9, 0)
     bars = changed(bars, volume=volume)
     bars, _, _ = spike(bars, 50, lambda _: 100)
-    assert doctor.doubts(bars) == ("spike", "zero volume (2)")
+    assert doctor.counts(bars) == ("spike", "zero volume (2)")
 
 
 def test_lines_stay_with_their_bars() -> None:

@@ -1,0 +1,133 @@
+"""Arrays on disk, keyed by what they are made of: built once, by one process, and checked whenever they are opened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from stockml.errors import UserError
+
+_FACTS = "facts.json"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Arrays in files, and what is known of them."""
+
+    arrays: Mapping[str, NDArray[Any]]
+    """Memory-mapped, not to be written to."""
+    facts: Mapping[str, Any]
+    content: str
+    """A hash of all of it."""
+
+
+class Writer:
+    """Takes arrays piece by piece, so that none needs to fit into memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[str, BinaryIO] = {}
+        self._digests: dict[str, Any] = {}
+        self._heads: dict[str, dict[str, Any]] = {}
+
+    def append(self, name: str, rows: NDArray[Any]) -> None:
+        """Add rows to an array, all of one type and shape."""
+        if name not in self._files:
+            self._files[name] = (self._folder / name).open("wb")
+            self._digests[name] = hashlib.sha256()
+            self._heads[name] = {"dtype": rows.dtype.str, "shape": [0, *rows.shape[1:]]}
+        raw = np.ascontiguousarray(rows).view(np.uint8).data
+        self._files[name].write(raw)
+        self._digests[name].update(raw)
+        self._heads[name]["shape"][0] += len(rows)
+
+    def close(self, facts: Mapping[str, Any]) -> None:
+        """Bring all of it to the disk."""
+        for name, file in self._files.items():
+            self._heads[name]["sha256"] = self._digests[name].hexdigest()
+            _flushed(file)
+        with (self._folder / _FACTS).open("wb") as file:
+            file.write(json.dumps({"arrays": self._heads, "facts": facts}, ensure_ascii=False).encode())
+            _flushed(file)
+
+    def abandon(self) -> None:
+        """Close the files, whatever is in them."""
+        for file in self._files.values():
+            file.close()
+
+
+def obtain(folder: Path, key: str, build: Callable[[Writer], Mapping[str, Any]]) -> Stored:
+    """What the folder holds under that key, made by `build`, which returns the facts, where it is missing or damaged.
+
+    One process builds; the others wait. Raises UserError where the folder cannot be used, and what `build` raises.
+    """
+    path = folder / key
+    found = _read(path)
+    if found is not None:
+        return found
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{key}.lock"):
+            return _read(path) or _built(path, build)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"data.panel_cache={folder}: cannot be used ({reason}); name another folder") from error
+
+
+def _built(path: Path, build: Callable[[Writer], Mapping[str, Any]]) -> Stored:
+    for left in path.parent.glob(f".{path.name}.*.tmp"):  # by builders that were killed
+        shutil.rmtree(left)
+    shutil.rmtree(path, ignore_errors=True)  # damaged
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.mkdir()
+    writer = Writer(temporary)
+    try:
+        writer.close(build(writer))
+        temporary.rename(path)
+    except BaseException:
+        writer.abandon()
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    found = _read(path)
+    if found is None:
+        raise OSError(0, "what was written there is not what is read back")
+    return found
+
+
+def _read(path: Path) -> Stored | None:
+    """None where it is not there, or not what was written."""
+    try:
+        text = (path / _FACTS).read_bytes()
+        whole = json.loads(text)
+        arrays = {name: _mapped(path / name, head) for name, head in whole["arrays"].items()}
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    for name, head in whole["arrays"].items():
+        if hashlib.sha256(arrays[name].reshape(-1).view(np.uint8).data).hexdigest() != head["sha256"]:
+            return None
+    return Stored(arrays, whole["facts"], hashlib.sha256(text).hexdigest())
+
+
+def _mapped(path: Path, head: Mapping[str, Any]) -> NDArray[Any]:
+    shape, dtype = tuple(head["shape"]), np.dtype(head["dtype"])
+    if path.stat().st_size != int(np.prod(shape)) * dtype.itemsize:
+        raise ValueError(path)
+    if not path.stat().st_size:
+        return np.empty(shape, dtype)
+    return np.memmap(path, dtype, "c", shape=shape)  # private pages, which torch may take for writable
+
+
+def _flushed(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()

@@ -1,0 +1,49 @@
+"""What a run's scores are made of: a row a fold of a walk-forward run, a row a stock of a pooled one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stockml.data import Data
+    from stockml.evaluation.forecasts import Parts
+    from stockml.evaluation.metrics import Scores
+    from stockml.training.engine import Fit
+
+Row = dict[str, Any]
+
+
+def by_fold(folds: Sequence[Data], fits: Sequence[Fit], parts: Sequence[Parts]) -> list[Row]:
+    """What folds.csv says: of each fold its days and samples, how it trained, and its scores."""
+    return [_fold(number, *of_fold) for number, of_fold in enumerate(zip(folds, fits, parts, strict=True))]
+
+
+def by_stock(parts: Parts) -> list[Row]:
+    """What stocks.csv says: the scores of each stock."""
+    found = {part: scored.of_stocks() for part, scored in parts.items()}
+    tickers = dict.fromkeys(ticker for scores in found.values() for ticker in scores)
+    return [_stock(ticker, {part: scores.get(ticker) for part, scores in found.items()}) for ticker in tickers]
+
+
+def _fold(number: int, data: Data, fit: Fit, parts: Parts) -> Row:
+    row: Row = {"fold": number}
+    for part, rows in data.split.parts().items():
+        row |= {f"{part}_{what}": day for what, day in zip(("first", "last"), data.span(rows), strict=True)}
+        row[f"{part}_n"] = len(rows)
+    row |= {"purged": data.split.purged, "epochs": len(fit.history), "best_epoch": fit.stopping.best_epoch}
+    return row | _scores({part: scored.scores(scored.model) for part, scored in parts.items()})
+
+
+def _stock(ticker: str, scores: Mapping[str, Scores | None]) -> Row:
+    counts = {f"{part}_n": of["n"] if of else 0 for part, of in scores.items()}
+    return {"ticker": ticker, **counts, **_scores(scores)}
+
+
+def _scores(parts: Mapping[str, Scores | None]) -> Row:
+    names = ("mse", "mae", "r2", "r2_zero", "hit_rate", "ic")
+    return {
+        f"{short}_{name}": scores[name] if (scores := parts[part]) else None
+        for short, part in (("val", "validation"), ("test", "test"))
+        for name in names
+    }
