@@ -73,8 +73,6 @@ class Panel:
     last_name: str = ""
     relative: bool = True
     """Levels only: whether changes are relative to `last` (prices), or differences."""
-    past_return: Floats | None = None
-    """(R,) the last return known at the end of the row, over one horizon; only for dated returns."""
     expected: Floats | None = None
     """(R,) simulated returns only: the best possible forecast."""
     stocks: Stocks | None = None
@@ -110,12 +108,26 @@ class Panel:
         return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
 
     @functools.cached_property
-    def day_numbers(self) -> NDArray[np.int64]:
+    def day_numbers(self) -> NDArray[np.integer[Any]]:
         """(R,) the rows' days, counted from the first that any stock has; of one stock, and undated, the rows' own."""
         if self.stocks is None:
             return np.arange(len(self.values))
         assert self.dates is not None
-        return np.unique(self.dates, return_inverse=True)[1]
+        since = (self.dates - self.dates.min()).astype(np.int32)
+        is_day = np.zeros(int(since.max()) + 1, dtype=bool)
+        is_day[since] = True
+        numbers: NDArray[np.int32] = (is_day.cumsum(dtype=np.int32) - 1)[since]
+        return numbers
+
+    @property
+    def past_return(self) -> Floats | None:
+        """(R,) the last return known at the end of the row, over one horizon; only of dated returns."""
+        if self.dates is None or self.kind != "return":
+            return None
+        known = np.full(len(self.target), np.nan)
+        for rows in self.spans():
+            known[rows][self.horizon :] = self.target[rows][: -self.horizon]
+        return known
 
 
 def from_bars(bars: Bars, features: Sequence[str], config: BarsConfig, *, to_forecast: bool = False) -> Panel:
@@ -189,11 +201,8 @@ def rows_of(bars: Bars, features: Sequence[str], config: BarsConfig) -> dict[str
         target[:-horizon] = close[horizon:]
         return {**found, "last": close}
     change = np.log(close[horizon:] / close[:-horizon])
-    change = change if config.target == "log_return" else np.expm1(change)
-    target[:-horizon] = change
-    past_return = np.full(rows, np.nan)
-    past_return[horizon:] = change
-    return {**found, "past_return": past_return, "expected": _oracle(bars, config, lost)}
+    target[:-horizon] = change if config.target == "log_return" else np.expm1(change)
+    return {**found, "expected": _oracle(bars, config, lost)}
 
 
 def _lost(config: BarsConfig) -> int:

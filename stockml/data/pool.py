@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -35,19 +33,12 @@ def load(config: Config, *, to_forecast: bool = False) -> Panel:
     """
     data = cast("BarsConfig", config.data)
     with sources.readable():
-        tickers = _tickers(config)
-        each = [_of_one(config, ticker) for ticker in tickers]
+        each = each_stock(config)
+        tickers = [one.stock.ticker for one in each]
         contents = [sources.of(config).content(one) for one in each]
         settings = {name: plain(getattr(data, name)) for name in _OF_ROWS}
-        key = [
-            _code(),
-            config.stock.features,
-            {name: str(value) for name, value in settings.items()},
-            tickers,
-            contents,
-        ]
-        name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
-        found = store.obtain(Path(data.panel_cache), name, functools.partial(_build, config, each))
+        made_of = [config.stock.features, {name: str(value) for name, value in settings.items()}, tickers, contents]
+        found = store.obtain(Path(data.panel_cache), made_of, functools.partial(_build, config, each))
     return _panel(config, found, to_forecast=to_forecast)
 
 
@@ -62,10 +53,8 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
     origin = str(getattr(data, "dir", None) or getattr(data, "path", None) or data.source)
     if len(few) == len(samples):
         raise UserError(f"{origin}: none has a full window of {data.window} days with a target; a lower data.window")
-    mapped = found.arrays["values"].nbytes > data.memory_limit * 1e9
-    arrays: dict[str, Any] = {
-        name: array if mapped and name == "values" else np.array(array) for name, array in found.arrays.items()
-    }
+    mapped = found.size("values") > data.memory_limit * 1e9
+    arrays: dict[str, Any] = {name: found.array(name, mapped=mapped and name == "values") for name in found.heads}
     left_out = (f"{named(few)} (no full window of {data.window} days with a target)",) if few else ()
     panel = Panel(
         ticker=config.stock.ticker,
@@ -124,6 +113,13 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
     }
 
 
+def each_stock(config: Config) -> list[Config]:
+    """The config of each of a pooled config's stocks alone. Raises UserError."""
+    data = dataclasses.replace(cast("BarsConfig", config.data), tickers=())
+    stocks = [dataclasses.replace(config.stock, ticker=ticker, name="") for ticker in _tickers(config)]
+    return [dataclasses.replace(config, stock=stock, data=data) for stock in stocks]
+
+
 def _tickers(config: Config) -> tuple[str, ...]:
     data = cast("BarsConfig", config.data)
     if data.tickers != "all":
@@ -141,12 +137,6 @@ def _loaders(config: Config, each: Sequence[Config]) -> Iterator[Callable[[], Ba
     return (functools.partial(sources.load, one) for one in each)
 
 
-def _of_one(config: Config, ticker: str) -> Config:
-    """The config of one of the stocks alone."""
-    data = dataclasses.replace(cast("BarsConfig", config.data), tickers=())
-    return dataclasses.replace(config, stock=dataclasses.replace(config.stock, ticker=ticker, name=""), data=data)
-
-
 def _between(bars: Bars, data: BarsConfig) -> Bars:
     """The bars from data.start to data.end, which may be none."""
     first, last = (np.datetime64(str(day), "D") if day is not None else None for day in (data.start, data.end))
@@ -161,12 +151,3 @@ def _understood(texts: Counter[str]) -> str:
         return next(iter(texts))
     told = [f"{text} ({count:,} stocks)" for text, count in texts.most_common(3)]
     return " | ".join([*told, *(["…"] if len(texts) > len(told) else [])])
-
-
-@functools.cache
-def _code() -> str:
-    """A hash of the code that makes panels: what another code makes may be another panel."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

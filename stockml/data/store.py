@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -24,11 +26,24 @@ _FACTS = "facts.json"
 class Stored:
     """Arrays in files, and what is known of them."""
 
-    arrays: Mapping[str, NDArray[Any]]
-    """Memory-mapped, not to be written to."""
+    folder: Path
+    heads: Mapping[str, Mapping[str, Any]]
+    """Of each array `dtype` and `shape`."""
     facts: Mapping[str, Any]
     content: str
     """A hash of all of it."""
+
+    def size(self, name: str) -> int:
+        """Bytes of an array."""
+        head = self.heads[name]
+        return int(math.prod(head["shape"]) * np.dtype(head["dtype"]).itemsize)
+
+    def array(self, name: str, *, mapped: bool = False) -> NDArray[Any]:
+        """An array in memory; or `mapped`, read from its file as needed, where what is written to it does not go."""
+        path, dtype, shape = self.folder / name, np.dtype(self.heads[name]["dtype"]), tuple(self.heads[name]["shape"])
+        if mapped and self.size(name):
+            return np.memmap(path, dtype, "c", shape=shape)
+        return np.fromfile(path, dtype).reshape(shape)
 
 
 class Writer:
@@ -66,11 +81,13 @@ class Writer:
             file.close()
 
 
-def obtain(folder: Path, key: str, build: Callable[[Writer], Mapping[str, Any]]) -> Stored:
-    """What the folder holds under that key, made by `build`, which returns the facts, where it is missing or damaged.
+def obtain(folder: Path, made_of: Any, build: Callable[[Writer], Mapping[str, Any]]) -> Stored:
+    """What the folder holds of what is `made_of` such things, JSON, by such code as this.
 
-    One process builds; the others wait. Raises UserError where the folder cannot be used, and what `build` raises.
+    Where it is missing or damaged it is made by `build`, which returns the facts: one process builds, the others wait.
+    Raises UserError where the folder cannot be used, and what `build` raises.
     """
+    key = hashlib.sha256(json.dumps([_hash_of_code(), made_of]).encode()).hexdigest()[:32]
     path = folder / key
     found = _read(path)
     if found is not None:
@@ -82,6 +99,24 @@ def obtain(folder: Path, key: str, build: Callable[[Writer], Mapping[str, Any]])
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"data.panel_cache={folder}: cannot be used ({reason}); name another folder") from error
+
+
+def hash_of(path: Path) -> str:
+    """A hash of a file's bytes."""
+    return _hash(path, path.stat().st_mtime_ns, path.stat().st_size)
+
+
+@functools.lru_cache(maxsize=1)  # for a file that is asked for stock after stock
+def _hash(path: Path, _changed_ns: int, _size: int) -> str:
+    return _file_hash(path)
+
+
+def _hash_of_code() -> str:
+    """A hash of the code that makes panels: what another code makes may be another panel."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _built(path: Path, build: Callable[[Writer], Mapping[str, Any]]) -> Stored:
@@ -109,22 +144,15 @@ def _read(path: Path) -> Stored | None:
     try:
         text = (path / _FACTS).read_bytes()
         whole = json.loads(text)
-        arrays = {name: _mapped(path / name, head) for name, head in whole["arrays"].items()}
+        sound = all(_file_hash(path / name) == head["sha256"] for name, head in whole["arrays"].items())
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    for name, head in whole["arrays"].items():
-        if hashlib.sha256(arrays[name].reshape(-1).view(np.uint8).data).hexdigest() != head["sha256"]:
-            return None
-    return Stored(arrays, whole["facts"], hashlib.sha256(text).hexdigest())
+    return Stored(path, whole["arrays"], whole["facts"], hashlib.sha256(text).hexdigest()) if sound else None
 
 
-def _mapped(path: Path, head: Mapping[str, Any]) -> NDArray[Any]:
-    shape, dtype = tuple(head["shape"]), np.dtype(head["dtype"])
-    if path.stat().st_size != int(np.prod(shape)) * dtype.itemsize:
-        raise ValueError(path)
-    if not path.stat().st_size:
-        return np.empty(shape, dtype)
-    return np.memmap(path, dtype, "c", shape=shape)  # private pages, which torch may take for writable
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flushed(file: BinaryIO) -> None:

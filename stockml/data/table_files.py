@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import functools
 import gzip
-import hashlib
 import io
 import re
 import zlib
@@ -172,13 +170,6 @@ def _over_columns(header: Header) -> list[str]:
 def _rows(table: Table, chosen: NDArray[np.int64]) -> Table:
     cells, lines, widths = table.cells.iloc[chosen], table.lines[chosen], table.widths[chosen]
     return replace(table, cells=cells, lines=lines, widths=widths)
-
-
-@functools.lru_cache(maxsize=1)
-def hash_of(path: Path, _changed_ns: int) -> str:
-    """A hash of the file's bytes, remembered for a file that is asked for stock after stock."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _text_table(path: Path) -> Table:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stockml.data import cells, table_files
+from stockml.data import cells, store, table_files
 from stockml.data.bars import Bars, Floats, adjusted
 from stockml.data.cells import Days
 from stockml.data.table_files import Table
@@ -41,7 +41,7 @@ def content(config: Config) -> str:
     """A text that is another when the bars of the config's stock are others. Raises UserError."""
     data = cast("CsvConfig", config.data)
     path = table_files.find(data, config.stock.ticker)
-    return f"{path} {table_files.hash_of(path, path.stat().st_mtime_ns)} {data.date_format} {data.on_bad_rows}"
+    return f"{path} {store.hash_of(path)} {data.date_format} {data.on_bad_rows}"
 
 
 def tickers(config: Config) -> tuple[str, ...]:

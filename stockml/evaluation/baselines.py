@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,32 +28,32 @@ def forecasts(data: Data, batches: Batches) -> dict[str, dict[str, Floats]]:
     alone). Levels: train mean, persistence, always up. Classes: train mean, majority class (direction alone).
     All: ridge.
     """
-    every = naive(data.panel, data.scaler.train_mean(data.panel))
-    found = {part: {name: values[rows] for name, values in every.items()} for part, rows in scored_parts(data)}
+    found: dict[str, dict[str, Floats]] = {part: {} for part, _ in scored_parts(data)}
+    for name, values in naive(data.panel, data.scaler.train_mean(data.panel)):
+        for part, rows in scored_parts(data):
+            found[part][name] = values[rows]
     if batches.window * batches.width <= MOST_RIDGE_INPUTS:
         for part, values in ridge_forecasts(data, batches).items():
             found[part]["ridge"] = values
     return found
 
 
-def naive(panel: Panel, train_mean: Floats) -> dict[str, Floats]:
-    """Those that nothing is fitted for but the mean of train, (R,): forecasts (R,) at every row's end, by name."""
-    every: dict[str, Floats] = {}
+def naive(panel: Panel, train_mean: Floats) -> Iterator[tuple[str, Floats]]:
+    """Those that nothing is fitted for but the mean of train, (R,): forecasts (R,) at every row's end, one by one."""
     if panel.kind == "return":
-        every["zero"] = np.broadcast_to(0.0, panel.target.shape)
-    every["train_mean"] = train_mean
-    if panel.past_return is not None:
-        every["expanding_mean"] = _expanding_mean(panel)
-        every["last_return"] = panel.past_return
+        yield "zero", np.broadcast_to(0.0, panel.target.shape)
+    yield "train_mean", train_mean
+    if (past_return := panel.past_return) is not None:
+        yield "expanding_mean", _expanding_mean(panel, past_return)
+        yield "last_return", past_return
     if panel.last is not None:
-        every["persistence"] = panel.last
+        yield "persistence", panel.last
     if panel.kind == "class":
-        every["majority_class"] = np.where(train_mean >= 0.5, 1.0, 0.0)
+        yield "majority_class", np.where(train_mean >= 0.5, 1.0, 0.0)
     elif panel.last is not None:
-        every["always_up"] = panel.last + 1
+        yield "always_up", panel.last + 1
     else:
-        every["always_up"] = np.broadcast_to(1.0, panel.target.shape)
-    return every
+        yield "always_up", np.broadcast_to(1.0, panel.target.shape)
 
 
 def scored_parts(data: Data) -> list[tuple[str, Rows]]:
@@ -60,13 +61,12 @@ def scored_parts(data: Data) -> list[tuple[str, Rows]]:
     return [("validation", data.split.validation), ("test", data.split.test)]
 
 
-def _expanding_mean(panel: Panel) -> Floats:
+def _expanding_mean(panel: Panel, past_return: Floats) -> Floats:
     """(R,) the mean of all returns of the stock known at the end of each row."""
-    assert panel.past_return is not None
-    mean = np.empty(len(panel.past_return))
+    mean = np.empty(len(past_return))
     for rows in panel.spans():
-        known = np.isfinite(panel.past_return[rows])
-        np.cumsum(np.where(known, panel.past_return[rows], 0.0), out=mean[rows])
+        known = np.isfinite(past_return[rows])
+        np.cumsum(np.where(known, past_return[rows], 0.0), out=mean[rows])
         mean[rows] /= np.maximum(1, known.cumsum())
     return mean
 

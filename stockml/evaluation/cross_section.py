@@ -37,19 +37,25 @@ def scores(realised: Floats, forecast: Floats, dates: NDArray[np.datetime64]) ->
     daily_ic is the mean of Pearson's, daily_rank_ic of Spearman's; icir and rank_icir are these means over the standard
     deviation from day to day, not annualised (Grinold & Kahn 2000). None where no day has one.
     """
-    firsts = firsts_of_days(dates)
     found: Scores = {}
     for mean, ratio, rank in ((*NAMES[:2], False), (*NAMES[2:], True)):
-        a, b = (_ranks(values, firsts) if rank else values for values in (realised, forecast))
-        daily = _correlations(a, b, firsts)
+        _, daily = correlations(realised, forecast, dates, rank=rank)
         found[mean] = float(daily.mean()) if len(daily) else None
         spread = float(daily.std(ddof=1)) if len(daily) > 1 else 0.0
         found[ratio] = float(daily.mean()) / spread if spread > 0 else None
     return found
 
 
-def _correlations(a: Floats, b: Floats, firsts: NDArray[np.int64]) -> Floats:
-    """Pearson's of each day that has enough stocks and where neither is constant but for rounding."""
+def correlations(
+    a: Floats, b: Floats, dates: NDArray[np.datetime64], *, rank: bool = False
+) -> tuple[NDArray[np.datetime64], Floats]:
+    """Days, and the correlation of a and b, (N,), on each of them: Pearson's, or of ranks.
+
+    Of the days with enough stocks on which neither is constant but for rounding.
+    """
+    firsts = firsts_of_days(dates)
+    if rank:
+        a, b = _ranks(a, firsts), _ranks(b, firsts)
     counts = np.diff(np.append(firsts, len(a)))
 
     def centred(values: Floats) -> Floats:
@@ -60,8 +66,7 @@ def _correlations(a: Floats, b: Floats, firsts: NDArray[np.int64]) -> Floats:
     a, b = centred(a), centred(b)
     usable = varies & (counts >= _FEWEST_STOCKS)
     products, squares_a, squares_b = (np.add.reduceat(x, firsts)[usable] for x in (a * b, a * a, b * b))
-    found: Floats = np.clip(products / np.sqrt(squares_a * squares_b), -1, 1)
-    return found
+    return dates[firsts][usable], np.clip(products / np.sqrt(squares_a * squares_b), -1, 1)
 
 
 def _ranks(values: Floats, firsts: NDArray[np.int64]) -> Floats:

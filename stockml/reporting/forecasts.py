@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from stockml.runs import RunFolder
 
+_CHUNK = 4096  # samples at a time: as numbers of Python's they take four times the memory
 _SAMPLE = ("sample", "ticker", "date", "split")
 
 
@@ -30,12 +31,15 @@ def write(folder: RunFolder, parts: Parts, ticker: str, *, synthetic: bool) -> N
 
     def rows(columns: dict[str, list[Any]]) -> Iterator[list[Any]]:
         for part, scored in parts.items():
-            dates = [""] * len(scored.rows) if scored.dates is None else scored.dates.astype(str).tolist()
-            folds = [] if scored.folds is None else [scored.folds.tolist()]
-            values = [array.tolist() for array in columns[part]]
-            tickers = [ticker] * len(scored.rows) if scored.tickers is None else scored.tickers.tolist()
-            for row, own, date, *cells in zip(scored.rows.tolist(), tickers, dates, *values, *folds, strict=True):
-                yield [row, own, date, part, *cells]
+            folds = [] if scored.folds is None else [scored.folds]
+            for start in range(0, len(scored.rows), _CHUNK):
+                chunk = slice(start, start + _CHUNK)
+                samples = scored.rows[chunk].tolist()
+                dates = [""] * len(samples) if scored.dates is None else scored.dates[chunk].astype(str).tolist()
+                tickers = [ticker] * len(samples) if scored.tickers is None else scored.tickers[chunk].tolist()
+                values = [array[chunk].tolist() for array in (*columns[part], *folds)]
+                for sample, own, date, *cells in zip(samples, tickers, dates, *values, strict=True):
+                    yield [sample, own, date, part, *cells]
 
     own = {part: [scored.truth.y_true, scored.model] for part, scored in parts.items()}
     others = {part: [s.baselines.get(name, s.oracle) for name in names] for part, s in parts.items()}

@@ -12,6 +12,7 @@ import numpy as np
 
 from stockml.config import show
 from stockml.errors import UserError
+from stockml.evaluation import cross_section
 from stockml.reporting import document, drawing, plots, summary, sweep_plots
 from stockml.reporting.document import Figure, Page, Section, Table
 from stockml.reporting.drawing import Picture
@@ -56,7 +57,8 @@ def _page(folder: RunFolder, facts: Mapping[str, Any], metrics: Mapping[str, Any
         error = folder.read_json("result.json").get("error") if folder.outcome() else None
         faults = [f"This run is not done: {folder.outcome() or 'not begun'}. {error or ''}".rstrip()]
     else:
-        scores = [_scores(metrics), *([_evidence(found)] if (found := metrics.get("significance")) else [])]
+        evidence = [_evidence(found)] if (found := metrics.get("significance")) else []
+        scores = [_scores(metrics, _rows(folder.path / "stocks.csv")), *evidence]
     return Page(
         title=f"{config['stock']['ticker']} · {config['model']['name']}",
         subtitle=f"{facts['data']['origin']}; seed {config['seed']}; run folder {folder.path.name}",
@@ -90,9 +92,11 @@ def _headline(metrics: Mapping[str, Any]) -> list[Figure]:
     ]
 
 
-def _scores(metrics: Mapping[str, Any]) -> Section:
+def _scores(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> Section:
     """Test, then validation: a row for the model, the oracle, and each baseline."""
-    names, best = ("mse", "mae", "rmse", "r2", "r2_zero", "hit_rate", "ic"), metrics["best_baseline"]
+    names: tuple[str, ...] = ("mse", "mae", "rmse", "r2", "r2_zero", "hit_rate", "ic")
+    pooled, best = cross_section.NAMES[0] in metrics["test"], metrics["best_baseline"]
+    names += cross_section.NAMES if pooled else ()
     oracle = {"oracle": metrics["oracle"]} if metrics.get("oracle") else {}
     scored = {"model": metrics, **oracle, **metrics["baselines"]}
     tables = [
@@ -111,7 +115,25 @@ def _scores(metrics: Mapping[str, Any]) -> Section:
         "* the best baseline on validation: the one that the model is held against. mse, mae, rmse and r2 are in the "
         "target’s own terms; r2_zero, hit_rate and ic judge returns, r2_zero against the forecast of no change."
     )
-    return Section("Scores", [text], tables)
+    between = (
+        "Between stocks: daily_ic and daily_rank_ic are the mean over days of the correlation, over the stocks, of "
+        "forecast and realised; icir and rank_icir are that mean over its standard deviation from day to day."
+    )
+    return Section("Scores", [text, between] if pooled else [text], [*tables, *_stocks(stocks)])
+
+
+def _stocks(rows: Sequence[Mapping[str, str]]) -> list[Table]:
+    """The stocks of a pooled run, the best first."""
+    if not rows:
+        return []
+    ranked = sorted(rows, key=lambda row: -float(row["test_r2_zero"] or "-inf"))
+    header = [name for name in rows[0] if name not in ("synthetic", "val_mae", "test_mae")]
+    cells = [[_cell(row[name]) for name in header] for row in ranked[:_MOST_STOCKS]]
+    left = f"; {len(ranked) - len(cells):,} more" if len(ranked) > len(cells) else ""
+    return [Table(f"Stocks, by test_r2_zero; stocks.csv has all their scores{left}", header, cells)]
+
+
+_MOST_STOCKS = 50
 
 
 def _evidence(found: Mapping[str, Any]) -> Section:

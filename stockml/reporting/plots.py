@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stockml.evaluation import cross_section
 from stockml.reporting import drawing
 from stockml.reporting.drawing import GRID, INK, LOOKS, MODEL, MUTED, RIVAL, Picture
 
@@ -218,6 +219,8 @@ def cumulative(scored: Scored, best: str, unit: Unit) -> Picture:
 def rolling_ic(scored: Scored) -> Picture | None:
     """Correlation of forecasts and realised returns in a window that moves on; None where it is nowhere defined."""
     forecast, realised = _returns(scored, scored.model, Unit("", ""))
+    if scored.tickers is not None and scored.dates is not None:
+        return _daily_ic(*cross_section.correlations(realised, forecast, scored.dates))
     width = min(_LONGEST_IC_WINDOW, len(forecast) // 3)
     if width < _SHORTEST_IC_WINDOW:
         return None
@@ -245,6 +248,33 @@ def rolling_ic(scored: Scored) -> Picture | None:
         f"Rolling IC over {width} samples: first {defined[0]:+.3f}, last {defined[-1]:+.3f}, "
         f"mean {defined.mean():+.3f}, lowest {defined.min():+.3f}, highest {defined.max():+.3f}; "
         f"{outside:.0%} of it outside ±{chance:.2f}.",
+        figure,
+    )
+
+
+def _daily_ic(days: NDArray[np.datetime64], daily: Floats) -> Picture | None:
+    """The correlation between stocks, averaged over a window of days that moves on; None where there are too few."""
+    width = min(_LONGEST_IC_WINDOW, len(daily) // 3)
+    if width < _SHORTEST_IC_WINDOW:
+        return None
+    sums = np.append(0, daily.cumsum())
+    values = (sums[width:] - sums[:-width]) / width
+    kept, thinning = drawing.thinned(len(values))
+    chance = 1.96 * float(daily.std()) / math.sqrt(width)
+    figure, axes = drawing.axes()
+    axes.axhspan(-chance, chance, color=GRID, alpha=0.6, linewidth=0, label="95 % of chance")
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.plot(days[width - 1 :][kept], values[kept], color=MODEL, label="model")
+    axes.set_xmargin(0.02)
+    drawing.dates(axes)
+    drawing.label(axes, _TIME[True], f"daily IC, mean of {width} days", legend=True)
+    return Picture(
+        "rolling_ic",
+        "IC between stocks",
+        f"Each day’s correlation, over the stocks, of forecast and realised, averaged over the last {width} days. "
+        f"Without skill it keeps within ±{chance:.2f} for 95 % of the time.{thinning}",
+        f"Daily IC averaged over {width} days: first {values[0]:+.3f}, last {values[-1]:+.3f}, mean of all days "
+        f"{daily.mean():+.3f}, lowest {values.min():+.3f}, highest {values.max():+.3f}.",
         figure,
     )
 

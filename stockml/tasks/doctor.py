@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
 from stockml import data as data_room
-from stockml.config import Feature
-from stockml.data import calendar, doctor
+from stockml.config import Feature, named
+from stockml.data import calendar, doctor, pool
 from stockml.errors import RunError, UserError
 from stockml.reporting import terminal
 
@@ -22,9 +23,31 @@ _MOST_ROWS = 10  # of a check
 
 
 def run(config: Config) -> None:
-    """Print all that is found. Raises UserError where the bars cannot be read, RunError where there are errors."""
+    """Print all that is found, of several stocks one after another.
+
+    Raises UserError where the bars cannot be read, RunError where there are errors.
+    """
     if config.data.source == "simulated":
         print(*terminal.SYNTHETIC, sep="\n")
+    if not cast("BarsConfig", config.data).pooled:
+        bars, checks = _examine(config)
+        if checks:
+            errors = _counted(sum(checks.values()), "error")
+            raise RunError(f"{bars.origin}: {errors}, which stop every run: {', '.join(checks)}")
+        return
+    ill = []
+    for one in (every := pool.each_stock(config)):
+        try:
+            ill += [one.stock.ticker] if _examine(one)[1] else []
+        except UserError as error:
+            ill.append(one.stock.ticker)
+            print(*error.lines, sep="\n")
+    if ill:
+        raise RunError(f"{len(ill):,} of {named([one.stock.ticker for one in every])} have errors: {', '.join(ill)}")
+
+
+def _examine(config: Config) -> tuple[Bars, Counter[str]]:
+    """Print what is found in one stock's bars; the errors by check."""
     data = cast("BarsConfig", config.data)
     bars = _bars(config).between(data.start, data.end)
     first, last = bars.dates[0], bars.dates[-1]
@@ -45,9 +68,7 @@ def run(config: Config) -> None:
         print("what to do", *(f"  {check}: {remedy}" for check, remedy in remedies.items()), sep="\n")
     errors = sum(finding.severity == "error" for finding in findings)
     print(f"found       {_counted(errors, 'error')}, {_counted(len(findings) - errors, 'warning')}", flush=True)
-    if errors:
-        checks = dict.fromkeys(finding.check for finding in findings if finding.severity == "error")
-        raise RunError(f"{bars.origin}: {_counted(errors, 'error')}, which stop every run: {', '.join(checks)}")
+    return bars, Counter(finding.check for finding in findings if finding.severity == "error")
 
 
 def _bars(config: Config) -> Bars:

@@ -63,14 +63,14 @@ def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -
             print(f"differs     {key}: {show(then)} in the run, {show(now)} here")
     spans = [f"{panel.dates[rows[0]]} to {panel.dates[rows[-1]]}"] if panel.dates is not None else []
     print(f"data        {', '.join([f'{panel.ticker} from {panel.origin}', *spans, f'{len(rows):,} samples'])}")
-    every = baselines.naive(panel, fitted.folds[0].scaler.train_mean(panel))
+    every = {name: values[rows] for name, values in baselines.naive(panel, fitted.folds[0].scaler.train_mean(panel))}
     scored = Scored(
         truth=target(panel, rows),
         rows=rows,
         dates=None if panel.dates is None else panel.dates[rows],
         tickers=forecasts.tickers_of(panel, rows),
         model=fitted.forecast(panel, rows),
-        baselines={name: values[rows] for name, values in every.items()},
+        baselines=every,
         oracle=None if panel.expected is None else panel.expected[rows],
     )
     errors = {name: parts["validation"]["mse"] for name, parts in metrics["baselines"].items() if name in every}

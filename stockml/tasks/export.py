@@ -43,6 +43,11 @@ def onnx(folder: RunFolder, fitted: Fitted, panel: Panel, rows: Rows) -> Path:
     import onnxruntime
 
     fold = fitted.folds[-1]
+    if fold.scaler.stocks is not None:
+        raise UserError(
+            "export.onnx=true: each stock of the run is scaled by itself, which one model of raw windows cannot do; "
+            "train with data.scaler=global"
+        )
     module = _FromRawWindows(fold.model, fold.scaler).cpu().float().eval()
     windows = torch.from_numpy(_windows(panel, rows[-_MOST_CHECKED:]))
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)

@@ -11,7 +11,7 @@ import torch
 
 from stockml import data as data_room
 from stockml import models
-from stockml.config import BarsConfig, Config, differences, saved
+from stockml.config import BarsConfig, Config, differences, named, saved
 from stockml.data.batches import Batches
 from stockml.data.scaler import Scaler
 from stockml.errors import UserError
@@ -75,7 +75,25 @@ class Fitted:
         shape = {name: getattr(own, name) for name in ("window", "horizon", "target", "transform")}
         stock = dataclasses.replace(config.stock, features=self.config.stock.features)
         config = dataclasses.replace(config, data=dataclasses.replace(given, **shape), stock=stock)
-        return data_room.panel_to_forecast(config)
+        panel = data_room.panel_to_forecast(config)
+        unknown = self.unknown(panel)
+        if not unknown:
+            return panel
+        tickers = [panel.ticker] if panel.stocks is None else panel.stocks.tickers
+        if len(unknown) == len(tickers):
+            raise UserError(
+                f"{named(unknown)}: the run scaled each stock by itself, and these were not among them; "
+                "train with data.scaler=global to forecast others"
+            )
+        assert panel.stocks is not None
+        known = np.isin(tickers, unknown, invert=True)[panel.stocks.of(panel.samples)]
+        return dataclasses.replace(panel, samples=panel.samples[known])
+
+    def unknown(self, panel: Panel) -> list[str]:
+        """The panel's stocks that the run, where it scaled each by itself, has no figures of."""
+        scaled = self.folds[-1].scaler.stocks
+        tickers = [panel.ticker] if panel.stocks is None else panel.stocks.tickers
+        return [] if scaled is None else [ticker for ticker in tickers if ticker not in scaled]
 
     def forecast(self, panel: Panel, rows: Rows) -> Floats:
         """Forecasts (N,) in the target's own units of the samples that end in `rows`, each by the latest fold's model
@@ -113,7 +131,8 @@ class Fitted:
 
 
 _OF_OTHER_DATA = ("data.", "stock.")
-_OF_SAMPLES = {f"data.{f.name}" for f in dataclasses.fields(BarsConfig)} - {"data.start", "data.end", "data.calendar"}
+_OF_THE_BARS = ("start", "end", "calendar", "tickers", "memory_limit", "panel_cache")
+_OF_SAMPLES = {f"data.{f.name}" for f in dataclasses.fields(BarsConfig) if f.name not in _OF_THE_BARS}
 
 
 def _fold(folder: RunFolder, path: str, config: Config, spans: dict[str, Any], chosen: hardware.Hardware) -> Fold:

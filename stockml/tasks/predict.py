@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from stockml.config import BarsConfig, Config
+from stockml.config import BarsConfig, Config, named
 from stockml.data import calendar
 from stockml.errors import UserError
+from stockml.evaluation.forecasts import tickers_of
 from stockml.reporting import forecasts as written
 from stockml.reporting import terminal
 from stockml.runs import RunFolder, typeable
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
     from stockml.data.panel import Panel
 
-_SHOWN = 5  # known days on the terminal, before those to come
+_SHOWN = 5  # known forecasts on the terminal, before those of days to come
+_MOST_ROWS = 40
 
 
 def run(config: Config) -> None:
@@ -49,16 +52,21 @@ def run(config: Config) -> None:
         )
     days = _target_days(panel, cast("BarsConfig", config.data))
     forecasts = fitted.forecast(panel, rows)
+    tickers = tickers_of(panel, rows)
+    names = [panel.ticker] * len(rows) if tickers is None else tickers.tolist()
     table = [
-        [str(panel.dates[row]), "" if np.isnat(day) else str(day), panel.ticker, forecast, _known(panel.target[row])]
-        for row, day, forecast in zip(rows, days[rows], forecasts.tolist(), strict=True)
+        [str(panel.dates[row]), "" if np.isnat(day) else str(day), ticker, forecast, _known(panel.target[row])]
+        for row, day, ticker, forecast in zip(rows, days[rows], names, forecasts.tolist(), strict=True)
     ]
     other = "" if panel.ticker == fitted.config.stock.ticker else f"_{typeable(panel.ticker)}"
     name = f"forecasts{other}.csv"
     folder.write_csv(name, _HEADER, table, synthetic=panel.synthetic)
     print(f"data        {panel.ticker} from {panel.origin}, {panel.dates[0]} to {panel.dates[-1]}")
     known = sum(row[-1] is not None for row in table)
-    print(terminal.forecast_table(_HEADER, table[max(0, known - _SHOWN) :]))
+    shown = [row for row in table if row[-1] is not None][-_SHOWN:] + [row for row in table if row[-1] is None]
+    print(terminal.forecast_table(_HEADER, shown[:_MOST_ROWS]))
+    if len(shown) > _MOST_ROWS:
+        print(f"            and {len(shown) - _MOST_ROWS:,} more")
     if np.isnat(days[-1]):
         print(f"            days to come are not named; {calendar.INSTALL}")
     print(f"forecasts   {len(table):,}, of which {len(table) - known:,} of days to come: {folder.path / name}")
@@ -76,32 +84,45 @@ def _known(value: float) -> float | None:
 def _target_days(panel: Panel, config: BarsConfig) -> NDArray[np.datetime64]:
     """(R,) the day that each row's forecast is of; NaT where no calendar tells."""
     assert panel.dates is not None
-    days = np.full(len(panel.dates), np.datetime64("NaT"), dtype="datetime64[D]")
-    days[: -panel.horizon] = panel.dates[panel.horizon :]
-    count = min(panel.horizon, len(days))
-    last = panel.dates[-1]
-    to_come = (
-        calendar.weekdays_after(last, panel.horizon)
-        if panel.synthetic
-        else calendar.days_after(last, panel.horizon, config.calendar)
+    target_days = np.full(len(panel.dates), np.datetime64("NaT"), dtype="datetime64[D]")
+    to_come = functools.cache(
+        lambda last: (
+            calendar.weekdays_after(last, panel.horizon)
+            if panel.synthetic
+            else calendar.days_after(last, panel.horizon, config.calendar)
+        )
     )
-    if to_come is not None:
-        days[-count:] = to_come[-count:]
-    return days
+    for rows in panel.spans():
+        days, own = panel.dates[rows], target_days[rows]
+        own[: -panel.horizon] = days[panel.horizon :]
+        count = min(panel.horizon, len(days))
+        if count and (later := to_come(days[-1])) is not None:
+            own[-count:] = later[-count:]
+    return target_days
 
 
 def _warnings(folder: RunFolder, fitted: Fitted, panel: Panel) -> list[str]:
     """What the user should know of the bars before believing the forecasts."""
-    own = fitted.config.stock.ticker
-    if own != panel.ticker:
-        return [f"the run was trained on {own}, these are bars of {panel.ticker}"]
     then = written.read(folder)["test"]
     assert panel.dates is not None and then.dates is not None
-    rows = np.minimum(np.searchsorted(panel.dates, then.dates), len(panel.dates) - 1)
-    same = (panel.dates[rows] == then.dates) & np.isclose(panel.target[rows], then.truth.y_true, rtol=1e-3, atol=1e-6)
-    if same.all():
-        return []
-    return [
-        f"the history is another than the run's: {np.count_nonzero(~same):,} of {len(same):,} realised values of its "
-        f"test are changed or missing, the first of {then.dates[~same][0]}"
-    ]
+    trained = [fitted.config.stock.ticker] if then.tickers is None else np.unique(then.tickers).tolist()
+    tickers = [panel.ticker] if panel.stocks is None else panel.stocks.tickers
+    warnings = []
+    if unknown := fitted.unknown(panel):
+        warnings.append(f"left out are {named(unknown)}: the run, which scaled each stock by itself, never saw them")
+    if others := [ticker for ticker in tickers if ticker not in trained]:
+        warnings.append(f"the run was trained on {', '.join(trained)}, these are bars of {', '.join(others)}")
+    same = np.ones(len(then.rows), dtype=bool)
+    for ticker, span in zip(tickers, panel.spans(), strict=True):
+        own = slice(None) if then.tickers is None else then.tickers == ticker
+        if ticker not in trained or span.start == span.stop:
+            continue
+        days, target = panel.dates[span], panel.target[span]
+        rows = np.minimum(np.searchsorted(days, then.dates[own]), len(days) - 1)
+        same[own] = (days[rows] == then.dates[own]) & np.isclose(target[rows], then.truth.y_true[own], 1e-3, 1e-6)
+    if not same.all():
+        warnings.append(
+            f"the history is another than the run's: {np.count_nonzero(~same):,} of {len(same):,} realised values of "
+            f"its test are changed or missing, the first of {then.dates[~same][0]}"
+        )
+    return warnings
