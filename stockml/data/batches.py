@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from stockml.data.reading import Reader
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -42,7 +44,11 @@ class Batches:
         self.width = len(panel.features)
         self._offsets = None if panel.windowed else torch.arange(1 - panel.window, 1, device=self.home)
         self._loader: DataLoader[Batch] | None = None
-        if num_workers:  # over a copy: in a circle of references the workers' queues would be closed before the workers
+        self._reader = Reader(panel) if panel.mapped else None
+        self._ahead = max(1, num_workers)
+        if (
+            num_workers and not panel.mapped
+        ):  # over a copy: in a circle of references the workers' queues would be closed before the workers
             self._loader = _loader(copy.copy(self), num_workers)
 
     def gather(self, rows: Tensor) -> Batch:
@@ -51,22 +57,44 @@ class Batches:
 
     def windows(self, rows: Tensor) -> Tensor:
         """Windows (B, T, F) of the samples (B,) that end in `rows`."""
+        return self._scaled(self._cut(self.values, rows), rows)
+
+    def _cut(self, values: Tensor, ends: Tensor) -> Tensor:
         if self._offsets is None:
-            windows = self.values.index_select(0, rows)
-        else:
-            index = (rows.unsqueeze(1) + self._offsets).view(-1)
-            windows = self.values.index_select(0, index).view(len(rows), self.window, self.width)
+            return values.index_select(0, ends)
+        index = (ends.unsqueeze(1) + self._offsets).view(-1)
+        return values.index_select(0, index).view(len(ends), self.window, self.width)
+
+    def _scaled(self, windows: Tensor, rows: Tensor) -> Tensor:
         return windows if self._scaling is None else self._scaling.apply(windows, rows).to(self.dtype)
 
-    def pass_over(self, rows: Tensor, ends: Sequence[int]) -> Iterator[Batch]:
-        """Batches of the samples in the order of `rows`, each up to one of the positions `ends`; one may be empty."""
-        if self._loader is None:
+    def pass_over(self, rows: Tensor, ends: Sequence[int], at_once: int = 1) -> Iterator[Batch]:
+        """Batches of the samples in the order of `rows`, each up to one of the positions `ends`; one may be empty.
+
+        Of values that stay in their file, so many batches are read at once.
+        """
+        if self._reader is not None:
+            yield from map(self._moved, self._read(self._reader, rows, ends, at_once))
+        elif self._loader is None:
             yield from map(self.gather, _Chunks(rows, ends))
         else:
             sampler: Any = self._loader.sampler
             sampler.rows, sampler.ends = rows, ends
-            for x, y in self._loader:
-                yield x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+            yield from map(self._moved, self._loader)
+
+    def _moved(self, batch: Batch) -> Batch:
+        x, y = batch
+        return x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+
+    def _read(self, reader: Reader, rows: Tensor, ends: Sequence[int], at_once: int) -> Iterator[Batch]:
+        edges = [0, *ends[at_once - 1 : -1 : at_once], ends[-1]]
+        pieces = reader.pieces((rows[start:end] for start, end in itertools.pairwise(edges)), self._ahead)
+        batches = iter(_Chunks(torch.arange(len(rows)), ends))
+        for start, piece in zip(edges, pieces, strict=False):
+            for numbers in itertools.islice(batches, at_once):
+                own = rows[numbers]
+                x = self._cut(piece.values, piece.positions[numbers - start])
+                yield self._scaled(x, own), self.target.index_select(0, own)
 
 
 @dataclass(frozen=True)

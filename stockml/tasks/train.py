@@ -115,7 +115,8 @@ def _train(
     folder.write_json("norm_stats.json", data.scaler.stats(panel, split.train))
     batches = Batches(panel, data.scaler, chosen.device, chosen.dtype, config.hardware.num_workers)
     if batches.by_blocks and trainer.shuffle:
-        journal.say(f"shuffled    by {engine.Blocks.of(batches)}: these are read from their file (data.memory_limit)")
+        blocks = engine.Blocks.of(batches, trainer.global_batch(group.world_size))
+        journal.say(f"shuffled    by {blocks}: these are read from their file (data.memory_limit)")
     if resumed is not None:
         journal.say(f"resumed     {len(resumed.history)} epochs are done already")
     history = list(resumed.history) if resumed else []

@@ -169,7 +169,7 @@ def fit(
         parameters.restore(state.weights)
         optimizer.load_state_dict(state.optimizer)
 
-    blocks = Blocks.of(batches) if batches.by_blocks else None
+    blocks = Blocks.of(batches, batch) if batches.by_blocks else None
     if blocks is not None:
         train = train.sort().values
     parts = _Parts.of(len(train), batch, group)
@@ -182,7 +182,7 @@ def fit(
         order = _order(train, seed, epoch, config.shuffle, blocks)
         torch.manual_seed(generator_seed(_DROPOUT, seed, epoch, group.rank))
         losses = _train_epoch(
-            model, batches, group.share(order), parts, config, hardware, parameters.flat, step, loss_of, group
+            model, batches, group.share(order), parts, config, hardware, parameters.flat, step, loss_of, group, blocks
         )
         _demand_finite(losses, epoch, config)
         train_loss = unit * float(losses @ parts.sizes) / len(train)
@@ -281,6 +281,7 @@ def _train_epoch(
     step: Callable[[], object],
     loss_of: Callable[..., Tensor],
     group: Group,
+    blocks: Blocks | None,
 ) -> Tensor:
     """One pass over the samples; the loss of each update, float64. On a device, nothing in the loop waits for it.
 
@@ -290,7 +291,8 @@ def _train_epoch(
     losses = torch.zeros(len(parts.ends), dtype=flat.dtype, device=flat.device)
     several = group.world_size > 1
     model.train()
-    for number, (x, y) in enumerate(batches.pass_over(share.to(batches.home), parts.ends)):
+    at_once = 1 if blocks is None else blocks.updates
+    for number, (x, y) in enumerate(batches.pass_over(share.to(batches.home), parts.ends, at_once)):
         flat.grad.zero_()
         if len(y):  # of a short last update, some ranks may have no sample
             with hardware.computing():
@@ -314,15 +316,21 @@ class Blocks:
 
     samples: int
     """Of a block: neighbours in the file."""
-    mixed: int
-    """Samples that are mixed with one another."""
+    updates: int
+    """Whose samples are mixed with one another, and read at once."""
+    batch: int
 
     @classmethod
-    def of(cls, batches: Batches) -> Blocks:
-        """Blocks of a megabyte, as many of them mixed as make 128."""
+    def of(cls, batches: Batches, batch: int) -> Blocks:
+        """Blocks of a megabyte, of which some 128 are mixed, or what one update needs."""
         bytes_a_sample = batches.values[0].numel() * batches.values.element_size()
         samples = max(1, _BLOCK_BYTES // bytes_a_sample)
-        return cls(samples, samples * _BLOCKS_MIXED)
+        return cls(samples, max(1, samples * _BLOCKS_MIXED // batch), batch)
+
+    @property
+    def mixed(self) -> int:
+        """Samples that are mixed with one another."""
+        return self.updates * self.batch
 
     def __str__(self) -> str:
         return f"blocks of {self.samples:,} neighbours in random order, {self.mixed:,} samples mixed at a time"

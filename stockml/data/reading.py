@@ -1,0 +1,81 @@
+"""Windows from a file that does not fit into memory: a piece of it is read at a time, the next one meanwhile."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stockml.data.panel import Panel
+
+_GAP_BYTES = 2**18  # what lies between two rows is read along with them rather than jumped over
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows of a panel in memory."""
+
+    values: Tensor
+    """As in the panel, but fewer."""
+    positions: Tensor
+    """(N,) where among them each of the samples' windows ends."""
+
+
+class Reader:
+    """Reads the windows of samples from a mapped panel's file."""
+
+    def __init__(self, panel: Panel) -> None:
+        mapped: Any = panel.values
+        self._file = Path(mapped.filename).open("rb")  # noqa: SIM115  (for as long as the reader is there)
+        self._row = panel.values.shape[1:]
+        self._row_bytes = math.prod(self._row) * panel.values.itemsize
+        self._reach = 0 if panel.windowed else panel.window - 1
+
+    def pieces(self, each: Iterable[Tensor], ahead: int) -> Iterator[Piece]:
+        """The pieces of so many samples each, given by the rows (N,) that they end in; so many are read `ahead`."""
+        with ThreadPoolExecutor(ahead, "stockml-reader") as threads:
+            begun: deque[Future[Piece]] = deque()
+            try:
+                for rows in each:
+                    begun.append(threads.submit(self.piece, rows))
+                    if len(begun) > ahead:
+                        yield begun.popleft().result()
+                while begun:
+                    yield begun.popleft().result()
+            finally:
+                for future in begun:
+                    future.cancel()
+
+    def piece(self, rows: Tensor) -> Piece:
+        """What the windows (N, T, F) of the samples that end in `rows` are made of, read in the order of the file."""
+        samples = rows.numpy()
+        ordered = np.sort(samples)
+        breaks = np.flatnonzero(np.diff(ordered) > self._reach + _GAP_BYTES // self._row_bytes)
+        firsts = ordered[np.append(0, breaks + 1)] - self._reach
+        counts = ordered[np.append(breaks, len(ordered) - 1)] + 1 - firsts
+        places = np.append(0, counts.cumsum())
+        values = torch.empty((int(places[-1]), *self._row), dtype=torch.float32)
+        raw = values.numpy().reshape(-1).view(np.uint8).data
+        for first, place, count in zip(firsts.tolist(), places.tolist(), counts.tolist(), strict=False):
+            self._read(raw[place * self._row_bytes : (place + count) * self._row_bytes], first * self._row_bytes)
+        run = np.searchsorted(firsts, samples, side="right") - 1
+        return Piece(values, torch.from_numpy(samples - firsts[run] + places[run]))
+
+    def _read(self, into: memoryview, start: int) -> None:
+        done = 0
+        while done < len(into):
+            got = os.preadv(self._file.fileno(), [into[done:]], start + done)
+            if not got:
+                raise OSError(0, "is shorter than it was", self._file.name)
+            done += got
