@@ -37,18 +37,18 @@ class Reader:
 
     def __init__(self, panel: Panel) -> None:
         mapped: Any = panel.values
-        self._file = Path(mapped.filename).open("rb")  # noqa: SIM115  (for as long as the reader is there)
+        self._path = Path(mapped.filename)
         self._row = panel.values.shape[1:]
         self._row_bytes = math.prod(self._row) * panel.values.itemsize
         self._reach = 0 if panel.windowed else panel.window - 1
 
     def pieces(self, each: Iterable[Tensor], ahead: int) -> Iterator[Piece]:
         """The pieces of so many samples each, given by the rows (N,) that they end in; so many are read `ahead`."""
-        with ThreadPoolExecutor(ahead, "stockml-reader") as threads:
+        with self._path.open("rb") as file, ThreadPoolExecutor(ahead, "stockml-reader") as threads:
             begun: deque[Future[Piece]] = deque()
             try:
                 for rows in each:
-                    begun.append(threads.submit(self.piece, rows))
+                    begun.append(threads.submit(self._piece, file.fileno(), rows))
                     if len(begun) > ahead:
                         yield begun.popleft().result()
                 while begun:
@@ -57,7 +57,7 @@ class Reader:
                 for future in begun:
                     future.cancel()
 
-    def piece(self, rows: Tensor) -> Piece:
+    def _piece(self, file: int, rows: Tensor) -> Piece:
         """What the windows (N, T, F) of the samples that end in `rows` are made of, read in the order of the file."""
         samples = rows.numpy()
         ordered = np.sort(samples)
@@ -68,14 +68,14 @@ class Reader:
         values = torch.empty((int(places[-1]), *self._row), dtype=torch.float32)
         raw = values.numpy().reshape(-1).view(np.uint8).data
         for first, place, count in zip(firsts.tolist(), places.tolist(), counts.tolist(), strict=False):
-            self._read(raw[place * self._row_bytes : (place + count) * self._row_bytes], first * self._row_bytes)
+            self._read(file, raw[place * self._row_bytes : (place + count) * self._row_bytes], first * self._row_bytes)
         run = np.searchsorted(firsts, samples, side="right") - 1
         return Piece(values, torch.from_numpy(samples - firsts[run] + places[run]))
 
-    def _read(self, into: memoryview, start: int) -> None:
+    def _read(self, file: int, into: memoryview, start: int) -> None:
         done = 0
         while done < len(into):
-            got = os.preadv(self._file.fileno(), [into[done:]], start + done)
+            got = os.preadv(file, [into[done:]], start + done)
             if not got:
-                raise OSError(0, "is shorter than it was", self._file.name)
+                raise OSError(0, "is shorter than it was", str(self._path))
             done += got

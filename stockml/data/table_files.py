@@ -162,7 +162,7 @@ def by_ticker(table: Table) -> dict[str, Table]:
     texts = table.cells[column].astype(str).str.strip()
     anyone = (table.widths != len(header.names)) | (texts == "").to_numpy()  # told of, whosever it is
     groups = {str(name): rows for name, rows in texts.groupby(texts, sort=False).indices.items() if name}
-    return {name: _rows(table, np.union1d(rows, anyone.nonzero()[0])) for name, rows in groups.items()}
+    return {name: _rows(table, np.union1d(groups[name], anyone.nonzero()[0])) for name in sorted(groups)}
 
 
 def _over_columns(header: Header) -> list[str]:

@@ -55,7 +55,6 @@ def test_what_could_not_be_renewed_has_failed(
     ("typed", "line"),
     [
         (["task=fetch", "data=csv", "data.dir=."], "data.source=csv: task=fetch downloads from Yahoo"),
-        (["data=yahoo", "data.tickers=[AAPL]"], "data.tickers: is for task=fetch"),
         (["task=fetch", "data.tickers=[../AAPL]"], "data.tickers: '../AAPL' is no ticker"),
         (["task=fetch", "data.symbols=[SP500]"], "data.symbols: 'SP500' is not of the form TICKER=SYMBOL"),
         (["-m", "task=fetch", "seed=1,2"], "task=fetch: is no task for a sweep; leave out -m"),
