@@ -82,6 +82,12 @@ class Batches:
             sampler.rows, sampler.ends = rows, ends
             yield from map(self._moved, self._loader)
 
+    def windows_of(self, rows: Tensor, ends: Sequence[int], at_once: int = 1) -> Iterator[Tensor]:
+        """The windows of the batches that `pass_over` gives, in this process."""
+        if self._reader is not None:
+            return (self._moved(batch)[0] for batch in self._read(self._reader, rows, ends, at_once))
+        return (self.windows(part).to(self.device) for part in _Chunks(rows, ends))
+
     def _moved(self, batch: Batch) -> Batch:
         x, y = batch
         return x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)

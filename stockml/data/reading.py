@@ -67,6 +67,10 @@ class Reader:
         places = np.append(0, counts.cumsum())
         values = torch.empty((int(places[-1]), *self._row), dtype=torch.float32)
         raw = values.numpy().reshape(-1).view(np.uint8).data
+        if hasattr(os, "posix_fadvise"):  # all at once, so that the disk may take them as it likes
+            for first, count in zip(firsts.tolist(), counts.tolist(), strict=True):
+                start, size = first * self._row_bytes, count * self._row_bytes
+                os.posix_fadvise(file, start, size, os.POSIX_FADV_WILLNEED)
         for first, place, count in zip(firsts.tolist(), places.tolist(), counts.tolist(), strict=False):
             self._read(file, raw[place * self._row_bytes : (place + count) * self._row_bytes], first * self._row_bytes)
         run = np.searchsorted(firsts, samples, side="right") - 1

@@ -40,7 +40,7 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 _OVERFITTED = 0.01  # "near zero": a hundredth of the loss of the best constant forecast
-_BLOCK_BYTES, _BLOCKS_MIXED = 2**20, 128
+_BLOCK_BYTES, _BLOCK_SAMPLES, _BLOCKS_MIXED = 2**20, 2**14, 96
 _CHUNK_VALUES = 2**22  # inputs of one batch of forecasts: 16 MB in float32
 
 # What a stream of random numbers is drawn for. Apart from it, equal seeds would make equal streams.
@@ -230,9 +230,11 @@ def forecast(
     # In one tensor from the start: small results kept between large windows would leave holes that no window fits.
     forecasts = torch.empty(len(share), dtype=hardware.dtype, device=hardware.device)
     with torch.inference_mode(), hardware.computing():
-        for part, result in zip(share.split(chunk), forecasts.split(chunk), strict=True):
-            filled = torch.cat([part, part[-1:].expand(chunk - len(part))])
-            result.copy_(model(batches.windows(filled).to(hardware.device))[: len(part)])
+        filled = torch.cat([share, share[-1:].expand(-len(share) % chunk)])
+        at_once = max(1, Blocks.of(batches, chunk).updates)
+        windows = batches.windows_of(filled, range(chunk, len(filled) + 1, chunk), at_once)
+        for x, result in zip(windows, forecasts.split(chunk), strict=True):
+            result.copy_(model(x)[: len(result)])
     return group.gather(forecasts.cpu().double(), len(rows))
 
 
@@ -322,9 +324,9 @@ class Blocks:
 
     @classmethod
     def of(cls, batches: Batches, batch: int) -> Blocks:
-        """Blocks of a megabyte, of which some 128 are mixed, or what one update needs."""
+        """Blocks of a megabyte, or 16,384 samples, of which 96 are mixed, or what one update needs."""
         bytes_a_sample = batches.values[0].numel() * batches.values.element_size()
-        samples = max(1, _BLOCK_BYTES // bytes_a_sample)
+        samples = max(1, min(_BLOCK_SAMPLES, _BLOCK_BYTES // bytes_a_sample))
         return cls(samples, max(1, samples * _BLOCKS_MIXED // batch), batch)
 
     @property
