@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -60,8 +61,10 @@ def seconds_of(function: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def python(*arguments: str, cwd: str, status: int = 0) -> None:
-    """A fresh Python process, which must end with that status."""
-    ended = subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+def python(*arguments: str, cwd: str, status: int = 0) -> str:
+    """A fresh Python process that finds the repository's modules, which must end with that status; its output."""
+    command, env = [sys.executable, *arguments], {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     if ended.returncode != status:
         raise RuntimeError(f"python {' '.join(arguments)}: ended with status {ended.returncode}\n{ended.stderr}")
+    return ended.stdout

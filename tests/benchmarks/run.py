@@ -19,6 +19,7 @@ from tests.benchmarks.commands import answers, default_run
 from tests.benchmarks.distributed import much_to_compute, start_of_ranks, update_of_ranks
 from tests.benchmarks.measuring import Breakdown, Figure
 from tests.benchmarks.memory import memory
+from tests.benchmarks.panels import beyond_memory, pooled
 from tests.benchmarks.sweeps import batch, overhead
 from tests.benchmarks.training import training
 
@@ -27,6 +28,8 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Figure | Breakdown]]] = {
     "default_run": default_run,
     "training": training,
     "memory": memory,
+    "pooled": pooled,
+    "beyond_memory": beyond_memory,
     "batch": batch,
     "overhead": overhead,
     "start_of_ranks": start_of_ranks,
