@@ -255,14 +255,6 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLPConfig(ModelConfig):
-    """One hidden layer; the pooled and the flattened MLP share it."""
-
-    hidden_dim: int = limited(least=1)
-    dropout: float = limited(least=0, below=1)
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
     """What every trainer has."""
 

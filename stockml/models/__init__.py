@@ -17,8 +17,17 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from stockml.config import MLPConfig, ModelConfig
+from stockml.config import ModelConfig
 from stockml.errors import UserError
+from stockml.models.settings import (
+    DLinearConfig,
+    GKXConfig,
+    MLPConfig,
+    PatchTSTConfig,
+    RecurrentConfig,
+    TCNConfig,
+    TSMixerConfig,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,7 +50,15 @@ class Family:
 BUILT_IN = {
     "mlp": Family(MLPConfig, "stockml.models.mlp:pooled"),
     "mlp_flat": Family(MLPConfig, "stockml.models.mlp:flattened"),
+    "mlp_gkx": Family(GKXConfig, "stockml.models.mlp:gkx"),
     "linear": Family(ModelConfig, "stockml.models.linear:build"),
+    "dlinear": Family(DLinearConfig, "stockml.models.linear:dlinear"),
+    "nlinear": Family(ModelConfig, "stockml.models.linear:nlinear"),
+    "gru": Family(RecurrentConfig, "stockml.models.recurrent:gru"),
+    "lstm": Family(RecurrentConfig, "stockml.models.recurrent:lstm"),
+    "tcn": Family(TCNConfig, "stockml.models.tcn:build"),
+    "patchtst": Family(PatchTSTConfig, "stockml.models.patchtst:build"),
+    "tsmixer": Family(TSMixerConfig, "stockml.models.tsmixer:build"),
 }
 
 

@@ -99,7 +99,7 @@ class Parameters:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        parameters = list(model.parameters())
+        parameters = _in_cudnn_s_order(model)
         self.flat = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
         self.flat.grad = torch.zeros_like(self.flat)
         start = 0
@@ -125,6 +125,16 @@ class Parameters:
         """Make what each rank has gathered from its own samples, batch statistics say, the mean over the ranks."""
         for buffer in self.buffers:
             group.add(buffer.div_(group.world_size))
+
+
+def _in_cudnn_s_order(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters, recurrent layers first, their matrices before their biases.
+
+    cuDNN reads a recurrent layer in place where memory begins with it in this order; else it copies it at every call.
+    """
+    recurrent = [p for module in model.modules() if isinstance(module, nn.RNNBase) for p in module.parameters()]
+    place = {id(p): p.dim() for p in recurrent}
+    return sorted(model.parameters(), key=lambda p: -place.get(id(p), 0))
 
 
 def fit(
