@@ -24,7 +24,7 @@ class Layer(nn.Module):
 
     def __init__(self, config: PatchTSTConfig) -> None:
         super().__init__()
-        self.heads, self.rate = config.heads, config.dropout
+        self.heads = config.heads
         self.queries_keys_values = nn.Linear(config.dim, 3 * config.dim)
         self.attended = nn.Linear(config.dim, config.dim)
         self.wide = nn.Linear(config.dim, config.ff_dim)
@@ -37,7 +37,8 @@ class Layer(nn.Module):
         sequences, patches, dim = x.shape
         split = self.queries_keys_values(x).view(sequences, patches, 3, self.heads, dim // self.heads)
         q, k, v = split.permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(q, k, v, dropout_p=self.rate if self.training else 0.0)
+        rate = self.dropout.p if self.training else 0.0
+        attended = functional.scaled_dot_product_attention(q, k, v, dropout_p=rate)
         x = x + self.dropout(self.attended(attended.transpose(1, 2).reshape(sequences, patches, dim)))
         x = self._normalised(0, x)
         x = x + self.dropout(self.narrow(self.dropout(functional.gelu(self.wide(x)))))

@@ -13,7 +13,7 @@ from stockml.config import ModelConfig, limited
 class RidgeConfig(ModelConfig):
     """Least squares with a penalty on the weights."""
 
-    alpha: float | Literal["auto"] = limited(least=0)
+    alpha: float | Literal["auto"] = limited(above=0)
     """Of the penalty alpha·|w|²; auto: the power of ten from 10 to 1e7 with the lowest squared error on validation."""
 
 

@@ -163,11 +163,13 @@ def fit(
         for module in model.modules():
             if isinstance(module, nn.modules.dropout._DropoutNd):
                 module.p = 0.0  # with dropout no loss gets near zero
+            elif isinstance(module, nn.RNNBase):
+                module.dropout = 0.0
     parameters = Parameters(model)
     group.copy(parameters.flat.data)
     optimizer = _optimizer(parameters.flat, config)
     step, loss_of = _step_of(optimizer, parameters.flat), _LOSSES[config.loss]
-    unit = target_std if config.loss == "mae" else target_std**2
+    in_units = unit(config, target_std)
 
     if resumed is None:
         stopping = EarlyStopping(config.patience, config.min_delta)
@@ -183,7 +185,6 @@ def fit(
     if blocks is not None:
         train = train.sort().values
     parts = _Parts.of(len(train), batch, group)
-    targets = batches.target.index_select(0, validation.to(batches.home)).cpu().double()
     over = bool(state.history) and stopping.is_over(len(state.history))
     for epoch in range(len(state.history) + 1, config.epochs + 1):
         if group.agree(over):
@@ -195,9 +196,9 @@ def fit(
             model, batches, group.share(order), parts, config, hardware, parameters.flat, step, loss_of, group, blocks
         )
         _demand_finite(losses, epoch, config)
-        train_loss = unit * float(losses @ parts.sizes) / len(train)
+        train_loss = in_units * float(losses @ parts.sizes) / len(train)
         parameters.average_buffers(group)
-        validation_loss = float(loss_of(forecast(model, batches, validation, hardware, group=group), targets))
+        validation_loss = loss_on(model, batches, validation, config, hardware, group)
         if not math.isfinite(validation_loss):
             raise _diverged(f"the validation loss became {validation_loss} after epoch {epoch}", config)
         state.weights, state.optimizer = parameters.copy(), optimizer.state_dict()
@@ -205,20 +206,38 @@ def fit(
             state.best_weights = state.weights
         seconds = time.perf_counter() - started
         state.history.append(
-            Epoch(epoch, train_loss, unit * validation_loss, stopping.best_epoch, seconds, group.seconds - before)
+            Epoch(epoch, train_loss, in_units * validation_loss, stopping.best_epoch, seconds, group.seconds - before)
         )
         after_epoch(state)
-        fitted = config.overfit_batches > 0 and train_loss <= _OVERFITTED * unit
+        fitted = config.overfit_batches > 0 and train_loss <= _OVERFITTED * in_units
         over = fitted or stopping.is_over(epoch)
 
-    if config.overfit_batches and (loss := state.history[-1].train_loss) > _OVERFITTED * unit:
+    if config.overfit_batches and (loss := state.history[-1].train_loss) > _OVERFITTED * in_units:
         raise RunError(
             f"trainer.overfit_batches={config.overfit_batches}: the train loss ended at {loss:.3g}, not near zero (≤ "
-            f"{_OVERFITTED * unit:.3g}); this model cannot fit {len(train)} samples: more trainer.epochs, "
+            f"{_OVERFITTED * in_units:.3g}); this model cannot fit {len(train)} samples: more trainer.epochs, "
             "trainer.patience=null, another trainer.lr, or a bug in the model"
         )
     parameters.restore(state.best_weights)
     return state
+
+
+def loss_on(
+    model: nn.Module,
+    batches: Batches,
+    rows: Tensor,
+    config: TrainerConfig,
+    hardware: Hardware,
+    group: Group = ALONE,
+) -> float:
+    """The loss of the model's forecasts of the samples that end in `rows`, scaled; the same on every rank."""
+    targets = batches.target.index_select(0, rows.to(batches.home)).cpu().double()
+    return float(_LOSSES[config.loss](forecast(model, batches, rows, hardware, group=group), targets))
+
+
+def unit(config: TrainerConfig, target_std: float) -> float:
+    """What a scaled loss is multiplied by to be in the target's own units."""
+    return target_std if config.loss == "mae" else target_std**2
 
 
 def forecast(
