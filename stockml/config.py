@@ -174,7 +174,7 @@ class SimulatedConfig(BarsConfig):
     """Bars from the simulator."""
 
     days: int = limited(least=2, most=2_000_000)
-    signal: Literal["realistic", "strong"] | None
+    signal: Literal["realistic", "strong", "interaction"] | None
     seed: int = limited(least=0)
 
 

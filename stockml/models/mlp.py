@@ -40,7 +40,7 @@ class GKX(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for width, units in itertools.pairwise([inputs, *hidden_dims]):
-            layers += [nn.Linear(width, units), BatchNorm(units), nn.ReLU()]
+            layers += [nn.Linear(width, units, bias=False), BatchNorm(units), nn.ReLU()]
         self.hidden = nn.Sequential(*layers)
         self.output = nn.Linear(hidden_dims[-1], 1)
 
