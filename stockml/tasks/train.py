@@ -265,8 +265,8 @@ def _advice(communication_share: float, config: Config, group: Group) -> list[st
 def _save_history(folder: RunFolder, history: Sequence[engine.Epoch], *, synthetic: bool) -> None:
     folder.write_csv(
         "history.csv",
-        ["epoch", "train_loss", "validation_loss", "best_epoch", "seconds"],
-        ([e.epoch, e.train_loss, e.validation_loss, e.best_epoch, round(e.seconds, 6)] for e in history),
+        ["epoch", "train_loss", "validation_loss", "best_epoch", "seconds", "lr"],
+        ([e.epoch, e.train_loss, e.validation_loss, e.best_epoch, round(e.seconds, 6), e.lr] for e in history),
         synthetic=synthetic,
     )
 

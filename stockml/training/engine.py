@@ -7,7 +7,7 @@ import inspect
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from stockml.errors import RunError
+from stockml.training import schedule
 from stockml.training.distributed import ALONE
 from stockml.training.early_stopping import EarlyStopping
 
@@ -58,6 +59,8 @@ class Epoch:
     seconds: float
     communication_seconds: float = 0.0
     """Of the seconds: spent on exchanging with other ranks, waiting for them included."""
+    lr: float | None = None
+    """Learning rate of the last update; None where no steps were taken."""
 
 
 @dataclass
@@ -191,9 +194,21 @@ def fit(
             break
         started, before = time.perf_counter(), group.seconds
         order = _order(train, seed, epoch, config.shuffle, blocks)
+        rates = schedule.rates(config, epoch, len(parts.ends), [e.validation_loss / in_units for e in state.history])
         torch.manual_seed(generator_seed(_DROPOUT, seed, epoch, group.rank))
         losses = _train_epoch(
-            model, batches, group.share(order), parts, config, hardware, parameters.flat, step, loss_of, group, blocks
+            model,
+            batches,
+            group.share(order),
+            parts,
+            rates,
+            config,
+            hardware,
+            parameters.flat,
+            step,
+            loss_of,
+            group,
+            blocks,
         )
         _demand_finite(losses, epoch, config)
         train_loss = in_units * float(losses @ parts.sizes) / len(train)
@@ -205,8 +220,9 @@ def fit(
         if stopping.improves(validation_loss, epoch):
             state.best_weights = state.weights
         seconds = time.perf_counter() - started
+        spent = group.seconds - before
         state.history.append(
-            Epoch(epoch, train_loss, in_units * validation_loss, stopping.best_epoch, seconds, group.seconds - before)
+            Epoch(epoch, train_loss, in_units * validation_loss, stopping.best_epoch, seconds, spent, lr=rates[-1])
         )
         after_epoch(state)
         fitted = config.overfit_batches > 0 and train_loss <= _OVERFITTED * in_units
@@ -306,10 +322,11 @@ def _train_epoch(
     batches: Batches,
     share: Tensor,
     parts: _Parts,
+    rates: Sequence[float],
     config: TrainerConfig,
     hardware: Hardware,
     flat: nn.Parameter,
-    step: Callable[[], object],
+    step: Callable[[float], object],
     loss_of: Callable[..., Tensor],
     group: Group,
     blocks: Blocks | None,
@@ -335,7 +352,7 @@ def _train_epoch(
         group.add(flat.grad)
         if config.grad_clip_norm is not None:
             flat.grad.mul_((config.grad_clip_norm / flat.grad.norm().clamp(min=1e-12)).clamp(max=1.0))
-        step()
+        step(rates[number])
     mean = losses.cpu().double() * torch.tensor(parts.weights, dtype=torch.float64)
     group.add(mean)
     return mean
@@ -402,13 +419,18 @@ def _remember_plain_methods() -> None:
             plain.__dict__.setdefault("__dynamo_disable", plain)
 
 
-def _step_of(optimizer: torch.optim.Optimizer, flat: nn.Parameter) -> Callable[[], object]:
-    """The optimizer's step beneath its decorators, which import the compiler and call hooks that nobody has set.
+def _step_of(optimizer: torch.optim.Optimizer, flat: nn.Parameter) -> Callable[[float], object]:
+    """The optimizer's step, at a learning rate, beneath its decorators, which import the compiler and call hooks.
 
     Adam's first step makes its state; the others call the fused kernel itself. Around it torch sorts tensors by device
     and type, at each step, which takes longer than the kernel; here there is one tensor.
     """
-    plain = torch.no_grad()(functools.partial(inspect.unwrap(type(optimizer).step), optimizer))
+    undecorated = torch.no_grad()(functools.partial(inspect.unwrap(type(optimizer).step), optimizer))
+
+    def plain(lr: float) -> object:
+        optimizer.param_groups[0]["lr"] = lr
+        return undecorated()
+
     group = optimizer.param_groups[0]
     name = {torch.optim.Adam: "_fused_adam_", torch.optim.AdamW: "_fused_adamw_"}.get(type(optimizer), "")
     kernel, settings = getattr(torch, name, None), {key: group[key] for key in _KERNEL_SETTINGS if key in group}
@@ -417,17 +439,19 @@ def _step_of(optimizer: torch.optim.Optimizer, flat: nn.Parameter) -> Callable[[
     settings["beta1"], settings["beta2"] = group["betas"]
     weights, gradient = flat.detach(), flat.grad
 
-    def step() -> object:
+    def step(lr: float) -> object:
         state = optimizer.state[flat]
         if not state:
-            return plain()
+            return plain(lr)
         state["step"] += 1
-        return kernel([weights], [gradient], [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]], **settings)
+        return kernel(
+            [weights], [gradient], [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]], lr=lr, **settings
+        )
 
     return step
 
 
-_KERNEL_SETTINGS = ("lr", "weight_decay", "eps", "amsgrad", "maximize")
+_KERNEL_SETTINGS = ("weight_decay", "eps", "amsgrad", "maximize")
 
 
 def _demand_finite(losses: Tensor, epoch: int, config: TrainerConfig) -> None:
