@@ -174,7 +174,7 @@ class SimulatedConfig(BarsConfig):
     """Bars from the simulator."""
 
     days: int = limited(least=2, most=2_000_000)
-    signal: Literal["realistic", "strong"] | None
+    signal: Literal["realistic", "strong", "interaction"] | None
     seed: int = limited(least=0)
 
 
@@ -255,14 +255,6 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLPConfig(ModelConfig):
-    """One hidden layer; the pooled and the flattened MLP share it."""
-
-    hidden_dim: int = limited(least=1)
-    dropout: float = limited(least=0, below=1)
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
     """What every trainer has."""
 
@@ -271,6 +263,12 @@ class TrainerConfig:
     batch_size: int = limited(least=1)
     """Samples per process and update."""
     lr: float = limited(above=0)
+    schedule: Literal["constant", "cosine", "plateau"]
+    """What becomes of the learning rate; cosine: down to 0 over all epochs; plateau: halved where nothing improves."""
+    warmup_epochs: float = limited(least=0)
+    """Epochs, or a part of one, in which the learning rate rises to `lr`."""
+    plateau_patience: int = limited(least=1)
+    """Epochs without a better validation loss before schedule=plateau halves the learning rate."""
     optimizer: Literal["adam", "adamw", "sgd"]
     weight_decay: float = limited(least=0)
     loss: Literal["mse", "mae", "huber"]
@@ -288,6 +286,16 @@ class TrainerConfig:
     def global_batch(self, world_size: int) -> int:
         """Samples of one update, over all processes."""
         return self.batch_size * world_size
+
+    def conflicts(self) -> Iterator[str]:
+        """Rules across fields that are broken."""
+        if self.warmup_epochs and self.warmup_epochs >= self.epochs:
+            yield f"warmup_epochs: {self.warmup_epochs:g} leave nothing of {self.epochs} epochs (trainer.epochs)"
+        if self.schedule == "plateau" and self.patience is not None and self.plateau_patience >= self.patience:
+            yield (
+                f"plateau_patience: after {self.plateau_patience} epochs without a better one training has stopped; "
+                "lower it, or raise trainer.patience"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,6 +330,7 @@ class DDPConfig(TrainerConfig):
 
     def conflicts(self) -> Iterator[str]:
         """Rules across fields that are broken."""
+        yield from super().conflicts()
         if self.rdzv_endpoint is not None and self.endpoint() is None:
             yield f"rdzv_endpoint: {self.rdzv_endpoint!r} is not of the form host:port"
         elif self.nnodes > 1 and self.rdzv_endpoint is None:

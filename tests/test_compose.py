@@ -10,8 +10,9 @@ import pytest
 
 from stockml import cli, compose
 from stockml.compose import grammar
-from stockml.config import BarsConfig, MLPConfig, SimulatedConfig, plain
+from stockml.config import BarsConfig, SimulatedConfig, plain
 from stockml.errors import UserError
+from stockml.models.settings import MLPConfig
 
 EIGHT = {"AAPL", "AMZN", "JNJ", "JPM", "MSFT", "SP500", "TSLA", "XOM"}
 

@@ -237,7 +237,7 @@ TYPED = [
     # choices
     pytest.param("stock=APPL", ["stock=APPL: must be one of AAPL, …XOM; did you mean AAPL?"], id="unknown-stock"),
     pytest.param("stock=aapl", ["stock=aapl: must be one of AAPL, …XOM; did you mean AAPL?"], id="stock-lower-case"),
-    pytest.param("model=mpl", ["model=mpl: must be one of mlp, …linear; did you mean mlp?"], id="unknown-model"),
+    pytest.param("model=mpl", ["model=mpl: must be one of mlp, …tsmixer; did you mean mlp?"], id="unknown-model"),
     pytest.param("model.name=os.system", ["model.name=os.system: must be one of mlp, "], id="model-names-code"),
     pytest.param(
         "data=cvs", ["data=cvs: must be one of csv, npz, simulated, yahoo; did you mean csv?"], id="unknown-source"

@@ -28,7 +28,7 @@ _MARKET_GARCH = GarchConfig(alpha=0.002, gamma=0.172, beta=0.898)
 _TRADING_DAYS = 252
 _FIRST_DAY = np.datetime64("2000-01-03", "D")
 _BURN_IN = 250  # days thrown away, so that the start values of the recursions do not show
-_STRENGTH = {None: 0.0, "realistic": 0.09, "strong": 0.2}  # k₁ = k₂ of the planted signal
+_STRENGTH = {None: 0.0, "realistic": 0.09, "strong": 0.2, "interaction": 0.5}  # k of the planted signal
 
 
 def content(config: Config) -> str:
@@ -43,7 +43,14 @@ def load(config: Config) -> Bars:
     figures = config.stock.simulator
     assert figures is not None
     with np.errstate(all="ignore"):
-        columns, expected = simulate(figures, config.stock.ticker, data.days, data.seed, _STRENGTH[data.signal])
+        columns, expected = simulate(
+            figures,
+            config.stock.ticker,
+            data.days,
+            data.seed,
+            _STRENGTH[data.signal],
+            linear=data.signal != "interaction",
+        )
     for name, values in columns.items():
         if not (np.isfinite(values).all() and (values.min() > 0 or name == "volume")):
             raise UserError(
@@ -60,9 +67,12 @@ def load(config: Config) -> Bars:
 
 
 def simulate(
-    figures: SimulatorConfig, ticker: str, days: int, seed: int, strength: float
+    figures: SimulatorConfig, ticker: str, days: int, seed: int, strength: float, *, linear: bool = True
 ) -> tuple[dict[str, Floats], Floats]:
-    """Columns open, high, low, close, volume, (days,) each, and the expected log return of each day, (days,)."""
+    """Columns open, high, low, close, volume, (days,) each, and the expected log return of each day, (days,).
+
+    Without the signal's linear part, only the interaction is left.
+    """
     total = days + _BURN_IN
     market = _innovations(seed, "/market", total, _MARKET_VOL_PERCENT, _MARKET_TAIL, _MARKET_GARCH)
     own = _innovations(seed, ticker, total, figures.idio_vol_percent, figures.idio_tail, figures.garch)
@@ -74,7 +84,8 @@ def simulate(
     usual_sigma = math.hypot(beta * _MARKET_VOL_PERCENT, figures.idio_vol_percent) / 100 / math.sqrt(_TRADING_DAYS)
     noise = _generator(seed, ticker, "volume").standard_normal(total)
     level = np.log(sigma / usual_sigma)
-    returns, expected, log_volume = _with_signal(shocks, sigma, level, signal_sigma, noise, figures, strength)
+    planted = _with_signal(shocks, sigma, level, signal_sigma, noise, figures, strength, linear=linear)
+    returns, expected, log_volume = planted
 
     # Overnight and intraday parts of one day's shock: independent, summing to it, sharing its mixing draw.
     overnight = share * (returns - shocks)
@@ -137,28 +148,36 @@ def _with_signal(
     noise: Floats,
     figures: SimulatorConfig,
     strength: float,
+    *,
+    linear: bool,
 ) -> tuple[Floats, Floats, Floats]:
     """Returns with the planted signal, its expectation, and log volume relative to its usual level, (R,) each.
 
     μ = drift + σ·k·(g₁ + g₂): g₁ = clip(−(sum of the last 5 returns) / (√5 · rv20), ±3), linear in the window;
-    g₂ = −clip(last return / rv20, ±3) · tanh(volume surprise / 0.35), an interaction no linear model sees. rv20 is
-    the root mean square of the last 20 returns, the surprise yesterday's log volume less its mean over 20 days.
+    g₂ = −clip(last return / rv20, ±3) · tanh(volume surprise / 0.35), an interaction. rv20 is the root mean square of
+    the last 20 returns, the surprise yesterday's log volume less its mean over 20 days.
+
+    As volume rises with the size of a return, g₂ has a linear part of its own, which a linear model finds. Without the
+    linear part, g₁ is 0 and the surprise less what the size of the return explains of it: nothing linear is left.
     """
     days, volume = len(shocks), figures.volume
     drift = figures.drift_percent / 100 / _TRADING_DAYS
     returns, expected, log_volume = np.empty(days), np.full(days, drift), np.empty(days)
-    last_volume = 0.0
+    last_volume = last_z = 0.0
     squares = sum_volume = sum_five = 0.0
     for day in range(days):
         if strength and day >= 20:
             rv20 = math.sqrt(squares / 20)
-            g1 = _clip3(-sum_five / (math.sqrt(5) * rv20))
-            g2 = -_clip3(returns[day - 1] / rv20) * math.tanh((last_volume - sum_volume / 20) / 0.35)
+            g1 = _clip3(-sum_five / (math.sqrt(5) * rv20)) if linear else 0.0
+            surprise = last_volume - sum_volume / 20
+            if not linear:
+                surprise -= volume.b_z * (last_z - 0.75)
+            g2 = -_clip3(returns[day - 1] / rv20) * math.tanh(surprise / 0.35)
             expected[day] = drift + signal_sigma[day] * strength * (g1 + g2)
         r = shocks[day] + expected[day]
-        z = abs(r / sigma[day])
+        last_z = abs(r / sigma[day])
         last_volume = (
-            volume.phi * last_volume + volume.b_z * (z - 0.75) + volume.b_s * level[day] + volume.se * noise[day]
+            volume.phi * last_volume + volume.b_z * (last_z - 0.75) + volume.b_s * level[day] + volume.se * noise[day]
         )
         returns[day], log_volume[day] = r, last_volume
         squares += r * r

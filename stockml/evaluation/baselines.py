@@ -18,21 +18,20 @@ if TYPE_CHECKING:
     from stockml.data.split import Rows
 
 MOST_RIDGE_INPUTS = 3000  # the sums take inputs² × 8 bytes, the eigendecomposition inputs³ steps
-_CHUNK = 1024
 
 
-def forecasts(data: Data, batches: Batches) -> dict[str, dict[str, Floats]]:
+def forecasts(data: Data, batches: Batches, model: str = "") -> dict[str, dict[str, Floats]]:
     """Every baseline that fits the target, fitted on train: its forecasts (N,) by part and name, in the target's units.
 
     Returns: zero, train mean, expanding mean (of all returns known by then), last return, always up (direction
     alone). Levels: train mean, persistence, always up. Classes: train mean, majority class (direction alone).
-    All: ridge.
+    All: ridge. A model that is itself a baseline, by its name, is not compared with itself.
     """
     found: dict[str, dict[str, Floats]] = {part: {} for part, _ in scored_parts(data)}
     for name, values in naive(data.panel, data.scaler.train_mean(data.panel)):
         for part, rows in scored_parts(data):
             found[part][name] = values[rows]
-    if batches.window * batches.width <= MOST_RIDGE_INPUTS:
+    if model != "ridge" and batches.window * batches.width <= MOST_RIDGE_INPUTS:
         for part, values in ridge_forecasts(data, batches).items():
             found[part]["ridge"] = values
     return found
@@ -74,16 +73,12 @@ def _expanding_mean(panel: Panel, past_return: Floats) -> Floats:
 def ridge_forecasts(data: Data, batches: Batches) -> dict[str, Floats]:
     """Forecasts (N,) of a ridge regression for each scored part, in the target's own units."""
     parts = {name: torch.from_numpy(rows).to(batches.home) for name, rows in data.split.parts().items()}
-
-    def sums(part: str) -> ridge.Sums:
-        chunks = (batches.gather(rows) for rows in parts[part].split(_CHUNK))
-        return ridge.Sums.over(((x.cpu(), y.cpu()) for x, y in chunks), batches.window * batches.width)
-
-    fitted = ridge.fit(sums("train"), sums("validation"))
+    train, validation = (ridge.Sums.over_rows(batches, parts[part]) for part in ("train", "validation"))
+    fitted = ridge.fit(train, validation)
     forecasts = {}
     for part, rows in scored_parts(data):
         scaled = torch.empty(len(rows), dtype=torch.float64)
-        for chunk, result in zip(parts[part].split(_CHUNK), scaled.split(_CHUNK), strict=True):
+        for chunk, result in zip(parts[part].split(ridge.CHUNK), scaled.split(ridge.CHUNK), strict=True):
             result.copy_(fitted.forecast(batches.windows(chunk).cpu()))
         forecasts[part] = data.scaler.unscaled(scaled.numpy(), data.panel, rows)
     return forecasts

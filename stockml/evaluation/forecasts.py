@@ -74,12 +74,12 @@ Parts = Mapping[str, Scored]
 """Validation and test, by name."""
 
 
-def of(data: Data, batches: Batches, model: Mapping[str, Floats]) -> dict[str, Scored]:
-    """The model's forecasts, (N,) a part, with those of every baseline beside them."""
+def of(data: Data, batches: Batches, model: Mapping[str, Floats], name: str = "") -> dict[str, Scored]:
+    """The forecasts of the model of that name, (N,) a part, with those of every baseline beside them."""
     from stockml.evaluation import baselines  # which imports torch
 
     panel = data.panel
-    rivals = baselines.forecasts(data, batches)
+    rivals = baselines.forecasts(data, batches, name)
     return {
         part: Scored(
             truth=target(panel, rows),

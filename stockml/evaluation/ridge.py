@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from stockml.data.batches import Batches
+
+CHUNK = 1024  # samples that are held as windows at a time
 ALPHAS = tuple(10.0**exponent for exponent in range(1, 8))  # inputs have unit variance; 1e7 is nearly the mean
 
 
@@ -39,6 +44,12 @@ class Sums:
             sums.xy += x.T @ y
             sums.yy += float(y @ y)
         return sums
+
+    @classmethod
+    def over_rows(cls, batches: Batches, rows: Tensor) -> Sums:
+        """Of the samples that end in `rows`."""
+        chunks = (batches.gather(part) for part in rows.to(batches.home).split(CHUNK))
+        return cls.over(((x.cpu(), y.cpu()) for x, y in chunks), batches.window * batches.width)
 
 
 @dataclass(frozen=True)

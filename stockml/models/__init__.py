@@ -17,8 +17,18 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from stockml.config import MLPConfig, ModelConfig
+from stockml.config import ModelConfig
 from stockml.errors import UserError
+from stockml.models.settings import (
+    DLinearConfig,
+    GKXConfig,
+    MLPConfig,
+    PatchTSTConfig,
+    RecurrentConfig,
+    RidgeConfig,
+    TCNConfig,
+    TSMixerConfig,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,12 +46,23 @@ class Family:
 
     A last layer kept as the attribute `output` (a Linear) is started at the train mean.
     """
+    solver: str | None = None
+    """`module:function` of what computes its weights at once, as ridge has it; None: it is trained."""
 
 
 BUILT_IN = {
     "mlp": Family(MLPConfig, "stockml.models.mlp:pooled"),
     "mlp_flat": Family(MLPConfig, "stockml.models.mlp:flattened"),
+    "mlp_gkx": Family(GKXConfig, "stockml.models.mlp:gkx"),
+    "ridge": Family(RidgeConfig, "stockml.models.linear:build", "stockml.training.closed_form:ridge"),
     "linear": Family(ModelConfig, "stockml.models.linear:build"),
+    "dlinear": Family(DLinearConfig, "stockml.models.linear:dlinear"),
+    "nlinear": Family(ModelConfig, "stockml.models.linear:nlinear"),
+    "gru": Family(RecurrentConfig, "stockml.models.recurrent:gru"),
+    "lstm": Family(RecurrentConfig, "stockml.models.recurrent:lstm"),
+    "tcn": Family(TCNConfig, "stockml.models.tcn:build"),
+    "patchtst": Family(PatchTSTConfig, "stockml.models.patchtst:build"),
+    "tsmixer": Family(TSMixerConfig, "stockml.models.tsmixer:build"),
 }
 
 
@@ -67,9 +88,23 @@ def family(name: str) -> Family | None:
 
 def build(config: ModelConfig, window: int, features: int) -> nn.Module:
     """The model that `config` describes, for windows of shape (window, features), freshly initialised."""
+    builder: Callable[[Any, int, int], nn.Module] = _function(_installed(config).build)
+    return builder(config, window, features)
+
+
+def solver(config: ModelConfig) -> Callable[..., Any] | None:
+    """What computes the model's weights at once; None where it is trained."""
+    named = _installed(config).solver
+    return _function(named) if named else None
+
+
+def _installed(config: ModelConfig) -> Family:
     found = family(config.name)
     if found is None:
         raise UserError(f"model.name={config.name}: not installed here; there are {', '.join(names())}")
-    module, _, function = found.build.partition(":")
-    builder: Callable[[Any, int, int], nn.Module] = getattr(importlib.import_module(module), function)
-    return builder(config, window, features)
+    return found
+
+
+def _function(name: str) -> Any:
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)

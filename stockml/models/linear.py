@@ -1,15 +1,17 @@
-"""A linear model on the flattened window: (B, T, F) → (B,)."""
+"""Linear models: (B, T, F) → (B,)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from torch import nn
+from torch.nn import functional
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from stockml.config import ModelConfig
+    from stockml.models.settings import DLinearConfig
 
 
 class Linear(nn.Module):
@@ -25,6 +27,57 @@ class Linear(nn.Module):
         return y.squeeze(-1)
 
 
+class DLinear(nn.Module):
+    """Zeng et al.'s (2023) decomposition: a Linear over the days of the trend, and one over those of the rest.
+
+    All features share the two, as in the paper, which forecasts each feature by itself. Here the target is one number:
+    a last Linear weighs what each feature forecasts.
+    """
+
+    def __init__(self, window: int, features: int, kernel_size: int) -> None:
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.trend = nn.Linear(window, 1)
+        self.rest = nn.Linear(window, 1)
+        self.output = nn.Linear(features, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map windows (B, T, F) to forecasts (B,)."""
+        days = x.transpose(1, 2)
+        reach = self.kernel_size // 2
+        trend = functional.avg_pool1d(functional.pad(days, (reach, reach), "replicate"), self.kernel_size, stride=1)
+        y: Tensor = self.output((self.trend(trend) + self.rest(days - trend)).squeeze(-1))
+        return y.squeeze(-1)
+
+
+class NLinear(nn.Module):
+    """Zeng et al.'s (2023) normalisation: a Linear over the days, each feature less its last value.
+
+    The last value is not added back, as the target, a return, does not go on from there. A last Linear weighs what each
+    feature forecasts.
+    """
+
+    def __init__(self, window: int, features: int) -> None:
+        super().__init__()
+        self.days = nn.Linear(window, 1)
+        self.output = nn.Linear(features, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map windows (B, T, F) to forecasts (B,)."""
+        y: Tensor = self.output(self.days((x - x[:, -1:]).transpose(1, 2)).squeeze(-1))
+        return y.squeeze(-1)
+
+
 def build(config: ModelConfig, window: int, features: int) -> Linear:  # noqa: ARG001  (it has no settings)
     """A linear model for windows of shape (window, features)."""
     return Linear(window * features)
+
+
+def dlinear(config: DLinearConfig, window: int, features: int) -> DLinear:
+    """DLinear for windows of shape (window, features)."""
+    return DLinear(window, features, config.kernel_size)
+
+
+def nlinear(config: ModelConfig, window: int, features: int) -> NLinear:  # noqa: ARG001  (it has no settings)
+    """NLinear for windows of shape (window, features)."""
+    return NLinear(window, features)

@@ -1,15 +1,19 @@
-"""Multilayer perceptrons with one hidden layer: (B, T, F) → (B,)."""
+"""Multilayer perceptrons: (B, T, F) → (B,)."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import nn
 
+from stockml.models.layers import BatchNorm
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stockml.config import MLPConfig
+    from stockml.models.settings import GKXConfig, MLPConfig
 
 
 class MLP(nn.Module):
@@ -29,6 +33,23 @@ class MLP(nn.Module):
         return y.squeeze(-1)
 
 
+class GKX(nn.Module):
+    """Linear → batch norm → ReLU, layer after layer, on the flattened window; then Linear."""
+
+    def __init__(self, inputs: int, hidden_dims: Sequence[int]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for width, units in itertools.pairwise([inputs, *hidden_dims]):
+            layers += [nn.Linear(width, units, bias=False), BatchNorm(units), nn.ReLU()]
+        self.hidden = nn.Sequential(*layers)
+        self.output = nn.Linear(hidden_dims[-1], 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map windows (B, T, F) to forecasts (B,)."""
+        y: Tensor = self.output(self.hidden(x.flatten(1)))
+        return y.squeeze(-1)
+
+
 def pooled(config: MLPConfig, window: int, features: int) -> MLP:  # noqa: ARG001  (every builder takes the window)
     """An MLP on the mean over time: F inputs."""
     return MLP(features, config.hidden_dim, config.dropout, pool=True)
@@ -37,3 +58,8 @@ def pooled(config: MLPConfig, window: int, features: int) -> MLP:  # noqa: ARG00
 def flattened(config: MLPConfig, window: int, features: int) -> MLP:
     """An MLP on the flattened window: T × F inputs."""
     return MLP(window * features, config.hidden_dim, config.dropout, pool=False)
+
+
+def gkx(config: GKXConfig, window: int, features: int) -> GKX:
+    """Gu, Kelly & Xiu's (2020) network on the flattened window."""
+    return GKX(window * features, config.hidden_dims)

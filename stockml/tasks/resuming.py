@@ -22,7 +22,8 @@ def resumable(path: Path, config: Config) -> RunFolder:
     facts = folder.read_json("config.json")
     if not isinstance(facts.get("config"), dict) or not isinstance(facts.get("data"), dict):
         raise UserError(f"{path / 'config.json'}: is not a run's; start a new run")
-    changed = [key for key in differences(facts["config"], saved(config)) if not key.startswith(_MAY_CHANGE)]
+    may_change = _MAY_CHANGE if config.trainer.schedule == "cosine" else ("trainer.epochs", *_MAY_CHANGE)
+    changed = [key for key in differences(facts["config"], saved(config)) if not key.startswith(may_change)]
     if changed:
         raise UserError(
             f"trainer.resume={path}: a run goes on with its own settings, but {', '.join(changed)} "
@@ -52,9 +53,9 @@ def changes_of_batch(folder: RunFolder, config: Config, world_size: int) -> list
     ]
 
 
-# What may be otherwise than it was; a section or the beginning of a key.
+# What may be otherwise than it was, a section or the beginning of a key; trainer.epochs too, unless the learning rate
+# falls over all of them.
 _MAY_CHANGE = (
-    "trainer.epochs",
     "trainer.patience",
     "hardware.",
     "trainer.name",

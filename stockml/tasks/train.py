@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,7 @@ from stockml.reporting import forecasts as written
 from stockml.reporting import terminal
 from stockml.runs import Given, Launched, Place, RunFolder
 from stockml.tasks import breakdown, endings, facts, ranks, report, resuming
-from stockml.training import checkpoint, engine, hardware, interrupts
+from stockml.training import checkpoint, closed_form, engine, hardware, interrupts
 from stockml.training.distributed import ALONE, Group
 
 
@@ -51,6 +52,8 @@ def run(config: Config, place: Place | Given, records: Mapping[str, str], group:
     for data in folds:
         ranks.demand_samples(group.world_size, len(data.split.train))
     data = folds[0]
+    if models.solver(config.model):
+        closed_form.demand_solvable(config, data.panel.window * len(data.panel.features))
     group.demand_equal("data", data.fingerprint)
     resumed, told = (
         _resumed(place.folder, config, folds, group) if isinstance(place, Given) else ([None] * len(folds), [])
@@ -120,11 +123,12 @@ def _train(
     if resumed is not None:
         journal.say(f"resumed     {len(resumed.history)} epochs are done already")
     history = list(resumed.history) if resumed else []
-    with _signals(journal, group) as signals, journal.epochs(trainer.epochs, len(history)):
+    epochs = 1 if models.solver(config.model) else trainer.epochs
+    with _signals(journal, group) as signals, journal.epochs(epochs, len(history)):
 
         def after_epoch(fit: engine.Fit) -> None:
             history.append(fit.history[-1])
-            journal.epoch(history[-1], trainer.epochs)
+            journal.epoch(history[-1], epochs)
             if not group.leads:
                 return
             if fit.stopping.best_epoch == len(history):
@@ -137,10 +141,12 @@ def _train(
             fit = fit_model(model, batches, config, data, chosen, after_epoch, resumed, group)
         finally:
             _save_history(folder, history, synthetic=panel.synthetic)
+    if alpha := fit.optimizer.get("alpha"):
+        journal.say(f"ridge       alpha {alpha:g}")
     # Once more: a kill between the two checkpoints leaves a best.pt of an epoch that last.pt does not know.
     _save_best(folder, model, config, data, fit.stopping.best_epoch)
     own = forecasts_of(model, batches, data, chosen, group)
-    return _Trained(fit, forecasts.of(data, batches, own) if group.leads else {})
+    return _Trained(fit, forecasts.of(data, batches, own, config.model.name) if group.leads else {})
 
 
 def fit_model(
@@ -155,14 +161,15 @@ def fit_model(
 ) -> engine.Fit:
     """Train the model on the data's train part, as the config says, judged by its validation part."""
     train, validation = (torch.from_numpy(rows) for rows in (data.split.train, data.split.validation))
-    return engine.fit(
+    solver = models.solver(config.model)
+    fit: Callable[..., engine.Fit] = solver or functools.partial(engine.fit, seed=config.seed)
+    return fit(
         model,
         batches,
         train,
         validation,
-        config.trainer,
+        config if solver else config.trainer,
         chosen,
-        seed=config.seed,
         target_std=data.scaler.target_std,
         after_epoch=after_epoch,
         resumed=resumed,
@@ -258,8 +265,8 @@ def _advice(communication_share: float, config: Config, group: Group) -> list[st
 def _save_history(folder: RunFolder, history: Sequence[engine.Epoch], *, synthetic: bool) -> None:
     folder.write_csv(
         "history.csv",
-        ["epoch", "train_loss", "validation_loss", "best_epoch", "seconds"],
-        ([e.epoch, e.train_loss, e.validation_loss, e.best_epoch, round(e.seconds, 6)] for e in history),
+        ["epoch", "train_loss", "validation_loss", "best_epoch", "seconds", "lr"],
+        ([e.epoch, e.train_loss, e.validation_loss, e.best_epoch, round(e.seconds, 6), e.lr] for e in history),
         synthetic=synthetic,
     )
 

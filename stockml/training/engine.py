@@ -7,7 +7,7 @@ import inspect
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from stockml.errors import RunError
+from stockml.training import schedule
 from stockml.training.distributed import ALONE
 from stockml.training.early_stopping import EarlyStopping
 
@@ -58,6 +59,8 @@ class Epoch:
     seconds: float
     communication_seconds: float = 0.0
     """Of the seconds: spent on exchanging with other ranks, waiting for them included."""
+    lr: float | None = None
+    """Learning rate of the last update; None where no steps were taken."""
 
 
 @dataclass
@@ -99,7 +102,7 @@ class Parameters:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        parameters = list(model.parameters())
+        parameters = _in_cudnn_s_order(model)
         self.flat = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
         self.flat.grad = torch.zeros_like(self.flat)
         start = 0
@@ -125,6 +128,16 @@ class Parameters:
         """Make what each rank has gathered from its own samples, batch statistics say, the mean over the ranks."""
         for buffer in self.buffers:
             group.add(buffer.div_(group.world_size))
+
+
+def _in_cudnn_s_order(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters, recurrent layers first, their matrices before their biases.
+
+    cuDNN reads a recurrent layer in place where memory begins with it in this order; else it copies it at every call.
+    """
+    recurrent = [p for module in model.modules() if isinstance(module, nn.RNNBase) for p in module.parameters()]
+    place = {id(p): p.dim() for p in recurrent}
+    return sorted(model.parameters(), key=lambda p: -place.get(id(p), 0))
 
 
 def fit(
@@ -153,11 +166,13 @@ def fit(
         for module in model.modules():
             if isinstance(module, nn.modules.dropout._DropoutNd):
                 module.p = 0.0  # with dropout no loss gets near zero
+            elif isinstance(module, nn.RNNBase):
+                module.dropout = 0.0
     parameters = Parameters(model)
     group.copy(parameters.flat.data)
     optimizer = _optimizer(parameters.flat, config)
     step, loss_of = _step_of(optimizer, parameters.flat), _LOSSES[config.loss]
-    unit = target_std if config.loss == "mae" else target_std**2
+    in_units = unit(config, target_std)
 
     if resumed is None:
         stopping = EarlyStopping(config.patience, config.min_delta)
@@ -173,42 +188,72 @@ def fit(
     if blocks is not None:
         train = train.sort().values
     parts = _Parts.of(len(train), batch, group)
-    targets = batches.target.index_select(0, validation.to(batches.home)).cpu().double()
     over = bool(state.history) and stopping.is_over(len(state.history))
     for epoch in range(len(state.history) + 1, config.epochs + 1):
         if group.agree(over):
             break
         started, before = time.perf_counter(), group.seconds
         order = _order(train, seed, epoch, config.shuffle, blocks)
+        rates = schedule.rates(config, epoch, len(parts.ends), [e.validation_loss / in_units for e in state.history])
         torch.manual_seed(generator_seed(_DROPOUT, seed, epoch, group.rank))
         losses = _train_epoch(
-            model, batches, group.share(order), parts, config, hardware, parameters.flat, step, loss_of, group, blocks
+            model,
+            batches,
+            group.share(order),
+            parts,
+            rates,
+            config,
+            hardware,
+            parameters.flat,
+            step,
+            loss_of,
+            group,
+            blocks,
         )
         _demand_finite(losses, epoch, config)
-        train_loss = unit * float(losses @ parts.sizes) / len(train)
+        train_loss = in_units * float(losses @ parts.sizes) / len(train)
         parameters.average_buffers(group)
-        validation_loss = float(loss_of(forecast(model, batches, validation, hardware, group=group), targets))
+        validation_loss = loss_on(model, batches, validation, config, hardware, group)
         if not math.isfinite(validation_loss):
             raise _diverged(f"the validation loss became {validation_loss} after epoch {epoch}", config)
         state.weights, state.optimizer = parameters.copy(), optimizer.state_dict()
         if stopping.improves(validation_loss, epoch):
             state.best_weights = state.weights
         seconds = time.perf_counter() - started
+        spent = group.seconds - before
         state.history.append(
-            Epoch(epoch, train_loss, unit * validation_loss, stopping.best_epoch, seconds, group.seconds - before)
+            Epoch(epoch, train_loss, in_units * validation_loss, stopping.best_epoch, seconds, spent, lr=rates[-1])
         )
         after_epoch(state)
-        fitted = config.overfit_batches > 0 and train_loss <= _OVERFITTED * unit
+        fitted = config.overfit_batches > 0 and train_loss <= _OVERFITTED * in_units
         over = fitted or stopping.is_over(epoch)
 
-    if config.overfit_batches and (loss := state.history[-1].train_loss) > _OVERFITTED * unit:
+    if config.overfit_batches and (loss := state.history[-1].train_loss) > _OVERFITTED * in_units:
         raise RunError(
             f"trainer.overfit_batches={config.overfit_batches}: the train loss ended at {loss:.3g}, not near zero (≤ "
-            f"{_OVERFITTED * unit:.3g}); this model cannot fit {len(train)} samples: more trainer.epochs, "
+            f"{_OVERFITTED * in_units:.3g}); this model cannot fit {len(train)} samples: more trainer.epochs, "
             "trainer.patience=null, another trainer.lr, or a bug in the model"
         )
     parameters.restore(state.best_weights)
     return state
+
+
+def loss_on(
+    model: nn.Module,
+    batches: Batches,
+    rows: Tensor,
+    config: TrainerConfig,
+    hardware: Hardware,
+    group: Group = ALONE,
+) -> float:
+    """The loss of the model's forecasts of the samples that end in `rows`, scaled; the same on every rank."""
+    targets = batches.target.index_select(0, rows.to(batches.home)).cpu().double()
+    return float(_LOSSES[config.loss](forecast(model, batches, rows, hardware, group=group), targets))
+
+
+def unit(config: TrainerConfig, target_std: float) -> float:
+    """What a scaled loss is multiplied by to be in the target's own units."""
+    return target_std if config.loss == "mae" else target_std**2
 
 
 def forecast(
@@ -277,10 +322,11 @@ def _train_epoch(
     batches: Batches,
     share: Tensor,
     parts: _Parts,
+    rates: Sequence[float],
     config: TrainerConfig,
     hardware: Hardware,
     flat: nn.Parameter,
-    step: Callable[[], object],
+    step: Callable[[float], object],
     loss_of: Callable[..., Tensor],
     group: Group,
     blocks: Blocks | None,
@@ -306,7 +352,7 @@ def _train_epoch(
         group.add(flat.grad)
         if config.grad_clip_norm is not None:
             flat.grad.mul_((config.grad_clip_norm / flat.grad.norm().clamp(min=1e-12)).clamp(max=1.0))
-        step()
+        step(rates[number])
     mean = losses.cpu().double() * torch.tensor(parts.weights, dtype=torch.float64)
     group.add(mean)
     return mean
@@ -373,13 +419,18 @@ def _remember_plain_methods() -> None:
             plain.__dict__.setdefault("__dynamo_disable", plain)
 
 
-def _step_of(optimizer: torch.optim.Optimizer, flat: nn.Parameter) -> Callable[[], object]:
-    """The optimizer's step beneath its decorators, which import the compiler and call hooks that nobody has set.
+def _step_of(optimizer: torch.optim.Optimizer, flat: nn.Parameter) -> Callable[[float], object]:
+    """The optimizer's step, at a learning rate, beneath its decorators, which import the compiler and call hooks.
 
     Adam's first step makes its state; the others call the fused kernel itself. Around it torch sorts tensors by device
     and type, at each step, which takes longer than the kernel; here there is one tensor.
     """
-    plain = torch.no_grad()(functools.partial(inspect.unwrap(type(optimizer).step), optimizer))
+    undecorated = torch.no_grad()(functools.partial(inspect.unwrap(type(optimizer).step), optimizer))
+
+    def plain(lr: float) -> object:
+        optimizer.param_groups[0]["lr"] = lr
+        return undecorated()
+
     group = optimizer.param_groups[0]
     name = {torch.optim.Adam: "_fused_adam_", torch.optim.AdamW: "_fused_adamw_"}.get(type(optimizer), "")
     kernel, settings = getattr(torch, name, None), {key: group[key] for key in _KERNEL_SETTINGS if key in group}
@@ -388,17 +439,19 @@ def _step_of(optimizer: torch.optim.Optimizer, flat: nn.Parameter) -> Callable[[
     settings["beta1"], settings["beta2"] = group["betas"]
     weights, gradient = flat.detach(), flat.grad
 
-    def step() -> object:
+    def step(lr: float) -> object:
         state = optimizer.state[flat]
         if not state:
-            return plain()
+            return plain(lr)
         state["step"] += 1
-        return kernel([weights], [gradient], [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]], **settings)
+        return kernel(
+            [weights], [gradient], [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]], lr=lr, **settings
+        )
 
     return step
 
 
-_KERNEL_SETTINGS = ("lr", "weight_decay", "eps", "amsgrad", "maximize")
+_KERNEL_SETTINGS = ("weight_decay", "eps", "amsgrad", "maximize")
 
 
 def _demand_finite(losses: Tensor, epoch: int, config: TrainerConfig) -> None:

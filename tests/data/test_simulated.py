@@ -9,11 +9,15 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 
 from stockml.compose import compose
 from stockml.config import Config, GarchConfig, SimulatedConfig, SimulatorConfig
+from stockml.data import prepare
 from stockml.data.bars import Bars, Floats
+from stockml.data.batches import Batches
 from stockml.data.simulated import load, simulate
+from stockml.evaluation import baselines
 
 STOCKS = ("AAPL", "AMZN", "JNJ", "JPM", "MSFT", "TSLA", "XOM")
 TICKERS = (*STOCKS, "SP500")
@@ -262,7 +266,9 @@ def test_oracle_s_r2_on_ten_years_of_seven_stocks_is_as_quoted(strength: float, 
     assert np.mean(hits) == pytest.approx(hit_rate, abs=0.01)
 
 
-@pytest.mark.parametrize(("signal", "r2"), [(None, 0.0007), ("realistic", 0.008), ("strong", 0.034)])
+@pytest.mark.parametrize(
+    ("signal", "r2"), [(None, 0.0007), ("realistic", 0.008), ("strong", 0.034), ("interaction", 0.04)]
+)
 def test_oracle_s_r2_on_a_long_history_of_one_stock(signal: str | None, r2: float) -> None:
     """Lower than that of the seven: half of AAPL's variance is the market's, on which no signal is planted."""
     found = bars("AAPL", signal, 60_000)
@@ -277,3 +283,18 @@ def test_more_days_continue_the_same_history(ticker: str) -> None:
     columns = {name: column[:500] for name, column in many.columns.items()}
     assert many.expected is not None
     assert same(few, dataclasses.replace(many, columns=columns, expected=many.expected[:500]))
+
+
+def test_of_the_interaction_alone_no_linear_model_sees_anything() -> None:
+    """Ridge on raw windows explains nothing, while on the strong signal it finds half of it."""
+    shares = {}
+    for signal in ("interaction", "strong"):
+        data = prepare(compose("data.days=20000", "data.window=20", f"data.signal={signal}", "data.seed=1"))
+        batches = Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32)
+        rows = data.split.test
+        r, ridge = data.panel.target[rows], baselines.ridge_forecasts(data, batches)["test"]
+        assert data.panel.expected is not None
+        explained = [1 - np.square(r - f).sum() / np.square(r).sum() for f in (ridge, data.panel.expected[rows])]
+        shares[signal] = explained[0] / explained[1]
+    assert abs(shares["interaction"]) < 0.05
+    assert shares["strong"] > 0.3

@@ -112,7 +112,7 @@ def test_real_data_are_not_called_synthetic(run: Run, tmp_path: Path, market: Pa
 def test_best_pt_rebuilds_the_model_without_running_code(run: Run, tmp_path: Path) -> None:
     run("a", *QUICK, "model=mlp_flat")
     from stockml import models
-    from stockml.config import MLPConfig
+    from stockml.models.settings import MLPConfig
 
     saved = torch.load(tmp_path / "a" / "best.pt", weights_only=True)
     model = models.build(MLPConfig(**saved["model"]), saved["window"], len(saved["features"]))

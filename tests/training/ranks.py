@@ -48,10 +48,10 @@ def start(world_size: int, out: Path) -> None:
 
 @functools.cache
 def setting() -> tuple[Config, Data]:
-    """Double precision, no dropout, 3 epochs."""
+    """Double precision, no dropout, 3 epochs, the last two of them at a falling learning rate."""
     config = compose.compose(
         "data.days=500", "data.window=10", "hardware.precision=fp64", "hardware=cpu", "model.dropout=0",
-        "trainer=ddp", "trainer.epochs=3",
+        "trainer=ddp", "trainer.epochs=3", "trainer.schedule=cosine", "trainer.warmup_epochs=0.5",
     )  # fmt: skip
     return config, prepare(config)
 

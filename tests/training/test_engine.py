@@ -40,7 +40,9 @@ class Setting:
         self.batches = Batches(data.panel, data.scaler, self.hardware.device, self.hardware.dtype)
         self.train, self.validation = (torch.from_numpy(part) for part in (data.split.train, data.split.validation))
 
-    def fit(self, after_epoch: Callable[[engine.Fit], None] = lambda _: None) -> engine.Fit:
+    def fit(
+        self, after_epoch: Callable[[engine.Fit], None] = lambda _: None, resumed: engine.Fit | None = None
+    ) -> engine.Fit:
         return engine.fit(
             self.model,
             self.batches,
@@ -51,6 +53,7 @@ class Setting:
             seed=self.config.seed,
             target_std=self.data.scaler.target_std,
             after_epoch=after_epoch,
+            resumed=resumed,
         )
 
 

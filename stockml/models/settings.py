@@ -1,0 +1,103 @@
+"""The settings of each model, beside those that every model has. Importing it does not import torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from stockml.config import ModelConfig, limited
+
+
+@dataclass(frozen=True, kw_only=True)
+class RidgeConfig(ModelConfig):
+    """Least squares with a penalty on the weights."""
+
+    alpha: float | Literal["auto"] = limited(above=0)
+    """Of the penalty alpha·|w|²; auto: the power of ten from 10 to 1e7 with the lowest squared error on validation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLPConfig(ModelConfig):
+    """One hidden layer; the pooled and the flattened MLP share it."""
+
+    hidden_dim: int = limited(least=1)
+    dropout: float = limited(least=0, below=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GKXConfig(ModelConfig):
+    """Hidden layers with batch norm."""
+
+    hidden_dims: tuple[int, ...]
+    """Units of each hidden layer."""
+
+    def conflicts(self) -> Iterator[str]:
+        """Rules across fields that are broken."""
+        if not self.hidden_dims or min(self.hidden_dims) < 1:
+            yield "hidden_dims: must name the units of each hidden layer, at least one layer and one unit"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DLinearConfig(ModelConfig):
+    """A trend, and what is left."""
+
+    kernel_size: int = limited(least=1)
+    """Days that the trend is the mean of."""
+
+    def conflicts(self) -> Iterator[str]:
+        """Rules across fields that are broken."""
+        if self.kernel_size % 2 == 0:
+            yield f"kernel_size: {self.kernel_size} days have none in their middle; it must be odd"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentConfig(ModelConfig):
+    """A stack of recurrent layers; GRU and LSTM share it."""
+
+    hidden_dim: int = limited(least=1)
+    layers: int = limited(least=1)
+    dropout: float = limited(least=0, below=1)
+    """Before each layer but the first, and before the output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TCNConfig(ModelConfig):
+    """Levels of dilated convolutions, each looking twice as far back as the one below."""
+
+    channels: int = limited(least=1)
+    kernel_size: int = limited(least=2)
+    levels: int = limited(least=1)
+    """A day's output sees 1 + 2 · (kernel_size − 1) · (2^levels − 1) days."""
+    dropout: float = limited(least=0, below=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchTSTConfig(ModelConfig):
+    """A transformer encoder over patches of days."""
+
+    patch_length: int = limited(least=1)
+    """Days of a patch."""
+    stride: int = limited(least=1)
+    """Days from one patch's start to the next one's."""
+    dim: int = limited(least=1)
+    heads: int = limited(least=1)
+    layers: int = limited(least=1)
+    ff_dim: int = limited(least=1)
+    """Hidden units of each layer's feed-forward network."""
+    dropout: float = limited(least=0, below=1)
+
+    def conflicts(self) -> Iterator[str]:
+        """Rules across fields that are broken."""
+        if self.dim % self.heads:
+            yield f"dim: {self.dim} cannot be shared out evenly to {self.heads} heads (model.heads)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TSMixerConfig(ModelConfig):
+    """Blocks that mix days, then features."""
+
+    blocks: int = limited(least=1)
+    ff_dim: int = limited(least=1)
+    """Hidden units where features are mixed."""
+    dropout: float = limited(least=0, below=1)
