@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stockml.errors import Interrupted, UserError, in_a_line
+from stockml.reporting import trackers
 from stockml.training import interrupts
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from stockml.tasks import report
 
             report.demand_installed()
+        trackers.demand_installed(command.jobs)
         if command.answer is not None:
             print(command.answer)
         elif command.sweep is not None:

@@ -374,6 +374,41 @@ class SweepConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrackerConfig:
+    """Where a run is followed, besides in its own folder."""
+
+    csv: bool
+    """Whether in the run folder's scalars.csv, a row a figure."""
+    tensorboard: bool
+    """Whether in event files, in the folder `tensorboard` of the run folder."""
+    mlflow: bool
+    uri: str
+    """Where MLflow keeps its runs: a server, or a database such as sqlite:///FILE."""
+    experiment: str
+    """What MLflow calls that which the runs belong to."""
+    wait_seconds: float = limited(least=0)
+    """How long a run that has ended waits for what is still to be sent."""
+
+    def names(self) -> list[str]:
+        """The trackers that are asked for, as they are typed."""
+        return [name for name in ("csv", "tensorboard", "mlflow") if getattr(self, name)]
+
+    def conflicts(self) -> Iterator[str]:
+        """Rules across fields that are broken."""
+        if not self.mlflow:
+            return
+        if not re.match(r"[a-z][a-z0-9+.-]*:/|databricks", self.uri):
+            yield f"uri: {self.uri!r} is no address of MLflow's; write http://HOST:PORT, or sqlite:///FILE"
+        elif re.match(r"[^/]*//[^/@]*:[^/]*@", self.uri):
+            yield (
+                "uri: holds a password, which run folders would show; leave it to the environment: "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for a server, PGPASSWORD for PostgreSQL"
+            )
+        if not self.experiment.strip():
+            yield "experiment: must not be empty"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportConfig:
     """What task=predict writes besides its forecasts."""
 
@@ -417,6 +452,8 @@ class Config:
     """Whether report.html and plots/ are drawn; auto: of a run by itself and of a sweep, not of a sweep's jobs."""
     export: ExportConfig
     audit: AuditConfig
+    tracker: TrackerConfig | None = None
+    """None only in a config that was read back from a run: what follows it is no part of what it is."""
 
     def each_fold(self) -> list[Config]:
         """The config of each fold of a walk-forward run; else this one alone."""
@@ -667,6 +704,7 @@ def saved(config: Config) -> dict[str, Any]:
     settings.update(task="train", run=None, report="auto")
     settings.update(sweep={"fail_fast": False}, export={"onnx": False}, audit={"plant": None})
     settings["trainer"]["resume"] = None
+    del settings["tracker"]
     return settings
 
 

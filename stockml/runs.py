@@ -36,6 +36,9 @@ _WRITTEN_BY_A_RUN = (
     "folds.csv",
     "stocks.csv",
     "report.html",
+    "scalars.csv",
+    "tracker.json",
+    "mlflow.json",
     "result.json",
     ".hydra/config.yaml",
 )
@@ -243,7 +246,7 @@ class RunFolder(Folder):
         """Remove what an earlier attempt at this run wrote, all but its log."""
         for name in _WRITTEN_BY_A_RUN:
             (self.path / name).unlink(missing_ok=True)
-        for name in ("folds", "plots"):
+        for name in ("folds", "plots", "tensorboard"):
             shutil.rmtree(self.path / name, ignore_errors=True)
 
     def record(self, status: str, started: float, error: str | None, *, synthetic: bool) -> None:

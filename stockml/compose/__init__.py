@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from stockml.compose import launcher, sweeps
 from stockml.compose.checks import checked, compose_job, misused, unknown_choices, unknown_keys
 from stockml.compose.grammar import CONF, literal, loader, one_line, options, override, parse, quote, session
-from stockml.compose.saved import drift, laid_over, saved_file
+from stockml.compose.saved import drift, followed_as_before, laid_over, saved_file
 from stockml.config import Config, SimulatedConfig, saved
 from stockml.errors import UserError
 from stockml.runs import Place
@@ -71,6 +71,7 @@ def read(arguments: Sequence[str]) -> Command:
         typed = parse(args.overrides)
         base = saved_file(args, typed)
         implied = ["data=yahoo"] if _fetches(typed) else []
+        implied += followed_as_before(typed)
         overrides = parse([*(laid_over(base, typed) if base else []), *implied, *args.overrides])
         unusable = unknown_choices(overrides) | unknown_keys(overrides)
         mode = sweeps.mode([o for o in overrides if o.key_or_group not in unusable], args.multirun)
@@ -208,7 +209,7 @@ def records(config: Config) -> dict[str, str]:
 
 
 # What was asked of a run, and is no part of what it is.
-_OF_ONE_RUN = ("trainer.resume=", "task=", "run=", "report=", "sweep.", "export.", "audit.")
+_OF_ONE_RUN = ("trainer.resume=", "task=", "run=", "report=", "sweep.", "export.", "audit.", "tracker")
 
 
 def _help(args: argparse.Namespace) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,11 @@ def misused(overrides: list[Override], mode: Mode) -> dict[str, str]:
     resumed = any(o.key_or_group == "trainer.resume" and o.value() is not None for o in overrides)
     for o in overrides:
         key, sweeps = o.key_or_group, o.is_sweep_override()
-        if sweeps and not mode.multirun:
+        if sweeps and key.split(".")[0] == "tracker":
+            several = f"several at once are a list: 'tracker=[{str(o.input_line).partition('=')[2]}]'"
+            advice = several if key == "tracker" else "take one value"
+            faults[key] = f"{o.input_line}: is nothing to sweep, since no number depends on it; {advice}"
+        elif sweeps and not mode.multirun:
             faults[key] = f"{o.input_line}: several values make a sweep; add -m"
         elif sweeps and key in ("trainer.resume", "task", "run"):
             faults[key] = f"{o.input_line}: a task or a resumed run is one, no sweep"
@@ -61,7 +66,12 @@ def unknown_choices(overrides: list[Override]) -> dict[str, str]:
         choices = options(group)
         if not choices or o.type == OverrideType.DEL:
             continue
-        for choice in map(show, o.sweep_string_iterator() if o.is_sweep_override() else [o.value()]):
+        value = o.value()
+        if group == "tracker" and isinstance(value, list):  # the one group of which several may be chosen
+            given: Iterable[Any] = value
+        else:
+            given = o.sweep_string_iterator() if o.is_sweep_override() else [value]
+        for choice in map(show, given):
             if not is_choice(group, choice):
                 known = models.names() if group == "model" else choices
                 faults[group] = f"{group}={choice}: must be {one_of(known)}{extra(choice) or nearest(choice, known)}"

@@ -13,7 +13,8 @@ from stockml.compose.checks import compose_job
 from stockml.compose.grammar import composed, is_choice, one_line, parse, quote
 from stockml.config import ABSENT, Config, differences, leaves, saved, show
 from stockml.errors import UserError
-from stockml.runs import SweepFolder
+from stockml.reporting.trackers import overrides_of
+from stockml.runs import RunFolder, SweepFolder
 
 # Which key of a section names the file of its group.
 _GROUPS = {"stock": "ticker", "data": "source", "model": "name", "trainer": "name", "hardware": "device"}
@@ -73,6 +74,14 @@ def laid_over(path: Path, typed: list[Override]) -> list[str]:
         if today.get(key, ABSENT) != value and key not in changed
     ]
     return [*groups, *leaves_laid_over]
+
+
+def followed_as_before(typed: list[Override]) -> list[str]:
+    """A resumed run's trackers, as overrides; none where others are typed, or it has none."""
+    resumed = [o.value() for o in typed if o.key_or_group == "trainer.resume"]
+    if not resumed or not isinstance(resumed[-1], str) or any(o.key_or_group.startswith("tracker") for o in typed):
+        return []
+    return [f"{key}={quote(value)}" for key, value in overrides_of(RunFolder(Path(resumed[-1]).expanduser())).items()]
 
 
 def drift(folder: Path, config: Config) -> list[str]:

@@ -16,7 +16,7 @@ from stockml import data as data_room
 from stockml.config import Config, DDPConfig
 from stockml.data import Data
 from stockml.errors import RunError, UserError
-from stockml.reporting import terminal
+from stockml.reporting import terminal, trackers
 from stockml.runs import Place, RunFolder
 from stockml.tasks import endings, facts, ranks, report, resuming, worker
 from stockml.training import environment, launching
@@ -48,13 +48,17 @@ def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
     told = [] if resumed is None else resuming.changes_of_batch(resumed, config, world_size)
     folder = resumed or place.make(config.stock.ticker)
     journal = terminal.Journal(aloud=place.aloud)
-    with endings.recorded(folder, journal, started, synthetic=data.panel.synthetic):
+    with (
+        trackers.following(config.tracker, folder, journal.say) as followed,
+        report.drawn_after(folder, config, journal.say, aloud=place.aloud),
+        endings.recorded(folder, journal, started, synthetic=data.panel.synthetic),
+    ):
         journal.say(*told)
         folder.write_json("config.json", facts.of(config, [data], None, world_size))
         folder.write_records(worker.with_saved_config(config, records), resumed=resumed is not None)
         folder.make_logs_of_ranks(launching.logs(trainer, world_size))
+        followed.remember()
         launching.train(folder.path, trainer, world_size, journal.say, aloud=place.aloud)
-    journal.say(*report.drawn(folder, config, aloud=place.aloud))
     return _best_validation_loss(folder)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from stockml.config import Config
 from stockml.errors import UserError, in_a_line
-from stockml.runs import RunFolder, SweepFolder
+from stockml.runs import Launched, RunFolder, SweepFolder
 
 
 def demand_installed() -> None:
@@ -18,13 +19,16 @@ def demand_installed() -> None:
         pass
 
 
-def drawn(folder: RunFolder, config: Config, *, aloud: bool) -> list[str]:
-    """Draw the page of a run that has ended, if `report` asks for it; what is to be told, a line or none."""
-    if not (aloud if config.report == "auto" else config.report):
-        return []
+@contextlib.contextmanager
+def drawn_after(folder: RunFolder, config: Config, say: Callable[[str], None], *, aloud: bool) -> Iterator[None]:
+    """Around a run: draw its page once it has ended well, if `report` asks for it, and say where it is."""
+    yield
+    if isinstance(folder, Launched) or not (aloud if config.report == "auto" else config.report):
+        return  # of a worker's run, the launcher draws
     from stockml.reporting import page
 
-    return attempted(lambda: page.draw(folder))
+    for line in attempted(lambda: page.draw(folder)):
+        say(line)
 
 
 def attempted(draw: Callable[[], Path]) -> list[str]:

@@ -24,7 +24,7 @@ from stockml.config import Config, DDPConfig, SimulatedConfig, differences, save
 from stockml.errors import Interrupted, RunError, UserError, in_a_line
 from stockml.reporting import page, summary, terminal
 from stockml.runs import Place, RunFolder, SweepFolder
-from stockml.tasks import ranks, report
+from stockml.tasks import ranks, report, tracking
 from stockml.tasks import train as training
 from stockml.training import hardware, machine, pool
 
@@ -37,6 +37,11 @@ def run(command: compose.Command, train: Train, arguments: Sequence[str]) -> Non
     `arguments` are what was typed, to tell how the sweep can be continued. Raises UserError where what is there
     already is of another config or other data, before anything is touched; RunError where jobs failed.
     """
+    with contextlib.ExitStack() as until_the_end:
+        _run(command, train, arguments, until_the_end)
+
+
+def _run(command: compose.Command, train: Train, arguments: Sequence[str], until_the_end: contextlib.ExitStack) -> None:
     sweep = command.sweep
     assert sweep is not None
     folder = SweepFolder.at(sweep.folder) if sweep.is_named else SweepFolder.create(sweep.folder)
@@ -51,10 +56,13 @@ def run(command: compose.Command, train: Train, arguments: Sequence[str]) -> Non
         supervisor = Supervisor(folder, sweep, done, fail_fast=command.jobs[0].sweep.fail_fast)
         if any(_is_synthetic(config) for config in command.jobs):
             print(*terminal.SYNTHETIC, sep="\n", flush=True)
+        reached = until_the_end.enter_context(tracking.following(command.jobs[0].tracker, folder))
         try:
             if sweep.trials is None or tried < sweep.trials:
                 compose.enter_hydra(
-                    compose.in_folder(command, folder.path, tried), functools.partial(job, train=train), supervisor
+                    compose.in_folder(command, folder.path, tried),
+                    functools.partial(job, train=train, mlflow=reached),
+                    supervisor,
                 )
         except KeyboardInterrupt as error:
             rows = summary.write(folder)
@@ -173,8 +181,13 @@ class Supervisor:
             raise RunError(f"{job.name}: {row['error']}")
 
 
-def job(config: Config, place: Place, records: dict[str, str], train: Train) -> float | None:
-    """One job of a sweep, in whatever process: its best validation loss; None where it failed, as result.json tells."""
+def job(config: Config, place: Place, records: dict[str, str], train: Train, *, mlflow: bool) -> float | None:
+    """One job of a sweep, in whatever process: its best validation loss; None where it failed, as result.json tells.
+
+    Where the sweep did not reach `mlflow`, the job does not try.
+    """
+    if config.tracker is not None and not mlflow:
+        config = dataclasses.replace(config, tracker=dataclasses.replace(config.tracker, mlflow=False))
     folder = place.make(config.stock.ticker)
     if folder.outcome() == "ok":  # a launcher other than ours is given all the jobs
         return None

@@ -24,8 +24,8 @@ from stockml.evaluation import baselines, forecasts
 from stockml.evaluation.forecasts import Scored
 from stockml.evaluation.metrics import Floats
 from stockml.reporting import forecasts as written
-from stockml.reporting import terminal
-from stockml.runs import Given, Launched, Place, RunFolder
+from stockml.reporting import terminal, trackers
+from stockml.runs import Given, Place, RunFolder
 from stockml.tasks import breakdown, endings, facts, ranks, report, resuming
 from stockml.training import checkpoint, closed_form, engine, hardware, interrupts
 from stockml.training.distributed import ALONE, Group
@@ -61,7 +61,11 @@ def run(config: Config, place: Place | Given, records: Mapping[str, str], group:
     if group.world_size > 1:
         resumed = [_leaders(state, group) for state in resumed]
     folder = place.make(config.stock.ticker)
-    with endings.recorded(folder, journal, started, synthetic=data.panel.synthetic):
+    with (
+        trackers.following(config.tracker, folder, journal.say, leads=group.leads) as followed,
+        report.drawn_after(folder, config, journal.say, aloud=place.aloud),
+        endings.recorded(folder, journal, started, synthetic=data.panel.synthetic),
+    ):
         journal.say(*told)
         began = time.perf_counter()
         model = fresh_model(configs[0], data, chosen.dtype)
@@ -71,15 +75,15 @@ def run(config: Config, place: Place | Given, records: Mapping[str, str], group:
         journal.say(f"model       {name}, on {device}, {config.hardware.precision}")
         folder.write_json("config.json", facts.of(config, folds, device, group.world_size))
         folder.write_records(records, resumed=config.trainer.resume is not None)  # last: from then on it can be resumed
+        followed.begin([state.history if state else [] for state in resumed], config.trainer.lr)
         trained = []
         for number, (each, data, state) in enumerate(zip(configs, folds, resumed, strict=True)):
             if len(folds) > 1:
                 journal.say(f"fold {number}")
-            trained.append(_train(each, data, chosen, _fold_folder(folder, number, folds), journal, state, group))
+            tell = functools.partial(followed.epoch, fold=number if len(folds) > 1 else None)
+            trained.append(_train(each, data, chosen, _fold_folder(folder, number, folds), journal, tell, state, group))
         loss = _evaluate(folder, config, folds, trained, journal, began, group)
         journal.say(f"run folder  {folder.path}")
-    if group.leads and not isinstance(folder, Launched):  # else its launcher draws
-        journal.say(*report.drawn(folder, config, aloud=place.aloud))
     return loss
 
 
@@ -110,6 +114,7 @@ def _train(
     chosen: hardware.Hardware,
     folder: RunFolder,
     journal: terminal.Journal,
+    tell: Callable[[engine.Epoch, float], None],
     resumed: engine.Fit | None,
     group: Group,
 ) -> _Trained:
@@ -131,6 +136,7 @@ def _train(
             journal.epoch(history[-1], epochs)
             if not group.leads:
                 return
+            tell(history[-1], trainer.lr)  # before the checkpoint: what is told too often can be taken back
             if fit.stopping.best_epoch == len(history):
                 _save_best(folder, model, config, data, len(history))
             checkpoint.save_last(folder, {**fit.state(), "synthetic": panel.synthetic})

@@ -102,6 +102,7 @@ def _interrupt(signum: int, _frame: object) -> NoReturn:
 def _shared_settings(config: Config) -> Any:
     """What must be equal on every rank; what the data are is compared by their content, wherever they lie."""
     settings = plain(config)
+    del settings["tracker"]
     for section, keys in {"data": ("dir", "path"), "trainer": ("node_rank", "resume")}.items():
         for key in keys:
             settings[section].pop(key, None)
