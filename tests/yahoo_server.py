@@ -43,10 +43,10 @@ class YahooServer(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def hold(self, bars: Bars, adjusted: float = 1.0, *, over: bool = True) -> None:
-        """Have these bars; Adj Close is Close times a factor. Trading of today, in New York, is over or not."""
-        zone_days = [datetime.datetime.fromisoformat(f"{day}T09:30").replace(tzinfo=NEW_YORK) for day in bars.dates]
-        end = datetime.datetime.now(NEW_YORK) + datetime.timedelta(hours=-2 if over else 2)
+    def hold(self, bars: Bars, adjusted: float = 1.0, *, over: bool = True, zone: ZoneInfo = NEW_YORK) -> None:
+        """Have these bars; Adj Close is Close times a factor. Trading of today, in that time zone, is over or not."""
+        zone_days = [datetime.datetime.fromisoformat(f"{day}T09:30").replace(tzinfo=zone) for day in bars.dates]
+        end = datetime.datetime.now(zone) + datetime.timedelta(hours=-2 if over else 2)
         ends_at = int(end.timestamp())
         session = {"timezone": "EST", "gmtoffset": -18_000, "start": ends_at - 23_400, "end": ends_at}
         close = bars.columns["close"]
@@ -55,7 +55,7 @@ class YahooServer(ThreadingHTTPServer):
                 "currency": "USD",
                 "symbol": bars.ticker,
                 "instrumentType": "EQUITY",
-                "exchangeTimezoneName": NEW_YORK.key,
+                "exchangeTimezoneName": zone.key,
                 "currentTradingPeriod": {"regular": session},
                 "validRanges": ["1d", "max"],
                 "dataGranularity": "1d",

@@ -142,6 +142,7 @@ def quiet() -> Iterator[None]:
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     }
     added = [name for name in settings if name not in os.environ]
     loggers = [logging.getLogger(name) for name in ("mlflow", "alembic", "urllib3")]
