@@ -26,7 +26,6 @@ from stockml.data.bars import Bars
 from stockml.errors import RunError, UserError
 from tests.conftest import ROOT, Run, random_bars
 from tests.yahoo_server import (
-    NEW_YORK,
     Fault,
     YahooServer,
     aged,
