@@ -214,7 +214,8 @@ def test_mlflow_has_hyperparameters_figures_pictures_and_the_folder(followed: Pa
 def test_a_run_that_goes_on_is_followed_to_the_same_places(server: Server, tmp_path: Path) -> None:
     folder = tmp_path / "goes on"
     assert train(folder, server, tracker="[csv,tensorboard]") == 0
-    (folder / "scalars.csv").open("a").write("2020-01-01T00:00:00+00:00,2,cut o")
+    with (folder / "scalars.csv").open("a") as file:
+        file.write("2020-01-01T00:00:00+00:00,2,cut o")
     before = (folder / "scalars.csv").read_text().splitlines()[:4]
     assert train_on(folder, "tracker=[csv,tensorboard,mlflow]", f"tracker.uri={server.uri}", "trainer.epochs=4") == 0
     first = server.run(folder)

@@ -129,12 +129,15 @@ def ended(folder: RunFolder) -> Ended:
     return Ended(status or "failed", points, tags, synthetic, pictures, list(files(folder)))
 
 
+_TRACKERS_OWN = ("tensorboard", "mlflow.json")
+
+
 def files(folder: Folder) -> Iterator[Path]:
     """What the folder holds, the smaller files first; not what is being written, nor other trackers' files."""
     found = [
         path
         for path in folder.path.rglob("*")
-        if path.is_file() and not (path.name.startswith(".") or path.relative_to(folder.path).parts[0] == "tensorboard")
+        if path.is_file() and not (path.name.startswith(".") or path.relative_to(folder.path).parts[0] in _TRACKERS_OWN)
     ]
     yield from sorted(found, key=lambda path: path.stat().st_size)
 
