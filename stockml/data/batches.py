@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from stockml.data.panel import Panel
     from stockml.data.scaler import Scaler
 
+_LEAST_AHEAD = 3  # pieces of a file that are read while the one before them is trained on
 Batch = tuple["Tensor", "Tensor"]
 
 
@@ -44,8 +45,8 @@ class Batches:
         self.width = len(panel.features)
         self._offsets = None if panel.windowed else torch.arange(1 - panel.window, 1, device=self.home)
         self._loader: DataLoader[Batch] | None = None
-        self._reader = Reader(panel) if panel.mapped else None
-        self._ahead = max(1, num_workers)
+        self._reader = Reader(panel, self._scaling.apply) if self._scaling is not None else None
+        self._ahead = max(_LEAST_AHEAD, num_workers)
         if (
             num_workers and not panel.mapped
         ):  # over a copy: in a circle of references the workers' queues would be closed before the workers
@@ -57,16 +58,14 @@ class Batches:
 
     def windows(self, rows: Tensor) -> Tensor:
         """Windows (B, T, F) of the samples (B,) that end in `rows`."""
-        return self._scaled(self._cut(self.values, rows), rows)
+        windows = self._cut(self.values, rows)
+        return windows if self._scaling is None else self._scaling.apply(windows, rows).to(self.dtype)
 
     def _cut(self, values: Tensor, ends: Tensor) -> Tensor:
         if self._offsets is None:
             return values.index_select(0, ends)
         index = (ends.unsqueeze(1) + self._offsets).view(-1)
         return values.index_select(0, index).view(len(ends), self.window, self.width)
-
-    def _scaled(self, windows: Tensor, rows: Tensor) -> Tensor:
-        return windows if self._scaling is None else self._scaling.apply(windows, rows).to(self.dtype)
 
     def pass_over(self, rows: Tensor, ends: Sequence[int], at_once: int = 1) -> Iterator[Batch]:
         """Batches of the samples in the order of `rows`, each up to one of the positions `ends`; one may be empty.
@@ -98,32 +97,34 @@ class Batches:
         batches = iter(_Chunks(torch.arange(len(rows)), ends))
         for start, piece in zip(edges, pieces, strict=False):
             for numbers in itertools.islice(batches, at_once):
-                own = rows[numbers]
                 x = self._cut(piece.values, piece.positions[numbers - start])
-                yield self._scaled(x, own), self.target.index_select(0, own)
+                yield x.to(self.dtype), self.target.index_select(0, rows[numbers])
 
 
 @dataclass(frozen=True)
 class _Scaling:
-    """What `Scaler.apply` does, for the windows of a batch."""
+    """What `Scaler.apply` does, for some of the rows, or for the windows that end in them."""
 
     mean: Tensor
-    """(K, 1, F)"""
+    """(K, F)"""
     std: Tensor
     starts: Tensor
     """(K,) the row with which each stock begins."""
 
     @classmethod
     def of(cls, panel: Panel, scaler: Scaler) -> _Scaling:
-        mean, std = (torch.from_numpy(moments).unsqueeze(1) for moments in scaler.moments(panel))
+        mean, std = map(torch.from_numpy, scaler.moments(panel))
         return cls(mean, std, torch.tensor([rows.start for rows in panel.spans()]))
 
-    def apply(self, windows: Tensor, rows: Tensor) -> Tensor:
-        """Scale windows (B, T, F) in place."""
-        if len(self.mean) == 1:
-            return windows.sub_(self.mean).div_(self.std)
-        whose = torch.searchsorted(self.starts, rows, right=True) - 1
-        return windows.sub_(self.mean[whose]).div_(self.std[whose])
+    def apply(self, values: Tensor, rows: Tensor) -> Tensor:
+        """Scale rows (B, F), or windows (B, T, F), in place."""
+        mean, std = self.mean, self.std
+        if len(mean) > 1:
+            whose = torch.searchsorted(self.starts, rows, right=True) - 1
+            mean, std = mean[whose], std[whose]
+        if values.ndim == 3:
+            mean, std = mean.unsqueeze(1), std.unsqueeze(1)
+        return values.sub_(mean).div_(std)
 
 
 @dataclass

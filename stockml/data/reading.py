@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,17 +27,21 @@ _GAP_BYTES = 2**18  # what lies between two rows is read along with them rather 
 class Piece:
     """Rows of a panel in memory."""
 
+    memory: Tensor
+    """What the values are the first part of."""
     values: Tensor
-    """As in the panel, but fewer."""
+    """As in the panel, but fewer, and scaled."""
     positions: Tensor
     """(N,) where among them each of the samples' windows ends."""
 
 
 class Reader:
-    """Reads the windows of samples from a mapped panel's file."""
+    """Reads the windows of samples from a mapped panel's file, and has what was read scaled, by the rows it is of."""
 
-    def __init__(self, panel: Panel) -> None:
+    def __init__(self, panel: Panel, scale: Callable[[Tensor, Tensor], Tensor]) -> None:
         mapped: Any = panel.values
+        self._scale = scale
+        self._spare: list[Tensor] = []  # memory that is used again: new memory costs as much as reading
         self._path = Path(mapped.filename)
         self._row = panel.values.shape[1:]
         self._row_bytes = math.prod(self._row) * panel.values.itemsize
@@ -50,9 +55,9 @@ class Reader:
                 for rows in each:
                     begun.append(threads.submit(self._piece, file.fileno(), rows))
                     if len(begun) > ahead:
-                        yield begun.popleft().result()
+                        yield from self._lent(begun.popleft().result())
                 while begun:
-                    yield begun.popleft().result()
+                    yield from self._lent(begun.popleft().result())
             finally:
                 for future in begun:
                     future.cancel()
@@ -65,7 +70,8 @@ class Reader:
         firsts = ordered[np.append(0, breaks + 1)] - self._reach
         counts = ordered[np.append(breaks, len(ordered) - 1)] + 1 - firsts
         places = np.append(0, counts.cumsum())
-        values = torch.empty((int(places[-1]), *self._row), dtype=torch.float32)
+        memory = self._memory(int(places[-1]))
+        values = memory[: int(places[-1])]
         raw = values.numpy().reshape(-1).view(np.uint8).data
         if hasattr(os, "posix_fadvise"):  # all at once, so that the disk may take them as it likes
             for first, count in zip(firsts.tolist(), counts.tolist(), strict=True):
@@ -73,8 +79,21 @@ class Reader:
                 os.posix_fadvise(file, start, size, os.POSIX_FADV_WILLNEED)
         for first, place, count in zip(firsts.tolist(), places.tolist(), counts.tolist(), strict=False):
             self._read(file, raw[place * self._row_bytes : (place + count) * self._row_bytes], first * self._row_bytes)
+        self._scale(values, torch.from_numpy(np.arange(places[-1]) + np.repeat(firsts - places[:-1], counts)))
         run = np.searchsorted(firsts, samples, side="right") - 1
-        return Piece(values, torch.from_numpy(samples - firsts[run] + places[run]))
+        return Piece(memory, values, torch.from_numpy(samples - firsts[run] + places[run]))
+
+    def _lent(self, piece: Piece) -> Iterator[Piece]:
+        """The piece, whose memory is free again when the next one is asked for."""
+        yield piece
+        self._spare.append(piece.memory)
+
+    def _memory(self, rows: int) -> Tensor:
+        with contextlib.suppress(IndexError):
+            spare = self._spare.pop()
+            if len(spare) >= rows:
+                return spare
+        return torch.empty((rows + rows // 16, *self._row), dtype=torch.float32)
 
     def _read(self, file: int, into: memoryview, start: int) -> None:
         done = 0

@@ -41,7 +41,7 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 _OVERFITTED = 0.01  # "near zero": a hundredth of the loss of the best constant forecast
-_BLOCK_BYTES, _BLOCK_SAMPLES, _BLOCKS_MIXED = 2**20, 2**14, 96
+_BLOCK_BYTES, _BLOCK_SAMPLES, _BLOCKS_MIXED = 2**21, 2**14, 48
 _CHUNK_VALUES = 2**22  # inputs of one batch of forecasts: 16 MB in float32
 
 # What a stream of random numbers is drawn for. Apart from it, equal seeds would make equal streams.
@@ -370,7 +370,7 @@ class Blocks:
 
     @classmethod
     def of(cls, batches: Batches, batch: int) -> Blocks:
-        """Blocks of a megabyte, or 16,384 samples, of which 96 are mixed, or what one update needs."""
+        """Blocks of two megabytes, or 16,384 samples, of which 48 are mixed, or what one update needs."""
         bytes_a_sample = batches.values[0].numel() * batches.values.element_size()
         samples = max(1, min(_BLOCK_SAMPLES, _BLOCK_BYTES // bytes_a_sample))
         return cls(samples, max(1, samples * _BLOCKS_MIXED // batch), batch)
