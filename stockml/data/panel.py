@@ -102,6 +102,11 @@ class Panel:
         """The day of a row, or an empty text."""
         return "" if self.dates is None else str(self.dates[row])
 
+    def days(self) -> str:
+        """The first and the last day that any stock has, as they are told; of dated panels."""
+        assert self.dates is not None
+        return f"{self.dates.min()} to {self.dates.max()}"
+
     def spans(self) -> list[slice]:
         """The rows of each stock; one stock has all of them."""
         edges = [0, len(self.values)] if self.stocks is None else self.stocks.starts.tolist()

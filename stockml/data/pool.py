@@ -115,18 +115,21 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
 
 def each_stock(config: Config) -> list[Config]:
     """The config of each of a pooled config's stocks alone. Raises UserError."""
-    data = dataclasses.replace(cast("BarsConfig", config.data), tickers=())
-    stocks = [dataclasses.replace(config.stock, ticker=ticker, name="") for ticker in _tickers(config)]
-    return [dataclasses.replace(config, stock=stock, data=data) for stock in stocks]
-
-
-def _tickers(config: Config) -> tuple[str, ...]:
     data = cast("BarsConfig", config.data)
-    if data.tickers != "all":
-        return data.tickers
-    from stockml.data import tables
+    if data.tickers == "all":
+        from stockml.data import tables
 
-    return tables.tickers(config)
+        found: Sequence[tuple[str, BarsConfig]] = tables.each_stock(config)
+    else:
+        found = [(ticker, data) for ticker in data.tickers]
+
+    def alone(ticker: str, data: BarsConfig) -> Config:
+        stock = dataclasses.replace(config.stock, ticker=ticker, name="")
+        return dataclasses.replace(config, stock=stock, data=dataclasses.replace(data, tickers=()))
+
+    if not found:
+        raise UserError(f"data.dir={getattr(data, 'dir', None)}: holds no table of bars; name another folder")
+    return [alone(ticker, where) for ticker, where in found]
 
 
 def _loaders(config: Config, each: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
@@ -149,5 +152,5 @@ def _understood(texts: Counter[str]) -> str:
     """How the tables were read: what most of them had in common first."""
     if len(texts) == 1:
         return next(iter(texts))
-    told = [f"{text} ({count:,} stocks)" for text, count in texts.most_common(3)]
+    told = [f"{text} ({count:,} stock{'s' if count > 1 else ''})" for text, count in texts.most_common(3)]
     return " | ".join([*told, *(["…"] if len(texts) > len(told) else [])])

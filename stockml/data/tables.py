@@ -6,6 +6,7 @@ do not tell is refused.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,19 +45,23 @@ def content(config: Config) -> str:
     return f"{path} {store.hash_of(path)} {data.date_format} {data.on_bad_rows}"
 
 
-def tickers(config: Config) -> tuple[str, ...]:
-    """Every stock: those that the file `data.path` names, or one for each file of `data.dir`. Raises UserError."""
+def each_stock(config: Config) -> list[tuple[str, CsvConfig]]:
+    """Every ticker that the file `data.path` names, or that a file of `data.dir` is called by, and where its bars are.
+
+    Raises UserError.
+    """
     data = cast("CsvConfig", config.data)
     if data.path is None:
-        return tuple(table_files.stem(path) for path in table_files.files(Path(str(data.dir))))
+        files = table_files.files(Path(str(data.dir)))
+        return [(table_files.stem(path), dataclasses.replace(data, dir=None, path=str(path))) for path in files]
     path = table_files.find(data, "")
-    return tuple(table_files.by_ticker(table_files.whole(path))) or (table_files.stem(path),)
+    return [(ticker, data) for ticker in table_files.by_ticker(table_files.whole(path)) or (table_files.stem(path),)]
 
 
 def loaders(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
-    """What loads the bars of each config's stock, all from the same place; a file that holds several is read once."""
+    """What loads the bars of each config's stock; one file that holds all of them is read once."""
     data = cast("CsvConfig", configs[0].data)
-    if data.path is None:
+    if data.path is None or any(config.data != data for config in configs):
         return (functools.partial(load, config) for config in configs)
     path = table_files.find(data, "")
     tables = table_files.by_ticker(table_files.whole(path))

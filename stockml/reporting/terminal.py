@@ -111,7 +111,7 @@ def data_report(folds: Sequence[Data]) -> list[str]:
     panel = data.panel
     rows = f"{len(panel.values):,} {'windows' if panel.windowed else 'rows'}"
     if panel.dates is not None:
-        rows += f", {panel.dates[0]} to {panel.dates[-1]}"
+        rows += f", {panel.days()}"
     lines = [
         f"data        {panel.ticker} from {panel.origin}",
         *(_stocks(panel)),

@@ -93,7 +93,7 @@ def _other_samples(fitted: Fitted, config: Config) -> tuple[Panel, Rows]:
         rows = known[panel.dates[known] >= first_day]
         if not len(rows):
             raise UserError(
-                f"{panel.origin}: ends on {panel.dates[-1]}, and the run may be judged from {first_day} on: the days "
+                f"{panel.origin}: ends on {panel.dates.max()}, and the run may be judged from {first_day} on: the days "
                 "before were used to train it; later bars"
             )
         return panel, rows

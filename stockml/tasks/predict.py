@@ -47,8 +47,8 @@ def run(config: Config) -> None:
     rows = panel.samples[panel.dates[panel.samples] >= first_day]
     if not len(rows):
         raise UserError(
-            f"{panel.origin}: ends on {panel.dates[-1]}, and the run may forecast from {first_day} on: the days before "
-            "were used to train it; later bars"
+            f"{panel.origin}: ends on {panel.dates.max()}, and the run may forecast from {first_day} on: the days "
+            "before were used to train it; later bars"
         )
     days = _target_days(panel, cast("BarsConfig", config.data))
     forecasts = fitted.forecast(panel, rows)
@@ -61,7 +61,7 @@ def run(config: Config) -> None:
     other = "" if panel.ticker == fitted.config.stock.ticker else f"_{typeable(panel.ticker)}"
     name = f"forecasts{other}.csv"
     folder.write_csv(name, _HEADER, table, synthetic=panel.synthetic)
-    print(f"data        {panel.ticker} from {panel.origin}, {panel.dates[0]} to {panel.dates[-1]}")
+    print(f"data        {panel.ticker} from {panel.origin}, {panel.days()}")
     known = sum(row[-1] is not None for row in table)
     shown = [row for row in table if row[-1] is not None][-_SHOWN:] + [row for row in table if row[-1] is None]
     print(terminal.forecast_table(_HEADER, shown[:_MOST_ROWS]))

@@ -158,6 +158,19 @@ def test_every_ticker_of_one_long_file_is_a_stock(folder: Path, tmp_path: Path) 
     np.testing.assert_array_equal(long.target, apart.target)
 
 
+def test_a_file_is_its_stock_whatever_the_stock_is_called_in_it(folder: Path, tmp_path: Path) -> None:
+    head, *rows = (folder / "AAA.csv").read_text().splitlines()
+    (tmp_path / "one_file.csv").write_text("\n".join([f"{head},Symbol", *(f"{row},^AAA" for row in rows)]) + "\n")
+    panel, _ = load(config(tmp_path))
+    assert panel.stocks is not None
+    assert panel.stocks.tickers == ("one_file",)
+
+
+def test_a_folder_without_tables_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^data\.dir=.*: holds no table of bars"):
+        load(config(tmp_path))
+
+
 def test_the_faults_of_all_stocks_are_told_at_once(folder: Path, tmp_path: Path) -> None:
     for ticker in ("AAA", "BBB"):
         text = (folder / f"{ticker}.csv").read_text().splitlines()
