@@ -262,6 +262,8 @@ class TrainerConfig:
     epochs: int = limited(least=1)
     batch_size: int = limited(least=1)
     """Samples per process and update."""
+    ensemble: int = limited(least=1)
+    """Models trained, with the seeds that follow `seed`, whose forecasts are averaged."""
     lr: float = limited(above=0)
     schedule: Literal["constant", "cosine", "plateau"]
     """What becomes of the learning rate; cosine: down to 0 over all epochs; plateau: halved where nothing improves."""
@@ -462,6 +464,10 @@ class Config:
             return [self]
         each = range(data.folds)
         return [dataclasses.replace(self, data=dataclasses.replace(data, fold=fold)) for fold in each]
+
+    def each_member(self) -> list[Config]:
+        """The config of each member of an ensemble; else this one alone."""
+        return [dataclasses.replace(self, seed=self.seed + number) for number in range(self.trainer.ensemble)]
 
     def conflicts(self) -> Iterator[str]:
         """Rules across sections that are broken."""

@@ -186,7 +186,7 @@ class RunFolder(Folder):
     @property
     def can_go_on(self) -> bool:
         """Whether an epoch was finished, so that there is a checkpoint to go on from."""
-        return any(self.path.glob("last.pt")) or any(self.path.glob("folds/*/last.pt"))
+        return any(self.path.rglob("last.pt"))
 
     def discard(self) -> None:
         """Remove what has been written through this object, and the folder if that empties it; of a job, nothing."""
@@ -246,7 +246,7 @@ class RunFolder(Folder):
         """Remove what an earlier attempt at this run wrote, all but its log."""
         for name in _WRITTEN_BY_A_RUN:
             (self.path / name).unlink(missing_ok=True)
-        for name in ("folds", "plots", "tensorboard"):
+        for name in ("folds", "members", "plots", "tensorboard"):
             shutil.rmtree(self.path / name, ignore_errors=True)
 
     def record(self, status: str, started: float, error: str | None, *, synthetic: bool) -> None:

@@ -12,7 +12,7 @@ and whose value is a `Family`:
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -90,6 +90,20 @@ def build(config: ModelConfig, window: int, features: int) -> nn.Module:
     """The model that `config` describes, for windows of shape (window, features), freshly initialised."""
     builder: Callable[[Any, int, int], nn.Module] = _function(_installed(config).build)
     return builder(config, window, features)
+
+
+def build_all(config: ModelConfig, window: int, features: int, members: int) -> nn.Module:
+    """As `build`; of several members, one module whose forecasts are the mean of theirs."""
+    return averaged([build(config, window, features) for _ in range(members)])
+
+
+def averaged(members: Sequence[nn.Module]) -> nn.Module:
+    """One module whose forecasts are the mean of the members'; of one member, that member itself."""
+    if len(members) == 1:
+        return members[0]
+    from stockml.models.ensemble import Ensemble
+
+    return Ensemble(members)
 
 
 def solver(config: ModelConfig) -> Callable[..., Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,12 +182,10 @@ def _pictures(folder: RunFolder, facts: Mapping[str, Any], metrics: Mapping[str,
     from stockml.reporting import forecasts
 
     loss = {"mse": "MSE", "mae": "MAE"}.get(name := facts["config"]["trainer"]["loss"], f"{name} loss")
-    of_folds = sorted(folder.path.glob("folds/*/history.csv"), key=lambda path: int(path.parent.name))
-    folds = {path.parent.name: history for path in of_folds if (history := _history(path))}
-    if folds:
-        yield plots.fold_losses(folds, loss)
-    elif history := _history(folder.path / "history.csv"):
+    if history := _history(folder.path / "history.csv"):
         yield plots.losses(history, loss)
+    elif parts := dict(_parts(folder.path)):
+        yield plots.losses_of_parts(parts, loss)
     if metrics is None or not (folder.path / "baselines.csv").exists():
         return
     scored = forecasts.read(folder)["test"]
@@ -200,6 +199,17 @@ def _pictures(folder: RunFolder, facts: Mapping[str, Any], metrics: Mapping[str,
         yield rolling
     if not is_class:
         yield plots.residuals(scored, unit)
+
+
+def _parts(folder: Path) -> Iterator[tuple[str, plots.History]]:
+    """The losses of each fold, of each member of an ensemble or of each fold's, by name: fold 2, member 0."""
+    found = {
+        path: re.findall(r"(\w+)s/(\d+)", path.as_posix().removeprefix(folder.as_posix()))
+        for path in folder.glob("**/history.csv")
+    }
+    for path, names in sorted(found.items(), key=lambda item: [int(number) for _, number in item[1]]):
+        if names and (history := _history(path)):
+            yield ", ".join(f"{kind} {number}" for kind, number in names), history
 
 
 def _unit(truth: Target, source: str) -> plots.Unit:

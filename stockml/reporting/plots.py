@@ -99,28 +99,28 @@ def losses(history: History, loss: str) -> Picture:
     )
 
 
-def fold_losses(folds: Mapping[str, History], loss: str) -> Picture:
-    """Validation loss by epoch, a line for each fold."""
+def losses_of_parts(parts: Mapping[str, History], loss: str) -> Picture:
+    """Validation loss by epoch, a line for each fold of a walk-forward run, and each member of an ensemble."""
     figure, axes = drawing.axes()
-    for number, history in enumerate(folds.values(), start=1):
+    for number, history in enumerate(parts.values(), start=1):
         relative = history.validation / history.validation[0]
-        shade = 0.3 + 0.7 * number / len(folds)
+        shade = 0.3 + 0.7 * number / len(parts)
         axes.plot(np.arange(1, len(relative) + 1), relative, color=MODEL, alpha=shade)
         axes.plot(history.best_epoch, relative[history.best_epoch - 1], "o", color=RIVAL, markersize=4)
-    axes.plot([], [], color=MODEL, label="a fold, later ones darker")
+    axes.plot([], [], color=MODEL, label="a model, later ones darker")
     axes.plot([], [], "o", color=RIVAL, markersize=4, label="best epoch")
     axes.axhline(1, color=INK, linewidth=0.8)
     drawing.whole_numbers(axes)
     drawing.label(axes, "epoch", f"{loss}, epoch 1 = 1", legend=True)
     told = "; ".join(
-        f"fold {name} from {history.validation[0]:.4g} to {history.best:.4g} at epoch {history.best_epoch}"
-        for name, history in folds.items()
+        f"{name} from {history.validation[0]:.4g} to {history.best:.4g} at epoch {history.best_epoch}"
+        for name, history in parts.items()
     )
     return Picture(
         "losses",
-        "Validation loss by epoch and fold",
-        "Each fold’s validation loss over that of its first epoch, since folds differ in volatility.",
-        f"Validation loss ({loss}) of {len(folds)} folds at the first and at the best epoch: {told}.",
+        "Validation loss by epoch, model by model",
+        "Each model’s validation loss over that of its first epoch, since folds differ in volatility.",
+        f"Validation loss ({loss}) of {len(parts)} models at the first and at the best epoch: {told}.",
         figure,
     )
 

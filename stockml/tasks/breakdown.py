@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-def by_fold(folds: Sequence[Data], fits: Sequence[Fit], parts: Sequence[Parts]) -> list[Row]:
+def by_fold(folds: Sequence[Data], fits: Sequence[Sequence[Fit]], parts: Sequence[Parts]) -> list[Row]:
     """What folds.csv says: of each fold its days and samples, how it trained, and its scores."""
     return [_fold(number, *of_fold) for number, of_fold in enumerate(zip(folds, fits, parts, strict=True))]
 
@@ -26,12 +26,13 @@ def by_stock(parts: Parts) -> list[Row]:
     return [_stock(ticker, {part: scores.get(ticker) for part, scores in found.items()}) for ticker in tickers]
 
 
-def _fold(number: int, data: Data, fit: Fit, parts: Parts) -> Row:
+def _fold(number: int, data: Data, fits: Sequence[Fit], parts: Parts) -> Row:
     row: Row = {"fold": number}
     for part, rows in data.split.parts().items():
         row |= {f"{part}_{what}": day for what, day in zip(("first", "last"), data.span(rows), strict=True)}
         row[f"{part}_n"] = len(rows)
-    row |= {"purged": data.split.purged, "epochs": len(fit.history), "best_epoch": fit.stopping.best_epoch}
+    row |= {"purged": data.split.purged, "epochs": max(len(fit.history) for fit in fits)}
+    row["best_epoch"] = fits[0].stopping.best_epoch if len(fits) == 1 else None
     return row | _scores({part: scored.scores(scored.model) for part, scored in parts.items()})
 
 

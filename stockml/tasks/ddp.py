@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import math
 import shutil
@@ -59,7 +58,7 @@ def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
         folder.make_logs_of_ranks(launching.logs(trainer, world_size))
         followed.remember()
         launching.train(folder.path, trainer, world_size, journal.say, aloud=place.aloud)
-    return _best_validation_loss(folder)
+    return float(folder.read_json("metrics.json")["validation_loss"])
 
 
 def _help_out(config: Config, trainer: DDPConfig, data: Data, world_size: int) -> float:
@@ -78,17 +77,3 @@ def _help_out(config: Config, trainer: DDPConfig, data: Data, world_size: int) -
         raise
     shutil.rmtree(folder.path, ignore_errors=True)
     return math.nan
-
-
-def _best_validation_loss(folder: RunFolder) -> float:
-    """Of a walk-forward run the mean over its folds, by samples."""
-    split = folder.read_json("config.json")["data"]
-    folds = [(folder.path / "folds" / str(number), fold) for number, fold in enumerate(split.get("folds", []))]
-    total, samples = 0.0, 0
-    for path, fold in folds or [(folder.path, split)]:
-        with (path / "history.csv").open() as file:
-            epochs = list(csv.DictReader(file))
-        n = fold["samples"]["validation"]
-        total += n * float(epochs[int(epochs[-1]["best_epoch"]) - 1]["validation_loss"])
-        samples += n
-    return total / samples

@@ -44,11 +44,14 @@ def _again(folder: RunFolder, metrics: dict[str, Any]) -> None:
     horizon = folder.read_json("config.json")["data"]["horizon"]
     judged = forecasts.judged(written.read(folder), horizon, synthetic=metrics["synthetic"])
     print(*terminal.results(judged), sep="\n")
-    now = json.loads(json.dumps({**judged, "timing": metrics["timing"], "synthetic": metrics["synthetic"]}))
+    now = json.loads(json.dumps({**judged, **{name: metrics[name] for name in _OF_TRAINING}}))
     if changed := differences(metrics, now):
         lines = (f"{key}: {show(then)} in metrics.json, {show(found)} now" for key, (then, found) in changed.items())
         raise RunError(*lines, f"{folder.path}: {len(changed)} numbers are not those of its forecasts")
     print(f"evaluated   {folder.path}: identical to its metrics.json")
+
+
+_OF_TRAINING = ("validation_loss", "timing", "synthetic")
 
 
 def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,6 @@ def run(config: Config, place: Place | Given, records: Mapping[str, str], group:
         place = Given(resuming.resumable(Path(config.trainer.resume), config), place.aloud)
     if config.data.source == "simulated":
         journal.say(*terminal.SYNTHETIC)
-    configs = config.each_fold()
     folds = data_room.prepare_folds(config)
     journal.say(*terminal.data_report(folds))
     for data in folds:
@@ -55,11 +55,11 @@ def run(config: Config, place: Place | Given, records: Mapping[str, str], group:
     if models.solver(config.model):
         closed_form.demand_solvable(config, data.panel.window * len(data.panel.features))
     group.demand_equal("data", data.fingerprint)
-    resumed, told = (
-        _resumed(place.folder, config, folds, group) if isinstance(place, Given) else ([None] * len(folds), [])
-    )
+    parts = _Part.each(config, folds)
+    resumed, told = _resumed(place.folder, config, folds[0], parts, group) if isinstance(place, Given) else ({}, [])
     if group.world_size > 1:
-        resumed = [_leaders(state, group) for state in resumed]
+        leaders = ((part.name, _leaders(resumed.get(part.name), group)) for part in parts)
+        resumed = {name: state for name, state in leaders if state is not None}
     folder = place.make(config.stock.ticker)
     with (
         trackers.following(config.tracker, folder, journal.say, leads=group.leads) as followed,
@@ -68,28 +68,61 @@ def run(config: Config, place: Place | Given, records: Mapping[str, str], group:
     ):
         journal.say(*told)
         began = time.perf_counter()
-        model = fresh_model(configs[0], data, chosen.dtype)
+        model = fresh_model(parts[0].config, data, chosen.dtype)
         threads = hardware.set_up(config.hardware, _size(model) * config.trainer.batch_size, group.local_world_size)
         device = group.describe(hardware.describe(chosen, threads))
-        name = f"{config.model.name}, {_size(model):,} parameters"
+        several = f"{config.trainer.ensemble} × " if config.trainer.ensemble > 1 else ""
+        name = f"{config.model.name}, {several}{_size(model):,} parameters"
         journal.say(f"model       {name}, on {device}, {config.hardware.precision}")
         folder.write_json("config.json", facts.of(config, folds, device, group.world_size))
         folder.write_records(records, resumed=config.trainer.resume is not None)  # last: from then on it can be resumed
-        followed.begin([state.history if state else [] for state in resumed], config.trainer.lr)
+        done = {part.name: state.history if (state := resumed.get(part.name)) else [] for part in parts}
+        followed.begin(done, config.trainer.lr)
         trained = []
-        for number, (each, data, state) in enumerate(zip(configs, folds, resumed, strict=True)):
-            if len(folds) > 1:
-                journal.say(f"fold {number}")
-            tell = functools.partial(followed.epoch, fold=number if len(folds) > 1 else None)
-            trained.append(_train(each, data, chosen, _fold_folder(folder, number, folds), journal, tell, state, group))
+        for number, data in enumerate(folds):
+            own = [part for part in parts if part.data is data]
+            fits = []
+            for part in own:
+                if part.name:
+                    journal.say(part.title)
+                tell = functools.partial(followed.epoch, part=part.name)
+                state = resumed.get(part.name)
+                fits.append(_train(part, chosen, folder.within(part.name), journal, tell, state, group))
+            of_fold = folder.within(_fold_name(number, folds))
+            trained.append(_fold(own[0].config, data, fits, chosen, of_fold, group))
         loss = _evaluate(folder, config, folds, trained, journal, began, group)
         journal.say(f"run folder  {folder.path}")
     return loss
 
 
-def _fold_folder(folder: RunFolder, number: int, folds: Sequence[Data]) -> RunFolder:
-    """Where a fold's checkpoints and the like are: of several, each has a folder of its own."""
-    return folder.within(f"folds/{number}") if len(folds) > 1 else folder
+def _fold_name(number: int, folds: Sequence[Data]) -> str:
+    return f"folds/{number}" if len(folds) > 1 else ""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one model is trained for: the run, a fold of it, a member of its ensemble, or a member of a fold's."""
+
+    name: str
+    """Where its checkpoints and the like are in the run folder: "", `folds/2`, `members/0`, `folds/2/members/0`."""
+    config: Config
+    data: Data
+
+    @classmethod
+    def each(cls, config: Config, folds: Sequence[Data]) -> list[_Part]:
+        """Every part, in the order of training."""
+        parts = []
+        for number, (of_fold, data) in enumerate(zip(config.each_fold(), folds, strict=True)):
+            members = of_fold.each_member()
+            for member, own in enumerate(members):
+                names = (_fold_name(number, folds), f"members/{member}" if len(members) > 1 else "")
+                parts.append(cls("/".join(filter(None, names)), own, data))
+        return parts
+
+    @property
+    def title(self) -> str:
+        """As it is told of: fold 2, member 0."""
+        return ", ".join(f"{kind} {number}" for kind, number in re.findall(r"(\w+)s/(\d+)", self.name))
 
 
 def fresh_model(config: Config, data: Data, dtype: torch.dtype) -> torch.nn.Module:
@@ -104,20 +137,32 @@ def fresh_model(config: Config, data: Data, dtype: torch.dtype) -> torch.nn.Modu
 class _Trained:
     """A fold's training, and the forecasts of its best epoch's model; of a rank that does not lead, no forecasts."""
 
-    fit: engine.Fit
+    fits: list[engine.Fit]
+    """Of each member."""
+    loss: float
+    """On validation, of the best epoch's model, in the target's units."""
     parts: dict[str, Scored]
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """A model that was trained, at its best epoch, and its training."""
+
+    model: torch.nn.Module
+    fit: engine.Fit
+    batches: Batches
+
+
 def _train(
-    config: Config,
-    data: Data,
+    part: _Part,
     chosen: hardware.Hardware,
     folder: RunFolder,
     journal: terminal.Journal,
     tell: Callable[[engine.Epoch, float], None],
     resumed: engine.Fit | None,
     group: Group,
-) -> _Trained:
+) -> _Fitted:
+    config, data = part.config, part.data
     panel, split, trainer = data.panel, data.split, config.trainer
     model = fresh_model(config, data, chosen.dtype).to(chosen.device)
     folder.write_json("norm_stats.json", data.scaler.stats(panel, split.train))
@@ -138,7 +183,7 @@ def _train(
                 return
             tell(history[-1], trainer.lr)  # before the checkpoint: what is told too often can be taken back
             if fit.stopping.best_epoch == len(history):
-                _save_best(folder, model, config, data, len(history))
+                _save_best(folder, model, config, data, [len(history)])
             checkpoint.save_last(folder, {**fit.state(), "synthetic": panel.synthetic})
             if signals:
                 raise Interrupted(signals[0])
@@ -150,9 +195,31 @@ def _train(
     if alpha := fit.optimizer.get("alpha"):
         journal.say(f"ridge       alpha {alpha:g}")
     # Once more: a kill between the two checkpoints leaves a best.pt of an epoch that last.pt does not know.
-    _save_best(folder, model, config, data, fit.stopping.best_epoch)
+    _save_best(folder, model, config, data, [fit.stopping.best_epoch])
+    return _Fitted(model, fit, batches)
+
+
+def _fold(
+    config: Config,
+    data: Data,
+    fitted: Sequence[_Fitted],
+    chosen: hardware.Hardware,
+    folder: RunFolder,
+    group: Group,
+) -> _Trained:
+    """Forecast with what was trained: a model, or the mean of an ensemble's members, which is then the model."""
+    fits, batches = [of.fit for of in fitted], fitted[0].batches
+    model = models.averaged([of.model for of in fitted])
+    loss = fits[0].history[fits[0].stopping.best_epoch - 1].validation_loss
+    if len(fits) > 1:
+        folder.write_json("norm_stats.json", data.scaler.stats(data.panel, data.split.train))
+        _save_best(folder, model, config, data, [fit.stopping.best_epoch for fit in fits])
+        validation = torch.from_numpy(data.split.validation)
+        loss = engine.unit(config.trainer, data.scaler.target_std) * engine.loss_on(
+            model, batches, validation, config.trainer, chosen, group
+        )
     own = forecasts_of(model, batches, data, chosen, group)
-    return _Trained(fit, forecasts.of(data, batches, own, config.model.name) if group.leads else {})
+    return _Trained(fits, loss, forecasts.of(data, batches, own, config.model.name) if group.leads else {})
 
 
 def fit_model(
@@ -210,8 +277,7 @@ def _evaluate(
     group: Group,
 ) -> float:
     """Judge the forecasts, write and tell what came of them; the best validation loss, over all folds."""
-    fits = [fold.fit for fold in trained]
-    losses = [fit.history[fit.stopping.best_epoch - 1].validation_loss for fit in fits]
+    losses = [fold.loss for fold in trained]
     loss = float(np.average(losses, weights=[len(data.split.validation) for data in folds]))
     if not group.leads:
         return loss
@@ -220,15 +286,16 @@ def _evaluate(
     judged = forecasts.judged(parts, panel.horizon, synthetic=panel.synthetic)
     written.write(folder, parts, panel.ticker, synthetic=panel.synthetic)
     if len(folds) > 1:
-        rows = breakdown.by_fold(folds, fits, [fold.parts for fold in trained])
+        rows = breakdown.by_fold(folds, [fold.fits for fold in trained], [fold.parts for fold in trained])
         _write_table(folder, "folds.csv", rows, synthetic=panel.synthetic)
         journal.say(terminal.fold_table(rows))
     if panel.stocks is not None:
         rows = breakdown.by_stock(parts)
         _write_table(folder, "stocks.csv", rows, synthetic=panel.synthetic)
         journal.say(terminal.stock_table(rows))
-    timing, communication = _timing(folds, fits, began, group.world_size)
-    folder.write_json("metrics.json", {**judged, "timing": timing, "synthetic": panel.synthetic})
+    timing, communication = _timing(folds, [fold.fits for fold in trained], began, group.world_size)
+    told = {"validation_loss": loss, "timing": timing, "synthetic": panel.synthetic}
+    folder.write_json("metrics.json", {**judged, **told})
     journal.say(*terminal.results(judged))
     journal.say(*_advice(communication, config, group))
     return loss
@@ -239,18 +306,21 @@ def _write_table(folder: RunFolder, name: str, rows: Sequence[breakdown.Row], *,
 
 
 def _timing(
-    folds: Sequence[Data], fits: Sequence[engine.Fit], began: float, world_size: int
+    folds: Sequence[Data], fits: Sequence[Sequence[engine.Fit]], began: float, world_size: int
 ) -> tuple[dict[str, Any], float]:
-    """What metrics.json says of time, over all folds; and the share of training that went into communication."""
-    epochs = [epoch for fit in fits for epoch in fit.history]
+    """What metrics.json says of time, over all that was trained; the share of training that went into communication."""
+    every = [fit for of_fold in fits for fit in of_fold]
+    epochs = [epoch for fit in every for epoch in fit.history]
     train_seconds = sum(epoch.seconds for epoch in epochs)
-    samples = sum(len(data.split.train) * len(fit.history) for data, fit in zip(folds, fits, strict=True))
+    samples = sum(
+        len(data.split.train) * len(fit.history) for data, own in zip(folds, fits, strict=True) for fit in own
+    )
     communication = sum(epoch.communication_seconds for epoch in epochs) / train_seconds
     return {
         "total_seconds": time.perf_counter() - began,
         "train_seconds": train_seconds,
-        "epochs": max(len(fit.history) for fit in fits),
-        "best_epoch": fits[0].stopping.best_epoch if len(fits) == 1 else None,
+        "epochs": max(len(fit.history) for fit in every),
+        "best_epoch": every[0].stopping.best_epoch if len(every) == 1 else None,
         "samples_per_second": samples / train_seconds,
         "world_size": world_size,
         "samples_per_second_per_rank": samples / train_seconds / world_size,
@@ -277,7 +347,8 @@ def _save_history(folder: RunFolder, history: Sequence[engine.Epoch], *, synthet
     )
 
 
-def _save_best(folder: RunFolder, model: torch.nn.Module, config: Config, data: Data, epoch: int) -> None:
+def _save_best(folder: RunFolder, model: torch.nn.Module, config: Config, data: Data, epochs: Sequence[int]) -> None:
+    """Keep a model, of which each member was best at its own epoch."""
     checkpoint.save(
         folder,
         "best.pt",
@@ -286,7 +357,7 @@ def _save_best(folder: RunFolder, model: torch.nn.Module, config: Config, data: 
             "window": data.panel.window,
             "features": list(data.panel.features),
             "scaler": data.scaler.stats(data.panel, data.split.train),
-            "epoch": epoch,
+            "epoch": epochs[0] if len(epochs) == 1 else list(epochs),
             "state_dict": dict(model.state_dict()),
             "synthetic": data.panel.synthetic,
         },
@@ -313,19 +384,20 @@ def _size(model: torch.nn.Module) -> int:
 
 
 def _resumed(
-    folder: RunFolder, config: Config, folds: Sequence[Data], group: Group
-) -> tuple[list[engine.Fit | None], list[str]]:
-    """The state of each fold to go on from, None where no epoch was finished, and what is to be told; for the leader.
+    folder: RunFolder, config: Config, data: Data, parts: Sequence[_Part], group: Group
+) -> tuple[dict[str, engine.Fit], list[str]]:
+    """The state to go on from of each part that has finished an epoch, and what is to be told; for the leader.
 
     UserError where there is nothing to go on with.
     """
     if not group.leads:
-        return [None] * len(folds), []
-    resuming.demand_same_data(folder, folds[0])
-    states, told = [], []
-    for number in range(len(folds)):
-        state, faults = checkpoint.load_last(_fold_folder(folder, number, folds))
-        states.append(None if state is None else engine.Fit.of(state))
+        return {}, []
+    resuming.demand_same_data(folder, data)
+    states, told = {}, []
+    for part in parts:
+        state, faults = checkpoint.load_last(folder.within(part.name))
+        if state is not None:
+            states[part.name] = engine.Fit.of(state)
         told += [f"{fault}; going on from previous.pt" for fault in faults]
     folder.remove_leftovers()
     return states, told + resuming.changes_of_batch(folder, config, group.world_size)

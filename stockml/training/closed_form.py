@@ -36,6 +36,10 @@ def demand_solvable(config: Config, inputs: int) -> None:
     faults = []
     if config.trainer.overfit_batches:
         faults.append("trainer.overfit_batches: is for models that are trained step by step; leave it out")
+    if config.trainer.ensemble > 1:
+        faults.append(
+            f"trainer.ensemble: no seed changes model={config.model.name}, so its members are one; leave it out"
+        )
     if inputs > baselines.MOST_RIDGE_INPUTS:
         faults.append(
             f"model={config.model.name}: {inputs:,} inputs are more than can be solved for "

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -62,24 +62,23 @@ class Trackers:
         if self._settings is not None and self._trackers:
             self._folder.write_json(_SETTINGS, vars(self._settings))
 
-    def begin(self, past: Sequence[Sequence[Epoch]], lr: float) -> None:
-        """The run's config.json is written; `past` has the epochs that are done already, of each fold."""
+    def begin(self, past: Mapping[str, Sequence[Epoch]], lr: float) -> None:
+        """The run's config.json is written; `past` has the epochs that are done already, by the part of the run.
+
+        A part is named by its folder in the run's: "" where there is but one, `folds/2`, `members/0`.
+        """
         if not self._trackers:
             return
         if not isinstance(self._folder, Launched):  # of which the launcher has written it down
             self.remember()
-        several = len(past) > 1
-        known = {
-            told.prefix(fold if several else None): [told.of_epoch(e, lr, fold if several else None) for e in epochs]
-            for fold, epochs in enumerate(past)
-        }
+        known = {told.prefix(part): [told.of_epoch(e, lr, part) for e in epochs] for part, epochs in past.items()}
         run = told.begun(self._folder, known)
         self._each(lambda tracker: tracker.begin(run))
 
-    def epoch(self, epoch: Epoch, lr: float, fold: int | None) -> None:
-        """An epoch is done."""
+    def epoch(self, epoch: Epoch, lr: float, part: str) -> None:
+        """An epoch of a part of the run is done."""
         if self._trackers:
-            point = told.of_epoch(epoch, lr, fold)
+            point = told.of_epoch(epoch, lr, part)
             self._each(lambda tracker: tracker.add(point))
 
     def end(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -71,18 +72,18 @@ FOLDS = "folds/"
 """What the names begin with of figures whose step is a fold."""
 
 
-def prefix(fold: int | None) -> str:
-    """What the names of a fold's figures begin with."""
-    return "" if fold is None else f"fold_{fold}/"
+def prefix(part: str) -> str:
+    """What the names begin with of the figures of a part of the run, `folds/2/members/0` say: fold_2/member_0/."""
+    return re.sub(r"(\w+)s/(\d+)/?", r"\1_\2/", part)
 
 
-def of_epoch(epoch: Epoch, lr: float, fold: int | None) -> Point:
+def of_epoch(epoch: Epoch, lr: float, part: str) -> Point:
     """An epoch's figures; the learning rate is the constant `lr` where the epoch does not tell its own."""
     values = {"lr": lr, **dataclasses.asdict(epoch)}
     step = values.pop("epoch")
     if not values["communication_seconds"]:
         del values["communication_seconds"]
-    return Point(step, {f"{prefix(fold)}{name}": float(value) for name, value in values.items()})
+    return Point(step, {f"{prefix(part)}{name}": float(value) for name, value in values.items()})
 
 
 def begun(folder: RunFolder, past: Past) -> Begun:
