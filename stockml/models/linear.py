@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 from torch.nn import functional
 
@@ -32,6 +33,9 @@ class DLinear(nn.Module):
 
     All features share the two, as in the paper, which forecasts each feature by itself. Here the target is one number:
     a last Linear weighs what each feature forecasts.
+
+    A trend is days times a matrix A of shares: u·Ax + v·(x − Ax) = ((u − v)·A + v)·x. So weights are averaged, not
+    windows: the same numbers in a fraction of the time.
     """
 
     def __init__(self, window: int, features: int, kernel_size: int) -> None:
@@ -43,11 +47,17 @@ class DLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map windows (B, T, F) to forecasts (B,)."""
-        days = x.transpose(1, 2)
-        reach = self.kernel_size // 2
-        trend = functional.avg_pool1d(functional.pad(days, (reach, reach), "replicate"), self.kernel_size, stride=1)
-        y: Tensor = self.output((self.trend(trend) + self.rest(days - trend)).squeeze(-1))
+        weights = (self.trend.weight - self.rest.weight) @ self._shares() + self.rest.weight
+        of_features = functional.linear(x.transpose(1, 2), weights, self.trend.bias + self.rest.bias)
+        y: Tensor = self.output(of_features.squeeze(-1))
         return y.squeeze(-1)
+
+    def _shares(self) -> Tensor:
+        """(T, T) the share of each day (column) in each day's trend (row); a window goes on past its ends unchanged."""
+        weight, reach = self.rest.weight, self.kernel_size // 2
+        each_day = torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)
+        days = functional.pad(each_day, (reach, reach), "replicate")
+        return functional.avg_pool1d(days, self.kernel_size, stride=1).T
 
 
 class NLinear(nn.Module):
