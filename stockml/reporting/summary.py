@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 _FIGURES = ("epochs", "best_epoch", "val_mse", "val_r2", "test_mse", "test_mae", "test_r2", "test_r2_zero")
 _SIGNIFICANCE = ("r2_zero_low", "r2_zero_high", "dm_p", "dm_p_holm", "dm_p_bh", "skill")
-_COLUMNS = (*_FIGURES, "best_baseline", "beats_baseline", "seconds", "error", "synthetic", *_SIGNIFICANCE)
+_COLUMNS = (*_FIGURES, "best_baseline", "beats_baseline", "seconds", "error", "synthetic", *_SIGNIFICANCE, "test_ic")
 _HIDDEN = {*_COLUMNS} - {  # on a terminal
     "epochs",
     "val_r2",
@@ -78,7 +78,7 @@ def _scores(folder: RunFolder) -> Row:
         "epochs": timing["epochs"],
         "best_epoch": timing["best_epoch"],
         **{f"val_{name}": validation[name] for name in ("mse", "r2")},
-        **{f"test_{name}": test[name] for name in ("mse", "mae", "r2", "r2_zero")},
+        **{f"test_{name}": test[name] for name in ("mse", "mae", "r2", "r2_zero", "ic")},
         "best_baseline": best,
         "beats_baseline": test["mse"] < metrics["baselines"][best]["test"]["mse"],
         **_significance(metrics),
@@ -226,7 +226,7 @@ def _shown(name: str, value: Any) -> str:
     if isinstance(value, float):
         if name == "seconds":
             return f"{value:.1f}"
-        return f"{value:+.4f}" if "r2" in name else f"{value:.4g}"
+        return f"{value:+.4f}" if "r2" in name or name == "test_ic" else f"{value:.4g}"
     return str(value)
 
 

@@ -1,0 +1,195 @@
+"""How much of a known signal each model of the shelf finds, and what the shelf comes to on real stocks.
+
+    python tests/campaigns/shelf.py simulated
+    python tests/campaigns/shelf.py stocks BARS        (a folder with AAPL.csv, …, XOM.csv and SP500.csv)
+
+Either is a handful of sweeps, ordinary commands that it prints, in multirun/shelf (`--folder` names another); killed,
+the same command goes on with what is missing. It ends with a table in Markdown.
+
+`simulated`: one stock (AAPL) of 60,000 days, 12,000 of them test, from a strong signal; data and run share the seed.
+Five seeds of what takes three seconds an epoch or less, with one of three learning rates, that with the best validation
+loss of the very run; two seeds, at most ten epochs and the default learning rate for the rest. `interaction` is a
+signal of which no linear model sees anything. `share` is of the R²_zero of the oracle, which knows what was planted.
+The exit status is 1 unless two models find at least 45 % of the strong signal, and one finds the interaction (R²_zero
+more than three standard errors above 0 on each seed) where ridge is within three of 0.
+
+`stocks`: the eight tickers at default settings, on three seeds; on one the models that take longest. Nothing is asked
+of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # a script finds its own folder alone
+
+from tests.benchmarks.measuring import ROOT
+from tests.campaigns.oracle import Gain, gain
+
+_QUICK, _SLOW = "model=linear,nlinear,dlinear,mlp,mlp_flat,mlp_gkx", "model=tsmixer,patchtst,gru,lstm,tcn"
+_LONG = ("stock=AAPL", "data.days=60000", "data.seed=${seed}", "trainer.loss=huber", "trainer.batch_size=256")
+_STRONG, _INTERACTION = "data.signal=strong", "data.signal=interaction"
+SIMULATED: Mapping[str, Sequence[str]] = {
+    "strong_ridge": ("model=ridge", "seed=range(5)", _STRONG, *_LONG),
+    "strong_quick": (_QUICK, "trainer.lr=1e-3,3e-4,1e-4", "seed=range(5)", _STRONG, *_LONG),
+    "interaction": ("model=ridge,mlp_flat,gru,tcn", "seed=range(2)", "trainer.epochs=10", _INTERACTION, *_LONG),
+    "strong_slow": (_SLOW, "seed=range(2)", "trainer.epochs=10", _STRONG, *_LONG),
+}
+STOCKS: Mapping[str, Sequence[str]] = {
+    "stocks_quick": (_QUICK.replace("=", "=ridge,"), "stock=glob(*)", "seed=42,43,44", "data=csv"),
+    "stocks_slow": (_SLOW, "stock=glob(*)", "data=csv"),
+}
+LEAST_SHARE, LEAST_MODELS = 0.45, 2
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a job of `simulated` was, and what it found on its test."""
+
+    signal: str
+    model: str
+    seed: int
+    validation_loss: float
+    epochs: int
+    test: Gain
+    """R²_zero"""
+    oracle: float
+    """R²_zero of the best possible forecast of the same days."""
+
+    @classmethod
+    def of(cls, folder: Path) -> Run:
+        """From a finished job's folder."""
+        config = json.loads((folder / "config.json").read_text())["config"]
+        metrics = json.loads((folder / "metrics.json").read_text())
+        predictions = pd.read_csv(folder / "predictions.csv")
+        test = predictions[predictions["split"] == "test"]
+        return cls(
+            config["data"]["signal"],
+            config["model"]["name"],
+            config["seed"],
+            metrics["validation_loss"],
+            metrics["timing"]["epochs"],
+            gain(test["y_true"].to_numpy(), test["y_pred"].to_numpy(), 0.0),
+            metrics["oracle"]["test"]["r2_zero"],
+        )
+
+
+def sweep(folder: Path, overrides: Sequence[str]) -> None:
+    """Run what is missing of a sweep. Raises CalledProcessError where a job of it fails."""
+    command = ["run.py", "-m", *overrides, "hydra/launcher=joblib", f"hydra.sweep.dir={folder}"]
+    print(f"\npython {shlex.join(command)}", flush=True)
+    subprocess.run([sys.executable, *command], check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def chosen(runs: Iterable[Run]) -> list[Run]:
+    """Of runs that differ by learning rate alone, the one with the best validation loss."""
+    found: dict[tuple[str, str, int], Run] = {}
+    for run in runs:
+        key = run.signal, run.model, run.seed
+        found[key] = min(found.get(key, run), run, key=lambda each: each.validation_loss)
+    return list(found.values())
+
+
+def by_model(runs: Iterable[Run], signal: str) -> dict[str, list[Run]]:
+    """The runs on a signal, those of the model that found most first."""
+    models: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.signal == signal:
+            models.setdefault(run.model, []).append(run)
+    return dict(sorted(models.items(), key=lambda item: -share(item[1])))
+
+
+def share(runs: Sequence[Run]) -> float:
+    """Of the oracle's test R²_zero, by means over seeds."""
+    return fmean(run.test.value for run in runs) / fmean(run.oracle for run in runs)
+
+
+def found_table(runs: Sequence[Run]) -> str:
+    """A row a signal and model, means over seeds."""
+    rows = [
+        (
+            signal,
+            f"`{model}`",
+            len(same),
+            f"{fmean(run.epochs for run in same):.0f}",
+            f"{fmean(run.test.value for run in same):.2%}",
+            f"{fmean(run.oracle for run in same):.2%}",
+            f"{share(same):.0%}",
+        )
+        for signal in ("strong", "interaction")
+        for model, same in by_model(runs, signal).items()
+    ]
+    return _markdown(("signal", "model", "seeds", "epochs", "test R²_zero", "the oracle's", "share"), rows)
+
+
+def faults(runs: Sequence[Run]) -> list[str]:
+    """What does not hold of that which the module claims."""
+    broken = []
+    good = [model for model, same in by_model(runs, "strong").items() if share(same) >= LEAST_SHARE]
+    if len(good) < LEAST_MODELS:
+        broken.append(f"strong: {len(good)} models reach {LEAST_SHARE:.0%} of the oracle's R²_zero, not {LEAST_MODELS}")
+    models = by_model(runs, "interaction")
+    if not any(all(run.test.z > 3 for run in same) for same in models.values()):
+        broken.append("interaction: no model finds it")
+    broken += [
+        f"interaction, seed {run.seed}: ridge is {run.test.z:+.1f} SE from 0"
+        for run in models.get("ridge", [])
+        if abs(run.test.z) > 3
+    ]
+    return broken
+
+
+def stocks_table(rows: pd.DataFrame) -> str:
+    """A row a model: of each stock test R²_zero and, beneath it, IC, means over seeds; then how often which skill."""
+    lines = []
+    stocks = sorted(rows["stock"].unique())
+    for model, of_model in rows.groupby("model", sort=False):
+        means = of_model.groupby("stock")[["test_r2_zero", "test_ic"]].mean()
+        cells = [f"{means['test_r2_zero'][stock]:+.2%}<br>{means['test_ic'][stock]:+.3f}" for stock in stocks]
+        skills = Counter(of_model["skill"])
+        lines.append((f"`{model}`", *cells, "<br>".join(f"{n} {skill}" for skill, n in skills.most_common())))
+    return _markdown(("R²_zero, IC", *stocks, "skill"), lines)
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Sweep what is missing, print the table; 1 where a claim does not hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("simulated", "stocks"))
+    parser.add_argument("bars", nargs="?", type=Path, help="of `stocks`: the folder with the CSV files")
+    parser.add_argument("--folder", type=Path, default=ROOT / "multirun" / "shelf")
+    asked = parser.parse_args(arguments)
+    if asked.what == "stocks" and asked.bars is None:
+        parser.error("stocks: name the folder that holds AAPL.csv and the others")
+    folder, broken = asked.folder.absolute(), []
+    sweeps = SIMULATED if asked.what == "simulated" else STOCKS
+    bars = [f"data.dir={asked.bars.absolute()}"] if asked.bars else []
+    for name, overrides in sweeps.items():
+        sweep(folder / name, [*overrides, *bars])
+    if asked.what == "simulated":
+        runs = chosen(Run.of(path.parent) for name in sweeps for path in (folder / name).glob("*/metrics.json"))
+        table, broken = found_table(runs), faults(runs)
+    else:
+        table = stocks_table(pd.concat([pd.read_csv(folder / name / "summary.csv") for name in sweeps]))
+    print("\n".join(["", table, *broken]))
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
