@@ -1,0 +1,60 @@
+"""What the shelf's campaign claims is checked: a short sample of `tests/campaigns/shelf.py`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.campaigns.oracle import Gain
+from tests.campaigns.shelf import Run, chosen, faults, found_table, share, stocks_table, sweep
+
+SHORT = ("model=ridge,mlp", "trainer.lr=1e-2,1e-3", "trainer.epochs=2", "data.days=600", "data.signal=strong")
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep as the campaign makes it, to be read only."""
+    folder = tmp_path_factory.mktemp("shelf") / "sweep"
+    sweep(folder, ["stock=AAPL", *SHORT])
+    return folder
+
+
+def test_a_sweep_is_read_back_and_validation_chooses_the_learning_rate(swept: Path) -> None:
+    runs = [Run.of(path.parent) for path in swept.glob("*/metrics.json")]
+    assert len(runs) == 4
+    kept = {run.model: run for run in chosen(runs)}
+    assert set(kept) == {"ridge", "mlp"}
+    for model, run in kept.items():
+        assert run.validation_loss == min(each.validation_loss for each in runs if each.model == model)
+    assert all(f"`{model}`" in found_table(list(kept.values())) for model in kept)
+
+
+def test_a_table_of_stocks_has_the_means_of_its_sweep(swept: Path) -> None:
+    rows = pd.read_csv(swept / "summary.csv").assign(stock="AAPL")
+    mlp = rows[rows["model"] == "mlp"]
+    (line,) = (line for line in stocks_table(rows).splitlines() if "`mlp`" in line)
+    assert f"{mlp['test_r2_zero'].mean():+.2%}<br>{mlp['test_ic'].mean():+.3f}" in line
+
+
+def test_each_claim_that_does_not_hold_is_named() -> None:
+    def run(signal: str, model: str, found: float, error: float = 0.001) -> Run:
+        return Run(signal, model, 0, 1.0, 9, Gain(found, error), 0.04)
+
+    good = [
+        run("strong", "linear", 0.0181),
+        run("strong", "tcn", 0.03),
+        run("interaction", "tcn", 0.01),
+        run("interaction", "ridge", 0.001),
+    ]
+    assert share(good[:1]) == pytest.approx(0.4525)
+    assert faults(good) == []
+    poor, blind, leaking = good.copy(), good.copy(), good.copy()
+    poor[0] = replace(poor[0], test=Gain(0.0179, 0.001))
+    assert faults(poor) == ["strong: 1 models reach 45% of the oracle's R²_zero, not 2"]
+    blind[2] = replace(blind[2], test=Gain(0.0029, 0.001))
+    assert faults(blind) == ["interaction: no model finds it"]
+    leaking[3] = replace(leaking[3], test=Gain(0.0031, 0.001))
+    assert faults(leaking) == ["interaction, seed 0: ridge is +3.1 SE from 0"]
