@@ -183,6 +183,12 @@ class RunFolder(Folder):
         part.written = self.written
         return part
 
+    def histories(self) -> dict[str, dict[str, int]]:
+        """The run's history.csv, or those of its folds and members, by their names in the folder: which part it is."""
+        names = [path.relative_to(self.path).as_posix() for path in self.path.glob("**/history.csv")]
+        found = {name: part_numbers(name) for name in names}
+        return dict(sorted(found.items(), key=lambda item: list(item[1].values())))
+
     @property
     def can_go_on(self) -> bool:
         """Whether an epoch was finished, so that there is a checkpoint to go on from."""
@@ -377,6 +383,11 @@ class SweepFolder(Folder):
 
 
 _PLAN = "sweep.json"
+
+
+def part_numbers(name: str) -> dict[str, int]:
+    """Which part of a run it is, by the part's folder in the run's: fold 2, member 0 of `folds/2/members/0`."""
+    return {kind: int(number) for kind, number in re.findall(r"(fold|member)s/(\d+)", name)}
 
 
 def typeable(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,10 +181,12 @@ def _pictures(folder: RunFolder, facts: Mapping[str, Any], metrics: Mapping[str,
     from stockml.reporting import forecasts
 
     loss = {"mse": "MSE", "mae": "MAE"}.get(name := facts["config"]["trainer"]["loss"], f"{name} loss")
-    if history := _history(folder.path / "history.csv"):
-        yield plots.losses(history, loss)
-    elif parts := dict(_parts(folder.path)):
-        yield plots.losses_of_parts(parts, loss)
+    found = {_title(part): _history(folder.path / name) for name, part in folder.histories().items()}
+    histories = {title: history for title, history in found.items() if history}
+    if "" in histories:
+        yield plots.losses(histories[""], loss)
+    elif histories:
+        yield plots.losses_of_parts(histories, loss)
     if metrics is None or not (folder.path / "baselines.csv").exists():
         return
     scored = forecasts.read(folder)["test"]
@@ -201,15 +202,8 @@ def _pictures(folder: RunFolder, facts: Mapping[str, Any], metrics: Mapping[str,
         yield plots.residuals(scored, unit)
 
 
-def _parts(folder: Path) -> Iterator[tuple[str, plots.History]]:
-    """The losses of each fold, of each member of an ensemble or of each fold's, by name: fold 2, member 0."""
-    found = {
-        path: re.findall(r"(\w+)s/(\d+)", path.as_posix().removeprefix(folder.as_posix()))
-        for path in folder.glob("**/history.csv")
-    }
-    for path, names in sorted(found.items(), key=lambda item: [int(number) for _, number in item[1]]):
-        if names and (history := _history(path)):
-            yield ", ".join(f"{kind} {number}" for kind, number in names), history
+def _title(part: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind} {number}" for kind, number in part.items())
 
 
 def _unit(truth: Target, source: str) -> plots.Unit:

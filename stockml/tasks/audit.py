@@ -15,7 +15,7 @@ from stockml.data.batches import Batches
 from stockml.errors import RunError
 from stockml.evaluation import audit, audit_arrays, baselines, leaks
 from stockml.reporting import terminal
-from stockml.tasks import train as training
+from stockml.tasks import fitting, train
 from stockml.training import hardware
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _told(finding: audit.Finding) -> str:
 def _reproducible(config: Config) -> HardwareConfig:
     """Hardware on which equal inputs give equal bits, set up once: sums by other threads would round otherwise."""
     chosen = dataclasses.replace(
-        config.hardware, device="cpu", precision="fp32", num_workers=0, threads=training.threads(config)
+        config.hardware, device="cpu", precision="fp32", num_workers=0, threads=train.threads(config)
     )
     hardware.set_up(chosen, 0)
     return chosen
@@ -88,7 +88,7 @@ def model_forecasts(config: Config, data: Data) -> dict[str, Floats]:
     """Forecasts of the config's model after one epoch."""
     chosen = hardware.choose(config.hardware)
     config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, epochs=1, overfit_batches=0))
-    model = training.fresh_model(config, data, chosen.dtype)
+    model = fitting.fresh_model(config, data, chosen.dtype)
     batches = Batches(data.panel, data.scaler, chosen.device, chosen.dtype)
-    training.fit_model(model, batches, config, data, chosen, after_epoch=lambda _fit: None)
-    return training.forecasts_of(model, batches, data, chosen)
+    fitting.fit_model(model, batches, config, data, chosen, after_epoch=lambda _fit: None)
+    return fitting.forecasts_of(model, batches, data, chosen)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import io
-import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +14,14 @@ import torch
 
 from stockml import data as data_room
 from stockml import models
-from stockml.config import Config, DDPConfig, plain
+from stockml.config import Config, DDPConfig
 from stockml.data import Data
-from stockml.data.batches import Batches
-from stockml.errors import Interrupted
-from stockml.evaluation import baselines, forecasts
-from stockml.evaluation.forecasts import Scored
-from stockml.evaluation.metrics import Floats
+from stockml.evaluation import forecasts
 from stockml.reporting import forecasts as written
 from stockml.reporting import terminal, trackers
 from stockml.runs import Given, Place, RunFolder
-from stockml.tasks import breakdown, endings, facts, ranks, report, resuming
-from stockml.training import checkpoint, closed_form, engine, hardware, interrupts
+from stockml.tasks import breakdown, endings, facts, fitting, ranks, report, resuming
+from stockml.training import checkpoint, closed_form, engine, hardware
 from stockml.training.distributed import ALONE, Group
 
 
@@ -55,7 +48,7 @@ def run(config: Config, place: Place | Given, records: Mapping[str, str], group:
     if models.solver(config.model):
         closed_form.demand_solvable(config, data.panel.window * len(data.panel.features))
     group.demand_equal("data", data.fingerprint)
-    parts = _Part.each(config, folds)
+    parts = fitting.Part.each(config, folds)
     resumed, told = _resumed(place.folder, config, folds[0], parts, group) if isinstance(place, Given) else ({}, [])
     if group.world_size > 1:
         leaders = ((part.name, _leaders(resumed.get(part.name), group)) for part in parts)
@@ -68,7 +61,7 @@ def run(config: Config, place: Place | Given, records: Mapping[str, str], group:
     ):
         journal.say(*told)
         began = time.perf_counter()
-        model = fresh_model(parts[0].config, data, chosen.dtype)
+        model = fitting.fresh_model(parts[0].config, data, chosen.dtype)
         threads = hardware.set_up(config.hardware, _size(model) * config.trainer.batch_size, group.local_world_size)
         device = group.describe(hardware.describe(chosen, threads))
         several = f"{config.trainer.ensemble} × " if config.trainer.ensemble > 1 else ""
@@ -87,191 +80,19 @@ def run(config: Config, place: Place | Given, records: Mapping[str, str], group:
                     journal.say(part.title)
                 tell = functools.partial(followed.epoch, part=part.name)
                 state = resumed.get(part.name)
-                fits.append(_train(part, chosen, folder.within(part.name), journal, tell, state, group))
-            of_fold = folder.within(_fold_name(number, folds))
-            trained.append(_fold(own[0].config, data, fits, chosen, of_fold, group))
+                fits.append(fitting.train(part, chosen, folder.within(part.name), journal, tell, state, group))
+            of_fold = folder.within(fitting.fold_name(number, folds))
+            trained.append(fitting.fold(own[0].config, data, fits, chosen, of_fold, group))
         loss = _evaluate(folder, config, folds, trained, journal, began, group)
         journal.say(f"run folder  {folder.path}")
     return loss
-
-
-def _fold_name(number: int, folds: Sequence[Data]) -> str:
-    return f"folds/{number}" if len(folds) > 1 else ""
-
-
-@dataclass(frozen=True)
-class _Part:
-    """What one model is trained for: the run, a fold of it, a member of its ensemble, or a member of a fold's."""
-
-    name: str
-    """Where its checkpoints and the like are in the run folder: "", `folds/2`, `members/0`, `folds/2/members/0`."""
-    config: Config
-    data: Data
-
-    @classmethod
-    def each(cls, config: Config, folds: Sequence[Data]) -> list[_Part]:
-        """Every part, in the order of training."""
-        parts = []
-        for number, (of_fold, data) in enumerate(zip(config.each_fold(), folds, strict=True)):
-            members = of_fold.each_member()
-            for member, own in enumerate(members):
-                names = (_fold_name(number, folds), f"members/{member}" if len(members) > 1 else "")
-                parts.append(cls("/".join(filter(None, names)), own, data))
-        return parts
-
-    @property
-    def title(self) -> str:
-        """As it is told of: fold 2, member 0."""
-        return ", ".join(f"{kind} {number}" for kind, number in re.findall(r"(\w+)s/(\d+)", self.name))
-
-
-def fresh_model(config: Config, data: Data, dtype: torch.dtype) -> torch.nn.Module:
-    """The model as it is before its first epoch."""
-    torch.manual_seed(engine.generator_seed(engine.INITIALISATION, config.seed))
-    model = models.build(config.model, data.panel.window, len(data.panel.features)).to(dtype)
-    engine.start_output_at_mean(model)
-    return model
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """A fold's training, and the forecasts of its best epoch's model; of a rank that does not lead, no forecasts."""
-
-    fits: list[engine.Fit]
-    """Of each member."""
-    loss: float
-    """On validation, of the best epoch's model, in the target's units."""
-    parts: dict[str, Scored]
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """A model that was trained, at its best epoch, and its training."""
-
-    model: torch.nn.Module
-    fit: engine.Fit
-    batches: Batches
-
-
-def _train(
-    part: _Part,
-    chosen: hardware.Hardware,
-    folder: RunFolder,
-    journal: terminal.Journal,
-    tell: Callable[[engine.Epoch, float], None],
-    resumed: engine.Fit | None,
-    group: Group,
-) -> _Fitted:
-    config, data = part.config, part.data
-    panel, split, trainer = data.panel, data.split, config.trainer
-    model = fresh_model(config, data, chosen.dtype).to(chosen.device)
-    folder.write_json("norm_stats.json", data.scaler.stats(panel, split.train))
-    batches = Batches(panel, data.scaler, chosen.device, chosen.dtype, config.hardware.num_workers)
-    if batches.by_blocks and trainer.shuffle:
-        blocks = engine.Blocks.of(batches, trainer.global_batch(group.world_size))
-        journal.say(f"shuffled    by {blocks}: these are read from their file (data.memory_limit)")
-    if resumed is not None:
-        journal.say(f"resumed     {len(resumed.history)} epochs are done already")
-    history = list(resumed.history) if resumed else []
-    epochs = 1 if models.solver(config.model) else trainer.epochs
-    with _signals(journal, group) as signals, journal.epochs(epochs, len(history)):
-
-        def after_epoch(fit: engine.Fit) -> None:
-            history.append(fit.history[-1])
-            journal.epoch(history[-1], epochs)
-            if not group.leads:
-                return
-            tell(history[-1], trainer.lr)  # before the checkpoint: what is told too often can be taken back
-            if fit.stopping.best_epoch == len(history):
-                _save_best(folder, model, config, data, [len(history)])
-            checkpoint.save_last(folder, {**fit.state(), "synthetic": panel.synthetic})
-            if signals:
-                raise Interrupted(signals[0])
-
-        try:
-            fit = fit_model(model, batches, config, data, chosen, after_epoch, resumed, group)
-        finally:
-            _save_history(folder, history, synthetic=panel.synthetic)
-    if alpha := fit.optimizer.get("alpha"):
-        journal.say(f"ridge       alpha {alpha:g}")
-    # Once more: a kill between the two checkpoints leaves a best.pt of an epoch that last.pt does not know.
-    _save_best(folder, model, config, data, [fit.stopping.best_epoch])
-    return _Fitted(model, fit, batches)
-
-
-def _fold(
-    config: Config,
-    data: Data,
-    fitted: Sequence[_Fitted],
-    chosen: hardware.Hardware,
-    folder: RunFolder,
-    group: Group,
-) -> _Trained:
-    """Forecast with what was trained: a model, or the mean of an ensemble's members, which is then the model."""
-    fits, batches = [of.fit for of in fitted], fitted[0].batches
-    model = models.averaged([of.model for of in fitted])
-    loss = fits[0].history[fits[0].stopping.best_epoch - 1].validation_loss
-    if len(fits) > 1:
-        folder.write_json("norm_stats.json", data.scaler.stats(data.panel, data.split.train))
-        _save_best(folder, model, config, data, [fit.stopping.best_epoch for fit in fits])
-        validation = torch.from_numpy(data.split.validation)
-        loss = engine.unit(config.trainer, data.scaler.target_std) * engine.loss_on(
-            model, batches, validation, config.trainer, chosen, group
-        )
-    own = forecasts_of(model, batches, data, chosen, group)
-    return _Trained(fits, loss, forecasts.of(data, batches, own, config.model.name) if group.leads else {})
-
-
-def fit_model(
-    model: torch.nn.Module,
-    batches: Batches,
-    config: Config,
-    data: Data,
-    chosen: hardware.Hardware,
-    after_epoch: Callable[[engine.Fit], None],
-    resumed: engine.Fit | None = None,
-    group: Group = ALONE,
-) -> engine.Fit:
-    """Train the model on the data's train part, as the config says, judged by its validation part."""
-    train, validation = (torch.from_numpy(rows) for rows in (data.split.train, data.split.validation))
-    solver = models.solver(config.model)
-    fit: Callable[..., engine.Fit] = solver or functools.partial(engine.fit, seed=config.seed)
-    return fit(
-        model,
-        batches,
-        train,
-        validation,
-        config if solver else config.trainer,
-        chosen,
-        target_std=data.scaler.target_std,
-        after_epoch=after_epoch,
-        resumed=resumed,
-        group=group,
-    )
-
-
-def forecasts_of(
-    model: torch.nn.Module, batches: Batches, data: Data, chosen: hardware.Hardware, group: Group = ALONE
-) -> dict[str, Floats]:
-    """The model's forecasts (N,) of each scored part, in the target's own units; whole on every rank."""
-    return {
-        part: data.scaler.unscaled(
-            engine.forecast(model, batches, torch.from_numpy(rows), chosen, group=group).numpy(), data.panel, rows
-        )
-        for part, rows in baselines.scored_parts(data)
-    }
-
-
-def _signals(journal: terminal.Journal, group: Group) -> contextlib.AbstractContextManager[list[int]]:
-    """The signals received while the model trains: the leader answers them, and ends the others' training too."""
-    return interrupts.noted(journal.say) if group.leads else contextlib.nullcontext([])
 
 
 def _evaluate(
     folder: RunFolder,
     config: Config,
     folds: Sequence[Data],
-    trained: Sequence[_Trained],
+    trained: Sequence[fitting.Trained],
     journal: terminal.Journal,
     began: float,
     group: Group,
@@ -338,32 +159,6 @@ def _advice(communication_share: float, config: Config, group: Group) -> list[st
     ]
 
 
-def _save_history(folder: RunFolder, history: Sequence[engine.Epoch], *, synthetic: bool) -> None:
-    folder.write_csv(
-        "history.csv",
-        ["epoch", "train_loss", "validation_loss", "best_epoch", "seconds", "lr"],
-        ([e.epoch, e.train_loss, e.validation_loss, e.best_epoch, round(e.seconds, 6), e.lr] for e in history),
-        synthetic=synthetic,
-    )
-
-
-def _save_best(folder: RunFolder, model: torch.nn.Module, config: Config, data: Data, epochs: Sequence[int]) -> None:
-    """Keep a model, of which each member was best at its own epoch."""
-    checkpoint.save(
-        folder,
-        "best.pt",
-        {
-            "model": plain(config.model),
-            "window": data.panel.window,
-            "features": list(data.panel.features),
-            "scaler": data.scaler.stats(data.panel, data.split.train),
-            "epoch": epochs[0] if len(epochs) == 1 else list(epochs),
-            "state_dict": dict(model.state_dict()),
-            "synthetic": data.panel.synthetic,
-        },
-    )
-
-
 def threads(config: Config) -> int:
     """Processor threads of a process that trains by this config. UserError where its data cannot be read."""
     if config.hardware.threads != "auto":
@@ -384,7 +179,7 @@ def _size(model: torch.nn.Module) -> int:
 
 
 def _resumed(
-    folder: RunFolder, config: Config, data: Data, parts: Sequence[_Part], group: Group
+    folder: RunFolder, config: Config, data: Data, parts: Sequence[fitting.Part], group: Group
 ) -> tuple[dict[str, engine.Fit], list[str]]:
     """The state to go on from of each part that has finished an epoch, and what is to be told; for the leader.
 

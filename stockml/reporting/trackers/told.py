@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stockml.config import leaves, show
+from stockml.runs import part_numbers
 
 if TYPE_CHECKING:
     from stockml.runs import Folder, RunFolder
@@ -74,7 +74,7 @@ FOLDS = "folds/"
 
 def prefix(part: str) -> str:
     """What the names begin with of the figures of a part of the run, `folds/2/members/0` say: fold_2/member_0/."""
-    return re.sub(r"(\w+)s/(\d+)/?", r"\1_\2/", part)
+    return "".join(f"{kind}_{number}/" for kind, number in part_numbers(part).items())
 
 
 def of_epoch(epoch: Epoch, lr: float, part: str) -> Point:
