@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import json
 import os
 import signal
@@ -20,12 +22,17 @@ from stockml.evaluation import leaks
 from stockml.evaluation.audit import BarsSubject
 from stockml.runs import Place
 from stockml.tasks.audit import ridge_forecasts
+from tests.forking import ROOT, RUN_PY, Forker
 from tests.yahoo_server import YahooServer, serving
 
-ROOT = Path(__file__).parent.parent
-RUN_PY = ROOT / "run.py"
+__all__ = ["ROOT", "RUN_PY"]
 
 Run = Callable[..., dict[str, Any]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that at the end no worker waits long for another."""
+    items.sort(key=lambda item: item.path.parent.name != "tasks")
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +43,12 @@ def market() -> Path:
         pytest.skip("no real market data here (STOCKML_MARKET names their folder)")
     assert folder.is_dir()
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _rare_collections() -> None:
+    """Collect garbage more rarely: each time all is searched that the many modules of the tests have made."""
+    gc.set_threshold(50_000)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -83,13 +96,24 @@ def metrics(folder: Path) -> dict[str, Any]:
     return found
 
 
+@functools.cache
+def _forker() -> Forker:
+    return Forker()
+
+
 def command(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """`python run.py …` as a process of its own, which draws a page only where `report=` says so."""
+    """`python run.py …` as a process of its own, which draws a page only where `report=` says so.
+
+    With variables of its own it is a new interpreter, to which they may mean something when it starts.
+    """
     says = any(argument.startswith(("report=", "task=", "-h", "--")) for argument in arguments)
+    typed = [*arguments, *([] if says else ["report=false"])]
+    if env is None:
+        return _forker().run(typed, cwd)
     return subprocess.run(
-        [sys.executable, str(RUN_PY), *arguments, *([] if says else ["report=false"])],
+        [sys.executable, str(RUN_PY), *typed],
         cwd=cwd,
-        env={**os.environ, **(env or {})},
+        env={**os.environ, **env},
         capture_output=True,
         text=True,
         check=False,

@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
+from hydra.conf import HydraConf
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from stockml import models
-from stockml.compose.grammar import extra, is_choice, one_line, options
-from stockml.config import ABSENT, Config, check, nearest, one_of, show
+from stockml.compose.grammar import composition, extra, is_choice, one_line, options, settings_of
+from stockml.config import Config, check, nearest, one_of, show
 
 if TYPE_CHECKING:
     from stockml.compose.sweeps import Mode
@@ -88,11 +88,14 @@ def unknown_keys(overrides: list[Override]) -> dict[str, str]:
     """Keys that were added with a plus though they exist, or that Hydra's own config does not have."""
     keys = [o for o in overrides if not options(o.key_or_group)]
     doubtful = [o for o in keys if o.is_add() or o.key_or_group.startswith("hydra.")]
-    today = hydra.compose("config", return_hydra_config=True) if doubtful else DictConfig({})
+    # Which settings Hydra has is known without composing, but not which are there to be added to.
+    known = composition() if any(o.is_add() for o in doubtful) else OmegaConf.create({"hydra": HydraConf})
     faults = {}
     for o in doubtful:
         key = o.key_or_group
-        exists = OmegaConf.select(today, key, default=ABSENT, throw_on_missing=False) is not ABSENT
+        section, _, name = key.rpartition(".")
+        within = OmegaConf.select(known, section) if section else known
+        exists = OmegaConf.is_dict(within) and name in within.keys()  # noqa: SIM118  (`in` is blind to missing values)
         if exists and o.is_add():
             faults[key] = f"{o.input_line}: exists already; write it without the plus"
         elif not exists and key.startswith("hydra.") and not key.startswith(_OPEN):
@@ -102,16 +105,19 @@ def unknown_keys(overrides: list[Override]) -> dict[str, str]:
 
 def compose_job(overrides: list[Override]) -> tuple[Config | None, Path | None, list[str]]:
     """A job's config, the folder it asks for with hydra.run.dir, and all that is wrong with it."""
-    # Hydra stops at its first unknown key; added by force, all of them reach our own check.
-    forced = [o.input_line if _is_left_to_hydra(o) else f"++{str(o.input_line).lstrip('+')}" for o in overrides]
     try:
-        composed = hydra.compose("config", forced, return_hydra_config=True)  # type: ignore[arg-type]
-        settings: Any = composed["hydra"]
+        composed = composition(*forced(overrides))
+        settings = composed["hydra"]
         config, problems = checked(composed, overrides, settings.runtime.choices.get("stock"))
         run_dir = settings.run.dir if any(o.key_or_group == "hydra.run.dir" for o in overrides) else None
     except (HydraException, OmegaConfBaseException) as error:
         return None, None, [one_line(error)]
     return config, Path(run_dir).expanduser().absolute() if run_dir else None, problems
+
+
+def forced(overrides: Iterable[Override]) -> list[str]:
+    """The overrides as they are composed: Hydra stops at its first unknown key; added by force, all reach our check."""
+    return [str(o.input_line) if _is_left_to_hydra(o) else f"++{str(o.input_line).lstrip('+')}" for o in overrides]
 
 
 def _is_left_to_hydra(o: Override) -> bool:
@@ -120,11 +126,7 @@ def _is_left_to_hydra(o: Override) -> bool:
 
 def checked(composed: DictConfig, typed: list[Override], stock: str | None) -> tuple[Config | None, list[str]]:
     """The Config of what Hydra composed with the file `conf/stock/<stock>.yaml`, or what is wrong with it."""
-    nodes = {str(key): composed[key] for key in composed if key != "hydra"}
-    values: dict[str, Any] = {
-        key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-        for key, node in nodes.items()
-    }
+    values = settings_of(composed)
     _name_what_is_run(values, {o.key_or_group for o in typed}, stock)
     name = values["model"].get("name") if isinstance(values.get("model"), dict) else None
     installed = {n: f.config for n, f in models.BUILT_IN.items()}

@@ -40,6 +40,7 @@ def session(config_dir: str | None) -> Iterator[None]:
             path.prepend(provider="command-line", path=f"file://{Path(config_dir).absolute()}")
             config_loader.repository = ConfigRepository(path)
         options.cache_clear()
+        composition.cache_clear()
         yield
 
 
@@ -86,9 +87,22 @@ def _register_installed(name: str) -> bool:
     return found is not None
 
 
-def composed(overrides: list[str]) -> Any:
-    """Today's `conf/` under these overrides, as nested dicts."""
-    return OmegaConf.to_container(hydra.compose("config", overrides), resolve=True)
+@functools.lru_cache(maxsize=4)
+def composition(*overrides: str) -> Any:
+    """What Hydra composes of `conf/` under these overrides, its own section `hydra` with it; to be read only.
+
+    The last few are remembered until the session ends: composing takes a tenth of a second.
+    """
+    return hydra.compose("config", list(overrides), return_hydra_config=True)
+
+
+def settings_of(composed: Any) -> dict[str, Any]:
+    """All of a composition but `hydra`, resolved, as nested dicts."""
+    nodes = {str(key): composed[key] for key in composed if key != "hydra"}
+    return {
+        key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        for key, node in nodes.items()
+    }
 
 
 def quote(value: Any) -> str:

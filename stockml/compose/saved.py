@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from stockml.compose.checks import compose_job
-from stockml.compose.grammar import composed, is_choice, one_line, parse, quote
+from stockml.compose.grammar import composition, is_choice, one_line, parse, quote, settings_of
 from stockml.config import ABSENT, Config, differences, leaves, saved, show
 from stockml.errors import UserError
 from stockml.reporting.trackers import overrides_of
@@ -66,8 +66,8 @@ def laid_over(path: Path, typed: list[Override]) -> list[str]:
     switched &= set(_GROUPS)
     groups = [f"{g}={choice}" for g, choice in choices.items() if g not in switched and is_choice(g, choice)]
     experiments = [str(o.input_line) for o in plain_choices if is_choice(o.key_or_group, o.value())]
-    today = dict(leaves(composed(groups)))
-    changed = {k for k, v in leaves(composed([*groups, *experiments])) if today.get(k, ABSENT) != v}
+    today = dict(leaves(settings_of(composition(*groups))))
+    changed = {k for k, v in leaves(settings_of(composition(*groups, *experiments))) if today.get(k, ABSENT) != v}
     leaves_laid_over = [
         f"{key}={quote(value)}"
         for key, value in leaves({k: v for k, v in values.items() if k not in switched})

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from stockml.compose.checks import compose_job
-from stockml.compose.grammar import one_line, parse
+from stockml.compose.checks import compose_job, forced
+from stockml.compose.grammar import composition, one_line, parse
 from stockml.config import Config, show
 from stockml.errors import UserError
 from stockml.runs import numbered, typeable
@@ -71,11 +70,15 @@ class Mode:
 
 def mode(overrides: list[Override], multirun: bool) -> Mode:
     """Look whether a sweep is asked for, by -m or by `hydra.mode` of an experiment; UserError where none composes."""
-    plain = [str(o.input_line) for o in overrides if not o.is_sweep_override() and _concerns_hydra(o)]
-    if not multirun and not plain:
+    fixed = [o for o in overrides if not o.is_sweep_override()]
+    concerned = [o for o in fixed if _concerns_hydra(o)]
+    if not multirun and not concerned:
         return Mode(False, [], False, None)
     try:
-        composed: Any = hydra.compose("config", plain, return_hydra_config=True)
+        try:
+            composed = composition(*forced(fixed))  # which is that of the job, where there is but one
+        except (HydraException, OmegaConfBaseException):
+            composed = composition(*forced(concerned))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_line(error)) from error
     settings = composed["hydra"]

@@ -12,18 +12,24 @@ import pytest
 
 from tests.conftest import command
 
-# A model that meets with a fault: FAULT="<kind> <rank> <call>", in that call of its forward pass in training; once for
-# each file FAULT_ONCE, so that a rank that has been started anew is spared.
-MODEL = """
-import os, signal, time
+# A family without its model, which a launcher need not import.
+FAMILY = """
 from dataclasses import dataclass
-from pathlib import Path
-from torch import nn
 from stockml.models import Family
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     name: str
+
+FAMILY = Family(Config, "faulty_model:Model")
+"""
+
+# A model that meets with a fault: FAULT="<kind> <rank> <call>", in that call of its forward pass in training; once for
+# each file FAULT_ONCE, so that a rank that has been started anew is spared.
+MODEL = """
+import os, signal, time
+from pathlib import Path
+from torch import nn
 
 class Model(nn.Module):
     def __init__(self, config, window, features):
@@ -47,8 +53,6 @@ class Model(nn.Module):
         if "SLOW" in os.environ and self.training:
             time.sleep(float(os.environ["SLOW"]))
         return self.output(self.dropout(x).mean(1)).squeeze(-1)
-
-FAMILY = Family(Config, "faulty_model:Model")
 """
 
 
@@ -77,9 +81,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     info = folder / "faulty_model-1.0.dist-info"
     info.mkdir()
+    (folder / "faulty_family.py").write_text(FAMILY)
     (folder / "faulty_model.py").write_text(MODEL)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty_model\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[stockml.models]\nfaulty = faulty_model:FAMILY\n")
+    (info / "entry_points.txt").write_text("[stockml.models]\nfaulty = faulty_family:FAMILY\n")
     return folder
 
 

@@ -111,7 +111,7 @@ def test_a_rank_that_hangs_is_named(tmp_path: Path, env: dict[str, str], rank: i
 def test_an_interrupted_run_leaves_no_worker_and_goes_on(
     tmp_path: Path, env: dict[str, str], undisturbed: Path, signum: signal.Signals, status: int
 ) -> None:
-    process = begin(tmp_path, {**env, "SLOW": "0.02"})
+    process = begin(tmp_path, {**env, "SLOW": "0.1"})
     until(process, "epoch 2/")
     os.killpg(process.pid, signum)
     out, err = process.communicate(timeout=5)
