@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stockml.errors import Interrupted, UserError, in_a_line
-from stockml.reporting import trackers
+from stockml.tasks import starting
 from stockml.training import interrupts
 
 if TYPE_CHECKING:
     from stockml.compose import Command
-    from stockml.config import Config
-    from stockml.runs import Place
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,19 +27,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         typed = sys.argv[1:] if arguments is None else list(arguments)
         command = compose.read(typed)
-        if any(job.report is True for job in command.jobs):
-            from stockml.tasks import report
-
-            report.demand_installed()
-        trackers.demand_installed(command.jobs)
+        starting.demand_installed(command.jobs)
         if command.answer is not None:
             print(command.answer)
         elif command.sweep is not None:
             from stockml.tasks import sweep
 
-            sweep.run(command, _train, typed)
+            sweep.run(command, starting.train, typed)
         elif not command.jobs:  # Hydra answers
-            compose.enter_hydra(command, _train)
+            compose.enter_hydra(command, starting.train)
         else:
             _do(command, typed)
     except UserError as error:
@@ -101,25 +95,15 @@ def _do(command: Command, typed: Sequence[str]) -> None:
         from stockml.tasks import reproduce
 
         if SweepFolder.is_one(Path(str(config.run))):
-            reproduce.run_sweep(Path(str(config.run)), typed, _train)
+            reproduce.run_sweep(Path(str(config.run)), typed, starting.train)
         else:
-            compose.enter_hydra(command, functools.partial(reproduce.run, train=_train))
+            compose.enter_hydra(command, functools.partial(reproduce.run, train=starting.train))
     elif config.task == "audit":
         from stockml.tasks import audit
 
         compose.enter_hydra(command, audit.run)
     else:
-        compose.enter_hydra(command, _train)
-
-
-def _train(config: Config, place: Place, records: dict[str, str]) -> float:
-    if config.trainer.name == "ddp":
-        from stockml.tasks import ddp
-
-        return ddp.run(config, place, records)
-    from stockml.tasks import train
-
-    return train.run(config, place, records)
+        compose.enter_hydra(command, starting.train)
 
 
 def _trace(error: BaseException) -> None:

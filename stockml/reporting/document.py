@@ -75,18 +75,22 @@ class Page:
     figures: Sequence[Figure] = ()
     faults: Sequence[str] = ()
 
+    def pictures(self) -> list[Picture]:
+        """All its pictures, which say so from then on where the data are simulated; to be called once."""
+        found = [picture for section in self.sections for picture in section.pictures]
+        for picture in found if self.synthetic else ():
+            drawing.note(picture, "simulated data (synthetic: true)")
+        return found
+
 
 def write(folder: Folder, page: Page) -> Path:
     """Write plots/<name>.png of each picture, then report.html, within `drawing.style()`; where the page is."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    for section in page.sections:
-        for picture in section.pictures:
-            if page.synthetic:
-                drawing.note(picture, "simulated data (synthetic: true)")
-            with folder.writing(f"plots/{picture.name}.png") as file:
-                file.write(drawing.png(picture))
+    for picture in page.pictures():
+        with folder.writing(f"plots/{picture.name}.png") as file:
+            file.write(drawing.png(picture.figure))
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     template = environment.from_string(Path(__file__).with_name("document.html").read_text(encoding="utf-8"))
     text = template.render(page=page, theme=drawing.THEME, svg=lambda picture: Markup(drawing.svg(picture)))

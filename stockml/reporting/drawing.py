@@ -106,9 +106,9 @@ def style() -> Iterator[None]:
 
 def axes(height: float = 3.0, left: float = 0.62) -> tuple[Figure, Axes]:
     """A figure that many inches high, its axes that many from its left edge."""
-    from matplotlib.figure import Figure
+    from stockml.reporting.shown import ShownFigure
 
-    figure = Figure(figsize=(_WIDTH, height), facecolor="none")
+    figure = ShownFigure(figsize=(_WIDTH, height), facecolor="none")
     figure.subplots_adjust(left=left / _WIDTH, right=0.97, bottom=0.5 / height, top=1 - 0.3 / height)
     return figure, figure.add_subplot()
 
@@ -186,10 +186,10 @@ def note(picture: Picture, text: str) -> None:
     picture.figure.text(0.012, 0.014, text, ha="left", va="bottom", fontsize=6.5, color=MUTED)
 
 
-def png(picture: Picture) -> bytes:
-    """The picture on light paper, as a file."""
+def png(figure: Figure) -> bytes:
+    """The figure on light paper, as a file."""
     file = io.BytesIO()
-    picture.figure.savefig(file, format="png", dpi=150, facecolor=PAPER, metadata={"Software": None})
+    figure.savefig(file, format="png", dpi=150, facecolor=PAPER, metadata={"Software": None})
     return file.getvalue()
 
 

@@ -50,7 +50,7 @@ def write(folder: RunFolder, parts: Parts, ticker: str, *, synthetic: bool) -> N
 def read(folder: RunFolder) -> dict[str, Scored]:
     """Validation and test as they were scored, from the run's folder alone; UserError where that is impossible."""
     facts = folder.read_json("config.json")["data"]
-    own, others = _columns(folder, "predictions.csv"), _columns(folder, "baselines.csv")
+    own, others = columns(folder, "predictions.csv"), columns(folder, "baselines.csv")
     try:
         if own["sample"] != others["sample"] or own["split"] != others["split"]:
             raise UserError(f"{folder.path}: predictions.csv and baselines.csv are not of the same samples")
@@ -59,7 +59,8 @@ def read(folder: RunFolder) -> dict[str, Scored]:
         raise UserError(f"{folder.path}: its forecasts cannot be read ({error!r})") from error
 
 
-def _columns(folder: RunFolder, name: str) -> dict[str, list[str]]:
+def columns(folder: RunFolder, name: str) -> dict[str, list[str]]:
+    """A CSV file of the run folder as text, by column; UserError where there is none, or nothing in it."""
     path = folder.path / name
     try:
         with path.open(newline="", encoding="utf-8") as file:

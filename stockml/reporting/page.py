@@ -42,6 +42,12 @@ def draw_sweep(folder: SweepFolder) -> Path:
         return document.write(folder, _of_sweep(folder))
 
 
+def pictures(folder: RunFolder) -> list[Picture]:
+    """The pictures of a run's page, not yet drawn; errors as `draw` has them."""
+    with drawing.style():
+        return _of_run(folder).pictures()
+
+
 def _of_run(folder: RunFolder) -> Page:
     facts = folder.read_json("config.json")
     metrics = folder.read_json("metrics.json") if (folder.path / "metrics.json").exists() else None
@@ -93,24 +99,8 @@ def _headline(metrics: Mapping[str, Any]) -> list[Figure]:
 
 
 def _scores(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> Section:
-    """Test, then validation: a row for the model, the oracle, and each baseline."""
-    names: tuple[str, ...] = ("mse", "mae", "rmse", "r2", "r2_zero", "hit_rate", "ic")
-    pooled, best = cross_section.NAMES[0] in metrics["test"], metrics["best_baseline"]
-    names += cross_section.NAMES if pooled else ()
-    oracle = {"oracle": metrics["oracle"]} if metrics.get("oracle") else {}
-    scored = {"model": metrics, **oracle, **metrics["baselines"]}
-    tables = [
-        Table(
-            f"{part.capitalize()}, {metrics[part]['n']:,} samples",
-            ["", *names],
-            [
-                [f"{name} *" if name == best else name, *(figure(metric, of[part][metric]) for metric in names)]
-                for name, of in scored.items()
-            ],
-            strong=[0],
-        )
-        for part in ("test", "validation")
-    ]
+    """Test, then validation, and each stock where there are several."""
+    tables = [score_table(metrics, part) for part in ("test", "validation")]
     text = (
         "* the best baseline on validation: the one that the model is held against. mse, mae, rmse and r2 are in the "
         "target’s own terms; r2_zero, hit_rate and ic judge returns, r2_zero against the forecast of no change."
@@ -119,7 +109,21 @@ def _scores(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> 
         "Between stocks: daily_ic and daily_rank_ic are the mean over days of the correlation, over the stocks, of "
         "forecast and realised; icir and rank_icir are that mean over its standard deviation from day to day."
     )
+    pooled = cross_section.NAMES[0] in metrics["test"]
     return Section("Scores", [text, between] if pooled else [text], [*tables, *_stocks(stocks)])
+
+
+def score_table(metrics: Mapping[str, Any], part: str) -> Table:
+    """A part's scores, from what metrics.json says: a row for the model, the oracle, and each baseline."""
+    names: tuple[str, ...] = ("mse", "mae", "rmse", "r2", "r2_zero", "hit_rate", "ic")
+    names += cross_section.NAMES if cross_section.NAMES[0] in metrics[part] else ()
+    oracle = {"oracle": metrics["oracle"]} if metrics.get("oracle") else {}
+    scored, best = {"model": metrics, **oracle, **metrics["baselines"]}, metrics["best_baseline"]
+    rows = [
+        [f"{name} *" if name == best else name, *(figure(metric, of[part][metric]) for metric in names)]
+        for name, of in scored.items()
+    ]
+    return Table(f"{part.capitalize()}, {metrics[part]['n']:,} samples", ["", *names], rows, strong=[0])
 
 
 def _stocks(rows: Sequence[Mapping[str, str]]) -> list[Table]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from stockml.reporting import terminal
 from stockml.runs import RunFolder, typeable
 from stockml.tasks import export
 from stockml.tasks.fitted import Fitted
+from stockml.training import hardware
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,10 +30,41 @@ _SHOWN = 5  # known forecasts on the terminal, before those of days to come
 _MOST_ROWS = 40
 
 
-def run(config: Config) -> None:
-    """Forecast every bar since the run's test began, and the days after the last bar; write forecasts.csv, and tell.
+@dataclass(frozen=True)
+class Forecasts:
+    """What is forecast of a panel, and where it is written."""
 
-    Raises UserError where the run or the bars do not serve.
+    panel: Panel
+    table: list[list[Any]]
+    """A row a forecast: date, target_date, ticker, y_pred, y_true; empty or None where it is not known."""
+    path: Path
+    onnx: Path | None
+    """The exported model, where that is asked for."""
+
+
+def run(config: Config) -> None:
+    """Forecast, as `forecasts` does, and print the last of what is forecast. Raises UserError as it does."""
+    found = forecasts(config, print)
+    panel, table = found.panel, found.table
+    print(f"data        {panel.ticker} from {panel.origin}, {panel.days()}")
+    known = sum(row[-1] is not None for row in table)
+    shown = [row for row in table if row[-1] is not None][-_SHOWN:] + [row for row in table if row[-1] is None]
+    print(terminal.forecast_table(_HEADER, shown[:_MOST_ROWS]))
+    if len(shown) > _MOST_ROWS:
+        print(f"            and {len(shown) - _MOST_ROWS:,} more")
+    if not all(row[_HEADER.index("target_date")] for row in table):
+        print(f"            days to come are not named; {calendar.INSTALL}")
+    print(f"forecasts   {len(table):,}, of which {len(table) - known:,} of days to come: {found.path}")
+    if found.onnx is not None:
+        print(f"onnx        {found.onnx}")
+
+
+@hardware.restored()
+def forecasts(config: Config, say: Callable[[str], None]) -> Forecasts:
+    """Forecast every bar since the run's test began, and the days after the last bar; write forecasts.csv.
+
+    What the user should know before believing them is said, a line at a time. Raises UserError where the run or the
+    bars do not serve.
     """
     if config.export.onnx:
         export.demand_installed()
@@ -39,9 +73,9 @@ def run(config: Config) -> None:
     fitted.demand_own_settings(config)
     panel = fitted.bars_panel(config)
     if panel.synthetic:
-        print(*terminal.SYNTHETIC, sep="\n")
+        say("\n".join(terminal.SYNTHETIC))
     for line in _warnings(folder, fitted, panel):
-        print(f"warning     {line}")
+        say(f"warning     {line}")
     first_day = fitted.folds[0].first_day
     assert panel.dates is not None and first_day is not None
     rows = panel.samples[panel.dates[panel.samples] >= first_day]
@@ -51,27 +85,18 @@ def run(config: Config) -> None:
             "before were used to train it; later bars"
         )
     days = _target_days(panel, cast("BarsConfig", config.data))
-    forecasts = fitted.forecast(panel, rows)
+    y_pred = fitted.forecast(panel, rows).tolist()
     tickers = tickers_of(panel, rows)
     names = [panel.ticker] * len(rows) if tickers is None else tickers.tolist()
     table = [
         [str(panel.dates[row]), "" if np.isnat(day) else str(day), ticker, forecast, _known(panel.target[row])]
-        for row, day, ticker, forecast in zip(rows, days[rows], names, forecasts.tolist(), strict=True)
+        for row, day, ticker, forecast in zip(rows, days[rows], names, y_pred, strict=True)
     ]
     other = "" if panel.ticker == fitted.config.stock.ticker else f"_{typeable(panel.ticker)}"
     name = f"forecasts{other}.csv"
     folder.write_csv(name, _HEADER, table, synthetic=panel.synthetic)
-    print(f"data        {panel.ticker} from {panel.origin}, {panel.days()}")
-    known = sum(row[-1] is not None for row in table)
-    shown = [row for row in table if row[-1] is not None][-_SHOWN:] + [row for row in table if row[-1] is None]
-    print(terminal.forecast_table(_HEADER, shown[:_MOST_ROWS]))
-    if len(shown) > _MOST_ROWS:
-        print(f"            and {len(shown) - _MOST_ROWS:,} more")
-    if np.isnat(days[-1]):
-        print(f"            days to come are not named; {calendar.INSTALL}")
-    print(f"forecasts   {len(table):,}, of which {len(table) - known:,} of days to come: {folder.path / name}")
-    if config.export.onnx:
-        print(f"onnx        {export.onnx(folder, fitted, panel, rows)}")
+    onnx = export.onnx(folder, fitted, panel, rows) if config.export.onnx else None
+    return Forecasts(panel, table, folder.path / name, onnx)
 
 
 _HEADER = ("date", "target_date", "ticker", "y_pred", "y_true")

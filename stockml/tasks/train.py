@@ -25,6 +25,7 @@ from stockml.training import checkpoint, closed_form, engine, hardware
 from stockml.training.distributed import ALONE, Group
 
 
+@hardware.restored()
 def run(config: Config, place: Place | Given, records: Mapping[str, str], group: Group = ALONE) -> float:
     """Train, evaluate and save a model; the best validation loss, in the target's units.
 

@@ -76,11 +76,31 @@ def set_up(config: HardwareConfig, step_multiplications: int, local_world_size: 
     threads = thread_count(config, step_multiplications, local_world_size)
     torch.set_num_threads(threads)
     if config.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault(_WORKSPACE, ":4096:8")
     if torch.are_deterministic_algorithms_enabled() != config.deterministic:  # the call imports the compiler
         torch.use_deterministic_algorithms(config.deterministic)
     torch.backends.cudnn.benchmark = False
     return threads
+
+
+@contextlib.contextmanager
+def restored() -> Iterator[None]:
+    """Around what calls `set_up` and draws random numbers: torch's global state is afterwards what it was before."""
+    threads, deterministic = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    benchmark, workspace = torch.backends.cudnn.benchmark, os.environ.get(_WORKSPACE)
+    with torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []):
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            if torch.get_deterministic_debug_mode() != deterministic:  # the call imports the compiler
+                torch.set_deterministic_debug_mode(deterministic)
+            torch.backends.cudnn.benchmark = benchmark
+            if workspace is None:
+                os.environ.pop(_WORKSPACE, None)
+
+
+_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def thread_count(config: HardwareConfig, step_multiplications: int, local_world_size: int = 1) -> int:
