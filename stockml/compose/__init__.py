@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import logging
 import os
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -24,7 +26,19 @@ from omegaconf.errors import OmegaConfBaseException
 
 from stockml.compose import launcher, sweeps
 from stockml.compose.checks import checked, compose_job, misused, unknown_choices, unknown_keys
-from stockml.compose.grammar import CONF, literal, loader, one_line, options, override, parse, quote, session
+from stockml.compose.grammar import (
+    CONF,
+    as_a_guest,
+    literal,
+    loader,
+    one_line,
+    options,
+    override,
+    parse,
+    quote,
+    session,
+    setting,
+)
 from stockml.compose.saved import drift, followed_as_before, laid_over, saved_file
 from stockml.config import Config, SimulatedConfig, saved
 from stockml.errors import UserError
@@ -47,7 +61,21 @@ class Command:
     """The jobs' names and how they are to be run, where it is a sweep."""
 
 
-__all__ = ["Command", "compose", "drift", "enter_hydra", "finish", "in_folder", "override", "quote", "read", "records"]
+__all__ = [
+    "Command",
+    "as_a_guest",
+    "compose",
+    "drift",
+    "enter_hydra",
+    "finish",
+    "in_folder",
+    "override",
+    "quote",
+    "read",
+    "records",
+    "run_as_a_guest",
+    "setting",
+]
 
 Run = Callable[[Config, Place, dict[str, str]], Any]
 
@@ -130,12 +158,7 @@ def enter_hydra(command: Command, run: Run, supervise: launcher.Supervise | None
     def job(composed: DictConfig) -> Any:
         if sweep is not None:
             return _sweep_job(sweep, composed, run)
-        try:
-            config = finish(composed)
-            return run(config, Place(exact=command.folder), records(config))
-        except Exception as error:
-            failures.append(error)  # raised below: Hydra would print a line of its own
-            return None
+        return _only_job(command, composed, run, failures)
 
     launcher.JobLauncher.supervise, launcher.JobLauncher.sweep = staticmethod(supervise) if supervise else None, sweep
     if sweep is not None and sweep.trials is not None and importlib.util.find_spec("optuna"):
@@ -155,6 +178,28 @@ def enter_hydra(command: Command, run: Run, supervise: launcher.Supervise | None
             os.environ["HYDRA_FULL_ERROR"] = full_error
     if failures:
         raise failures[0]
+
+
+def run_as_a_guest(command: Command, run: Run) -> None:
+    """As `enter_hydra` does for one run, in somebody else's program: argv, environment and logging are let alone."""
+    failures: list[Exception] = []
+    with session(None):
+        entered = GlobalHydra.instance().hydra
+        assert entered is not None
+        job = functools.partial(_only_job, command, run=run, failures=failures)
+        entered.run("config", job, command.arguments, with_log_configuration=False)
+    if failures:
+        raise failures[0]
+
+
+def _only_job(command: Command, composed: DictConfig, run: Run, failures: list[Exception]) -> Any:
+    """Run what Hydra has composed; what that raises is kept, for Hydra would print a line of its own."""
+    try:
+        config = finish(composed)
+        return run(config, Place(exact=command.folder), records(config))
+    except Exception as error:
+        failures.append(error)
+        return None
 
 
 def _sweep_job(sweep: sweeps.Sweep, composed: DictConfig, run: Run) -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import datetime
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,15 @@ import hydra
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobRuntime
 from hydra.errors import HydraException
+from hydra.version import VersionBase
 from omegaconf import OmegaConf
+from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import OmegaConfBaseException
 
 from stockml import models
@@ -42,6 +50,22 @@ def session(config_dir: str | None) -> Iterator[None]:
         options.cache_clear()
         composition.cache_clear()
         yield
+
+
+@contextmanager
+def as_a_guest() -> Iterator[None]:
+    """Around all that composes in a program that may use Hydra itself: neither sees what the other has told it."""
+    own: dict[Any, Any] = Singleton._instances
+    resolvers = BaseContainer._resolvers
+    of_a_program = (GlobalHydra, HydraConfig, JobRuntime, VersionBase, ConfigStore)
+    Singleton._instances = {cls: instance for cls, instance in own.items() if cls not in of_a_program}
+    of_hydra = {key: node for key, node in own[ConfigStore].repo.items() if key.startswith(("hydra", "_"))}
+    ConfigStore.instance().repo = copy.deepcopy(of_hydra)
+    BaseContainer._resolvers = dict(resolvers)
+    try:
+        yield
+    finally:
+        Singleton._instances, BaseContainer._resolvers = own, resolvers
 
 
 def loader() -> Any:
@@ -119,6 +143,30 @@ def quote(value: Any) -> str:
 def override(key: str, text: str) -> str:
     """`key=text`, quoted where Hydra's grammar needs it."""
     return f"{key}={text if re.fullmatch(r'[A-Za-z0-9_./+-]+', text) else quote(text)}"
+
+
+def setting(key: str, value: object) -> str:
+    """`key=value` of a value of Python's; UserError where the key can be none, or no setting takes such a value."""
+    if not re.fullmatch(r"\+{0,2}[A-Za-z_][\w./@]*", key):
+        raise UserError(f"{key!r}: is no setting's name; write it as on the command line, 'trainer.epochs'")
+    return f"{key}={quote(_plain(key, value))}"
+
+
+def _plain(key: str, value: object) -> Any:
+    """Text, a number, a truth or None, or a list of such, of what stands for it in Python."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, datetime.date):
+        return f"{value:%Y-%m-%d}"
+    if isinstance(value, PathLike):
+        return str(Path(value))
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        return [_plain(key, item) for item in value]
+    if callable(item := getattr(value, "item", None)) and getattr(value, "ndim", None) == 0:  # numpy's scalars
+        return _plain(key, item())
+    raise UserError(
+        f"{key}: no setting takes a {type(value).__name__}; give text, a number, True, False, None or a list"
+    )
 
 
 def literal(value: Any) -> Any:

@@ -31,7 +31,7 @@ def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
     trainer = cast("DDPConfig", config.trainer)
     found = environment.read(trainer.endpoint())
     if found is not None:
-        if not place.aloud:
+        if place.job is not None:
             raise UserError("-m: the runs of a sweep start their workers themselves; leave out torchrun or srun")
         worker.run(config, place, records, found)
     resumed = None if trainer.resume is None else resuming.resumable(Path(trainer.resume), config)

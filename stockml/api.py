@@ -1,0 +1,181 @@
+"""Training and forecasting from Python: what `python run.py` does, by functions of the same words.
+
+Neither Hydra's nor torch's global state, nor argv, environment, logging or the current folder are other afterwards.
+One call runs at a time in a process; another thread's waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stockml.errors import UserError
+from stockml.result import Result
+from stockml.runs import Place, RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from stockml.compose import Command
+    from stockml.config import Config
+
+
+def train(
+    *,
+    stock: str | None = None,
+    data: str | None = None,
+    model: str | None = None,
+    trainer: str | None = None,
+    hardware: str | None = None,
+    experiment: str | None = None,
+    tracker: str | Sequence[str] | None = None,
+    seed: int | None = None,
+    folder: str | PathLike[str] | None = None,
+    settings: Mapping[str, object] | None = None,
+    quiet: bool = False,
+) -> Result:
+    """Train, evaluate and save a model, as `python run.py` with the same words does: the same numbers, the same files.
+
+    The arguments choose from the config groups (`model="gru"` is `model=gru`, `experiment="quick"` is
+    `+experiment=quick`); what is left out is as on the command line. `settings` has everything else by its dotted
+    name, `{"trainer.epochs": 3, "data.dir": Path("bars"), "trainer.patience": None}`, and a list is a list, not a
+    sweep: a sweep is a loop. `folder` is the run folder, which must hold no run; without it there is one more in
+    `outputs/`. Prints what the command prints, and draws the page as it does, unless `quiet`.
+
+    Raises UserError with a line for every fault of config and data, before a folder is made; RunError where the run
+    failed; Interrupted, a KeyboardInterrupt, once Ctrl-C has let the epoch and its checkpoint be finished, if this is
+    the main thread.
+    """
+    groups = {"stock": stock, "data": data, "model": model, "trainer": trainer, "hardware": hardware}
+    typed = {
+        **_given(groups),
+        **_given({"+experiment": experiment, "tracker": tracker, "seed": seed, "hydra.run.dir": folder}),
+        **(settings or {}),
+    }
+    with _as_a_guest():
+        from stockml import compose
+        from stockml.tasks import starting
+
+        command = _command(typed, "train")
+        starting.demand_installed(command.jobs)
+        _demand_one_machine(command.jobs[0])
+        made: list[Path] = []
+
+        def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
+            return starting.train(config, _Remembered(place.exact, made=made, quiet=quiet), records)
+
+        compose.run_as_a_guest(command, run)
+    return Result(command.folder or made[0])
+
+
+def predict(
+    run: str | PathLike[str],
+    *,
+    stock: str | None = None,
+    data: str | None = None,
+    hardware: str | None = None,
+    settings: Mapping[str, object] | None = None,
+    quiet: bool = False,
+) -> pd.DataFrame:
+    """Forecast by a run's model, as `task=predict` does: a row a bar since its test began, the last of days to come.
+
+    `run` is a Result or a run folder. The bars are those of the run, as they are now, or what `stock`, `data` and
+    `settings` say instead. Columns: date, target_date, ticker, y_pred, y_true (NaN where it is not known yet); the run
+    folder gets them as forecasts.csv, too. Prints what one should know before believing them, unless `quiet`.
+
+    Raises UserError where the run or the bars do not serve.
+    """
+    typed = {
+        **_given({"run": Path(run), "stock": stock, "data": data, "hardware": hardware}),
+        **(settings or {}),
+        "task": "predict",
+    }
+    with _as_a_guest():
+        command = _command(typed, "predict")
+        from stockml.tasks import predict as task
+
+        found = task.forecasts(command.jobs[0], _ignore if quiet else print)
+    return Result(run).table(found.path.name)
+
+
+_one_at_a_time = threading.Lock()  # the seed of torch, its threads and Hydra are one for the process
+
+
+@contextlib.contextmanager
+def _as_a_guest() -> Iterator[None]:
+    from stockml import compose
+
+    with _one_at_a_time, compose.as_a_guest():
+        yield
+
+
+def _given(arguments: Mapping[str, object]) -> dict[str, object]:
+    return {key: value for key, value in arguments.items() if value is not None}
+
+
+def _command(typed: Mapping[str, object], task: str) -> Command:
+    """What was asked for, checked as if it had been typed; UserError with every fault."""
+    from stockml import compose
+
+    texts: list[str] = []
+    faults: list[str] = []
+    for key, value in typed.items():
+        try:
+            texts.append(compose.setting(key, value))
+        except UserError as error:
+            faults += error.lines
+    try:
+        command = compose.read(texts)
+    except UserError as error:
+        raise UserError(*faults, *error.lines) from None
+    if command.sweep is not None:
+        faults.append("a sweep was asked for: call train once for each of its jobs, or type it: python run.py")
+    elif (other := command.jobs[0].task) != task:
+        faults.append(f"task={other}: this is {task}(); type it: python run.py task={other}")
+    if faults:
+        raise UserError(*faults)
+    return command
+
+
+def _demand_one_machine(config: Config) -> None:
+    """UserError where this process would be a worker among others, which ends with its part of the run."""
+    from stockml.config import DDPConfig
+    from stockml.training import environment
+
+    if not isinstance(config.trainer, DDPConfig):
+        return
+    if config.trainer.nnodes > 1:
+        raise UserError("trainer.nnodes: train() runs on one machine; type it on each: python run.py trainer=ddp")
+    if environment.read() is not None:
+        raise UserError(
+            "trainer=ddp: torchrun or srun has started this process as a worker (RANK or SLURM_PROCID is set), and "
+            "train() starts workers itself; unset it, or let them start run.py"
+        )
+
+
+@dataclass(frozen=True)
+class _Remembered(Place):
+    """A place that tells which folder was made, and whether its run prints."""
+
+    made: list[Path] = field(default_factory=list)
+    quiet: bool = False
+
+    @property
+    def aloud(self) -> bool:
+        """Whether the run prints."""
+        return not self.quiet
+
+    def make(self, ticker: str) -> RunFolder:
+        """Make the folder, and remember it."""
+        folder = super().make(ticker)
+        self.made.append(folder.path)
+        return folder
+
+
+def _ignore(line: str) -> None:
+    """Print nothing."""
