@@ -70,15 +70,11 @@ class Result:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """A row an epoch; of a walk-forward run with a column `fold`."""
+        """A row an epoch; of a walk-forward run with a column `fold`, of an ensemble with a column `member`."""
         import pandas as pd
 
-        folds = range(len(self._facts["data"].get("folds", [])))
-        if not folds:
-            return self.table("history.csv")
-        return pd.concat(
-            [self.table(f"folds/{fold}/history.csv").assign(fold=fold) for fold in folds], ignore_index=True
-        )
+        tables = [self.table(name).assign(**part) for name, part in self._run.histories().items()]
+        return pd.concat(tables, ignore_index=True) if tables else self.table("history.csv")  # which says what is wrong
 
     def table(self, name: str) -> pd.DataFrame:
         """A CSV file of the run folder, `stocks.csv` say: dates are dates, numbers what they were to the last digit."""

@@ -13,6 +13,7 @@ import torch
 from stockml import compose
 from stockml.errors import UserError
 from stockml.reporting import forecasts as written
+from stockml.result import Result
 from stockml.runs import Place, RunFolder
 from stockml.tasks import predict, train
 from stockml.training import checkpoint
@@ -80,3 +81,8 @@ def test_an_ensemble_of_what_no_seed_changes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^trainer\.ensemble: no seed changes model=ridge"):
         trained(tmp_path / "run", "model=ridge", "trainer.ensemble=2")
     assert not (tmp_path / "run").exists()
+
+
+def test_an_ensembles_history_is_told_member_by_member(ensemble: Path) -> None:
+    history = Result(ensemble).history
+    assert history.groupby("member")["epoch"].apply(list).to_dict() == {n: [1, 2, 3] for n in range(MEMBERS)}
