@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,8 @@ class Figure:
 
     def cells(self) -> tuple[str, str, str, str]:
         """Benchmark, measured, asked for, met or not."""
-        measured = f"{self.value:.2f} {self.unit}{f' ({self.note})' if self.note else ''}"
+        value = f"{self.value:{'d' if isinstance(self.value, int) else '.2f'}}"
+        measured = f"{value} {self.unit}{f' ({self.note})' if self.note else ''}"
         if self.most is None and self.least is None:
             return self.name, measured, "", ""
         asked = f"≤ {self.most:g}" if self.most is not None else f"≥ {self.least:g}"
@@ -44,6 +45,14 @@ class Breakdown:
     name: str
     unit: str
     parts: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Measured numbers side by side, a row for each thing that was measured; what is asked of them is a Figure's."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
 def in_turn(rounds: int, *measures: Callable[[], float]) -> list[list[float]]:

@@ -17,16 +17,18 @@ from rich.table import Table
 
 from tests.benchmarks.commands import answers, default_run
 from tests.benchmarks.distributed import much_to_compute, start_of_ranks, update_of_ranks
-from tests.benchmarks.measuring import Breakdown, Figure
+from tests.benchmarks.measuring import Breakdown, Figure, Grid
 from tests.benchmarks.memory import memory
+from tests.benchmarks.models import of_models
 from tests.benchmarks.panels import beyond_memory, pooled
 from tests.benchmarks.sweeps import batch, overhead
 from tests.benchmarks.training import training
 
-BENCHMARKS: dict[str, Callable[[], Iterable[Figure | Breakdown]]] = {
+BENCHMARKS: dict[str, Callable[[], Iterable[Figure | Breakdown | Grid]]] = {
     "answers": answers,
     "default_run": default_run,
     "training": training,
+    "models": of_models,
     "memory": memory,
     "pooled": pooled,
     "beyond_memory": beyond_memory,
@@ -53,6 +55,8 @@ def main(names: list[str]) -> int:
     console.print(table)
     for breakdown in (result for result in found if isinstance(result, Breakdown)):
         console.print(_breakdown_table(breakdown))
+    for grid in (result for result in found if isinstance(result, Grid)):
+        console.print(_grid_table(grid))
     return 0 if all(figure.met for figure in figures) else 1
 
 
@@ -63,6 +67,15 @@ def _breakdown_table(breakdown: Breakdown) -> Table:
         column.justify = "right"
     for part, value in {**breakdown.parts, "whole": whole}.items():
         table.add_row(part, f"{value:.1f}", f"{value / whole:.0%}")
+    return table
+
+
+def _grid_table(grid: Grid) -> Table:
+    table = Table(box=SIMPLE)
+    for number, column in enumerate(grid.columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    for row in grid.rows:
+        table.add_row(*row)
     return table
 
 

@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,19 +23,18 @@ from stockml import compose, data, models
 from stockml.config import Config
 from stockml.data.batches import Batches
 from stockml.training import engine, hardware
+from stockml.training.hardware import Hardware
 from tests.benchmarks.measuring import Breakdown, Figure, seconds_of
 
 SAMPLES, WINDOW, FEATURES = 100_000, 60, 5
 _EPOCHS = 9
 _EPOCHS_IN_PARTS = 5
 
-Fit = Callable[[nn.Module, int, Callable[[engine.Fit], None]], object]
-
 
 def training() -> Iterator[Figure | Breakdown]:
     """The engine and the textbook's loop in turn, an epoch each, on the same arrays in one thread."""
-    config, batches, fit = _set_up()
-    textbook = _Textbook(_model(config), batches, config)
+    config, arrays = compose.compose("hardware=cpu"), Arrays.random(SAMPLES)
+    textbook = Textbook(config, arrays, SAMPLES)
     own: list[float] = []
     theirs: list[float] = []
 
@@ -43,7 +42,7 @@ def training() -> Iterator[Figure | Breakdown]:
         own.append(state.history[-1].seconds)
         theirs.append(seconds_of(textbook.train_epoch))
 
-    fit(_model(config), 1 + _EPOCHS, after_epoch)
+    arrays.fit(new_model(config), config, SAMPLES, 1 + _EPOCHS, after_epoch)
     del own[0], theirs[0]  # the warm-up
     note = f"{SAMPLES / median(own):,.0f} against {SAMPLES / median(theirs):,.0f}"
     yield Figure(
@@ -53,7 +52,57 @@ def training() -> Iterator[Figure | Breakdown]:
         least=2.0,
         note=note,
     )
-    yield Breakdown("a training step", "µs", _step_in_parts(config, batches, fit))
+    yield Breakdown("a training step", "µs", _step_in_parts(config, arrays))
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Random arrays, read as a user's are, and the engine's training on them in one thread."""
+
+    batches: Batches
+    test: Tensor
+    """(1,) the row of the only sample that is not trained on."""
+    hardware: Hardware
+
+    @classmethod
+    def random(cls, samples: int) -> Arrays:
+        """So many samples to train on."""
+        rng = np.random.default_rng(0)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "random.npz"
+            arrays: dict[str, Any] = {}
+            for part, n in (("train", samples), ("test", 1)):
+                arrays[f"X_{part}"] = rng.standard_normal((n, WINDOW, FEATURES), dtype=np.float32)
+                arrays[f"y_{part}"] = rng.standard_normal(n)
+            np.savez(path, **arrays)
+            config = compose.compose("data=npz", f"data.path={path}", "hardware=cpu", "hardware.threads=1")
+            found = data.prepare(config)
+        chosen = hardware.choose(config.hardware)
+        hardware.set_up(config.hardware, step_multiplications=1)
+        batches = Batches(found.panel, found.scaler, chosen.device, chosen.dtype)
+        return cls(batches, torch.from_numpy(found.split.test), chosen)
+
+    def fit(
+        self, model: nn.Module, config: Config, samples: int, epochs: int, after_epoch: Callable[[engine.Fit], None]
+    ) -> None:
+        """Train on the first samples by the config's trainer; validation is one sample: an epoch is training alone."""
+        engine.fit(
+            model,
+            self.batches,
+            torch.arange(samples),
+            self.test,
+            replace(config.trainer, epochs=epochs, patience=None),
+            self.hardware,
+            seed=config.seed,
+            target_std=1.0,
+            after_epoch=after_epoch,
+        )
+
+
+def new_model(config: Config) -> nn.Module:
+    """The config's model for these arrays, with the same weights at each call."""
+    torch.manual_seed(config.seed)
+    return models.build(config.model, WINDOW, FEATURES)
 
 
 class _Samples(Dataset[tuple[Tensor, Tensor]]):
@@ -69,16 +118,17 @@ class _Samples(Dataset[tuple[Tensor, Tensor]]):
         return self.x[index], self.y[index]
 
 
-class _Textbook:
-    """Dataset, DataLoader and Adam as they come, and the loss read after every step."""
+class Textbook:
+    """Dataset, DataLoader and Adam as they come, and the loss read after every step; on the first samples."""
 
-    def __init__(self, model: nn.Module, batches: Batches, config: Config) -> None:
-        samples = _Samples(batches.values[:SAMPLES], batches.target[:SAMPLES])
-        self.loader = DataLoader(samples, batch_size=config.trainer.batch_size, shuffle=True, num_workers=0)
-        self.model, self.loss_of = model, nn.MSELoss()
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=config.trainer.lr)
+    def __init__(self, config: Config, arrays: Arrays, samples: int) -> None:
+        dataset = _Samples(arrays.batches.values[:samples], arrays.batches.target[:samples])
+        self.loader = DataLoader(dataset, batch_size=config.trainer.batch_size, shuffle=True, num_workers=0)
+        self.model, self.loss_of = new_model(config), nn.MSELoss()
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.trainer.lr)
 
     def train_epoch(self) -> float:
+        """One pass over the samples; the mean loss."""
         self.model.train()
         total = 0.0
         for x, y in self.loader:
@@ -88,35 +138,6 @@ class _Textbook:
             self.optimizer.step()
             total += loss.item()
         return total / len(self.loader)
-
-
-def _set_up() -> tuple[Config, Batches, Fit]:
-    """Random arrays, read as a user's are, and the engine's training on them."""
-    rng = np.random.default_rng(0)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "random.npz"
-        arrays: dict[str, Any] = {}
-        for part, n in (("train", SAMPLES), ("test", 1)):
-            arrays[f"X_{part}"] = rng.standard_normal((n, WINDOW, FEATURES), dtype=np.float32)
-            arrays[f"y_{part}"] = rng.standard_normal(n)
-        np.savez(path, **arrays)
-        config = compose.compose("data=npz", f"data.path={path}", "hardware=cpu", "hardware.threads=1")
-        found = data.prepare(config)
-    chosen = hardware.choose(config.hardware)
-    hardware.set_up(config.hardware, step_multiplications=1)
-    batches = Batches(found.panel, found.scaler, chosen.device, chosen.dtype)
-    train, validation = torch.arange(SAMPLES), torch.from_numpy(found.split.test)  # an epoch is training alone
-
-    def fit(model: nn.Module, epochs: int, after_epoch: Callable[[engine.Fit], None]) -> None:
-        trainer = replace(config.trainer, epochs=epochs, patience=None)
-        engine.fit(model, batches, train, validation, trainer, chosen, seed=0, target_std=1.0, after_epoch=after_epoch)
-
-    return config, batches, fit
-
-
-def _model(config: Config) -> nn.Module:
-    torch.manual_seed(config.seed)
-    return models.build(config.model, WINDOW, FEATURES)
 
 
 class _Laps:
@@ -143,10 +164,10 @@ class _Laps:
         return timed
 
 
-def _step_in_parts(config: Config, batches: Batches, fit: Fit) -> dict[str, float]:
+def _step_in_parts(config: Config, arrays: Arrays) -> dict[str, float]:
     """Microseconds of each part of a step, by a stopwatch between the engine's calls of them."""
-    laps, model, found = _Laps(), _model(config), defaultdict[str, list[float]](list)
-    steps = -(-SAMPLES // config.trainer.batch_size)
+    laps, model, found = _Laps(), new_model(config), defaultdict[str, list[float]](list)
+    batches, steps = arrays.batches, -(-SAMPLES // config.trainer.batch_size)
 
     def after_epoch(state: engine.Fit) -> None:
         del laps.seconds["rest"]  # of which this is more: what comes before and after the steps
@@ -164,5 +185,5 @@ def _step_in_parts(config: Config, batches: Batches, fit: Fit) -> dict[str, floa
             patch.object(engine, "_step_of", lambda *args: laps.around(step_of(*args), "optimizer", "backward")),
         ):
             stack.enter_context(patched)
-        fit(model, 1 + _EPOCHS_IN_PARTS, after_epoch)
+        arrays.fit(model, config, SAMPLES, 1 + _EPOCHS_IN_PARTS, after_epoch)
     return {part: median(values[1:]) for part, values in found.items()}
