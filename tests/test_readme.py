@@ -1,0 +1,34 @@
+"""What the README shows is true."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stockml import Result
+from tests.conftest import ROOT
+
+
+def blocks(section: str) -> list[str]:
+    """The Python of a section of the README, in its order."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (body,) = re.findall(rf"^## {section}$(.*?)^## ", text, re.DOTALL | re.MULTILINE)
+    found: list[str] = re.findall(r"^```python$(.*?)^```$", body, re.DOTALL | re.MULTILINE)
+    return found
+
+
+def test_the_examples_from_python_run_as_they_are_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    notebook: dict[str, Any] = {}
+    examples = blocks("From Python")
+    assert len(examples) > 1
+    for number, example in enumerate(examples, start=1):
+        exec(compile(example, f"README.md, From Python, example {number}", "exec"), notebook)
+    runs = [Result(folder) for folder in (tmp_path / "outputs").iterdir()]
+    assert len(runs) == 3 and {run.status for run in runs} == {"ok"}
+    assert notebook["forecasts"]["y_true"].isna().sum() == 1
