@@ -86,6 +86,12 @@ def _register_installed(name: str) -> bool:
     return found is not None
 
 
+def name_installed() -> None:
+    """Let Hydra know the names of installed packages' models, for it to list; it imports none of them."""
+    for name in set(models.names()) - set(models.BUILT_IN):
+        ConfigStore.instance().store(group="model", name=name, node={"name": name})
+
+
 def composed(overrides: list[str]) -> Any:
     """Today's `conf/` under these overrides, as nested dicts."""
     return OmegaConf.to_container(hydra.compose("config", overrides), resolve=True)
