@@ -16,18 +16,23 @@ import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from typing import Any, Literal
 
 Feature = Literal["open", "high", "low", "close", "volume"]
 
 
 def limited(
-    *, least: float | None = None, above: float | None = None, most: float | None = None, below: float | None = None
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    default: Any = MISSING,
 ) -> Any:
-    """A field whose number must lie within the given bounds."""
+    """A field whose number must lie within the given bounds; what has a file in `conf/` has its default there."""
     bounds = {"≥": least, ">": above, "≤": most, "<": below}
-    return field(metadata={sign: bound for sign, bound in bounds.items() if bound is not None})
+    return field(default=default, metadata={sign: bound for sign, bound in bounds.items() if bound is not None})
 
 
 @dataclass(frozen=True, kw_only=True)

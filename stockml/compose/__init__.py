@@ -24,6 +24,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from stockml import models
 from stockml.compose import launcher, sweeps
 from stockml.compose.checks import checked, compose_job, misused, unknown_choices, unknown_keys
 from stockml.compose.grammar import (
@@ -31,6 +32,7 @@ from stockml.compose.grammar import (
     as_a_guest,
     literal,
     loader,
+    name_installed,
     one_line,
     options,
     override,
@@ -93,6 +95,7 @@ def read(arguments: Sequence[str]) -> Command:
     if args.help:
         return Command([], answer=_help(args))
     if args.hydra_help or args.shell_completion or args.info is not None:
+        name_installed()
         return Command(list(arguments))
     with session(args.config_dir):
         launcher.register()
@@ -260,12 +263,15 @@ _OF_ONE_RUN = ("trainer.resume=", "task=", "run=", "report=", "sweep.", "export.
 def _help(args: argparse.Namespace) -> str:
     """The template of hydra.help, filled in. Hydra too would do it, but spends 0.2 s on listing groups of its own."""
     with session(args.config_dir):
+        if faults := unknown_choices(parse(args.overrides)):
+            raise UserError(*faults.values())
         try:
             composed: Any = hydra.compose("config", args.overrides, return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(one_line(error)) from error
         groups = [group for group in loader().list_groups("") if group not in ("hydra", "base")]
-        choices = [f"{group}: {', '.join(sorted(options(group)))}\n" for group in sorted(groups)]
+        names = {group: {*options(group), *(models.names() if group == "model" else [])} for group in sorted(groups)}
+    choices = [f"{group}: {', '.join(sorted(of_group))}\n" for group, of_group in names.items()]
     template = string.Template(composed.hydra.help.template)
     settings = OmegaConf.to_yaml(OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"]))
     return template.substitute(APP_CONFIG_GROUPS="".join(choices), CONFIG=settings)

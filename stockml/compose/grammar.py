@@ -111,6 +111,12 @@ def _register_installed(name: str) -> bool:
     return found is not None
 
 
+def name_installed() -> None:
+    """Let Hydra know the names of installed packages' models, for it to list; it imports none of them."""
+    for name in set(models.names()) - set(models.BUILT_IN):
+        ConfigStore.instance().store(group="model", name=name, node={"name": name})
+
+
 @functools.lru_cache(maxsize=4)
 def composition(*overrides: str) -> Any:
     """What Hydra composes of `conf/` under these overrides, its own section `hydra` with it; to be read only.

@@ -6,7 +6,8 @@ and whose value is a `Family`:
     [project.entry-points."stockml.models"]
     my_model = "my_package:FAMILY"
 
-`model=my_model` then works without a file in `conf/model`; the defaults are those of the config dataclass.
+`model=my_model` then works without a file in `conf/model`; the defaults are those of the config dataclass. The README
+has a whole example.
 """
 
 from __future__ import annotations
