@@ -22,7 +22,7 @@ from stockml.evaluation import leaks
 from stockml.evaluation.audit import BarsSubject
 from stockml.runs import Place
 from stockml.tasks.audit import ridge_forecasts
-from tests.forking import ROOT, RUN_PY, Forker
+from tests.forking import ROOT, RUN_PY, SECONDS, Forker
 from tests.yahoo_server import YahooServer, serving
 
 __all__ = ["ROOT", "RUN_PY"]
@@ -117,7 +117,7 @@ def command(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) ->
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=SECONDS,
     )
 
 

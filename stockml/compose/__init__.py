@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -172,15 +174,23 @@ def enter_hydra(command: Command, run: Run, supervise: launcher.Supervise | None
     argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = [argv[0], *command.arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what a job raised, instead of printing it and exiting
+    get_mode = Hydra.get_mode
     try:
+        Hydra.get_mode = lambda *_, **__: _mode(command)  # type: ignore[method-assign]  # it would compose to learn it
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
     finally:
+        Hydra.get_mode = get_mode  # type: ignore[method-assign]
         sys.argv = argv
         os.environ.pop("HYDRA_FULL_ERROR")
         if full_error is not None:
             os.environ["HYDRA_FULL_ERROR"] = full_error
     if failures:
         raise failures[0]
+
+
+def _mode(command: Command) -> RunMode | None:
+    """What Hydra is to do, where its config says so and no flag."""
+    return RunMode.MULTIRUN if command.sweep is not None and "--multirun" not in command.arguments else None
 
 
 def run_as_a_guest(command: Command, run: Run) -> None:
