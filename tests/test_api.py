@@ -25,11 +25,11 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from omegaconf.basecontainer import BaseContainer
 
-from stockml import Result, RunError, UserError, predict, train
+from stockml import Result, RunError, UserError, cli, predict, train
 from stockml.compose import read, run_as_a_guest, setting
 from stockml.reporting import drawing
 from stockml.tasks import reproduce, starting
-from tests.conftest import ROOT, command, metrics, random_bars, write_bars
+from tests.conftest import ROOT, metrics, random_bars, write_bars
 from tests.tasks.test_train import identical
 
 QUICK = {"data.days": 300, "data.window": 10, "report": False}
@@ -58,9 +58,8 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Result:
 
 
 def test_the_numbers_and_files_are_those_of_the_command_line(simulated: Result, tmp_path: Path) -> None:
-    typed = ("stock=TSLA", "model=mlp_flat", "+experiment=quick", "seed=7", "data.days=300", "data.window=10")
-    done = command(*typed, "hydra.run.dir=run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    typed = ["stock=TSLA", "model=mlp_flat", "+experiment=quick", "seed=7", "data.days=300", "data.window=10"]
+    assert cli.main([*typed, "report=false", f"hydra.run.dir={tmp_path / 'run'}"]) == 0
     assert identical(simulated.folder, tmp_path / "run")
     names, others = ({str(p.relative_to(f)) for p in f.rglob("*")} for f in (simulated.folder, tmp_path / "run"))
     assert names == others
