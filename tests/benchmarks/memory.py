@@ -74,6 +74,9 @@ def _columns() -> dict[str, NDArray[np.float64]]:
         np.exp(column, out=column)
     for column in columns.values():
         column *= close if column is not close else 1.0
+    for limit, name in ((np.maximum, "high"), (np.minimum, "low")):
+        for other in ("open", "close", "high", "low"):
+            limit(columns[name], columns[other], out=columns[name])
     return columns
 
 
