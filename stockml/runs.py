@@ -390,6 +390,11 @@ def part_numbers(name: str) -> dict[str, int]:
     return {kind: int(number) for kind, number in re.findall(r"(fold|member)s/(\d+)", name)}
 
 
+def part_title(part: Mapping[str, int]) -> str:
+    """A part of a run as it is told of: fold 2, member 0."""
+    return ", ".join(f"{kind} {number}" for kind, number in part.items())
+
+
 def typeable(name: str) -> str:
     """`name` in characters that a shell and Hydra's grammar take as they are."""
     return re.sub(r"[^A-Za-z0-9.^_-]", "_", name)

@@ -93,11 +93,6 @@ def build(config: ModelConfig, window: int, features: int) -> nn.Module:
     return builder(config, window, features)
 
 
-def build_all(config: ModelConfig, window: int, features: int, members: int) -> nn.Module:
-    """As `build`; of several members, one module whose forecasts are the mean of theirs."""
-    return averaged([build(config, window, features) for _ in range(members)])
-
-
 def averaged(members: Sequence[nn.Module]) -> nn.Module:
     """One module whose forecasts are the mean of the members'; of one member, that member itself."""
     if len(members) == 1:

@@ -17,7 +17,7 @@ from stockml.reporting import document, drawing, plots, summary, sweep_plots
 from stockml.reporting.document import Figure, Page, Section, Table
 from stockml.reporting.drawing import Picture
 from stockml.reporting.terminal import figure
-from stockml.runs import RunFolder, SweepFolder
+from stockml.runs import RunFolder, SweepFolder, part_title
 
 if TYPE_CHECKING:
     from stockml.evaluation.metrics import Target
@@ -185,7 +185,7 @@ def _pictures(folder: RunFolder, facts: Mapping[str, Any], metrics: Mapping[str,
     from stockml.reporting import forecasts
 
     loss = {"mse": "MSE", "mae": "MAE"}.get(name := facts["config"]["trainer"]["loss"], f"{name} loss")
-    found = {_title(part): _history(folder.path / name) for name, part in folder.histories().items()}
+    found = {part_title(part): _history(folder.path / name) for name, part in folder.histories().items()}
     histories = {title: history for title, history in found.items() if history}
     if "" in histories:
         yield plots.losses(histories[""], loss)
@@ -204,10 +204,6 @@ def _pictures(folder: RunFolder, facts: Mapping[str, Any], metrics: Mapping[str,
         yield rolling
     if not is_class:
         yield plots.residuals(scored, unit)
-
-
-def _title(part: Mapping[str, int]) -> str:
-    return ", ".join(f"{kind} {number}" for kind, number in part.items())
 
 
 def _unit(truth: Target, source: str) -> plots.Unit:

@@ -138,7 +138,7 @@ _OF_SAMPLES = {f"data.{f.name}" for f in dataclasses.fields(BarsConfig) if f.nam
 def _fold(folder: RunFolder, path: str, config: Config, spans: dict[str, Any], chosen: hardware.Hardware) -> Fold:
     state = checkpoint.load(folder.path / path / "best.pt")
     shape = (state["window"], len(state["features"]))
-    model = models.build_all(config.model, *shape, config.trainer.ensemble).to(chosen.dtype)
+    model = models.averaged([models.build(config.model, *shape) for _ in config.each_member()]).to(chosen.dtype)
     model.load_state_dict(state["state_dict"])
     first_day = np.datetime64(spans["test"][0], "D") if spans["test"] else None
     return Fold(model.to(chosen.device), shape, Scaler.of(state["scaler"]), first_day)

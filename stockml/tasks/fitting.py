@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,40 +18,34 @@ from stockml.evaluation import baselines, forecasts
 from stockml.evaluation.forecasts import Scored
 from stockml.evaluation.metrics import Floats
 from stockml.reporting import terminal
-from stockml.runs import RunFolder, part_numbers
+from stockml.runs import RunFolder, part_numbers, part_title
 from stockml.training import checkpoint, engine, hardware, interrupts
 from stockml.training.distributed import ALONE, Group
 
 
-def fold_name(number: int, folds: Sequence[Data]) -> str:
-    """The folder of a fold in the run's, which is the run's own where there is but one."""
-    return f"folds/{number}" if len(folds) > 1 else ""
-
-
 @dataclass(frozen=True)
-class Part:
-    """What one model is trained for: the run, a fold of it, a member of its ensemble, or a member of a fold's."""
+class Fold:
+    """What is trained on the same data: one model, or the members of an ensemble; a run that walks has several."""
 
     name: str
-    """Where its checkpoints and the like are in the run folder: "", `folds/2`, `members/0`, `folds/2/members/0`."""
-    config: Config
+    """Its folder in the run's, `folds/2`; the run's own, "", where there is but one."""
     data: Data
+    members: list[Config]
 
     @classmethod
-    def each(cls, config: Config, folds: Sequence[Data]) -> list[Part]:
-        """Every part, in the order of training."""
-        parts = []
-        for number, (of_fold, data) in enumerate(zip(config.each_fold(), folds, strict=True)):
-            members = of_fold.each_member()
-            for member, own in enumerate(members):
-                names = (fold_name(number, folds), f"members/{member}" if len(members) > 1 else "")
-                parts.append(cls("/".join(filter(None, names)), own, data))
-        return parts
+    def each(cls, config: Config, folds: Sequence[Data]) -> list[Fold]:
+        """Every fold of a run, in the order of training."""
+        return [
+            cls(f"folds/{number}" if len(folds) > 1 else "", data, of_fold.each_member())
+            for number, (of_fold, data) in enumerate(zip(config.each_fold(), folds, strict=True))
+        ]
 
-    @property
-    def title(self) -> str:
-        """As it is told of: fold 2, member 0."""
-        return ", ".join(f"{kind} {number}" for kind, number in part_numbers(self.name).items())
+    def parts(self) -> dict[str, Config]:
+        """What each model is trained by, by its folder in the run's: its fold's own, or `folds/2/members/0`."""
+        if len(self.members) == 1:
+            return {self.name: self.members[0]}
+        within = f"{self.name}/" if self.name else ""
+        return {f"{within}members/{number}": config for number, config in enumerate(self.members)}
 
 
 def fresh_model(config: Config, data: Data, dtype: torch.dtype) -> torch.nn.Module:
@@ -73,33 +67,60 @@ class Trained:
     parts: dict[str, Scored]
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A model that was trained, at its best epoch, and its training."""
-
-    model: torch.nn.Module
-    fit: engine.Fit
-    batches: Batches
-
-
 def train(
-    part: Part,
+    fold: Fold,
     chosen: hardware.Hardware,
     folder: RunFolder,
     journal: terminal.Journal,
-    tell: Callable[[engine.Epoch, float], None],
+    tell: Callable[[engine.Epoch, float, str], None],
+    resumed: Mapping[str, engine.Fit],
+    group: Group,
+) -> Trained:
+    """Train a fold's models, one after another, and forecast with the mean of them, which is then its model.
+
+    Checkpoints and history go into the parts' folders in the run's; each finished epoch is told of, by its part, and a
+    part of `resumed` goes on. Raises RunError where a loss stops being a number, Interrupted after the epoch in which a
+    signal came.
+    """
+    data, config, own = fold.data, fold.members[0], folder.within(fold.name)
+    batches = Batches(data.panel, data.scaler, chosen.device, chosen.dtype, config.hardware.num_workers)
+    members, fits = [], []
+    for name, each in fold.parts().items():
+        model = fresh_model(each, data, chosen.dtype).to(chosen.device)
+        fits.append(_train(name, model, batches, each, data, chosen, folder, journal, tell, resumed.get(name), group))
+        members.append(model)
+    model = models.averaged(members)
+    loss = fits[0].history[fits[0].stopping.best_epoch - 1].validation_loss
+    if len(fits) > 1:
+        own.write_json("norm_stats.json", data.scaler.stats(data.panel, data.split.train))
+        _save_best(own, model, config, data, [fit.stopping.best_epoch for fit in fits])
+        validation = torch.from_numpy(data.split.validation)
+        loss = engine.unit(config.trainer, data.scaler.target_std) * engine.loss_on(
+            model, batches, validation, config.trainer, chosen, group
+        )
+    found = forecasts_of(model, batches, data, chosen, group)
+    return Trained(fits, loss, forecasts.of(data, batches, found, config.model.name) if group.leads else {})
+
+
+def _train(
+    part: str,
+    model: torch.nn.Module,
+    batches: Batches,
+    config: Config,
+    data: Data,
+    chosen: hardware.Hardware,
+    folder: RunFolder,
+    journal: terminal.Journal,
+    tell: Callable[[engine.Epoch, float, str], None],
     resumed: engine.Fit | None,
     group: Group,
-) -> Fitted:
-    """Train the part's model, its checkpoints and history in the folder, each finished epoch told of.
-
-    Raises RunError where a loss stops being a number, Interrupted after the epoch in which a signal came.
-    """
-    config, data = part.config, part.data
+) -> engine.Fit:
+    """Train a fresh model to its best epoch, its checkpoints and history in its part of the run folder."""
     panel, split, trainer = data.panel, data.split, config.trainer
-    model = fresh_model(config, data, chosen.dtype).to(chosen.device)
+    folder = folder.within(part)
+    if part:
+        journal.say(part_title(part_numbers(part)))
     folder.write_json("norm_stats.json", data.scaler.stats(panel, split.train))
-    batches = Batches(panel, data.scaler, chosen.device, chosen.dtype, config.hardware.num_workers)
     if batches.by_blocks and trainer.shuffle:
         blocks = engine.Blocks.of(batches, trainer.global_batch(group.world_size))
         journal.say(f"shuffled    by {blocks}: these are read from their file (data.memory_limit)")
@@ -114,7 +135,7 @@ def train(
             journal.epoch(history[-1], epochs)
             if not group.leads:
                 return
-            tell(history[-1], trainer.lr)  # before the checkpoint: what is told too often can be taken back
+            tell(history[-1], trainer.lr, part)  # before the checkpoint: what is told too often can be taken back
             if fit.stopping.best_epoch == len(history):
                 _save_best(folder, model, config, data, [len(history)])
             checkpoint.save_last(folder, {**fit.state(), "synthetic": panel.synthetic})
@@ -129,30 +150,7 @@ def train(
         journal.say(f"ridge       alpha {alpha:g}")
     # Once more: a kill between the two checkpoints leaves a best.pt of an epoch that last.pt does not know.
     _save_best(folder, model, config, data, [fit.stopping.best_epoch])
-    return Fitted(model, fit, batches)
-
-
-def fold(
-    config: Config,
-    data: Data,
-    fitted: Sequence[Fitted],
-    chosen: hardware.Hardware,
-    folder: RunFolder,
-    group: Group,
-) -> Trained:
-    """Forecast with what was trained: a model, or the mean of an ensemble's members, which is then the model."""
-    fits, batches = [of.fit for of in fitted], fitted[0].batches
-    model = models.averaged([of.model for of in fitted])
-    loss = fits[0].history[fits[0].stopping.best_epoch - 1].validation_loss
-    if len(fits) > 1:
-        folder.write_json("norm_stats.json", data.scaler.stats(data.panel, data.split.train))
-        _save_best(folder, model, config, data, [fit.stopping.best_epoch for fit in fits])
-        validation = torch.from_numpy(data.split.validation)
-        loss = engine.unit(config.trainer, data.scaler.target_std) * engine.loss_on(
-            model, batches, validation, config.trainer, chosen, group
-        )
-    own = forecasts_of(model, batches, data, chosen, group)
-    return Trained(fits, loss, forecasts.of(data, batches, own, config.model.name) if group.leads else {})
+    return fit
 
 
 def fit_model(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import time
 from collections.abc import Mapping, Sequence
@@ -49,10 +48,11 @@ def run(config: Config, place: Place | Given, records: Mapping[str, str], group:
     if models.solver(config.model):
         closed_form.demand_solvable(config, data.panel.window * len(data.panel.features))
     group.demand_equal("data", data.fingerprint)
-    parts = fitting.Part.each(config, folds)
-    resumed, told = _resumed(place.folder, config, folds[0], parts, group) if isinstance(place, Given) else ({}, [])
+    each = fitting.Fold.each(config, folds)
+    parts = [name for fold in each for name in fold.parts()]
+    resumed, told = _resumed(place.folder, config, data, parts, group) if isinstance(place, Given) else ({}, [])
     if group.world_size > 1:
-        leaders = ((part.name, _leaders(resumed.get(part.name), group)) for part in parts)
+        leaders = ((name, _leaders(resumed.get(name), group)) for name in parts)
         resumed = {name: state for name, state in leaders if state is not None}
     folder = place.make(config.stock.ticker)
     with (
@@ -62,7 +62,7 @@ def run(config: Config, place: Place | Given, records: Mapping[str, str], group:
     ):
         journal.say(*told)
         began = time.perf_counter()
-        model = fitting.fresh_model(parts[0].config, data, chosen.dtype)
+        model = fitting.fresh_model(each[0].members[0], data, chosen.dtype)
         threads = hardware.set_up(config.hardware, _size(model) * config.trainer.batch_size, group.local_world_size)
         device = group.describe(hardware.describe(chosen, threads))
         several = f"{config.trainer.ensemble} × " if config.trainer.ensemble > 1 else ""
@@ -70,20 +70,9 @@ def run(config: Config, place: Place | Given, records: Mapping[str, str], group:
         journal.say(f"model       {name}, on {device}, {config.hardware.precision}")
         folder.write_json("config.json", facts.of(config, folds, device, group.world_size))
         folder.write_records(records, resumed=config.trainer.resume is not None)  # last: from then on it can be resumed
-        done = {part.name: state.history if (state := resumed.get(part.name)) else [] for part in parts}
+        done = {name: resumed[name].history if name in resumed else [] for name in parts}
         followed.begin(done, config.trainer.lr)
-        trained = []
-        for number, data in enumerate(folds):
-            own = [part for part in parts if part.data is data]
-            fits = []
-            for part in own:
-                if part.name:
-                    journal.say(part.title)
-                tell = functools.partial(followed.epoch, part=part.name)
-                state = resumed.get(part.name)
-                fits.append(fitting.train(part, chosen, folder.within(part.name), journal, tell, state, group))
-            of_fold = folder.within(fitting.fold_name(number, folds))
-            trained.append(fitting.fold(own[0].config, data, fits, chosen, of_fold, group))
+        trained = [fitting.train(fold, chosen, folder, journal, followed.epoch, resumed, group) for fold in each]
         loss = _evaluate(folder, config, folds, trained, journal, began, group)
         journal.say(f"run folder  {folder.path}")
     return loss
@@ -180,7 +169,7 @@ def _size(model: torch.nn.Module) -> int:
 
 
 def _resumed(
-    folder: RunFolder, config: Config, data: Data, parts: Sequence[fitting.Part], group: Group
+    folder: RunFolder, config: Config, data: Data, parts: Sequence[str], group: Group
 ) -> tuple[dict[str, engine.Fit], list[str]]:
     """The state to go on from of each part that has finished an epoch, and what is to be told; for the leader.
 
@@ -190,10 +179,10 @@ def _resumed(
         return {}, []
     resuming.demand_same_data(folder, data)
     states, told = {}, []
-    for part in parts:
-        state, faults = checkpoint.load_last(folder.within(part.name))
+    for name in parts:
+        state, faults = checkpoint.load_last(folder.within(name))
         if state is not None:
-            states[part.name] = engine.Fit.of(state)
+            states[name] = engine.Fit.of(state)
         told += [f"{fault}; going on from previous.pt" for fault in faults]
     folder.remove_leftovers()
     return states, told + resuming.changes_of_batch(folder, config, group.world_size)
