@@ -9,15 +9,12 @@ from typing import Any
 import pytest
 
 from stockml import Result
-from tests.conftest import ROOT
+from tests.conftest import readme
 
 
 def blocks(section: str) -> list[str]:
     """The Python of a section of the README, in its order."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (body,) = re.findall(rf"^## {section}$(.*?)^## ", text, re.DOTALL | re.MULTILINE)
-    found: list[str] = re.findall(r"^```python$(.*?)^```$", body, re.DOTALL | re.MULTILINE)
-    return found
+    return re.findall(r"^```python$(.*?)^```$", readme(section), re.DOTALL | re.MULTILINE)
 
 
 def test_the_examples_from_python_run_as_they_are_one_after_the_other(

@@ -38,18 +38,18 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # a script finds its own fol
 from tests.benchmarks.measuring import ROOT
 from tests.campaigns.oracle import Gain, gain
 
-_QUICK, _SLOW = "model=linear,nlinear,dlinear,mlp,mlp_flat,mlp_gkx", "model=tsmixer,patchtst,gru,lstm,tcn"
+_QUICK, _SLOW = "linear,nlinear,dlinear,mlp,mlp_flat,mlp_gkx", "tsmixer,patchtst,gru,lstm,tcn"
 _LONG = ("stock=AAPL", "data.days=60000", "data.seed=${seed}", "trainer.loss=huber", "trainer.batch_size=256")
 _STRONG, _INTERACTION = "data.signal=strong", "data.signal=interaction"
 SIMULATED: Mapping[str, Sequence[str]] = {
     "strong_ridge": ("model=ridge", "seed=range(5)", _STRONG, *_LONG),
-    "strong_quick": (_QUICK, "trainer.lr=1e-3,3e-4,1e-4", "seed=range(5)", _STRONG, *_LONG),
+    "strong_quick": (f"model={_QUICK}", "trainer.lr=1e-3,3e-4,1e-4", "seed=range(5)", _STRONG, *_LONG),
     "interaction": ("model=ridge,mlp_flat,gru,tcn", "seed=range(2)", "trainer.epochs=10", _INTERACTION, *_LONG),
-    "strong_slow": (_SLOW, "seed=range(2)", "trainer.epochs=10", _STRONG, *_LONG),
+    "strong_slow": (f"model={_SLOW}", "seed=range(2)", "trainer.epochs=10", _STRONG, *_LONG),
 }
 STOCKS: Mapping[str, Sequence[str]] = {
-    "stocks_quick": (_QUICK.replace("=", "=ridge,"), "stock=glob(*)", "seed=42,43,44", "data=csv"),
-    "stocks_slow": (_SLOW, "stock=glob(*)", "data=csv"),
+    "stocks_quick": (f"model=ridge,{_QUICK}", "stock=glob(*)", "seed=42,43,44", "data=csv"),
+    "stocks_slow": (f"model={_SLOW}", "stock=glob(*)", "data=csv"),
 }
 LEAST_SHARE, LEAST_MODELS = 0.45, 2
 

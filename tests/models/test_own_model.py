@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from stockml import cli, compose
-from tests.conftest import ROOT, command
+from tests.conftest import command, readme
 
 Typed = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -22,8 +22,7 @@ Typed = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def files() -> dict[str, str]:
     """The example's files, by path."""
-    section = (ROOT / "README.md").read_text().split("## A model of your own")[1].split("\n## ")[0]
-    blocks = re.findall(r"```(?:toml|python)\n# (\S+)\n(.*?)```", section, re.DOTALL)
+    blocks = re.findall(r"```(?:toml|python)\n# (\S+)\n(.*?)```", readme("A model of your own"), re.DOTALL)
     return {path: text.strip() + "\n" for path, text in blocks}
 
 
