@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 from stockml.errors import UserError
 from stockml.result import Result
-from stockml.runs import Place, RunFolder
+from stockml.runs.folder import RunFolder
+from stockml.runs.location import Place
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from stockml.compose import Command
-    from stockml.config import Config
+    from stockml.config.root import Config
 
 
 def train(
@@ -59,15 +60,15 @@ def train(
     }
     with _as_a_guest():
         from stockml import compose
-        from stockml.tasks import starting
+        from stockml.tasks import start
 
         command = _command(typed, "train")
-        starting.demand_installed(command.jobs)
+        start.demand_installed(command.jobs)
         _demand_one_machine(command.jobs[0])
         made: list[Path] = []
 
         def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
-            return starting.train(config, _Remembered(place.exact, made=made, quiet=quiet), records)
+            return start.train(config, _Remembered(place.exact, made=made, quiet=quiet), records)
 
         compose.run_as_a_guest(command, run)
     return Result(command.folder or made[0])
@@ -144,8 +145,8 @@ def _command(typed: Mapping[str, object], task: str) -> Command:
 
 def _demand_one_machine(config: Config) -> None:
     """UserError where this process would be a worker among others, which ends with its part of the run."""
-    from stockml.config import DDPConfig
-    from stockml.training import environment
+    from stockml.distributed import environment
+    from stockml.distributed.settings import DDPConfig
 
     if not isinstance(config.trainer, DDPConfig):
         return

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stockml.errors import Interrupted, UserError, in_a_line
-from stockml.tasks import starting
-from stockml.training import interrupts
+from stockml.processes import signals
+from stockml.tasks import start
 
 if TYPE_CHECKING:
     from stockml.compose import Command
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what `arguments` (the command line's by default) ask for; 0, or the status that tells how it ended."""
-    signal.signal(signal.SIGTERM, interrupts.end)
+    signal.signal(signal.SIGTERM, signals.end)
     try:
         from stockml import compose
 
         typed = sys.argv[1:] if arguments is None else list(arguments)
         command = compose.read(typed)
-        starting.demand_installed(command.jobs)
+        start.demand_installed(command.jobs)
         if command.answer is not None:
             print(command.answer)
         elif command.sweep is not None:
             from stockml.tasks import sweep
 
-            sweep.run(command, starting.train, typed)
+            sweep.run(command, start.train, typed)
         elif not command.jobs:  # Hydra answers
-            compose.enter_hydra(command, starting.train)
+            compose.enter_hydra(command, start.train)
         else:
             _do(command, typed)
     except UserError as error:
@@ -91,19 +91,19 @@ def _do(command: Command, typed: Sequence[str]) -> None:
 
         fetch.run(config)
     elif config.task == "reproduce":
-        from stockml.runs import SweepFolder
+        from stockml.runs.sweep_folder import SweepFolder
         from stockml.tasks import reproduce
 
         if SweepFolder.is_one(Path(str(config.run))):
-            reproduce.run_sweep(Path(str(config.run)), typed, starting.train)
+            reproduce.run_sweep(Path(str(config.run)), typed, start.train)
         else:
-            compose.enter_hydra(command, functools.partial(reproduce.run, train=starting.train))
+            compose.enter_hydra(command, functools.partial(reproduce.run, train=start.train))
     elif config.task == "audit":
         from stockml.tasks import audit
 
         compose.enter_hydra(command, audit.run)
     else:
-        compose.enter_hydra(command, starting.train)
+        compose.enter_hydra(command, start.train)
 
 
 def _trace(error: BaseException) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stockml.errors import UserError
-from stockml.runs import RunFolder
+from stockml.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from stockml.config import Config
+    from stockml.config.root import Config
 
 
 class Result:
@@ -44,9 +44,9 @@ class Result:
     @cached_property
     def config(self) -> Config:
         """The config that it was trained by."""
-        from stockml.tasks import facts
+        from stockml.tasks import run_metadata
 
-        return facts.saved_config(self._run)
+        return run_metadata.saved_config(self._run)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
@@ -80,9 +80,9 @@ class Result:
         """A CSV file of the run folder, `stocks.csv` say: dates are dates, numbers what they were to the last digit."""
         import pandas as pd
 
-        from stockml.reporting import forecasts
+        from stockml.reporting import predictions_file
 
-        found = forecasts.columns(self._run, name)
+        found = predictions_file.columns(self._run, name)
         return pd.DataFrame({column: _values(column, texts) for column, texts in found.items()})
 
     def plots(self) -> dict[str, Figure]:
@@ -93,7 +93,7 @@ class Result:
 
     def plot(self, name: str) -> Figure:
         """One of `plots`, `losses` or `cumulative` say. UserError where the run has none of that name."""
-        from stockml.config import nearest, one_of
+        from stockml.config.schema import nearest, one_of
 
         plots = self.plots()
         if name not in plots:

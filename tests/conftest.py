@@ -19,9 +19,9 @@ import pytest
 
 from stockml import compose
 from stockml.data.bars import Bars
-from stockml.evaluation import leaks
-from stockml.evaluation.audit import BarsSubject
-from stockml.runs import Place
+from stockml.evaluation.audit import leaks
+from stockml.evaluation.audit.bar_checks import BarsSubject
+from stockml.runs.location import Place
 from stockml.tasks.audit import ridge_forecasts
 from tests.forking import ROOT, RUN_PY, SECONDS, Forker
 from tests.yahoo_server import YahooServer, serving

@@ -28,7 +28,7 @@ from omegaconf.basecontainer import BaseContainer
 from stockml import Result, RunError, UserError, cli, predict, train
 from stockml.compose import read, run_as_a_guest, setting
 from stockml.reporting import drawing
-from stockml.tasks import reproduce, starting
+from stockml.tasks import reproduce, start
 from tests.conftest import ROOT, metrics, random_bars, write_bars
 from tests.tasks.test_train import identical
 
@@ -71,7 +71,7 @@ def test_its_run_is_reproduced_as_any_other(
     simulated: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     typed = ("task=reproduce", f"run={simulated.folder}", f"hydra.run.dir={tmp_path / 'again'}", "report=false")
-    run_as_a_guest(read(typed), functools.partial(reproduce.run, train=starting.train))
+    run_as_a_guest(read(typed), functools.partial(reproduce.run, train=start.train))
     printed = capsys.readouterr().out
     assert "same config, data, code, versions and device" in printed
     assert printed.endswith("reproduced: identical\n")

@@ -10,7 +10,9 @@ import pytest
 
 from stockml import cli, compose
 from stockml.compose import grammar
-from stockml.config import BarsConfig, SimulatedConfig, plain
+from stockml.config.values import plain
+from stockml.data.settings import BarsConfig
+from stockml.data.sources.simulated import SimulatedConfig
 from stockml.errors import UserError
 from stockml.models.settings import MLPConfig
 

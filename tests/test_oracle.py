@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stockml.compose import compose
-from stockml.data import prepare
+from stockml.data.dataset import prepare
 from tests.campaigns.oracle import MODELS, SIGNALS, Outcome, faults, gain, history, ridge_baseline, trained
 
 DAYS = 20_000

@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from stockml.data import yahoo
 from stockml.data.bars import Bars
+from stockml.data.sources.yahoo import downloads
 
 NEW_YORK = ZoneInfo("America/New_York")
 Fault = Callable[[BaseHTTPRequestHandler, bytes], None]
@@ -141,12 +141,12 @@ def hung_up(handler: BaseHTTPRequestHandler, _body: bytes) -> None:
 def aged(folder: Path, days: int) -> Path:
     """The cache as if all had been downloaded so many days earlier."""
     path = folder / "TEST.parquet"
-    held = yahoo.read(path)
+    held = downloads.read(path)
     assert held is not None
     span = datetime.timedelta(days=days)
     through = datetime.date.fromisoformat(held.facts["through"]) - span
     earlier = {"downloaded": (held.at - span).isoformat(), "through": through.isoformat()}
-    yahoo._write(replace(held, facts={**held.facts, **earlier}), path)
+    downloads._write(replace(held, facts={**held.facts, **earlier}), path)
     return path
 
 

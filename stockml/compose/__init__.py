@@ -44,9 +44,10 @@ from stockml.compose.grammar import (
     setting,
 )
 from stockml.compose.saved import drift, followed_as_before, laid_over, saved_file
-from stockml.config import Config, SimulatedConfig, saved
+from stockml.config.root import Config, saved
+from stockml.data.sources.simulated import SimulatedConfig
 from stockml.errors import UserError
-from stockml.runs import Place
+from stockml.runs.location import Place
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from stockml import models
 from stockml.compose.grammar import composition, extra, is_choice, one_line, options, settings_of
-from stockml.config import Config, check, nearest, one_of, show
+from stockml.config.root import Config, check
+from stockml.config.schema import nearest, one_of
+from stockml.config.values import show
 
 if TYPE_CHECKING:
     from stockml.compose.sweeps import Mode

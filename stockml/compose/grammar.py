@@ -29,7 +29,7 @@ from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import OmegaConfBaseException
 
 from stockml import models
-from stockml.config import show
+from stockml.config.values import show
 from stockml.errors import UserError
 
 _PACKAGE = Path(__file__).parent.parent

@@ -11,10 +11,12 @@ from omegaconf import OmegaConf
 
 from stockml.compose.checks import compose_job
 from stockml.compose.grammar import composition, is_choice, one_line, parse, quote, settings_of
-from stockml.config import ABSENT, Config, differences, leaves, saved, show
+from stockml.config.root import Config, saved
+from stockml.config.values import ABSENT, differences, leaves, show
 from stockml.errors import UserError
-from stockml.reporting.trackers import overrides_of
-from stockml.runs import RunFolder, SweepFolder
+from stockml.runs.folder import RunFolder
+from stockml.runs.sweep_folder import SweepFolder
+from stockml.trackers import overrides_of
 
 # Which key of a section names the file of its group.
 _GROUPS = {"stock": "ticker", "data": "source", "model": "name", "trainer": "name", "hardware": "device"}

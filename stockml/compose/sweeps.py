@@ -17,9 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from stockml.compose.checks import compose_job, forced
 from stockml.compose.grammar import composition, one_line, parse
-from stockml.config import Config, show
+from stockml.config.root import Config
+from stockml.config.values import show
 from stockml.errors import UserError
-from stockml.runs import numbered, typeable
+from stockml.runs.names import numbered, typeable
 
 _LONGEST_NAME = 100  # of a job; a file system takes 255 bytes
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from stockml.data.reading import Reader
+from stockml.data.file_reader import Reader
 
 if TYPE_CHECKING:
     from torch import Tensor

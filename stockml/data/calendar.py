@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stockml.config import nearest
+from stockml.config.schema import nearest
 from stockml.errors import UserError
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from stockml.errors import UserError
 
 if TYPE_CHECKING:
-    from stockml.config import BarsConfig
     from stockml.data.bars import Bars, Floats
+    from stockml.data.settings import BarsConfig
 
 Kind = Literal["return", "level", "class"]
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from stockml.config import BarsConfig
+from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
 
 if TYPE_CHECKING:
-    from stockml.config import DataConfig
     from stockml.data.panel import Panel, Stocks
+    from stockml.data.settings import DataConfig
 
 Rows = NDArray[np.int64]
 

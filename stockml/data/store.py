@@ -114,7 +114,7 @@ def _hash(path: Path, _changed_ns: int, _size: int) -> str:
 def _hash_of_code() -> str:
     """A hash of the code that makes panels: what another code makes may be another panel."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from stockml.evaluation import ridge
 from stockml.evaluation.metrics import Floats
+from stockml.models import ridge
 
 if TYPE_CHECKING:
-    from stockml.data import Data
     from stockml.data.batches import Batches
+    from stockml.data.dataset import Data
     from stockml.data.panel import Panel
     from stockml.data.split import Rows
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from stockml.evaluation import cross_section
-from stockml.evaluation.corrections import LEVEL
 from stockml.evaluation.metrics import DIRECTION_ONLY, score
+from stockml.evaluation.multiple_testing import LEVEL
 from stockml.evaluation.significance import (
     CONFIDENCE,
     RESAMPLES,
@@ -30,7 +30,7 @@ from stockml.evaluation.significance import (
 )
 
 if TYPE_CHECKING:
-    from stockml.evaluation.forecasts import Scored
+    from stockml.evaluation.predictions import Scored
 
 Skill = Literal["shown", "hinted", "not shown", "worse"]
 

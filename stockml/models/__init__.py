@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from stockml.config import ModelConfig
+from stockml.config.schema import limited
 from stockml.errors import UserError
 from stockml.models.settings import (
     DLinearConfig,
     GKXConfig,
     MLPConfig,
+    ModelConfig,
     PatchTSTConfig,
     RecurrentConfig,
     RidgeConfig,
@@ -33,6 +34,19 @@ from stockml.models.settings import (
 
 if TYPE_CHECKING:
     from torch import nn
+
+__all__ = [
+    "BUILT_IN",
+    "ENTRY_POINTS",
+    "Family",
+    "ModelConfig",
+    "averaged",
+    "build",
+    "family",
+    "limited",
+    "names",
+    "solver",
+]
 
 ENTRY_POINTS = "stockml.models"
 

@@ -11,8 +11,7 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stockml.config import ModelConfig
-    from stockml.models.settings import DLinearConfig
+    from stockml.models.settings import DLinearConfig, ModelConfig
 
 
 class Linear(nn.Module):

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from stockml.config import ModelConfig, limited
+from stockml.config.schema import limited
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What every model has."""
+
+    name: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stockml.reporting import drawing
 from stockml.reporting.drawing import Picture
-from stockml.runs import Folder
+from stockml.runs.folder import Folder
 
 FILE = "report.html"
 

@@ -10,14 +10,16 @@ from urllib.parse import quote
 
 import numpy as np
 
-from stockml.config import show
+from stockml.config.values import show
 from stockml.errors import UserError
 from stockml.evaluation import cross_section
 from stockml.reporting import document, drawing, plots, summary, sweep_plots
 from stockml.reporting.document import Figure, Page, Section, Table
 from stockml.reporting.drawing import Picture
 from stockml.reporting.terminal import figure
-from stockml.runs import RunFolder, SweepFolder, part_title
+from stockml.runs.folder import RunFolder
+from stockml.runs.names import part_title
+from stockml.runs.sweep_folder import SweepFolder
 
 if TYPE_CHECKING:
     from stockml.evaluation.metrics import Target
@@ -182,7 +184,7 @@ def _evidence(found: Mapping[str, Any]) -> Section:
 
 
 def _pictures(folder: RunFolder, facts: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> Iterator[Picture]:
-    from stockml.reporting import forecasts
+    from stockml.reporting import predictions_file
 
     loss = {"mse": "MSE", "mae": "MAE"}.get(name := facts["config"]["trainer"]["loss"], f"{name} loss")
     found = {part_title(part): _history(folder.path / name) for name, part in folder.histories().items()}
@@ -193,7 +195,7 @@ def _pictures(folder: RunFolder, facts: Mapping[str, Any], metrics: Mapping[str,
         yield plots.losses_of_parts(histories, loss)
     if metrics is None or not (folder.path / "baselines.csv").exists():
         return
-    scored = forecasts.read(folder)["test"]
+    scored = predictions_file.read(folder)["test"]
     unit, is_class = _unit(scored.truth, facts["config"]["data"]["source"]), scored.truth.kind == "class"
     if not is_class:
         yield plots.predicted(scored, unit)

@@ -17,7 +17,7 @@ from stockml.reporting.drawing import GRID, INK, LOOKS, MODEL, MUTED, RIVAL, Pic
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from stockml.evaluation.forecasts import Scored
+    from stockml.evaluation.predictions import Scored
 
 Floats = NDArray[np.float64]
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from stockml.errors import UserError
-from stockml.evaluation.corrections import LEVEL, benjamini_hochberg, holm
-from stockml.runs import RunFolder, SweepFolder
+from stockml.evaluation.multiple_testing import LEVEL, benjamini_hochberg, holm
+from stockml.runs.folder import RunFolder
+from stockml.runs.sweep_folder import SweepFolder
 
 Row = dict[str, Any]
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from stockml.config import named
+from stockml.config.values import named
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
     from rich.table import Table
 
-    from stockml.data import Data
+    from stockml.data.dataset import Data
     from stockml.data.panel import Panel
     from stockml.training.engine import Epoch
 

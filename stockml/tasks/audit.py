@@ -10,20 +10,22 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from stockml import data as data_room
+from stockml.data import dataset
 from stockml.data.batches import Batches
 from stockml.errors import RunError
-from stockml.evaluation import audit, audit_arrays, baselines, leaks
+from stockml.evaluation import baselines
+from stockml.evaluation.audit import array_checks, bar_checks, leaks
 from stockml.reporting import terminal
-from stockml.tasks import fitting, train
+from stockml.tasks import fold_training, train
 from stockml.training import hardware
 
 if TYPE_CHECKING:
-    from stockml.config import Config, HardwareConfig
-    from stockml.data import Data
-    from stockml.evaluation.audit import Forecaster, Subject
+    from stockml.config.root import Config
+    from stockml.data.dataset import Data
+    from stockml.evaluation.audit.bar_checks import Forecaster, Subject
     from stockml.evaluation.metrics import Floats
-    from stockml.runs import Place
+    from stockml.runs.location import Place
+    from stockml.training.settings import HardwareConfig
 
 _RESULTS = {True: "passed", False: "FAILED", None: "not applicable"}
 
@@ -47,7 +49,7 @@ def run(config: Config, place: Place | None = None, records: dict[str, str] | No
     print("no leak found")
 
 
-def _told(finding: audit.Finding) -> str:
+def _told(finding: bar_checks.Finding) -> str:
     """A row of the table; under a failure what it means."""
     told = [finding.looked_at, *([f"It means: {finding.means}."] if finding.means else [])]
     text = "\n".join(textwrap.fill(part, 76) for part in told)
@@ -63,20 +65,20 @@ def _reproducible(config: Config) -> HardwareConfig:
     return chosen
 
 
-def _subjects(config: Config) -> tuple[Sequence[Subject], list[Callable[[], audit.Finding]]]:
+def _subjects(config: Config) -> tuple[Sequence[Subject], list[Callable[[], bar_checks.Finding]]]:
     """What is audited, of a walk-forward config fold by fold, and how."""
-    window, width = data_room.sample_shape(config)
+    window, width = dataset.sample_shape(config)
     forecasters: dict[str, Forecaster] = {config.model.name: functools.partial(model_forecasts, config)}
     if window * width <= baselines.MOST_RIDGE_INPUTS:
         forecasters = {"ridge": ridge_forecasts, **forecasters}
     if config.data.source == "npz":
-        windows, before_test = data_room.load(config)
+        windows, before_test = dataset.load(config)
         assert before_test is not None
-        arrays = audit_arrays.ArraysSubject(config, forecasters, windows, before_test)
-        return [arrays], audit_arrays.on_arrays(arrays)
-    bars, pipeline = data_room.load_bars(config), leaks.pipeline(config.audit.plant)
-    folds = [audit.BarsSubject(each, forecasters, bars, pipeline) for each in config.each_fold()]
-    return folds, audit.on_bars(folds)
+        arrays = array_checks.ArraysSubject(config, forecasters, windows, before_test)
+        return [arrays], array_checks.on_arrays(arrays)
+    bars, pipeline = dataset.load_bars(config), leaks.pipeline(config.audit.plant)
+    folds = [bar_checks.BarsSubject(each, forecasters, bars, pipeline) for each in config.each_fold()]
+    return folds, bar_checks.on_bars(folds)
 
 
 def ridge_forecasts(data: Data) -> dict[str, Floats]:
@@ -88,7 +90,7 @@ def model_forecasts(config: Config, data: Data) -> dict[str, Floats]:
     """Forecasts of the config's model after one epoch."""
     chosen = hardware.choose(config.hardware)
     config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, epochs=1, overfit_batches=0))
-    model = fitting.fresh_model(config, data, chosen.dtype)
+    model = fold_training.fresh_model(config, data, chosen.dtype)
     batches = Batches(data.panel, data.scaler, chosen.device, chosen.dtype)
-    fitting.fit_model(model, batches, config, data, chosen, after_epoch=lambda _fit: None)
-    return fitting.forecasts_of(model, batches, data, chosen)
+    fold_training.fit_model(model, batches, config, data, chosen, after_epoch=lambda _fit: None)
+    return fold_training.forecasts_of(model, batches, data, chosen)

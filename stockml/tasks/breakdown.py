@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stockml.data import Data
-    from stockml.evaluation.forecasts import Parts
+    from stockml.data.dataset import Data
     from stockml.evaluation.metrics import Scores
+    from stockml.evaluation.predictions import Parts
     from stockml.training.engine import Fit
 
 Row = dict[str, Any]

@@ -8,16 +8,17 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
-from stockml import data as data_room
-from stockml.config import Feature, named
-from stockml.data import calendar, doctor, pool
+from stockml.config.values import named
+from stockml.data import calendar, dataset, doctor, pooled
+from stockml.data.settings import Feature
 from stockml.errors import RunError, UserError
 from stockml.reporting import terminal
 
 if TYPE_CHECKING:
-    from stockml.config import BarsConfig, Config
+    from stockml.config.root import Config
     from stockml.data.bars import Bars
     from stockml.data.doctor import Days, Finding
+    from stockml.data.settings import BarsConfig
 
 _MOST_ROWS = 10  # of a check
 
@@ -36,7 +37,7 @@ def run(config: Config) -> None:
             raise RunError(f"{bars.origin}: {errors}, which stop every run: {', '.join(checks)}")
         return
     ill = []
-    for one in (every := pool.each_stock(config)):
+    for one in (every := pooled.each_stock(config)):
         try:
             ill += [one.stock.ticker] if _examine(one)[1] else []
         except UserError as error:
@@ -78,13 +79,13 @@ def _bars(config: Config) -> Bars:
     for features in (every, tuple(name for name in every if name != "volume")):
         try:
             stock = dataclasses.replace(config.stock, features=features)
-            bars = data_room.load_bars(dataclasses.replace(config, stock=stock))
+            bars = dataset.load_bars(dataclasses.replace(config, stock=stock))
         except UserError as error:
             told = told or [f"not all columns can be looked at: {error}"]
         else:
             break
     else:
-        bars = data_room.load_bars(config)
+        bars = dataset.load_bars(config)
     print(*told, sep="\n", end="\n" if told else "")
     return bars
 

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stockml import data as data_room
-from stockml.config import BarsConfig, Config, differences, saved, show
+from stockml.config.root import Config, saved
+from stockml.config.values import differences, show
+from stockml.data import dataset
+from stockml.data.settings import BarsConfig
 from stockml.errors import RunError, UserError
-from stockml.evaluation import baselines, forecasts
-from stockml.evaluation.forecasts import Scored
+from stockml.evaluation import baselines, predictions
 from stockml.evaluation.metrics import target
-from stockml.reporting import forecasts as written
+from stockml.evaluation.predictions import Scored
+from stockml.reporting import predictions_file as written
 from stockml.reporting import terminal
-from stockml.runs import RunFolder
-from stockml.tasks import facts
-from stockml.tasks.fitted import Fitted
+from stockml.runs.folder import RunFolder
+from stockml.tasks import run_metadata
+from stockml.tasks.predictor import Fitted
 
 if TYPE_CHECKING:
     from stockml.data.panel import Panel
@@ -33,7 +35,7 @@ def run(config: Config) -> None:
     """
     folder = RunFolder.existing(Path(str(config.run)))
     metrics = folder.read_json("metrics.json")
-    own = facts.saved_config(folder)
+    own = run_metadata.saved_config(folder)
     if (own.data, own.stock) == (config.data, config.stock):
         _again(folder, metrics)
     else:
@@ -42,7 +44,7 @@ def run(config: Config) -> None:
 
 def _again(folder: RunFolder, metrics: dict[str, Any]) -> None:
     horizon = folder.read_json("config.json")["data"]["horizon"]
-    judged = forecasts.judged(written.read(folder), horizon, synthetic=metrics["synthetic"])
+    judged = predictions.judged(written.read(folder), horizon, synthetic=metrics["synthetic"])
     print(*terminal.results(judged), sep="\n")
     now = json.loads(json.dumps({**judged, **{name: metrics[name] for name in _OF_TRAINING}}))
     if changed := differences(metrics, now):
@@ -71,14 +73,14 @@ def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -
         truth=target(panel, rows),
         rows=rows,
         dates=None if panel.dates is None else panel.dates[rows],
-        tickers=forecasts.tickers_of(panel, rows),
+        tickers=predictions.tickers_of(panel, rows),
         model=fitted.forecast(panel, rows),
         baselines=every,
         oracle=None if panel.expected is None else panel.expected[rows],
     )
     errors = {name: parts["validation"]["mse"] for name, parts in metrics["baselines"].items() if name in every}
     best = min((name for name, error in errors.items() if error is not None), key=errors.__getitem__)
-    judged = forecasts.judged({"test": scored}, panel.horizon, synthetic=panel.synthetic, best=best)
+    judged = predictions.judged({"test": scored}, panel.horizon, synthetic=panel.synthetic, best=best)
     print(*terminal.results(judged), sep="\n")
     print("            ridge, which would have to be fitted on these data, is not among the baselines")
     name = f"evaluations/{panel.ticker}_{datetime.now():%Y%m%d_%H%M%S}.json"
@@ -100,7 +102,7 @@ def _other_samples(fitted: Fitted, config: Config) -> tuple[Panel, Rows]:
                 "before were used to train it; later bars"
             )
         return panel, rows
-    panel, before_test = data_room.load(config)
+    panel, before_test = dataset.load(config)
     fold, (window, width) = fitted.folds[0], panel.values.shape[1:]
     if fold.first_day is not None or (window, width) != fold.shape:
         raise UserError(

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from stockml.data.panel import Panel
     from stockml.data.scaler import Scaler
     from stockml.data.split import Rows
-    from stockml.runs import RunFolder
-    from stockml.tasks.fitted import Fitted
+    from stockml.runs.folder import RunFolder
+    from stockml.tasks.predictor import Fitted
 
 _TOLERANCE = 1e-5  # in units of the target's standard deviation
 _MOST_CHECKED = 1024

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from stockml.data import yahoo
+from stockml.data.sources.yahoo import downloads
 from stockml.errors import RunError, UserError
 
 if TYPE_CHECKING:
-    from stockml.config import Config, YahooConfig
+    from stockml.config.root import Config
+    from stockml.data.sources.yahoo import YahooConfig
 
 
 def run(config: Config) -> None:
@@ -20,7 +21,7 @@ def run(config: Config) -> None:
     failed = []
     for ticker in tickers:
         try:
-            download, problem = yahoo.obtain(data, ticker)
+            download, problem = downloads.obtain(data, ticker)
         except UserError as error:
             failed.append(ticker)
             print(f"{ticker:<{width}}FAILED  {str(error).removeprefix(f'{ticker}: ')}", flush=True)

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from stockml.config import BarsConfig, Config, named
+from stockml.config.root import Config
+from stockml.config.values import named
 from stockml.data import calendar
+from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
-from stockml.evaluation.forecasts import tickers_of
-from stockml.reporting import forecasts as written
+from stockml.evaluation.predictions import tickers_of
+from stockml.reporting import predictions_file as written
 from stockml.reporting import terminal
-from stockml.runs import RunFolder, typeable
+from stockml.runs.folder import RunFolder
+from stockml.runs.names import typeable
 from stockml.tasks import export
-from stockml.tasks.fitted import Fitted
+from stockml.tasks.predictor import Fitted
 from stockml.training import hardware
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from stockml.config import Config
+from stockml.config.root import Config
 from stockml.errors import UserError, in_a_line
-from stockml.runs import Launched, RunFolder, SweepFolder
+from stockml.runs.folder import Launched, RunFolder
+from stockml.runs.sweep_folder import SweepFolder
 
 
 def demand_installed() -> None:

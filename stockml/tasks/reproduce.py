@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from stockml import compose
-from stockml import data as data_room
-from stockml.config import Config, differences, show
+from stockml.config.root import Config
+from stockml.config.values import differences, show
+from stockml.data import dataset
 from stockml.errors import RunError, UserError
+from stockml.processes import job_pool, machine
 from stockml.reporting import summary
-from stockml.runs import Place, RunFolder, SweepFolder
-from stockml.tasks import facts, sweep
+from stockml.runs.folder import RunFolder
+from stockml.runs.location import Place
+from stockml.runs.sweep_folder import SweepFolder
+from stockml.tasks import run_metadata, sweep
 from stockml.tasks import train as training
-from stockml.training import machine, pool
 
 Facts = dict[str, Any]
 
@@ -32,8 +35,8 @@ def run(config: Config, place: Place, records: dict[str, str], train: sweep.Trai
     if original.outcome() != "ok":
         raise UserError(f"{original.path}: did not end well ({original.outcome()}); there is nothing to compare with")
     then, metrics = original.read_json("config.json"), original.read_json("metrics.json")
-    data = data_room.prepare(config)
-    now = facts.of(config, [data], training.device(config))
+    data = dataset.prepare(config)
+    now = run_metadata.of(config, [data], training.device(config))
     print(f"reproducing {original.path}", *_what_differs(original, config, then, now), sep="\n", flush=True)
     if then["data"]["fingerprint"] != now["data"]["fingerprint"]:
         raise RunError(f"{original.path}: its data have changed since ({now['data']['origin']}); nothing was trained")
@@ -87,10 +90,12 @@ def run_sweep(path: Path, typed: Sequence[str], train: sweep.Train) -> None:
     differing = []
     with tempfile.TemporaryDirectory() as logs:
         calls = [
-            pool.Call(functools.partial(_reproduction, command, train), Path(logs) / name, sweep.cores(command.jobs[0]))
+            job_pool.Call(
+                functools.partial(_reproduction, command, train), Path(logs) / name, sweep.cores(command.jobs[0])
+            )
             for name, command in zip(names, commands, strict=True)
         ]
-        with closing(pool.run_each(calls, cores=machine.cores(), at_once=sweep.places(configs))) as events:
+        with closing(job_pool.run_each(calls, cores=machine.cores(), at_once=sweep.places(configs))) as events:
             for event in events:
                 number, ended = event or (0, None)
                 if ended is None:

@@ -17,16 +17,23 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from stockml import compose, data, models
+from stockml import compose, models
 from stockml.compose.launcher import Calls, JobLauncher, target
 from stockml.compose.sweeps import Job, Sweep
-from stockml.config import Config, DDPConfig, SimulatedConfig, differences, saved, show
+from stockml.config.root import Config, saved
+from stockml.config.values import differences, show
+from stockml.data import dataset
+from stockml.data.sources.simulated import SimulatedConfig
+from stockml.distributed.settings import DDPConfig
 from stockml.errors import Interrupted, RunError, UserError, in_a_line
+from stockml.processes import job_pool, machine
 from stockml.reporting import page, summary, terminal
-from stockml.runs import Place, RunFolder, SweepFolder
-from stockml.tasks import ranks, report, tracking
+from stockml.runs.folder import RunFolder
+from stockml.runs.location import Place
+from stockml.runs.sweep_folder import SweepFolder
+from stockml.tasks import rank_count, report, sweep_tracking
 from stockml.tasks import train as training
-from stockml.training import hardware, machine, pool
+from stockml.training import hardware
 
 Train = Callable[[Config, Place, dict[str, str]], float]
 
@@ -56,7 +63,7 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
         supervisor = Supervisor(folder, sweep, done, fail_fast=command.jobs[0].sweep.fail_fast)
         if any(_is_synthetic(config) for config in command.jobs):
             print(*terminal.SYNTHETIC, sep="\n", flush=True)
-        reached = until_the_end.enter_context(tracking.following(command.jobs[0].tracker, folder))
+        reached = until_the_end.enter_context(sweep_tracking.following(command.jobs[0].tracker, folder))
         try:
             if sweep.trials is None or tried < sweep.trials:
                 compose.enter_hydra(
@@ -113,7 +120,7 @@ def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
                 faults.setdefault(f"{key} was {show(then)}, and is to be {show(now)}", []).append(job.name)
             continue
         if source not in fingerprints:
-            fingerprints[source] = data.prepare(config).fingerprint
+            fingerprints[source] = dataset.prepare(config).fingerprint
         if facts["data"]["fingerprint"] != fingerprints[source]:
             faults.setdefault(f"the data have changed ({facts['data']['origin']})", []).append(job.name)
     if faults:
@@ -147,14 +154,14 @@ class Supervisor:
         missing = [number for number, (job, _) in enumerate(given) if self._folder.job(job.name).outcome() != "ok"]
         jobs = [given[number][0] for number in missing]
         calls = [
-            pool.Call(given[number][1], self._folder.path / job.name / "train.log", cores(job.config))
+            job_pool.Call(given[number][1], self._folder.path / job.name / "train.log", cores(job.config))
             for number, job in zip(missing, jobs, strict=True)
         ]
         import_what_jobs_need([job.config for job in jobs])
         values: list[float | None] = [None] * len(given)
         n_jobs = self._sweep.n_jobs
         at_once, room = (n_jobs, sys.maxsize) if n_jobs > 0 else (places([job.config for job in jobs]), machine.cores())
-        with closing(pool.run_each(calls, cores=room, at_once=at_once)) as events, closing(self._progress):
+        with closing(job_pool.run_each(calls, cores=room, at_once=at_once)) as events, closing(self._progress):
             try:
                 for event in events:
                     if event is None:
@@ -171,7 +178,7 @@ class Supervisor:
                 raise
         return values
 
-    def _ended(self, job: Job, ended: pool.Ended) -> None:
+    def _ended(self, job: Job, ended: job_pool.Ended) -> None:
         folder = self._folder.job(job.name)
         if folder.outcome() not in ("ok", "failed", "interrupted"):
             folder.record("failed", time.time(), ended.error, synthetic=_is_synthetic(job.config))
@@ -227,7 +234,7 @@ def _can_go_on(folder: RunFolder, config: Config) -> bool:
         facts = folder.read_json("config.json")
         same = (
             facts["config"] == _asked(config, facts["config"])
-            and facts["data"]["fingerprint"] == data.prepare(config).fingerprint
+            and facts["data"]["fingerprint"] == dataset.prepare(config).fingerprint
         )
     except (UserError, KeyError, TypeError):
         return False
@@ -242,8 +249,9 @@ def import_what_jobs_need(configs: Sequence[Config | None]) -> None:
     """Import here, once, what every forked job would otherwise import for itself."""
     names = {"stockml.tasks.train", "stockml.evaluation.baselines", "rich.console", "rich.table"}
     names |= {"torch.utils.serialization"}  # which torch imports at the first checkpoint
-    modules = {"simulated": "simulated", "csv": "tables", "yahoo": "yahoo", "npz": "arrays"}
-    names |= {f"stockml.data.{modules[config.data.source]}" for config in configs if config}
+    modules = {"simulated": "simulator", "csv": "tables", "yahoo": "downloads", "npz": "arrays"}
+    sources = {config.data.source for config in configs if config}
+    names |= {f"stockml.data.sources.{source}.{modules[source]}" for source in sources}
     for name in names:
         importlib.import_module(name)
 
@@ -254,8 +262,8 @@ def cores(config: Config | None) -> int:
         return 1
     count = functools.partial(_cores, config)
     if config.model.name not in models.BUILT_IN:  # code that we do not know runs where it can leave nothing behind
-        asked = pool.Call(functools.partial(functools.partial, count), Path(os.devnull))
-        ends = [event[1] for event in pool.run_each([asked], cores=1, at_once=1) if event and event[1]]
+        asked = job_pool.Call(functools.partial(functools.partial, count), Path(os.devnull))
+        ends = [event[1] for event in job_pool.run_each([asked], cores=1, at_once=1) if event and event[1]]
         return ends[0].value or 1
     try:
         return count()
@@ -264,7 +272,7 @@ def cores(config: Config | None) -> int:
 
 
 def _cores(config: Config) -> int:
-    return training.threads(config) * ranks.here(config)
+    return training.threads(config) * rank_count.here(config)
 
 
 def places(configs: Sequence[Config | None]) -> int:
@@ -282,7 +290,9 @@ def gpus_of_its_own(config: Config) -> Iterator[None]:
         yield
         return
     every = isinstance(config.trainer, DDPConfig) and config.trainer.world_size == "auto"
-    count = len(gpus) if every else min(len(gpus), ranks.here(config))  # too many are refused where ranks are started
+    count = (
+        len(gpus) if every else min(len(gpus), rank_count.here(config))
+    )  # too many are refused where ranks are started
     with hardware.holding(gpus, count, Path(tempfile.gettempdir())) as held:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(held)
         yield

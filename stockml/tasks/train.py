@@ -11,17 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from stockml import data as data_room
-from stockml import models
-from stockml.config import Config, DDPConfig
-from stockml.data import Data
-from stockml.evaluation import forecasts
-from stockml.reporting import forecasts as written
-from stockml.reporting import terminal, trackers
-from stockml.runs import Given, Place, RunFolder
-from stockml.tasks import breakdown, endings, facts, fitting, ranks, report, resuming
+from stockml import models, trackers
+from stockml.config.root import Config
+from stockml.data import dataset
+from stockml.data.dataset import Data
+from stockml.distributed.group import ALONE, Group
+from stockml.distributed.settings import DDPConfig
+from stockml.evaluation import predictions
+from stockml.reporting import predictions_file as written
+from stockml.reporting import terminal
+from stockml.runs.folder import RunFolder
+from stockml.runs.location import Given, Place
+from stockml.tasks import breakdown, fold_training, outcome, rank_count, report, resume, run_metadata
 from stockml.training import checkpoint, closed_form, engine, hardware
-from stockml.training.distributed import ALONE, Group
 
 
 @hardware.restored()
@@ -37,18 +39,18 @@ def run(config: Config, place: Place | Given, records: Mapping[str, str], group:
     journal = terminal.Journal(aloud=group.leads and place.aloud)
     chosen = hardware.choose(config.hardware, group.local_rank)
     if config.trainer.resume is not None and group.leads:
-        place = Given(resuming.resumable(Path(config.trainer.resume), config), place.aloud)
+        place = Given(resume.resumable(Path(config.trainer.resume), config), place.aloud)
     if config.data.source == "simulated":
         journal.say(*terminal.SYNTHETIC)
-    folds = data_room.prepare_folds(config)
+    folds = dataset.prepare_folds(config)
     journal.say(*terminal.data_report(folds))
     for data in folds:
-        ranks.demand_samples(group.world_size, len(data.split.train))
+        rank_count.demand_samples(group.world_size, len(data.split.train))
     data = folds[0]
     if models.solver(config.model):
         closed_form.demand_solvable(config, data.panel.window * len(data.panel.features))
     group.demand_equal("data", data.fingerprint)
-    each = fitting.Fold.each(config, folds)
+    each = fold_training.Fold.each(config, folds)
     parts = [name for fold in each for name in fold.parts()]
     resumed, told = _resumed(place.folder, config, data, parts, group) if isinstance(place, Given) else ({}, [])
     if group.world_size > 1:
@@ -58,21 +60,21 @@ def run(config: Config, place: Place | Given, records: Mapping[str, str], group:
     with (
         trackers.following(config.tracker, folder, journal.say, leads=group.leads) as followed,
         report.drawn_after(folder, config, journal.say, aloud=place.aloud),
-        endings.recorded(folder, journal, started, synthetic=data.panel.synthetic),
+        outcome.recorded(folder, journal, started, synthetic=data.panel.synthetic),
     ):
         journal.say(*told)
         began = time.perf_counter()
-        model = fitting.fresh_model(each[0].members[0], data, chosen.dtype)
+        model = fold_training.fresh_model(each[0].members[0], data, chosen.dtype)
         threads = hardware.set_up(config.hardware, _size(model) * config.trainer.batch_size, group.local_world_size)
         device = group.describe(hardware.describe(chosen, threads))
         several = f"{config.trainer.ensemble} × " if config.trainer.ensemble > 1 else ""
         name = f"{config.model.name}, {several}{_size(model):,} parameters"
         journal.say(f"model       {name}, on {device}, {config.hardware.precision}")
-        folder.write_json("config.json", facts.of(config, folds, device, group.world_size))
+        folder.write_json("config.json", run_metadata.of(config, folds, device, group.world_size))
         folder.write_records(records, resumed=config.trainer.resume is not None)  # last: from then on it can be resumed
         done = {name: resumed[name].history if name in resumed else [] for name in parts}
         followed.begin(done, config.trainer.lr)
-        trained = [fitting.train(fold, chosen, folder, journal, followed.epoch, resumed, group) for fold in each]
+        trained = [fold_training.train(fold, chosen, folder, journal, followed.epoch, resumed, group) for fold in each]
         loss = _evaluate(folder, config, folds, trained, journal, began, group)
         journal.say(f"run folder  {folder.path}")
     return loss
@@ -82,7 +84,7 @@ def _evaluate(
     folder: RunFolder,
     config: Config,
     folds: Sequence[Data],
-    trained: Sequence[fitting.Trained],
+    trained: Sequence[fold_training.Trained],
     journal: terminal.Journal,
     began: float,
     group: Group,
@@ -93,8 +95,8 @@ def _evaluate(
     if not group.leads:
         return loss
     panel = folds[0].panel
-    parts = trained[0].parts if len(folds) == 1 else forecasts.joined([fold.parts for fold in trained])
-    judged = forecasts.judged(parts, panel.horizon, synthetic=panel.synthetic)
+    parts = trained[0].parts if len(folds) == 1 else predictions.joined([fold.parts for fold in trained])
+    judged = predictions.judged(parts, panel.horizon, synthetic=panel.synthetic)
     written.write(folder, parts, panel.ticker, synthetic=panel.synthetic)
     if len(folds) > 1:
         rows = breakdown.by_fold(folds, [fold.fits for fold in trained], [fold.parts for fold in trained])
@@ -154,8 +156,8 @@ def threads(config: Config) -> int:
     if config.hardware.threads != "auto":
         return config.hardware.threads
     with torch.device("meta"):
-        model = models.build(config.model, *data_room.sample_shape(config))
-    return hardware.thread_count(config.hardware, _size(model) * config.trainer.batch_size, ranks.here(config))
+        model = models.build(config.model, *dataset.sample_shape(config))
+    return hardware.thread_count(config.hardware, _size(model) * config.trainer.batch_size, rank_count.here(config))
 
 
 def device(config: Config) -> str:
@@ -177,7 +179,7 @@ def _resumed(
     """
     if not group.leads:
         return {}, []
-    resuming.demand_same_data(folder, data)
+    resume.demand_same_data(folder, data)
     states, told = {}, []
     for name in parts:
         state, faults = checkpoint.load_last(folder.within(name))
@@ -185,7 +187,7 @@ def _resumed(
             states[name] = engine.Fit.of(state)
         told += [f"{fault}; going on from previous.pt" for fault in faults]
     folder.remove_leftovers()
-    return states, told + resuming.changes_of_batch(folder, config, group.world_size)
+    return states, told + resume.changes_of_batch(folder, config, group.world_size)
 
 
 def _leaders(fit: engine.Fit | None, group: Group) -> engine.Fit | None:

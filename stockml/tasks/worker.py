@@ -16,20 +16,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from stockml.config import Config, DDPConfig, plain
+from stockml.config.root import Config
+from stockml.config.values import plain
+from stockml.distributed import environment
+from stockml.distributed.settings import DDPConfig
 from stockml.errors import Interrupted, LostRank, UserError
-from stockml.runs import Given, Launched, Nowhere, Place, RunFolder
-from stockml.tasks import facts
-from stockml.training import environment, processes
+from stockml.processes import lifelines
+from stockml.runs.folder import Launched, Nowhere, RunFolder
+from stockml.runs.location import Given, Place
+from stockml.tasks import run_metadata
 
 if TYPE_CHECKING:
-    from stockml.training.environment import Environment
+    from stockml.distributed.environment import Environment
 
 
 def main(run: Path) -> None:
     """Do this rank's part of the run in that folder."""
     if environment.LIFELINE in os.environ:
-        processes.follow(int(os.environ.pop(environment.LIFELINE)))
+        lifelines.follow(int(os.environ.pop(environment.LIFELINE)))
     place = environment.read()
     if place is None:
         raise SystemExit("stockml.tasks.worker: is started by `python run.py trainer=ddp`, or by torchrun")
@@ -38,7 +42,7 @@ def main(run: Path) -> None:
         _write_to(log, *((sys.stderr,) if place.rank == 0 else (sys.stderr, sys.stdout)))
     try:
         folder = Launched(run) if place.rank == 0 else Nowhere(run, place.rank, log)
-        _take_part(facts.saved_config(RunFolder(run)), Given(folder), {}, place)
+        _take_part(run_metadata.saved_config(RunFolder(run)), Given(folder), {}, place)
     except BaseException as error:
         if not isinstance(error, (UserError, Interrupted)) or isinstance(error, LostRank):
             traceback.print_exception(error)  # of another error the run's own log has it
@@ -70,13 +74,13 @@ def run(config: Config, place: Place, records: Mapping[str, str], found: Environ
 
 def _take_part(config: Config, place: Place | Given, records: Mapping[str, str], found: Environment) -> None:
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        processes.follow_parent()
+        lifelines.follow_parent()
     _listen_to_signals(leads=found.rank == 0)
+    from stockml.distributed import group
     from stockml.tasks import train
-    from stockml.training import distributed
 
     timeout_seconds = cast("DDPConfig", config.trainer).timeout_seconds
-    ranks = distributed.join(found, timeout_seconds, _shared_settings(config))
+    ranks = group.join(found, timeout_seconds, _shared_settings(config))
     try:
         train.run(config, place, records, ranks)
     except LostRank:

@@ -14,7 +14,7 @@ import torch
 from stockml.errors import UserError
 
 if TYPE_CHECKING:
-    from stockml.runs import RunFolder
+    from stockml.runs.folder import RunFolder
 
 _CHECKSUM = "sha256"
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from stockml.distributed.group import ALONE
 from stockml.errors import UserError
 from stockml.evaluation import baselines
-from stockml.evaluation import ridge as solver
+from stockml.models import ridge as solver
 from stockml.training import engine
-from stockml.training.distributed import ALONE
 from stockml.training.early_stopping import EarlyStopping
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from stockml.config import Config
+    from stockml.config.root import Config
     from stockml.data.batches import Batches
+    from stockml.distributed.group import Group
     from stockml.models.linear import Linear
     from stockml.models.settings import RidgeConfig
-    from stockml.training.distributed import Group
     from stockml.training.hardware import Hardware
 
 

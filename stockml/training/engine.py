@@ -16,18 +16,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from stockml.distributed.group import ALONE
 from stockml.errors import RunError
 from stockml.training import schedule
-from stockml.training.distributed import ALONE
 from stockml.training.early_stopping import EarlyStopping
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stockml.config import TrainerConfig
     from stockml.data.batches import Batches
-    from stockml.training.distributed import Group
+    from stockml.distributed.group import Group
     from stockml.training.hardware import Hardware
+    from stockml.training.settings import TrainerConfig
 
 # In units of the target's standard deviation, like everything in here.
 _LOSSES: dict[str, Callable[..., Tensor]] = {

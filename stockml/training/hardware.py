@@ -15,10 +15,10 @@ import torch
 from filelock import FileLock, Timeout
 
 from stockml.errors import UserError
-from stockml.training import machine
+from stockml.processes import machine
 
 if TYPE_CHECKING:
-    from stockml.config import HardwareConfig
+    from stockml.training.settings import HardwareConfig
 
 # Multiplications in a training step above which more than one thread pays. A thread's start and its wait for the
 # others cost some ten microseconds, about what one core takes for this many.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from stockml.training.early_stopping import EarlyStopping
 
 if TYPE_CHECKING:
-    from stockml.config import TrainerConfig
+    from stockml.training.settings import TrainerConfig
 
 
 def rates(config: TrainerConfig, epoch: int, updates: int, losses: Sequence[float]) -> list[float]:

@@ -45,9 +45,9 @@ def _peak_mb() -> float:
     They stay there to the end, so that nothing of the run fits into memory that they have given back.
     """
     from stockml import compose
-    from stockml.data import tables
     from stockml.data.bars import Bars
-    from stockml.runs import Place
+    from stockml.data.sources.csv import tables
+    from stockml.runs.location import Place
     from stockml.tasks import train
 
     for late in ("rich.console", "rich.table"):

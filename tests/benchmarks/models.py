@@ -13,7 +13,7 @@ from unittest.mock import patch
 from torch.profiler import ProfilerActivity, profile
 
 from stockml import compose
-from stockml.config import Config
+from stockml.config.root import Config
 from stockml.models import BUILT_IN
 from stockml.training import engine
 from tests.benchmarks.measuring import Figure, Grid

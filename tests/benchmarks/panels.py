@@ -130,7 +130,7 @@ def _write_stocks() -> None:
     import pandas as pd
 
     from stockml import compose
-    from stockml.data.simulated import simulate
+    from stockml.data.sources.simulated.simulator import simulate
 
     figures = compose.compose().stock.simulator
     assert figures is not None
@@ -148,7 +148,8 @@ if __name__ == "__main__":
     else:
         import torch  # noqa: F401
 
-        from stockml import compose, data
+        from stockml import compose
+        from stockml.data import dataset
 
         config = compose.compose(*sys.argv[2:])
-        print(seconds_of(lambda: data.prepare(config)))
+        print(seconds_of(lambda: dataset.prepare(config)))

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from stockml import compose, data, models
-from stockml.config import Config
+from stockml import compose, models
+from stockml.config.root import Config
+from stockml.data import dataset
 from stockml.data.batches import Batches
 from stockml.training import engine, hardware
 from stockml.training.hardware import Hardware
@@ -76,7 +77,7 @@ class Arrays:
                 arrays[f"y_{part}"] = rng.standard_normal(n)
             np.savez(path, **arrays)
             config = compose.compose("data=npz", f"data.path={path}", "hardware=cpu", "hardware.threads=1")
-            found = data.prepare(config)
+            found = dataset.prepare(config)
         chosen = hardware.choose(config.hardware)
         hardware.set_up(config.hardware, step_multiplications=1)
         batches = Batches(found.panel, found.scaler, chosen.device, chosen.dtype)

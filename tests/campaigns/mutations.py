@@ -32,10 +32,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 import numpy as np
 
 from stockml import compose
-from stockml.config import Config
-from stockml.data import tables
+from stockml.config.root import Config
+from stockml.data.sources.csv import tables
 from stockml.errors import UserError
-from tests.data.exports import ROLES, Form, Rows, written
+from tests.data.sources.exports import ROLES, Form, Rows, written
 
 TICKER = "AAPL"
 _YAHOO = ("Date", "Open", "High", "Low", "Close", "Volume", "Adj Close")

@@ -46,10 +46,10 @@ import torch
 from numpy.typing import NDArray
 
 from stockml.compose import compose
-from stockml.data import Data, prepare
 from stockml.data.batches import Batches
+from stockml.data.dataset import Data, prepare
 from stockml.evaluation import baselines
-from stockml.runs import Place
+from stockml.runs.location import Place
 from stockml.tasks import train
 
 Floats = NDArray[np.float64]

@@ -35,11 +35,11 @@ from dataclasses import dataclass
 import torch
 
 from stockml.compose import compose
-from stockml.data import prepare
 from stockml.data.batches import Batches
-from stockml.evaluation import baselines, forecasts
-from stockml.evaluation.corrections import LEVEL
+from stockml.data.dataset import prepare
+from stockml.evaluation import baselines, predictions
 from stockml.evaluation.metrics import DIRECTION_ONLY
+from stockml.evaluation.multiple_testing import LEVEL
 from stockml.evaluation.significance import Outcome, squared_error
 from stockml.evaluation.verdict import Assessment, Skill, assess, skill
 
@@ -52,7 +52,7 @@ def ridge_assessed(*overrides: str) -> Assessment:
     data = prepare(compose("stock=AAPL", *overrides))
     batches = Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32)
     own = baselines.ridge_forecasts(data, batches)
-    found = forecasts.of(data, batches, own)
+    found = predictions.of(data, batches, own)
     rivals = set(found["validation"].baselines) - {"ridge", *DIRECTION_ONLY}
     truth, known = found["validation"].truth, found["validation"].baselines
     best = min(rivals, key=lambda name: squared_error(truth.y_true, known[name]))

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from stockml import compose
-from stockml.data import Data, prepare
 from stockml.data.batches import Batches
+from stockml.data.dataset import Data, prepare
 from tests.conftest import random_bars, write_bars
 
 

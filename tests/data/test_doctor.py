@@ -12,8 +12,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stockml import compose
-from stockml.data import doctor, load_bars
+from stockml.data import doctor
 from stockml.data.bars import Bars, Floats
+from stockml.data.dataset import load_bars
 from stockml.data.doctor import Days, Finding
 from stockml.errors import UserError
 from tests.conftest import random_bars

@@ -15,13 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stockml import compose
-from stockml.config import BarsConfig, CsvConfig
-from stockml.data import prepare, simulated, tables
 from stockml.data.bars import Bars
+from stockml.data.dataset import prepare
 from stockml.data.panel import from_bars
 from stockml.data.scaler import Scaler
+from stockml.data.settings import BarsConfig
+from stockml.data.sources.csv import CsvConfig, tables
+from stockml.data.sources.simulated import simulator
 from stockml.data.split import split
-from stockml.evaluation import audit
+from stockml.evaluation.audit import bar_checks
 from tests.conftest import Run, audited, random_bars, write_bars
 
 FIVE = ("open", "high", "low", "close", "volume")
@@ -39,7 +41,7 @@ def bars_config(**changes: Any) -> BarsConfig:
 @pytest.fixture(params=["simulated", "real"])
 def bars(request: pytest.FixtureRequest) -> Bars:
     if request.param == "simulated":
-        return simulated.load(compose.compose("data.days=600", "stock=XOM"))
+        return simulator.load(compose.compose("data.days=600", "stock=XOM"))
     folder = request.getfixturevalue("market") / "ohlcv"
     return tables.load(compose.compose("data=csv", f"data.dir={folder}", "stock=JPM"))
 
@@ -72,9 +74,11 @@ def test_features_scaler_and_forecasts_up_to_a_day_ignore_every_later_row(bars: 
 
 
 @pytest.mark.parametrize("overrides", [[], ["data.transform=levels", "data.target=close"], ["data.horizon=5"]])
-@pytest.mark.parametrize("law", [audit.prefix, audit.ramp, audit.scaler_on_train, audit.parts_apart])
+@pytest.mark.parametrize(
+    "law", [bar_checks.prefix, bar_checks.ramp, bar_checks.scaler_on_train, bar_checks.parts_apart]
+)
 def test_the_audit_s_laws_hold(
-    bars: Bars, law: Callable[[audit.BarsSubject], audit.Finding], overrides: list[str]
+    bars: Bars, law: Callable[[bar_checks.BarsSubject], bar_checks.Finding], overrides: list[str]
 ) -> None:
     found = law(audited(bars, *overrides))
     assert found.passed, found

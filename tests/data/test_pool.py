@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from stockml import compose
-from stockml.config import BarsConfig, Config
-from stockml.data import Data, load, prepare, prepare_folds
+from stockml.config.root import Config
 from stockml.data.bars import Bars
 from stockml.data.batches import Batches
+from stockml.data.dataset import Data, load, prepare, prepare_folds
+from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
 from tests.conftest import random_bars, write_bars
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from stockml import compose
-from stockml.data import load, store
+from stockml.data import store
+from stockml.data.dataset import load
 from stockml.data.panel import Panel
 from stockml.errors import UserError
 from tests.conftest import ROOT, random_bars, write_bars

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from stockml import compose
-from stockml.data import load, load_bars, prepare
 from stockml.data.bars import Bars
-from stockml.evaluation import audit, audit_arrays, leaks
-from stockml.evaluation.audit import Finding
+from stockml.data.dataset import load, load_bars, prepare
+from stockml.evaluation.audit import array_checks, bar_checks, leaks
+from stockml.evaluation.audit.bar_checks import Finding
 from stockml.tasks.audit import ridge_forecasts
 from tests.conftest import audited, random_bars
 
@@ -32,7 +32,7 @@ def bars() -> Bars:
 
 def test_the_audited_pipeline_is_the_one_that_training_uses() -> None:
     config = compose.compose("data.days=400")
-    trained, tried = prepare(config), audit.BarsSubject(config, {}, load_bars(config), leaks.pipeline()).whole
+    trained, tried = prepare(config), bar_checks.BarsSubject(config, {}, load_bars(config), leaks.pipeline()).whole
     assert (tried.fingerprint, tried.scaler.stats(tried.panel, tried.split.train)) == (
         trained.fingerprint,
         trained.scaler.stats(trained.panel, trained.split.train),
@@ -53,26 +53,26 @@ def test_the_audited_pipeline_is_the_one_that_training_uses() -> None:
 def test_no_leak_is_seen_where_there_is_none(bars: Bars, overrides: list[str]) -> None:
     subject = audited(bars, FAST, *overrides)
     folds = [dataclasses.replace(subject, config=config) for config in subject.config.each_fold()]
-    assert failed(audit.on_bars(folds)) == set()
+    assert failed(bar_checks.on_bars(folds)) == set()
 
 
 def test_a_leak_in_a_later_fold_is_seen(bars: Bars) -> None:
     honest, leaking = (audited(bars, FAST, plant=plant) for plant in (None, "scaler_on_all_rows"))
-    assert {"scrambled future", "scaler on train alone"} <= failed(audit.on_bars([honest, leaking]))
+    assert {"scrambled future", "scaler on train alone"} <= failed(bar_checks.on_bars([honest, leaking]))
 
 
 @pytest.mark.parametrize("horizon", [1, 5])
 @pytest.mark.parametrize("target", ["log_return", "return", "close"])
 def test_the_ramp_tells_by_how_many_days_a_target_is_off(bars: Bars, target: str, horizon: int) -> None:
     settings = (FAST, f"data.target={target}", f"data.horizon={horizon}")
-    assert audit.ramp(audited(bars, *settings)).passed
-    found = audit.ramp(audited(bars, *settings, plant="shifted_target"))
+    assert bar_checks.ramp(audited(bars, *settings)).passed
+    found = bar_checks.ramp(audited(bars, *settings, plant="shifted_target"))
     assert found.passed is False
     assert "1 day(s) too early" in found.looked_at
 
 
 def test_in_null_data_days_move_as_far_as_before_and_nowhere_in_particular(bars: Bars) -> None:
-    null = audit.without_signal(bars, seed=0)
+    null = bar_checks.without_signal(bars, seed=0)
     before, after = (np.diff(np.log(b.columns["close"])) for b in (bars, null))
     assert np.allclose(np.abs(after), np.abs(before))
     assert 0.4 < np.mean(np.sign(after) == np.sign(before)) < 0.6
@@ -87,24 +87,24 @@ def test_a_column_that_is_a_day_ahead_is_seen(market: Path, column: str) -> None
     bars = load_bars(compose.compose("data=csv", f"data.dir={market / 'ohlcv'}", "stock=JPM"))
     columns = {name: values[:-1] for name, values in bars.columns.items()} | {column: bars.columns[column][1:]}
     subject = audited(dataclasses.replace(bars, dates=bars.dates[:-1], columns=columns), FAST)
-    findings = [audit.feature_and_target(subject), audit.score(subject)]
+    findings = [bar_checks.feature_and_target(subject), bar_checks.score(subject)]
     assert any(found.passed is False for found in findings)
     if column != "open":
         assert f"feature {column} on the window's last day has correlation +0.6" in findings[0].looked_at
 
 
 def test_an_audit_that_is_blind_is_reported_as_failed(bars: Bars) -> None:
-    def blind(subject: audit.Subject) -> Finding:
+    def blind(subject: bar_checks.Subject) -> Finding:
         return Finding("blind", passed=True, looked_at="nothing")
 
-    assert audit.positive_control(audited(bars, FAST), audit.prefix).passed
-    found = audit.positive_control(audited(bars, FAST), audit.prefix, blind)
+    assert bar_checks.positive_control(audited(bars, FAST), bar_checks.prefix).passed
+    found = bar_checks.positive_control(audited(bars, FAST), bar_checks.prefix, blind)
     assert found.passed is False
     assert "nothing is seen by: blind" in found.looked_at
 
 
 def test_too_few_samples_are_no_reason_to_fail() -> None:
-    findings = [check() for check in audit.on_bars([audited(random_bars(40), "data.window=5")])]
+    findings = [check() for check in bar_checks.on_bars([audited(random_bars(40), "data.window=5")])]
     assert [found.check for found in findings if found.passed is None] == [
         "null data", "features against target", "score"
     ]  # fmt: skip
@@ -153,8 +153,8 @@ def audited_arrays(*overrides: str) -> dict[str, Finding]:
     config = compose.compose("data=npz", *overrides)
     windows, before_test = load(config)
     assert before_test is not None
-    subject = audit_arrays.ArraysSubject(config, {"ridge": ridge_forecasts}, windows, before_test)
-    return {found.check: found for found in (check() for check in audit_arrays.on_arrays(subject))}
+    subject = array_checks.ArraysSubject(config, {"ridge": ridge_forecasts}, windows, before_test)
+    return {found.check: found for found in (check() for check in array_checks.on_arrays(subject))}
 
 
 def failing(findings: dict[str, Finding]) -> set[str]:

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from stockml import compose
-from stockml.data import Data, prepare
 from stockml.data.batches import Batches
-from stockml.evaluation import baselines, forecasts
+from stockml.data.dataset import Data, prepare
+from stockml.evaluation import baselines, predictions
 from stockml.evaluation.metrics import score, target
 from tests.conftest import random_bars, write_bars
 
@@ -22,7 +22,7 @@ def scored(folder: Path, *overrides: str) -> tuple[Data, dict[str, Any]]:
     data = prepare(compose.compose("data=csv", f"data.dir={folder}", "stock.ticker=TEST", "data.window=5", *overrides))
     batches = Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32)
     nothing = {part: np.zeros(len(rows)) for part, rows in baselines.scored_parts(data)}
-    return data, forecasts.judged(forecasts.of(data, batches, nothing), 1, synthetic=False)
+    return data, predictions.judged(predictions.of(data, batches, nothing), 1, synthetic=False)
 
 
 @pytest.mark.parametrize("horizon", [1, 3])

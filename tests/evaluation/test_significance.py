@@ -15,7 +15,7 @@ from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.multitest import multipletests
 
 from stockml.evaluation import significance
-from stockml.evaluation.corrections import benjamini_hochberg, holm
+from stockml.evaluation.multiple_testing import benjamini_hochberg, holm
 from stockml.evaluation.significance import (
     UNDEFINED,
     autocovariances,

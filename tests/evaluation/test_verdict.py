@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stockml.data.panel import Kind
-from stockml.evaluation.forecasts import Scored
 from stockml.evaluation.metrics import Target, score
+from stockml.evaluation.predictions import Scored
 from stockml.evaluation.verdict import Assessment, assess, skill, verdict
 from tests.campaigns.significance import NULL, STRONG, rates, ridge_assessed
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from stockml import compose, models
-from stockml.data import Data, prepare
+from stockml.data.dataset import Data, prepare
 from stockml.errors import UserError
 from stockml.training import checkpoint, engine
 from tests.conftest import Run

@@ -18,7 +18,9 @@ import pytest
 from stockml import cli, compose
 from stockml.errors import UserError
 from stockml.reporting import page, terminal
-from stockml.runs import Place, RunFolder, SweepFolder
+from stockml.runs.folder import RunFolder
+from stockml.runs.location import Place
+from stockml.runs.sweep_folder import SweepFolder
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

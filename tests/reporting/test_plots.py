@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stockml.evaluation.forecasts import Scored
 from stockml.evaluation.metrics import Target
+from stockml.evaluation.predictions import Scored
 from stockml.reporting import drawing, plots, sweep_plots
 from stockml.reporting.drawing import Picture
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from stockml.reporting import summary
-from stockml.runs import SweepFolder
+from stockml.runs.sweep_folder import SweepFolder
 from tests.conftest import ROOT
 
 FIGURES = ("val_mse", "test_mse", "test_mae", "test_r2", "test_r2_zero")

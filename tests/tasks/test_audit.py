@@ -9,9 +9,9 @@ from typing import get_args, get_type_hints
 import pytest
 
 from stockml import cli, compose
-from stockml.config import AuditConfig
-from stockml.evaluation.leaks import LEAKS
-from stockml.runs import Place
+from stockml.config.root import AuditConfig
+from stockml.evaluation.audit.leaks import LEAKS
+from stockml.runs.location import Place
 from tests.conftest import Run
 
 FAST = ("data.window=10", "trainer.batch_size=256")

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from stockml import compose
-from stockml.tasks import ranks
-from stockml.training import checkpoint, machine
+from stockml.processes import machine
+from stockml.tasks import rank_count
+from stockml.training import checkpoint
 from tests.conftest import Run, command, demand_unimported, metrics
 from tests.tasks.conftest import QUICK_RANKS, workers_of
 from tests.tasks.test_train import identical
@@ -93,7 +94,7 @@ def test_in_single_precision_metrics_agree_to_rounding(run: Run, tmp_path: Path)
 
 def test_the_number_of_ranks_is_that_of_the_cores_as_long_as_each_has_a_full_batch() -> None:
     def auto(samples: int, *overrides: str) -> int:
-        return ranks.world_size(compose.compose("trainer=ddp", "hardware=cpu", *overrides), samples)
+        return rank_count.world_size(compose.compose("trainer=ddp", "hardware=cpu", *overrides), samples)
 
     assert auto(10**6) == machine.cores()
     assert auto(10**6, f"hardware.threads={machine.cores()}") == 1

@@ -12,9 +12,10 @@ import torch
 
 from stockml import compose
 from stockml.errors import UserError
-from stockml.reporting import forecasts as written
+from stockml.reporting import predictions_file as written
 from stockml.result import Result
-from stockml.runs import Place, RunFolder
+from stockml.runs.folder import RunFolder
+from stockml.runs.location import Place
 from stockml.tasks import predict, train
 from stockml.training import checkpoint
 from tests.tasks.test_train import resume

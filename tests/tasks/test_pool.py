@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from stockml import cli, compose
-from stockml.runs import Place, RunFolder
+from stockml.runs.folder import RunFolder
+from stockml.runs.location import Place
 from stockml.tasks import evaluate, predict, train
 from tests.conftest import random_bars, write_bars
 

@@ -15,7 +15,8 @@ from stockml import cli, compose
 from stockml.data import calendar
 from stockml.data.bars import Bars
 from stockml.errors import RunError, UserError
-from stockml.runs import Place, RunFolder
+from stockml.runs.folder import RunFolder
+from stockml.runs.location import Place
 from stockml.tasks import evaluate, predict, train
 from tests.conftest import random_bars, write_bars
 

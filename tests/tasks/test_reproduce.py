@@ -191,7 +191,7 @@ def changed_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path, old, new in (
         ("conf/model/mlp.yaml", "hidden_dim: 64", "hidden_dim: 65"),
         ("conf/base/trainer.yaml", "epochs: 50", "epochs: 50\nwarmup: 0"),
-        ("stockml/config.py", "    epochs: int", "    warmup: int\n    epochs: int"),
+        ("stockml/training/settings.py", "    epochs: int", "    warmup: int\n    epochs: int"),
     ):
         text = (copy / path).read_text()
         assert old in text

@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from stockml import cli
-from stockml.runs import RunFolder
-from stockml.training import machine
+from stockml.processes import machine
+from stockml.runs.folder import RunFolder
 from tests.conftest import ROOT, RUN_PY, Run, command, random_bars, write_bars
+from tests.processes.test_job_pool import marked, needs_proc, wait_until
 from tests.tasks.test_train import identical
-from tests.training.test_pool import marked, needs_proc, wait_until
 
 SEVEN = ("AAPL", "AMZN", "JNJ", "JPM", "MSFT", "TSLA", "XOM")
 BATCH = ("-m", f"stock={','.join(SEVEN)}")
@@ -199,8 +199,7 @@ PLUGIN = """
 import os, random
 import numpy as np
 import torch
-from stockml.config import ModelConfig
-from stockml.models import Family
+from stockml.models import Family, ModelConfig
 
 def build(config, window, features):
     os.environ["STOCKML_SPOILT"] = "1"

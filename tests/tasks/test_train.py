@@ -162,7 +162,7 @@ def test_more_epochs_of_a_finished_run_equal_a_longer_run(run: Run, tmp_path: Pa
 
 
 def resume(folder: Path, *overrides: str) -> None:
-    from stockml.runs import Place
+    from stockml.runs.location import Place
     from stockml.tasks import train
 
     command = compose.read(["report=false", f"trainer.resume={folder}", *overrides])
@@ -216,7 +216,7 @@ def test_a_model_that_cannot_fit_a_few_samples_fails(run: Run, tmp_path: Path) -
 
 
 def test_a_run_returns_its_best_validation_loss(tmp_path: Path) -> None:
-    from stockml.runs import Place
+    from stockml.runs.location import Place
     from stockml.tasks import train
 
     loss = train.run(compose.compose(*QUICK), Place(exact=tmp_path / "a"), {})

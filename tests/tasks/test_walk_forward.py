@@ -14,14 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stockml import compose, data
-from stockml.config import BarsConfig, Config
+from stockml import compose
+from stockml.config.root import Config
+from stockml.data import dataset
 from stockml.data.panel import from_bars
+from stockml.data.settings import BarsConfig
 from stockml.data.split import split
 from stockml.errors import UserError
-from stockml.evaluation import forecasts
-from stockml.reporting import forecasts as written
-from stockml.runs import RunFolder
+from stockml.evaluation import predictions
+from stockml.reporting import predictions_file as written
+from stockml.runs.folder import RunFolder
 from tests.conftest import command, random_bars
 from tests.tasks.test_train import resume
 
@@ -31,7 +33,7 @@ WALK = ("report=false", "+experiment=quick", "data.days=400", "data.split=walk_f
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A walk-forward run, to be read only."""
-    from stockml.runs import Place
+    from stockml.runs.location import Place
     from stockml.tasks import train
 
     folder = tmp_path_factory.mktemp("walk") / "run"
@@ -109,7 +111,7 @@ def test_each_fold_is_what_a_run_of_it_alone_gives(walked: Path, run: Any, tmp_p
 
 def test_what_is_written_of_forecasts_is_read_back_to_the_bit(walked: Path) -> None:
     config = compose.compose(*WALK)
-    prepared = [data.prepare(each) for each in config.each_fold()]
+    prepared = [dataset.prepare(each) for each in config.each_fold()]
     found = written.read(RunFolder(walked))
     for part in ("validation", "test"):
         rows = np.concatenate([fold.split.parts()[part] for fold in prepared])
@@ -118,7 +120,7 @@ def test_what_is_written_of_forecasts_is_read_back_to_the_bit(walked: Path) -> N
         oracle, expected = found[part].oracle, prepared[0].panel.expected
         assert oracle is not None and expected is not None and np.array_equal(oracle, expected[rows])
     metrics = json.loads((walked / "metrics.json").read_text())
-    again = json.loads(json.dumps(forecasts.judged(found, 1, synthetic=True)))
+    again = json.loads(json.dumps(predictions.judged(found, 1, synthetic=True)))
     assert again == {key: metrics[key] for key in again}
 
 
@@ -167,4 +169,4 @@ def test_folds_that_cannot_be_are_refused(overrides: list[str], fault: str) -> N
 
 def test_more_folds_than_test_samples_are_refused() -> None:
     with pytest.raises(UserError, match="leave a part of the split too small"):
-        data.prepare(compose.compose("data.days=80", "data.split=walk_forward", "data.folds=50"))
+        dataset.prepare(compose.compose("data.days=80", "data.split=walk_forward", "data.folds=50"))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stockml.errors import UserError
-from stockml.runs import RunFolder
+from stockml.runs.folder import RunFolder
 from stockml.training import checkpoint
 
 STATE = {"weights": torch.arange(1000.0), "history": [{"epoch": 1, "loss": 0.5}], "name": "mlp", "none": None}

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from stockml import compose
-from stockml.data import Data, prepare
 from stockml.data.batches import Batches
+from stockml.data.dataset import Data, prepare
 from stockml.evaluation import baselines
-from stockml.tasks import fitting
+from stockml.tasks import fold_training
 from stockml.training import checkpoint, engine, hardware
 from tests.conftest import Run, command, metrics
 from tests.tasks.test_train import identical, weights
@@ -28,10 +28,10 @@ def fitted(data: Data, *typed: str) -> tuple[engine.Fit, bool]:
     """What training comes to, and whether its forecasts are those of the ridge baseline."""
     config = compose.compose(*SHORT, "hardware=cpu", *typed)
     chosen = hardware.choose(config.hardware)
-    model = fitting.fresh_model(config, data, chosen.dtype)
+    model = fold_training.fresh_model(config, data, chosen.dtype)
     batches = Batches(data.panel, data.scaler, chosen.device, chosen.dtype)
-    fit = fitting.fit_model(model, batches, config, data, chosen, lambda _: None)
-    found, baseline = fitting.forecasts_of(model, batches, data, chosen), baselines.ridge_forecasts(data, batches)
+    fit = fold_training.fit_model(model, batches, config, data, chosen, lambda _: None)
+    found, baseline = fold_training.forecasts_of(model, batches, data, chosen), baselines.ridge_forecasts(data, batches)
     return fit, all(np.allclose(f, baseline[part], atol=1e-5 * data.scaler.target_std) for part, f in found.items())
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from stockml import compose, models
-from stockml.config import Config
-from stockml.data import Data, prepare
+from stockml.config.root import Config
 from stockml.data.batches import Batches
+from stockml.data.dataset import Data, prepare
 from stockml.errors import RunError
 from stockml.training import engine, hardware
 

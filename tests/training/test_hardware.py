@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from stockml import compose
-from stockml.config import HardwareConfig
 from stockml.errors import UserError
+from stockml.processes.machine import cores
 from stockml.training import hardware
-from stockml.training.machine import cores
+from stockml.training.settings import HardwareConfig
 from tests.conftest import Run
 from tests.tasks.test_train import identical
 

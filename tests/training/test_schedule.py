@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from stockml import compose, models
-from stockml.data import Data, prepare
+from stockml.data.dataset import Data, prepare
 from stockml.errors import UserError
 from stockml.training import engine, schedule
 from tests.conftest import Run

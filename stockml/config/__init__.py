@@ -1,0 +1,1 @@
+"""The config: schema, values, and the root dataclass."""

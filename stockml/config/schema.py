@@ -1,0 +1,166 @@
+"""The reader of config dataclasses: types, bounds, and every fault in a line of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import difflib
+import math
+import operator
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, field
+from typing import Any, Literal
+
+from stockml.config.values import show
+
+
+def limited(
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    default: Any = MISSING,
+) -> Any:
+    """A field whose number must lie within the given bounds; what has a file in `conf/` has its default there."""
+    bounds = {"≥": least, ">": above, "≤": most, "<": below}
+    return field(default=default, metadata={sign: bound for sign, bound in bounds.items() if bound is not None})
+
+
+class Reader:
+    """Builds config dataclasses from plain values, and collects every fault of these in `problems`, a line each."""
+
+    def __init__(self, sections: Mapping[str, Any], elsewhere: Callable[[str, str], str]) -> None:
+        """`sections` maps the path of a section to its dataclass, None where that is not known.
+
+        `elsewhere(key, path)` gives a hint where a key that is unknown at a path would be right.
+        """
+        self.problems: list[str] = []
+        self._sections, self._elsewhere = sections, elsewhere
+
+    def read(self, cls: type[Any], values: Mapping[str, Any], path: str = "") -> Any:
+        """Build a `cls` from `values`; None where these have faults."""
+        hints = typing.get_type_hints(cls)
+        fields = {f.name: f for f in dataclasses.fields(cls)}
+        before = len(self.problems)
+        self._check_keys(values, list(fields), path)
+        built: dict[str, Any] = {}
+        for name, spec in fields.items():
+            where = f"{path}{name}"
+            wanted = self._sections.get(where, hints[name])
+            if name in values and wanted is not None:
+                built[name] = self._field(values[name], wanted, spec.metadata, where)
+            elif name not in values and MISSING is spec.default is spec.default_factory:
+                self.problems.append(f"{where}: missing")
+        is_complete = all(self._sections.get(f"{path}{name}", cls) is not None for name in fields)
+        if len(self.problems) > before or not is_complete:
+            return None
+        result = cls(**built)
+        if hasattr(result, "conflicts"):
+            self.problems.extend(f"{path}{conflict}" for conflict in result.conflicts())
+        return result
+
+    def _check_keys(self, values: Mapping[str, Any], names: Sequence[str], path: str) -> None:
+        for key in values:
+            if key not in names:
+                hint = nearest(key, names, path) or self._elsewhere(key, path) or f"; known here: {', '.join(names)}"
+                self.problems.append(f"{path}{key}: no such key{hint}")
+
+    def _field(self, value: Any, wanted: Any, bounds: Mapping[str, float], where: str) -> Any:
+        nested = next((t for t in _options(wanted) if dataclasses.is_dataclass(t)), None)
+        if nested is not None and not (value is None and type(None) in _options(wanted)):
+            if isinstance(value, Mapping):
+                return self.read(typing.cast("type[Any]", nested), value, f"{where}.")
+            self.problems.append(f"{where}={show(value)}: must be a group of settings, {where}.<key>=…")
+            return None
+        try:
+            return _convert(value, wanted, bounds)
+        except ValueError as error:
+            self.problems.append(f"{where}={show(value)}: {error}")
+            return None
+
+
+def _options(wanted: Any) -> tuple[Any, ...]:
+    return typing.get_args(wanted) if typing.get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
+
+
+def _convert(value: Any, wanted: Any, bounds: Mapping[str, float]) -> Any:
+    """`value` as one of the types that `wanted` names; ValueError says what is allowed."""
+    for option in _options(wanted):
+        accepted, result = _accept(value, option)
+        if accepted:
+            if isinstance(result, (int, float)) and not isinstance(result, bool):
+                _within(result, bounds, wanted)
+            return result
+    choices = [c for option in _options(wanted) for c in _choices(option)]
+    given = [v for v in value if v not in choices] if isinstance(value, (list, tuple)) else [value]
+    hint = nearest(str(given[0]), choices) if given else ""
+    advice = ""
+    if str in _options(wanted) and isinstance(value, (bool, int, float)):
+        advice = '; quote it: \'"…"\' on the command line, "…" in YAML'
+    raise ValueError(f"must be {_describe(wanted, bounds)}{advice}{hint}")
+
+
+def _choices(option: Any) -> list[str]:
+    """The texts that a Literal, or a list of them, allows."""
+    args = typing.get_args(option)
+    return _choices(args[0]) if typing.get_origin(option) is tuple else [c for c in args if isinstance(c, str)]
+
+
+def _accept(value: Any, option: Any) -> tuple[bool, Any]:
+    """Whether `value` is of type `option`, and as that type. Nothing is guessed: 1.5 is no int, true no str."""
+    origin = typing.get_origin(option)
+    if origin is Literal:
+        return isinstance(value, str) and value in typing.get_args(option), value
+    if origin is tuple:
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            return False, None
+        item = typing.get_args(option)[0]
+        pairs = [_accept(v, item) for v in value]
+        return all(ok for ok, _ in pairs), tuple(v for _, v in pairs)
+    if option is type(None):
+        return value is None, None
+    if option is datetime.date:
+        try:
+            return isinstance(value, str), datetime.date.fromisoformat(value)
+        except (TypeError, ValueError):
+            return False, None
+    if option is float and isinstance(value, int) and not isinstance(value, bool):
+        return True, float(value)
+    return type(value) is option, value
+
+
+def _within(number: float, bounds: Mapping[str, float], wanted: Any) -> None:
+    holds = {"≥": operator.ge, ">": operator.gt, "≤": operator.le, "<": operator.lt}
+    if not (math.isfinite(number) and all(holds[sign](number, bound) for sign, bound in bounds.items())):
+        raise ValueError(f"must be {_describe(wanted, bounds)}")
+
+
+def _describe(wanted: Any, bounds: Mapping[str, float]) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    limits = " and ".join(f"{sign} {bound:.10g}" for sign, bound in bounds.items())
+    parts = []
+    for option in _options(wanted):
+        if option is datetime.date:
+            parts.append("a date, YYYY-MM-DD")
+        elif typing.get_origin(option) is Literal:
+            parts.append(one_of(list(typing.get_args(option))))
+        elif typing.get_origin(option) is tuple:
+            parts.append(f"a list of {_describe(typing.get_args(option)[0], {}).removeprefix('one of ')}")
+        else:
+            parts.append(f"{names[option]} {limits}".rstrip() if option in (int, float) else names[option])
+    return " or ".join(parts)
+
+
+def one_of(names: Sequence[str]) -> str:
+    """The allowed names, as a phrase."""
+    return names[0] if len(names) == 1 else f"one of {', '.join(names)}"
+
+
+def nearest(name: str, known: typing.Iterable[str], path: str = "") -> str:
+    """`; did you mean …?` where a known name is like `name`, else nothing."""
+    spelt = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(name.lower(), spelt, n=1, cutoff=0.6)
+    return f"; did you mean {path}{spelt[close[0]]}?" if close else ""

@@ -1,0 +1,56 @@
+"""Values of a config: as they are typed, as plain data, and compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+
+def show(value: Any) -> str:
+    """A config value as it is typed."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(show, value))}]"
+    return "{…}" if isinstance(value, Mapping) else str(value)
+
+
+def plain(config: Any) -> Any:
+    """A config as nested dicts, lists and scalars that JSON and YAML can hold."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, tuple):
+        return [plain(item) for item in config]
+    return config.isoformat() if isinstance(config, datetime.date) else config
+
+
+def leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting of nested dicts, by its dotted key."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The settings of nested dicts that differ, by dotted key: what each has, `ABSENT` where it has none."""
+    a, b = dict(leaves(one)), dict(leaves(other))
+    keys = dict.fromkeys([*a, *b])
+    return {key: (a.get(key, ABSENT), b.get(key, ABSENT)) for key in keys if a.get(key, ABSENT) != b.get(key, ABSENT)}
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "no such key"
+
+
+ABSENT = _Absent()
+
+
+def named(tickers: Sequence[str], most: int = 10) -> str:
+    """How many stocks, and the first ones' names."""
+    shown = f"{', '.join(tickers[:most])}{', …' if len(tickers) > most else ''}"
+    return f"{len(tickers):,} stock{'s' if len(tickers) > 1 else ''}: {shown}"

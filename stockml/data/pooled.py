@@ -1,0 +1,157 @@
+"""Several stocks as one panel, whose windows never reach from one stock into another."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from stockml.config.values import named, plain
+from stockml.data import doctor, sources, store
+from stockml.data.panel import Panel, Stocks, kind, rows_of, unusable
+from stockml.errors import UserError
+
+if TYPE_CHECKING:
+    from stockml.config.root import Config
+    from stockml.data.bars import Bars
+    from stockml.data.settings import BarsConfig
+
+_MOST_TOLD = 10
+_OF_ROWS = ("transform", "target", "horizon", "start", "end")
+"""Settings that the rows of a panel depend on, besides those of the source."""
+
+
+def load(config: Config, *, to_forecast: bool = False) -> Panel:
+    """The panel of the config's stocks, read from its file once it is there; UserError where a stock has faults.
+
+    Of those `to_forecast` from, full windows whose target is not known yet are samples too. Stocks without a sample
+    are left out.
+    """
+    data = cast("BarsConfig", config.data)
+    with sources.readable():
+        each = each_stock(config)
+        tickers = [one.stock.ticker for one in each]
+        contents = [sources.of(config).content(one) for one in each]
+        settings = {name: plain(getattr(data, name)) for name in _OF_ROWS}
+        made_of = [config.stock.features, {name: str(value) for name, value in settings.items()}, tickers, contents]
+        found = store.obtain(Path(data.panel_cache), made_of, functools.partial(_build, config, each))
+    return _panel(config, found, to_forecast=to_forecast)
+
+
+def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
+    data, facts = cast("BarsConfig", config.data), found.facts
+    stocks = Stocks(tuple(facts["tickers"]), np.array(facts["starts"]))
+    ends = [*stocks.starts[1:].tolist()] if to_forecast else (stocks.starts[1:] - data.horizon).tolist()
+    samples = [
+        np.arange(first + data.window - 1, end) for first, end in zip(stocks.starts.tolist(), ends, strict=False)
+    ]
+    few = [ticker for ticker, own in zip(stocks.tickers, samples, strict=True) if not len(own)]
+    origin = str(getattr(data, "dir", None) or getattr(data, "path", None) or data.source)
+    if len(few) == len(samples):
+        raise UserError(f"{origin}: none has a full window of {data.window} days with a target; a lower data.window")
+    mapped = found.size("values") > data.memory_limit * 1e9
+    arrays: dict[str, Any] = {name: found.array(name, mapped=mapped and name == "values") for name in found.heads}
+    left_out = (f"{named(few)} (no full window of {data.window} days with a target)",) if few else ()
+    panel = Panel(
+        ticker=config.stock.ticker,
+        origin=origin,
+        features=config.stock.features,
+        window=data.window,
+        kind=kind(data),
+        samples=np.concatenate(samples),
+        dropped=(*facts["dropped"], *left_out, *unusable(data, len(stocks.tickers))),
+        understood=facts["understood"],
+        doubts=tuple(facts["doubts"]),
+        synthetic=data.source == "simulated",
+        horizon=data.horizon,
+        last_name="close",
+        stocks=stocks,
+        origins=tuple(facts["origins"]),
+        content=found.content,
+        mapped=mapped,
+        **arrays,
+    )
+    by_day = np.argsort(panel.day_numbers[panel.samples], kind="stable")
+    return dataclasses.replace(panel, samples=panel.samples[by_day])
+
+
+def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict[str, Any]:
+    """Read, examine and write one stock after another. Raises UserError for the faults of all of them."""
+    data = cast("BarsConfig", config.data)
+    starts, origins, faults = [0], [], list[str]()
+    understood, doubts, dropped = Counter[str](), Counter[str](), list[str]()
+    for load_one in _loaders(config, each):
+        try:
+            bars = load_one()
+            origins.append(bars.origin)
+            understood[bars.understood] += 1
+            dropped += bars.dropped
+            bars = _between(bars, data)
+            doubts += doctor.counts(bars)
+            rows = rows_of(bars, config.stock.features, data)
+        except UserError as error:
+            faults += error.lines
+            continue
+        for name, array in rows.items():
+            if array is not None:
+                writer.append(name, array)
+        starts.append(starts[-1] + len(rows["values"]))
+    if faults:
+        more = [f"and {len(faults) - _MOST_TOLD:,} faults more"] if len(faults) > _MOST_TOLD else []
+        raise UserError(*faults[:_MOST_TOLD], *more)
+    return {
+        "tickers": [one.stock.ticker for one in each],
+        "starts": starts,
+        "origins": origins,
+        "understood": _understood(understood),
+        "doubts": doctor.told(doubts),
+        "dropped": [f"in {len(dropped)} stocks bad rows (the first: {dropped[0]})"] if len(dropped) > 1 else dropped,
+    }
+
+
+def each_stock(config: Config) -> list[Config]:
+    """The config of each of a pooled config's stocks alone. Raises UserError."""
+    data = cast("BarsConfig", config.data)
+    if data.tickers == "all":
+        from stockml.data.sources.csv import tables
+
+        found: Sequence[tuple[str, BarsConfig]] = tables.each_stock(config)
+    else:
+        found = [(ticker, data) for ticker in data.tickers]
+
+    def alone(ticker: str, data: BarsConfig) -> Config:
+        stock = dataclasses.replace(config.stock, ticker=ticker, name="")
+        return dataclasses.replace(config, stock=stock, data=dataclasses.replace(data, tickers=()))
+
+    if not found:
+        raise UserError(f"data.dir={getattr(data, 'dir', None)}: holds no table of bars; name another folder")
+    return [alone(ticker, where) for ticker, where in found]
+
+
+def _loaders(config: Config, each: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
+    if config.data.source == "csv":
+        from stockml.data.sources.csv import tables
+
+        return tables.loaders(each)
+    return (functools.partial(sources.load, one) for one in each)
+
+
+def _between(bars: Bars, data: BarsConfig) -> Bars:
+    """The bars from data.start to data.end, which may be none."""
+    first, last = (np.datetime64(str(day), "D") if day is not None else None for day in (data.start, data.end))
+    if (first is not None and bars.dates[-1] < first) or (last is not None and bars.dates[0] > last):
+        return bars.first(0)
+    return bars.between(data.start, data.end)
+
+
+def _understood(texts: Counter[str]) -> str:
+    """How the tables were read: what most of them had in common first."""
+    if len(texts) == 1:
+        return next(iter(texts))
+    told = [f"{text} ({count:,} stock{'s' if count > 1 else ''})" for text, count in texts.most_common(3)]
+    return " | ".join([*told, *(["…"] if len(texts) > len(told) else [])])

@@ -1,0 +1,203 @@
+"""Dates and numbers, recognised by the form that all cells of a column share."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stockml.data.sources.csv.columns import Unclear
+
+Floats = NDArray[np.float64]
+Days = NDArray[np.datetime64]
+
+# What may follow a day: a time, and how far its clock is from UTC.
+_TIME = re.compile(
+    r"(?:T|,?\s+)\d\d?:\d\d(?::\d\d(?:\.\d+)?)?(?:\s*[AaPp]\.?[Mm]\.?)?(?:\s*(?:[A-Z]{1,4}|[+-]\d\d:?\d\d))?$"
+)
+_WEEKDAY = re.compile(r"^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*[\s,.]+", re.IGNORECASE)
+_MONTH = re.compile(r"([^\W\d_]{3})[^\W\d_]*\.?")
+_FORMS: dict[str, tuple[str, ...]] = {
+    r"[0-9]{8}": ("%Y%m%d",),
+    r"[0-9]{1,2}-[A-Za-z]{3}-[0-9]{4}": ("%d-%b-%Y",),
+    r"[0-9]{1,2}-[A-Za-z]{3}-[0-9]{2}": ("%d-%b-%y",),
+    r"[A-Za-z]{3}-[0-9]{1,2}-[0-9]{4}": ("%b-%d-%Y",),
+    r"[0-9]{4}-[A-Za-z]{3}-[0-9]{1,2}": ("%Y-%b-%d",),
+}
+"""The strptime formats that a day of each form may have."""
+for _sign in "-/.":
+    _FORMS[rf"[0-9]{{4}}[{_sign}][0-9]{{1,2}}[{_sign}][0-9]{{1,2}}"] = (f"%Y{_sign}%m{_sign}%d",)
+    for _year, _digits in (("%Y", 4), ("%y", 2)):
+        _FORMS[rf"[0-9]{{1,2}}[{_sign}][0-9]{{1,2}}[{_sign}][0-9]{{{_digits}}}"] = (
+            f"%m{_sign}%d{_sign}{_year}",
+            f"%d{_sign}%m{_sign}{_year}",
+            *([f"%y{_sign}%m{_sign}%d"] if _digits == 2 else []),
+        )
+
+
+def days(column: pd.Series[str], date_format: str | None = None) -> tuple[Days, str]:
+    """(R,) days, NaT where a cell is none in the form that most have, and that form, as in `M/D/Y`.
+
+    Where the cells fit several forms alike, the one is taken under which the days are in order, and, where both
+    are, none of them at a weekend; `Unclear` where that does not decide. A stamp's day is the one it is written with.
+    """
+    if column.dtype.kind == "M":
+        return pd.DatetimeIndex(column).tz_localize(None).to_numpy().astype("datetime64[D]"), "as stamps"
+    texts = column.astype(str).str.strip()
+    if date_format is not None:
+        whole, day_alone = (_days(t, date_format) for t in (texts, texts.str.replace(_TIME, "", regex=True)))
+        return np.where(np.isnat(whole), day_alone, whole), form(date_format)
+    texts = pd.Series([_tidy(text) for text in texts], dtype=str)
+    fitting: dict[str, Days] = {}
+    for pattern, formats in _FORMS.items():
+        fits = texts.str.fullmatch(pattern).to_numpy(dtype=bool)
+        if fits.any():
+            fitting |= {f: _days(texts.where(fits, ""), f) for f in formats}
+    if not fitting:
+        return np.full(len(texts), np.datetime64("NaT"), "datetime64[D]"), ""
+    unread = {f: int(np.isnat(found).sum()) for f, found in fitting.items()}
+    likely = [f for f in fitting if unread[f] == min(unread.values())]
+    if len(likely) > 1:
+        ordered = [f for f in likely if _is_ordered(fitting[f])]
+        weekdays = [f for f in ordered if np.is_busday(fitting[f][~np.isnat(fitting[f])]).all()]
+        likely = ordered if len(ordered) == 1 else weekdays if len(weekdays) == 1 else likely
+    if len(likely) > 1:
+        raise Unclear(
+            f"{texts.iloc[0]} may be {' or '.join(map(form, likely))}, which the order of the dates does not tell; "
+            f"name it: 'data.date_format=\"{likely[0]}\"'"
+        )
+    return fitting[likely[0]], form(likely[0])
+
+
+def form(date_format: str) -> str:
+    """A strptime format as it is told: `%m/%d/%Y` as M/D/Y."""
+    if date_format == "%Y%m%d":
+        return "YYYYMMDD"
+    names = {"%Y": "Y", "%y": "YY", "%m": "M", "%d": "D", "%b": "Mon", "%B": "Month"}
+    return re.sub("%.", lambda match: names.get(match[0], match[0]), date_format)
+
+
+def _tidy(text: str) -> str:
+    """The day alone of a stamp; with the month's name in three letters and dashes between, where it has one."""
+    text = _TIME.sub("", text)
+    if text.replace("-", "").replace("/", "").isdigit():
+        return text
+    text = _WEEKDAY.sub("", text)
+    return re.sub(r"[\s,/.-]+", "-", _MONTH.sub(r"\1", text)) if _MONTH.search(text) else text
+
+
+def _days(texts: pd.Series[str], date_format: str) -> Days:
+    parsed = pd.to_datetime(texts, format=date_format, errors="coerce", exact=True)
+    return parsed.dt.tz_localize(None).to_numpy().astype("datetime64[D]")
+
+
+def _is_ordered(found: Days) -> bool:
+    steps = np.diff(found[~np.isnat(found)]).astype(np.int64)
+    return bool((steps > 0).all() or (steps < 0).all())
+
+
+_CURRENCY = r"(?P<{}>[$€£¥₹₩₽₺₪]|[A-Z]{{3}})?"
+_SCALES = {"": "", "K": "e3", "M": "e6", "B": "e9", "T": "e12"}
+_GROUPS = {
+    "thousands": r"[0-9]{{1,3}}(?P<group>{0})[0-9]{{3}}(?:(?P=group)[0-9]{{3}})*",
+    "lakhs": r"[0-9]{{1,2}}(?:,[0-9]{{2}})*(?P<group>,)[0-9]{{3}}",
+}
+
+
+def _pattern(decimal: str, groups: str) -> re.Pattern[str]:
+    """A number with this decimal sign, and one sign, if any, between its groups of digits."""
+    whole = _GROUPS[groups].format(r"[\s'’,]" if decimal == "." else r"[\s'’.]")
+    number = rf"[+-]?(?=[.,]?[0-9])(?:{whole}|[0-9]+)?(?:{re.escape(decimal)}[0-9]*)?(?:[eE][+-]?[0-9]+)?"
+    before, after = _CURRENCY.format("before"), _CURRENCY.format("after")
+    return re.compile(rf"{before}\s*(?P<number>{number})\s?(?P<scale>[KkMmBbTt])?\s*{after}")
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What cells mean under one convention."""
+
+    values: dict[str, Floats]
+    notes: list[str]
+
+    @property
+    def lost(self) -> int:
+        return sum(int(np.isnan(values).sum()) for values in self.values.values())
+
+
+def numbers(columns: Mapping[str, pd.Series[str]]) -> tuple[dict[str, Floats], list[str]]:
+    """(R,) a column, each equal to the decimal number that is written to the last digit, NaN where none is written;
+    and what was understood.
+
+    All are read by one convention, that under which most cells are numbers: decimal point or comma, groups of three
+    digits or lakhs. `Unclear` where two fit alike and give different numbers, or where currencies are mixed.
+    """
+    known = {n: c.to_numpy(dtype=np.float64, na_value=np.nan) for n, c in columns.items() if c.dtype.kind in "fiub"}
+    texts = {n: c.astype(str).str.strip().tolist() for n, c in columns.items() if n not in known}
+    if (plain := _plain(texts)) is not None:
+        return known | plain, []
+    best = _read(texts, ".", "thousands")
+    commas = any("," in text for column in texts.values() for text in column)
+    if best.lost or commas:
+        rivals = [_read(texts, ".", "lakhs"), _read(texts, ",", "thousands")]
+        best = min([best, *rivals], key=lambda reading: reading.lost)
+        for rival in rivals if commas else []:
+            if rival.lost == best.lost:
+                _demand_equal(texts, best, rival)
+    return known | best.values, best.notes
+
+
+def _demand_equal(texts: Mapping[str, list[str]], one: _Reading, other: _Reading) -> None:
+    for name, column in texts.items():
+        differ = ~((one.values[name] == other.values[name]) | np.isnan(one.values[name]))
+        if differ.any():
+            raise Unclear(
+                f"{name.title()} is {column[int(differ.argmax())]!r}, and no number in the file tells whether its "
+                "comma is a decimal one; save the numbers without signs between thousands"
+            )
+
+
+def _plain(texts: Mapping[str, list[str]]) -> dict[str, Floats] | None:
+    """The numbers, where every cell is one as computers write them."""
+    if not set("".join("".join(column) for column in texts.values())) <= set("0123456789.eE+-"):
+        return None
+    try:
+        return {name: np.array([float(text) for text in column]) for name, column in texts.items()}
+    except ValueError:
+        return None
+
+
+def _read(texts: Mapping[str, list[str]], decimal: str, groups: str) -> _Reading:
+    """The numbers of every column by one convention; `Unclear` of two currencies.
+
+    A cell whose currency is not that of most cells of its column is none: `$32.99` among `4032.99` is a damaged one.
+    """
+    pattern, read, currencies, scales, is_grouped = _pattern(decimal, groups), {}, set(), set(), False
+    for name, column in texts.items():
+        matches = [pattern.fullmatch(text) for text in column]
+        signs = Counter(match["before"] or match["after"] or "" for match in matches if match)
+        usual = signs.most_common(1)[0][0] if signs else ""
+        currencies |= {usual} - {""}
+        values = np.full(len(column), np.nan)
+        for row, match in enumerate(matches):
+            if not match or (match["before"] or match["after"] or "") != usual or (match["scale"] and name != "volume"):
+                continue
+            number, scale = match["number"], (match["scale"] or "").upper()
+            if match["group"]:
+                number, is_grouped = number.replace(match["group"], ""), True
+            scales |= {scale} - {""}
+            values[row] = float(number.replace(decimal, ".") + _SCALES[scale])
+        read[name] = values
+    if len(currencies) > 1:
+        raise Unclear(f"its columns mix {' and '.join(sorted(currencies))}; save one currency alone")
+    notes = {
+        "decimal commas": decimal == ",",
+        f"{''.join(currencies)} taken off": currencies,
+        "signs between thousands taken off": is_grouped,
+        f"{', '.join(sorted(scales))} multiplied out": scales,
+    }
+    return _Reading(read, [note for note, is_so in notes.items() if is_so])

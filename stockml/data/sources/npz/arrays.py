@@ -1,0 +1,231 @@
+"""Arrays windowed elsewhere, from an npz file: X_train (N, T, F), y_train (N,), X_test, y_test."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stockml.data import store
+from stockml.data.panel import Panel
+from stockml.errors import UserError
+
+if TYPE_CHECKING:
+    from stockml.config.root import Config
+    from stockml.data.panel import Kind
+    from stockml.data.sources.npz import NpzConfig
+
+KEYS = ("X_train", "y_train", "X_test", "y_test")
+_BLOCK_BYTES = 2**25
+_LEVEL_R2 = 0.5  # a window's last value that explains this much of the target makes the target a level
+
+
+def load(config: Config) -> tuple[Panel, int]:
+    """The panel, and how many of its samples come before the test. Raises UserError."""
+    data = cast("NpzConfig", config.data)
+    path = _file(data, config.stock.ticker)
+    found = _from_store(path, data) if _size(path) > data.memory_limit * 1e9 else None
+    values, target, n_train = _in_memory(path) if found is None else _mapped(found)
+    window, width = values.shape[1:]
+    kind, last, last_number = _kind(values, target, n_train)
+    features: Sequence[str] = config.stock.features or tuple(f"x{number}" for number in range(width))
+    if len(features) != width:
+        raise UserError(
+            f"{path}: has {width} feature{'s' if width > 1 else ''}, but stock.features names {len(features)} "
+            f"({', '.join(features)}); set stock.features, or name the file alone: data.path={path}"
+        )
+    return Panel(
+        ticker=config.stock.ticker,
+        origin=str(path),
+        features=features,
+        values=values,
+        window=window,
+        target=target,
+        kind=kind,
+        samples=np.arange(len(values)),
+        dropped=(),
+        last=last,
+        last_name=f"last {features[last_number]}",
+        relative=False,
+        content="" if found is None else found.content,
+        mapped=found is not None,
+    ), n_train
+
+
+def sample_shape(config: Config) -> tuple[int, int]:
+    """Days and features (T, F) of a sample, from the file's head alone. Raises UserError."""
+    path = _file(cast("NpzConfig", config.data), config.stock.ticker)
+    try:
+        with _opened(path, KEYS[0]) as (_, (_, window, width), _):
+            return window, width
+    except _UNREADABLE as error:
+        raise UserError(f"{path}: has no readable {KEYS[0]} ({error})") from error
+
+
+_UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, key: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], np.dtype[Any]]]:
+    """An array's file after its head; and its shape and type."""
+    with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:
+        read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+        shape, by_column, dtype = read[np.lib.format.read_magic(file)[0]](file)
+        if by_column and len(shape) > 1:
+            raise ValueError("its rows are not one after another: save it with np.ascontiguousarray")
+        yield file, shape, dtype
+
+
+def _size(path: Path) -> int:
+    """Bytes that the windows take in memory; 0 where the file cannot be read, which is told by who reads it whole."""
+    try:
+        shapes = []
+        for key in KEYS[::2]:
+            with _opened(path, key) as (_, shape, _):
+                shapes.append(shape)
+    except _UNREADABLE:
+        return 0
+    return sum(math.prod(shape) for shape in shapes) * np.dtype(np.float32).itemsize
+
+
+def _in_memory(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64], int]:
+    """Windows (N, T, F) of train and test, targets (N,), and how many are of train."""
+    x_train, y_train, x_test, y_test = arrays = _read(path)
+    _demand_fitting(path, [array.shape for array in arrays])
+    values = np.empty((len(x_train) + len(x_test), *x_train.shape[1:]), dtype=np.float32)
+    values[: len(x_train)], values[len(x_train) :] = x_train, x_test
+    return values, np.concatenate([y_train, y_test]).astype(np.float64), len(x_train)
+
+
+def _from_store(path: Path, data: NpzConfig) -> store.Stored:
+    """The same, from a file that is read as it is needed: made block by block."""
+
+    def build(writer: store.Writer) -> dict[str, Any]:
+        _, y_train, _, y_test = arrays = _read(path, targets_alone=True)
+        _demand_fitting(path, [array.shape for array in arrays])
+        for key in KEYS[::2]:
+            with _opened(path, key) as (file, shape, dtype):
+                at_once = max(1, _BLOCK_BYTES // (math.prod(shape[1:]) * dtype.itemsize))
+                for start in range(0, shape[0], at_once):
+                    rows = min(at_once, shape[0] - start)
+                    content = file.read(rows * math.prod(shape[1:]) * dtype.itemsize)
+                    block = np.frombuffer(content, dtype).reshape(rows, *shape[1:])
+                    writer.append("values", _numbers(path, key, block, start).astype(np.float32))
+        writer.append("target", np.concatenate([y_train, y_test]).astype(np.float64))
+        return {"train": len(y_train)}
+
+    try:
+        return store.obtain(Path(data.panel_cache), [str(path), store.hash_of(path)], build)
+    except _UNREADABLE as error:
+        raise UserError(f"{path}: is no readable npz file ({error}); it may be truncated: save it again") from error
+
+
+def _mapped(found: store.Stored) -> tuple[NDArray[np.float32], NDArray[np.float64], int]:
+    return found.array("values", mapped=True), found.array("target"), found.facts["train"]
+
+
+def _demand_fitting(path: Path, shapes: Sequence[tuple[int, ...]]) -> None:
+    """UserError where the arrays' shapes do not go together."""
+    for key, shape in zip(KEYS, shapes, strict=True):
+        wanted = 3 if key.startswith("X") else 1
+        if len(shape) != wanted:
+            raise UserError(f"{path}: {key} has shape {shape}; must be {'(N, T, F)' if wanted == 3 else '(N,)'}")
+    x_train, y_train, x_test, y_test = shapes
+    for part, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
+        if x[0] != y[0]:
+            raise UserError(f"{path}: X_{part} has {x[0]:,} samples, y_{part} {y[0]:,}; they must be equal")
+        if not math.prod(x):
+            raise UserError(f"{path}: X_{part} has shape {x}: no numbers in it")
+    if x_train[1:] != x_test[1:]:
+        raise UserError(f"{path}: windows of X_train are {x_train[1:]}, of X_test {x_test[1:]}; must be equal")
+
+
+def _file(data: NpzConfig, ticker: str) -> Path:
+    if data.path is not None:
+        path = Path(data.path)
+        if not path.is_file():
+            raise UserError(f"data.path={path}: there is no such file")
+        return path
+    folder = Path(str(data.dir))
+    if not folder.is_dir():
+        raise UserError(f"data.dir={folder}: there is no such folder")
+    places = (folder / f"{ticker}.npz", folder / "classification" / f"{ticker}.npz")
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        there = sorted(p.stem for p in [*folder.glob("*.npz"), *(folder / "classification").glob("*.npz")])
+        raise UserError(
+            f"data.dir={folder}: holds no {ticker}.npz, nor classification/{ticker}.npz; "
+            f"it holds {', '.join(there) or 'no npz file at all'}"
+        )
+    return found
+
+
+def _read(path: Path, *, targets_alone: bool = False) -> list[NDArray[Any]]:
+    """The arrays, in the order of KEYS; of windows that are not to be read now, none but their shape is right."""
+    arrays = []
+    if not zipfile.is_zipfile(path):  # np.load takes whatever is neither zip nor array for a pickle
+        raise UserError(
+            f"{path}: is no readable npz file, it may be truncated; save {', '.join(KEYS)} in one with np.savez"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [key for key in KEYS if key not in file.files]
+            if missing:
+                raise UserError(
+                    f"{path}: has no {', '.join(missing)}; an npz file needs {', '.join(KEYS)}, "
+                    f"this one has {', '.join(file.files) or 'nothing'}"
+                )
+            for key in KEYS:
+                if targets_alone and key.startswith("X"):
+                    with _opened(path, key) as (_, shape, dtype):
+                        arrays.append(np.broadcast_to(np.zeros((), dtype), shape))
+                else:
+                    arrays.append(_numbers(path, key, file[key]))
+    except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
+        if "allow_pickle" in str(error) or "Object arrays" in str(error):
+            raise UserError(
+                f"{path}: holds pickled Python objects, which could run code and are never loaded; "
+                "save plain arrays of numbers with np.savez"
+            ) from error
+        raise UserError(f"{path}: is no readable npz file ({error}); it may be truncated: save it again") from error
+    return arrays
+
+
+def _numbers(path: Path, key: str, array: NDArray[Any], start: int | None = None) -> NDArray[Any]:
+    """The array, or a block of it that starts at the sample `start`; UserError where it holds what is no number."""
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{path}: {key} is no array; save arrays of numbers with np.savez")
+    if array.dtype.kind not in "fiub":
+        raise UserError(f"{path}: {key} is of type {array.dtype}; must be numbers")
+    largest = np.finfo(np.float32).max
+    bad = np.argwhere(~(np.abs(array) <= largest)) if array.dtype.kind == "f" else np.empty((0, array.ndim))
+    if len(bad):
+        bad[:, 0] += start or 0
+        where = ", ".join(map(str, bad[0]))
+        more, several = "" if start is None else " or more", len(bad) > 1
+        raise UserError(
+            f"{path}: {key} holds {len(bad):,}{more} value{'s that are' if several else ' that is'} NaN, infinite or "
+            f"beyond float32, the first at [{where}]; fill or drop them"
+        )
+    return array
+
+
+def _kind(
+    values: NDArray[np.float32], target: NDArray[np.float64], n_train: int
+) -> tuple[Kind, NDArray[np.float64] | None, int]:
+    """What sort of number the target is, judged by train; of a level, its last known value and feature."""
+    train = target[:n_train]
+    if np.isin(target, (0, 1)).all():
+        return "class", None, 0
+    errors = [np.mean(np.square(train - values[:n_train, -1, f])) for f in range(values.shape[2])]
+    best = int(np.argmin(errors))
+    if errors[best] < (1 - _LEVEL_R2) * train.var():
+        return "level", values[:, -1, best].astype(np.float64), best
+    return "return", None, 0

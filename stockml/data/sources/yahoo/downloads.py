@@ -1,0 +1,262 @@
+"""Daily bars from Yahoo, by way of a cache: `<cache_dir>/<symbol>.parquet`, with what is known of the download in it.
+
+A download is of the whole history: each dividend and each split changes all prices before it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from filelock import FileLock
+
+from stockml.data.bars import Bars, adjusted
+from stockml.errors import RunError, UserError
+from stockml.runs.folder import Folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from stockml.config.root import Config
+    from stockml.data.sources.yahoo import YahooConfig
+    from stockml.data.sources.yahoo.client import Answer
+
+INSTALL = "data=yahoo needs yfinance and pyarrow: pip install 'stockml[yahoo]'"
+_KEY = b"stockml"  # of the Parquet file's metadata
+_AT_ONCE = datetime.timedelta(minutes=10)
+SETTLED = datetime.timedelta(minutes=30)  # quotes come up to so much late
+
+
+@dataclass(frozen=True)
+class Download:
+    """A symbol's bars as they were downloaded."""
+
+    table: pd.DataFrame
+    """Date, Open, High, Low, Close, Adj Close, Volume; oldest day first."""
+    facts: dict[str, Any]
+    """`downloaded` (UTC), `yfinance` (version), `sha256` (of the table), `through` (the last day that was over),
+    `timezone` and `closes` (HH:MM) of the exchange, `unfinished` (the day that was left out, or null), `corrected` (how
+    it differs from the one before, or null)."""
+
+    @property
+    def at(self) -> datetime.datetime:
+        """When it was downloaded."""
+        return datetime.datetime.fromisoformat(self.facts["downloaded"])
+
+    @property
+    def days_old(self) -> int:
+        """Whole days since then."""
+        return (_now() - self.at).days
+
+
+def load(config: Config) -> Bars:
+    """The bars of the config's stock, prices adjusted by Adj Close / Close. Raises UserError."""
+    data = cast("YahooConfig", config.data)
+    symbol = data.symbol(config.stock.ticker)
+    download, problem = obtain(data, config.stock.ticker)
+    facts = download.facts
+    told = [f"yfinance {facts['yfinance']}", f"sha256 {facts['sha256'][:12]}"]
+    if problem:
+        told.insert(0, f"{_count(download.days_old, 'day')} old; {problem}")
+    table, corrected = download.table, facts["corrected"]
+    bars = Bars(
+        ticker=config.stock.ticker,
+        dates=table["Date"].to_numpy().astype("datetime64[D]"),
+        columns={
+            name: table[name.title()].to_numpy(dtype=np.float64)
+            for name in dict.fromkeys([*config.stock.features, "close", "adj close"])
+        },
+        origin=f"Yahoo's {symbol} of {download.at.date()} ({'; '.join(told)})",
+        understood=f"prices × Adj Close / Close{f'; CORRECTED: {corrected}' if corrected else ''}",
+        dropped=(f"1 bar ({day}: its trading was not over)",) if (day := facts["unfinished"]) else (),
+    ).between(data.start, data.end)
+    _demand_usable(bars, Path(data.cache_dir) / f"{symbol}.parquet")
+    return replace(bars, columns=adjusted(bars.columns))
+
+
+def content(config: Config) -> str:
+    """A text that is another when the bars of the config's stock are others. Raises UserError."""
+    data = cast("YahooConfig", config.data)
+    download, problem = obtain(data, config.stock.ticker)
+    return f"{config.stock.ticker} {download.facts} {problem}"
+
+
+def obtain(data: YahooConfig, ticker: str) -> tuple[Download, str]:
+    """What the cache has of a ticker once it has got what it lacks, and why that is not the newest, where it is not.
+
+    One process downloads; the others wait, and find it in the cache. Raises UserError.
+    """
+    symbol, folder = data.symbol(ticker), Path(data.cache_dir)
+    path = folder / f"{symbol}.parquet"
+    held = read(path)
+    if data.refresh is False:
+        if held is None:
+            state = "is damaged" if path.exists() else "is not there"
+            raise UserError(f"{path}: {state}; data.refresh=auto downloads it")
+        return held, ""
+    if held is not None and not _is_stale(held, data):
+        return held, ""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{symbol}.lock"):
+            held = read(path)
+            if held is not None and not _is_stale(held, data):
+                return held, ""
+            return _downloaded(data, ticker, path, held)
+    except OSError as error:
+        raise UserError(f"data.cache_dir={folder}: cannot be written ({error.strerror or error})") from error
+
+
+def _downloaded(data: YahooConfig, ticker: str, path: Path, held: Download | None) -> tuple[Download, str]:
+    try:
+        from stockml.data.sources.yahoo import client
+    except ImportError as error:
+        raise UserError(f"{INSTALL} ({error})") from error
+    try:
+        answer = client.ask(
+            path.stem,
+            retries=data.retries,
+            backoff_seconds=data.backoff_seconds,
+            timeout_seconds=data.timeout_seconds,
+            folder=path.parent / "yfinance",
+        )
+    except client.NoAnswerError as error:
+        unknown = isinstance(error, client.UnknownSymbolError)
+        problem = f"Yahoo: {error}"
+        if held is not None and data.refresh == "auto":
+            return held, problem
+        if unknown:
+            raise UserError(
+                f"{ticker}: Yahoo has no bars of {path.stem} ({error}); finance.yahoo.com tells what it calls it "
+                f"(such as BRK-B, 0700.HK, ^GSPC): 'data.symbols=[\"{ticker}=SYMBOL\"]'"
+            ) from error
+        instead = "data.refresh=auto takes what is cached" if held is not None else "nothing of it is cached"
+        raise RunError(f"{ticker}: {problem}; {instead}; try again later, or take data=csv") from error
+    download = _new(answer, path, held)
+    _write(download, path)
+    return download, ""
+
+
+def _new(answer: Answer, path: Path, held: Download | None) -> Download:
+    """The answer as it is cached; where it corrects what is cached, that is kept beside."""
+    corrected = None
+    if held is not None and (found := corrections(held.table, answer.table)):
+        kept = path.with_name(f"{path.stem}.{held.at.date()}.parquet")
+        if kept.exists():
+            kept = path.with_name(f"{path.stem}.{held.at:%Y-%m-%dT%H%M%S}.parquet")
+        shutil.copyfile(path, kept)
+        corrected = f"{found} from the copy of {held.at.date()}, kept as {kept.name}"
+    facts = {
+        "downloaded": _now().isoformat(timespec="seconds"),
+        "yfinance": metadata.version("yfinance"),
+        "sha256": _sha256(answer.table),
+        "through": answer.through.isoformat(),
+        "timezone": answer.timezone,
+        "closes": answer.closes,
+        "unfinished": answer.unfinished and answer.unfinished.isoformat(),
+        "corrected": corrected,
+    }
+    return Download(answer.table, facts)
+
+
+def corrections(old: pd.DataFrame, new: pd.DataFrame) -> str:
+    """How many days of an old table a new one has otherwise, and the first of them; nothing where it has none.
+
+    A split or a dividend since then multiplies a whole column by one factor, which is allowed for.
+    """
+    old, new = old.set_index("Date"), new.set_index("Date")
+    new = new[new.index <= old.index[-1]]
+    days = old.index.union(new.index)
+    both = old.index.intersection(new.index)
+    differs = np.asarray(~days.isin(both))
+    for name in old.columns:
+        was, now = old.loc[both, name].to_numpy(), new.loc[both, name].to_numpy()
+        nonzero = (was != 0) & (now != 0) & np.isfinite(was) & np.isfinite(now)
+        expected = was * (np.median(now[nonzero] / was[nonzero]) if nonzero.any() else 1.0)
+        rounding = 1.0 if name == "Volume" else 1e-6  # whole shares, and Yahoo's six decimals
+        same = np.isclose(now, expected, rtol=1e-4, atol=rounding, equal_nan=True)
+        differs[days.isin(both[~same])] = True
+    if not differs.any():
+        return ""
+    first = days[int(differs.argmax())].date()
+    return f"{int(differs.sum()):,} of {len(days):,} days differ, the first {first},"
+
+
+def read(path: Path) -> Download | None:
+    """What is cached; None where that is nothing, or damaged."""
+    if not path.is_file():
+        return None
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise UserError(f"{INSTALL} ({error})") from error
+    try:
+        found = parquet.read_table(path)
+        facts = json.loads(found.schema.metadata[_KEY])
+        table = found.to_pandas()
+        return Download(table, facts) if _sha256(table) == facts["sha256"] else None
+    except (ArrowException, OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _write(download: Download, path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.Table.from_pandas(download.table, preserve_index=False)
+    table = table.replace_schema_metadata({**table.schema.metadata, _KEY: json.dumps(download.facts)})
+    with Folder(path.parent).writing(path.name) as file:
+        parquet.write_table(table, file)
+
+
+def _sha256(table: pd.DataFrame) -> str:
+    """A hash of a table's days and numbers."""
+    digest = hashlib.sha256(" ".join(table.columns).encode())
+    digest.update(table["Date"].to_numpy().astype("datetime64[D]").astype(np.int64).tobytes())
+    digest.update(table.drop(columns="Date").to_numpy(dtype=np.float64).tobytes(order="C"))
+    return digest.hexdigest()
+
+
+def _is_stale(held: Download, data: YahooConfig) -> bool:
+    """Whether Yahoo is to be asked; never within ten minutes, in which a sweep's jobs, or ranks, ask for the same."""
+    if _now() - held.at < _AT_ONCE:
+        return False
+    if data.refresh is True:
+        return True
+    hours, minutes = map(int, held.facts["closes"].split(":"))
+    there = _now().astimezone(ZoneInfo(held.facts["timezone"]))
+    over = (there - datetime.timedelta(hours=hours, minutes=minutes) - SETTLED).date()
+    # On an exchange's holiday it is asked once in vain.
+    wanted = np.busday_offset(over if data.end is None else min(over, data.end), 0, roll="backward")
+    return bool(np.datetime64(held.facts["through"]) < wanted)
+
+
+def _demand_usable(bars: Bars, path: Path) -> None:
+    """UserError where a number cannot be used: in some symbols' early years Yahoo has an Open of 0."""
+    limits = np.finfo(np.float32)
+    for name, values in bars.columns.items():
+        usable = (values >= limits.tiny) & (values <= limits.max)  # NaN is not
+        bad = (~usable & ((values != 0) | (name != "volume"))).nonzero()[0]
+        if len(bad):
+            first, last, after = bars.dates[bad[0]], bars.dates[bad[-1]], bars.dates[bad[-1] + 1 :]
+            without = f"data.start={after[0]} leaves them out, or " if len(after) else ""
+            raise UserError(
+                f"{path}: {name.title()} of {first} is {values[bad[0]]:g}, which cannot be used "
+                f"({_count(len(bad), 'such day')}, the last {last}); {without}mend a copy and take data=csv"
+            )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)

@@ -1,0 +1,1 @@
+"""Training by several processes: the group, the launcher, the workers."""

@@ -1,0 +1,59 @@
+"""Settings of trainer=ddp. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from stockml.config.schema import limited
+from stockml.training.settings import TrainerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDPConfig(TrainerConfig):
+    """Several processes that train one model: torchrun-style workers."""
+
+    world_size: int | Literal["auto"] = limited(least=1)
+    """Processes over all nodes; auto: one a GPU, else one a core, but no more than have a full batch."""
+    global_batch_size: int | None = limited(least=1)
+    """Samples per update over all processes, in place of batch_size."""
+    launcher: Literal["local", "torchrun"]
+    """Who starts and supervises the workers of this machine."""
+    nnodes: int = limited(least=1)
+    """Machines; the same command is typed on each, but for `node_rank`."""
+    node_rank: int = limited(least=0)
+    rdzv_endpoint: str | None
+    """`host:port` on node 0, where the nodes meet."""
+    max_restarts: int = limited(least=0)
+    """How often the workers start anew from the last checkpoint after one of them has failed."""
+    timeout_seconds: float = limited(above=0)
+    """How long ranks wait for one another before the one that is missed is taken to hang."""
+
+    def global_batch(self, world_size: int) -> int:
+        """Samples of one update, over all processes."""
+        return self.global_batch_size or self.batch_size * world_size
+
+    def endpoint(self) -> tuple[str, int] | None:
+        """`rdzv_endpoint` as host and port; None where it is not of that form."""
+        host, colon, port = (self.rdzv_endpoint or "").strip().rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")  # of an IPv6 address
+        return (host, int(port)) if colon and host and port.isdecimal() and 0 < int(port) < 65536 else None
+
+    def conflicts(self) -> Iterator[str]:
+        """Rules across fields that are broken."""
+        yield from super().conflicts()
+        if self.rdzv_endpoint is not None and self.endpoint() is None:
+            yield f"rdzv_endpoint: {self.rdzv_endpoint!r} is not of the form host:port"
+        elif self.nnodes > 1 and self.rdzv_endpoint is None:
+            yield "rdzv_endpoint: nodes must know where to meet, a free port of node 0: trainer.rdzv_endpoint=HOST:PORT"
+        if self.node_rank >= self.nnodes:
+            yield f"node_rank: {self.node_rank} is too high; {self.nnodes} nodes are numbered from 0 (trainer.nnodes)"
+        if isinstance(self.world_size, int):
+            if self.world_size % self.nnodes:
+                yield f"world_size: {self.world_size} ranks cannot be shared out evenly to {self.nnodes} nodes"
+            if self.global_batch_size is not None and self.global_batch_size < self.world_size:
+                yield (
+                    f"global_batch_size: {self.global_batch_size} samples are too few for {self.world_size} ranks; "
+                    "raise it, or lower trainer.world_size"
+                )

@@ -1,0 +1,1 @@
+"""Processes: job pools, lifelines, signals, and what the machine has."""

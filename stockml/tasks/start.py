@@ -1,0 +1,32 @@
+"""What is looked at before anything is trained, and which of the two ways of training it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from stockml import trackers
+
+if TYPE_CHECKING:
+    from stockml.config.root import Config
+    from stockml.runs.location import Place
+
+
+def demand_installed(configs: Sequence[Config]) -> None:
+    """UserError where a page is to be drawn, or a tracker told, and what that needs is not installed."""
+    if any(config.report is True for config in configs):
+        from stockml.tasks import report
+
+        report.demand_installed()
+    trackers.demand_installed(configs)
+
+
+def train(config: Config, place: Place, records: Mapping[str, str]) -> float:
+    """Train by the trainer that the config names; arguments, result and errors are those of `tasks.train.run`."""
+    if config.trainer.name == "ddp":
+        from stockml.tasks import train_ddp
+
+        return train_ddp.run(config, place, records)
+    from stockml.tasks import train
+
+    return train.run(config, place, records)

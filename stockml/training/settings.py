@@ -1,0 +1,73 @@
+"""Settings of a trainer and of the hardware. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from stockml.config.schema import limited
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """What every trainer has."""
+
+    name: str
+    epochs: int = limited(least=1)
+    batch_size: int = limited(least=1)
+    """Samples per process and update."""
+    ensemble: int = limited(least=1)
+    """Models trained, with the seeds that follow `seed`, whose forecasts are averaged."""
+    lr: float = limited(above=0)
+    schedule: Literal["constant", "cosine", "plateau"]
+    """What becomes of the learning rate; cosine: down to 0 over all epochs; plateau: halved where nothing improves."""
+    warmup_epochs: float = limited(least=0)
+    """Epochs, or a part of one, in which the learning rate rises to `lr`."""
+    plateau_patience: int = limited(least=1)
+    """Epochs without a better validation loss before schedule=plateau halves the learning rate."""
+    optimizer: Literal["adam", "adamw", "sgd"]
+    weight_decay: float = limited(least=0)
+    loss: Literal["mse", "mae", "huber"]
+    patience: int | None = limited(least=1)
+    """Epochs without a better validation loss before training stops; None: never early."""
+    min_delta: float = limited(least=0)
+    """How much lower a validation loss must be to count as better, in units of the scaled target: for mse, in R²."""
+    grad_clip_norm: float | None = limited(above=0)
+    shuffle: bool
+    overfit_batches: int = limited(least=0)
+    """Train on so many batches alone, until their loss is near zero, and fail where it never is; 0: off."""
+    resume: str | None
+    """Folder of an interrupted run, continued in place."""
+
+    def global_batch(self, world_size: int) -> int:
+        """Samples of one update, over all processes."""
+        return self.batch_size * world_size
+
+    def conflicts(self) -> Iterator[str]:
+        """Rules across fields that are broken."""
+        if self.warmup_epochs and self.warmup_epochs >= self.epochs:
+            yield f"warmup_epochs: {self.warmup_epochs:g} leave nothing of {self.epochs} epochs (trainer.epochs)"
+        if self.schedule == "plateau" and self.patience is not None and self.plateau_patience >= self.patience:
+            yield (
+                f"plateau_patience: after {self.plateau_patience} epochs without a better one training has stopped; "
+                "lower it, or raise trainer.patience"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareConfig:
+    """Where the numbers are computed."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    threads: int | Literal["auto"] = limited(least=1)
+    precision: Literal["fp32", "fp64", "bf16"]
+    deterministic: bool
+    num_workers: int = limited(least=0)
+
+    def conflicts(self) -> Iterator[str]:
+        """Rules across fields that are broken."""
+        if self.precision == "bf16" and self.device in ("cpu", "mps"):
+            yield f"precision: bf16 needs hardware=cuda, not {self.device}; take fp32"
+        if self.precision == "fp64" and self.device == "mps":
+            yield "precision: mps has no fp64; take fp32, or hardware=cpu"

@@ -1,0 +1,99 @@
+"""What the ranks of a real group compute, a process each: `python -m tests.distributed.ranks <out>` under `start`."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stockml import compose, models
+from stockml.config.root import Config
+from stockml.data.batches import Batches
+from stockml.data.dataset import Data, prepare
+from stockml.distributed import environment, group
+from stockml.distributed.environment import Environment
+from stockml.distributed.group import ALONE, Group
+from stockml.models.settings import ModelConfig
+from stockml.tasks import worker
+from stockml.training import engine, hardware
+from tests.conftest import ROOT
+
+# Neither samples nor batch are multiples of anything; of the last update with 211 and 30, one rank alone has a sample.
+CASES = [("mlp", 193, 7, None), ("mlp", 211, 30, 0.01), ("linear", 193, 7, 0.01), ("linear", 211, 30, None)]
+
+
+def start(world_size: int, out: Path) -> None:
+    """Run this module as so many ranks, and wait until they are done; each writes `<out>/<rank>.pt`."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    place = Environment(0, world_size, 0, world_size, "127.0.0.1", listener.getsockname()[1])
+    running = []
+    for rank in range(world_size):
+        own = dataclasses.replace(place, rank=rank, local_rank=rank, listener=None if rank else listener.fileno())
+        running.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.distributed.ranks", str(out)],
+                cwd=ROOT,
+                env={**os.environ, **own.variables()},
+                pass_fds=[] if rank else [listener.fileno()],
+            )
+        )
+    listener.close()
+    assert [process.wait(timeout=120) for process in running] == [0] * world_size
+
+
+@functools.cache
+def setting() -> tuple[Config, Data]:
+    """Double precision, no dropout, 3 epochs, the last two of them at a falling learning rate."""
+    config = compose.compose(
+        "data.days=500", "data.window=10", "hardware.precision=fp64", "hardware=cpu", "model.dropout=0",
+        "trainer=ddp", "trainer.epochs=3", "trainer.schedule=cosine", "trainer.warmup_epochs=0.5",
+    )  # fmt: skip
+    return config, prepare(config)
+
+
+def trained(group: Group, name: str, samples: int, batch: int, clip: float | None) -> dict[str, Any]:
+    """What so many samples, and a global batch of so many, come to."""
+    config, data = setting()
+    trainer: Any = dataclasses.replace(config.trainer, global_batch_size=batch, grad_clip_norm=clip)  # type: ignore[call-arg]
+    settings = config.model if name == "mlp" else ModelConfig(name=name)
+    torch.manual_seed(0)
+    model = models.build(settings, data.panel.window, 5).double()
+    chosen = hardware.choose(config.hardware, group.local_rank)
+    batches = Batches(data.panel, data.scaler, chosen.device, chosen.dtype)
+    rows = torch.from_numpy(data.split.train)[:samples]
+    validation = torch.from_numpy(data.split.validation)
+    fit = engine.fit(
+        model,
+        batches,
+        rows,
+        validation,
+        trainer,
+        chosen,
+        seed=0,
+        target_std=1.0,
+        after_epoch=lambda _: None,
+        group=group,
+    )
+    forecasts = engine.forecast(model, batches, validation, chosen, group=group)
+    losses = [(epoch.train_loss, epoch.validation_loss) for epoch in fit.history]
+    return {"weights": fit.weights, "forecasts": forecasts, "losses": torch.tensor(losses)}
+
+
+def every_case(group: Group = ALONE) -> list[dict[str, Any]]:
+    return [trained(group, *case) for case in CASES]
+
+
+if __name__ == "__main__":
+    place = environment.read()
+    assert place is not None
+    ranks = group.join(place, 60, {})
+    found = every_case(ranks)
+    torch.save({"cases": found, "told": ranks.tell(b"abc" if ranks.leads else b"")}, f"{sys.argv[1]}/{ranks.rank}.pt")
+    worker.end(0)

@@ -1,0 +1,77 @@
+"""Run folders are made for one run alone, and their files are whole."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from stockml.errors import UserError
+from stockml.runs.folder import RunFolder
+from stockml.runs.location import Place
+from stockml.runs.names import typeable
+
+
+def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: Place().make("AAPL").path, range(20)))
+    assert len(set(folders)) == 20
+    assert all(folder.parent == tmp_path / "outputs" and folder.name.startswith("AAPL_") for folder in folders)
+
+
+def test_an_exact_place_takes_one_run(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    Place(exact=tmp_path).make("AAPL")
+    with pytest.raises(UserError, match="already holds a run"):
+        Place(exact=tmp_path).make("AAPL")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("ticker", "name"), [("^GSPC", "^GSPC"), ("BRK.B", "BRK.B"), ("A B,C=D", "A_B_C_D")])
+def test_names_can_be_typed_back(ticker: str, name: str) -> None:
+    assert typeable(ticker) == name
+
+
+def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_text("metrics.json", "old")
+
+    def rows() -> object:
+        yield [1]
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        folder.write_csv("metrics.json", ["x"], rows())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="JSON compliant"):
+        folder.write_json("metrics.json", {"x": float("nan")})
+    assert (tmp_path / "metrics.json").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_discarding_removes_what_the_run_wrote_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    folder = Place(exact=tmp_path).make("AAPL")
+    folder.write_text("metrics.json", "{}")
+    folder.write_text(".hydra/config.yaml", "")
+    folder.log().close()
+    folder.discard()
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_run_whose_process_is_gone_reads_as_killed(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    program = (
+        "import os, pathlib, sys, time; from stockml.runs.folder import RunFolder;"
+        "folder = RunFolder(pathlib.Path(sys.argv[1])); folder.record('running', time.time(), None, synthetic=False);"
+        "os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "running"
+    assert folder.status() == "killed"
+    folder.record("ok", 0.0, None, synthetic=False)
+    assert folder.status() == "ok"
