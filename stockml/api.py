@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from stockml.errors import UserError
 from stockml.result import Result
 from stockml.runs.folder import RunFolder
-from stockml.runs.location import Place
+from stockml.runs.location import RunLocation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,11 +63,11 @@ def train(
         from stockml.tasks import start
 
         command = _command(typed, "train")
-        start.demand_installed(command.jobs)
-        _demand_one_machine(command.jobs[0])
+        start.require_installed(command.jobs)
+        _require_one_machine(command.jobs[0])
         made: list[Path] = []
 
-        def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
+        def run(config: Config, place: RunLocation, records: Mapping[str, str]) -> float:
             return start.train(config, _Remembered(place.exact, made=made, quiet=quiet), records)
 
         compose.run_as_a_guest(command, run)
@@ -143,7 +143,7 @@ def _command(typed: Mapping[str, object], task: str) -> Command:
     return command
 
 
-def _demand_one_machine(config: Config) -> None:
+def _require_one_machine(config: Config) -> None:
     """UserError where this process would be a worker among others, which ends with its part of the run."""
     from stockml.distributed import environment
     from stockml.distributed.settings import DDPConfig
@@ -160,20 +160,20 @@ def _demand_one_machine(config: Config) -> None:
 
 
 @dataclass(frozen=True)
-class _Remembered(Place):
+class _Remembered(RunLocation):
     """A place that tells which folder was made, and whether its run prints."""
 
     made: list[Path] = field(default_factory=list)
     quiet: bool = False
 
     @property
-    def aloud(self) -> bool:
+    def verbose(self) -> bool:
         """Whether the run prints."""
         return not self.quiet
 
-    def make(self, ticker: str) -> RunFolder:
+    def create_folder(self, ticker: str) -> RunFolder:
         """Make the folder, and remember it."""
-        folder = super().make(ticker)
+        folder = super().create_folder(ticker)
         self.made.append(folder.path)
         return folder
 

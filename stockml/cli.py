@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stockml.errors import Interrupted, UserError, in_a_line
+from stockml.errors import Interrupted, UserError, describe_error
 from stockml.processes import signals
 from stockml.tasks import start
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         typed = sys.argv[1:] if arguments is None else list(arguments)
         command = compose.read(typed)
-        start.demand_installed(command.jobs)
+        start.require_installed(command.jobs)
         if command.answer is not None:
             print(command.answer)
         elif command.sweep is not None:
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _do(command, typed)
     except UserError as error:
         _trace(error)
-        error.tell()
+        error.print_once()
         return error.status
     except Interrupted as error:
         print(*error.lines, sep="\n", file=sys.stderr)
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except Exception as error:
         _trace(error)
-        print(f"{in_a_line(error)} (a fault of stockml's own; HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
+        print(f"{describe_error(error)} (a fault of stockml's own; HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
         return 1
     return 0
 

@@ -6,7 +6,7 @@ import signal
 import sys
 
 
-def in_a_line(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """What an exception says, and of which kind it is, without line breaks."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
@@ -24,7 +24,7 @@ class UserError(Exception):
     def __str__(self) -> str:
         return "; ".join(self.lines)
 
-    def tell(self) -> None:
+    def print_once(self) -> None:
         """Print the lines on stderr, once however often it is asked."""
         if not self._told:
             print(*self.lines, sep="\n", file=sys.stderr)

@@ -21,7 +21,7 @@ from stockml import compose
 from stockml.data.bars import Bars
 from stockml.evaluation.audit import leaks
 from stockml.evaluation.audit.bar_checks import BarsSubject
-from stockml.runs.location import Place
+from stockml.runs.location import RunLocation
 from stockml.tasks.audit import ridge_forecasts
 from tests.forking import ROOT, RUN_PY, SECONDS, Forker
 from tests.yahoo_server import YahooServer, serving
@@ -84,7 +84,7 @@ def run(tmp_path: Path) -> Run:
 
     def run(name: str, *overrides: str) -> dict[str, Any]:
         config = compose.compose("report=false", *overrides)
-        train.run(config, Place(exact=tmp_path / name), compose.records(config))
+        train.run(config, RunLocation(exact=tmp_path / name), compose.records(config))
         return metrics(tmp_path / name)
 
     return run
@@ -144,7 +144,7 @@ assert status == {status}, status
 """
 
 
-def demand_unimported(heavy: set[str], *arguments: str, cwd: Path, status: int = 0) -> None:
+def require_not_imported(heavy: set[str], *arguments: str, cwd: Path, status: int = 0) -> None:
     """`python run.py …` in a process of its own, which must end with that status and import none of the modules."""
     program = _UNIMPORTED.format(arguments=arguments, root=str(ROOT), heavy=heavy, status=status)
     done = subprocess.run([sys.executable, "-c", program], cwd=cwd, capture_output=True, text=True, check=False)

@@ -15,7 +15,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from stockml import cli
-from tests.conftest import RUN_PY, command, demand_unimported
+from tests.conftest import RUN_PY, command, require_not_imported
 from tests.tasks.test_train import identical
 
 
@@ -33,13 +33,13 @@ from tests.tasks.test_train import identical
     ],
 )
 def test_what_trains_nothing_imports_nothing_heavy(tmp_path: Path, arguments: list[str], status: int) -> None:
-    demand_unimported({"torch", "pandas", "scipy", "matplotlib", "rich"}, *arguments, cwd=tmp_path, status=status)
+    require_not_imported({"torch", "pandas", "scipy", "matplotlib", "rich"}, *arguments, cwd=tmp_path, status=status)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_does_not_import_the_compiler(tmp_path: Path) -> None:
     heavy = {"torch._dynamo", "torch._inductor", "sympy", "pandas"}
-    demand_unimported(heavy, "+experiment=quick", "data.days=400", cwd=tmp_path)
+    require_not_imported(heavy, "+experiment=quick", "data.days=400", cwd=tmp_path)
 
 
 def test_help_lists_the_groups_and_the_commonest_commands(tmp_path: Path) -> None:

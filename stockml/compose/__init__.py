@@ -47,7 +47,7 @@ from stockml.compose.saved import drift, followed_as_before, laid_over, saved_fi
 from stockml.config.root import Config, saved
 from stockml.data.sources.simulated import SimulatedConfig
 from stockml.errors import UserError
-from stockml.runs.location import Place
+from stockml.runs.location import RunLocation
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ __all__ = [
     "setting",
 ]
 
-Run = Callable[[Config, Place, dict[str, str]], Any]
+Run = Callable[[Config, RunLocation, dict[str, str]], Any]
 
 
 def read(arguments: Sequence[str]) -> Command:
@@ -210,7 +210,7 @@ def _only_job(command: Command, composed: DictConfig, run: Run, failures: list[E
     """Run what Hydra has composed; what that raises is kept, for Hydra would print a line of its own."""
     try:
         config = finish(composed)
-        return run(config, Place(exact=command.folder), records(config))
+        return run(config, RunLocation(exact=command.folder), records(config))
     except Exception as error:
         failures.append(error)
         return None
@@ -222,11 +222,11 @@ def _sweep_job(sweep: sweeps.Sweep, composed: DictConfig, run: Run) -> Any:
     name = str(chosen.sweep.subdir)
     if name == ".":  # another launcher than ours
         name = sweep.jobs[chosen.job.num].name if sweep.jobs else f"job_{chosen.job.num}"
-    place = Place(job=sweep.folder / name)
+    place = RunLocation(job=sweep.folder / name)
     try:
         config = finish(composed)
     except UserError as error:
-        place.make("").record("failed", time.time(), str(error), synthetic=False)
+        place.create_folder("").record("failed", time.time(), str(error), synthetic=False)
         return None
     return run(config, place, records(config))
 

@@ -20,7 +20,7 @@ from stockml.compose.grammar import composition, one_line, parse
 from stockml.config.root import Config
 from stockml.config.values import show
 from stockml.errors import UserError
-from stockml.runs.names import numbered, typeable
+from stockml.runs.names import numbered_names, safe_name
 
 _LONGEST_NAME = 100  # of a job; a file system takes 255 bytes
 
@@ -133,7 +133,7 @@ def job_of(overrides: Sequence[str], fixed: frozenset[str], taken: Iterable[str]
 
 def _free(name: str, taken: set[str]) -> str:
     """The name, or with `_2`, `_3`, … the first that is not taken."""
-    return next(own for own in numbered(name) if own not in taken)
+    return next(own for own in numbered_names(name) if own not in taken)
 
 
 def _swept(overrides: Iterable[str], keys: set[str]) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def _name(config: Config | None, swept: dict[str, Any]) -> str:
         short = key.split(".")[-1]
         if text != ticker:
             parts.append(f"{short if last[short] == 1 else key}_{text}")
-    name = typeable("-".join(parts))
+    name = safe_name("-".join(parts))
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 9]}-{_hash(swept)}"
 
 

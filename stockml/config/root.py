@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from stockml.config.schema import Reader, limited, nearest, one_of
+from stockml.config.schema import Reader, bounded, nearest, one_of
 from stockml.config.values import plain, show
 from stockml.data.settings import BarsConfig, DataConfig, StockConfig
 from stockml.data.sources.csv import CsvConfig
@@ -62,7 +62,7 @@ class Config:
     task: Literal["train", "reproduce", "evaluate", "predict", "report", "audit", "doctor", "fetch"]
     run: str | None
     """Folder of the run, or of the sweep, that the task is about."""
-    seed: int = limited(least=0, most=2**32 - 1)
+    seed: int = bounded(least=0, most=2**32 - 1)
     stock: StockConfig
     data: DataConfig
     model: ModelConfig

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from stockml.config.values import show
 
 
-def limited(
+def bounded(
     *,
     least: float | None = None,
     above: float | None = None,

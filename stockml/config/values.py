@@ -50,7 +50,7 @@ class _Absent:
 ABSENT = _Absent()
 
 
-def named(tickers: Sequence[str], most: int = 10) -> str:
+def list_stocks(tickers: Sequence[str], most: int = 10) -> str:
     """How many stocks, and the first ones' names."""
     shown = f"{', '.join(tickers[:most])}{', …' if len(tickers) > most else ''}"
     return f"{len(tickers):,} stock{'s' if len(tickers) > 1 else ''}: {shown}"

@@ -24,7 +24,7 @@ class Bars:
     """(R,) each: `close` always, the other features as far as they are needed."""
     origin: str
     """Where they come from, as it is told to the user: a path, or the simulator's settings."""
-    understood: str = ""
+    parsing_notes: str = ""
     """How a table was read, as it is told to the user."""
     dropped: tuple[str, ...] = ()
     """What a table's reader left out and why, each as it is told to the user."""

@@ -34,16 +34,16 @@ class Batches:
         self.device = device
         self.by_blocks = panel.mapped
         """Whether the values stay in their file, which is read fast only where it is read by blocks."""
-        self.home = torch.device("cpu") if num_workers or panel.mapped else device
+        self.storage_device = torch.device("cpu") if num_workers or panel.mapped else device
         """Where the panel lies: background processes gather in main memory, and so does what is read from a file."""
         self.dtype = dtype
         values = torch.from_numpy(panel.values)
-        self.values = values if panel.mapped else values.to(self.home, dtype)
+        self.values = values if panel.mapped else values.to(self.storage_device, dtype)
         self._scaling = _Scaling.of(panel, scaler) if panel.mapped else None
-        self.target = torch.from_numpy(np.nan_to_num(scaler.scaled_target(panel))).to(self.home, dtype)
+        self.target = torch.from_numpy(np.nan_to_num(scaler.transform_target(panel))).to(self.storage_device, dtype)
         self.window = panel.window
         self.width = len(panel.features)
-        self._offsets = None if panel.windowed else torch.arange(1 - panel.window, 1, device=self.home)
+        self._offsets = None if panel.windowed else torch.arange(1 - panel.window, 1, device=self.storage_device)
         self._loader: DataLoader[Batch] | None = None
         self._reader = Reader(panel, self._scaling.apply) if self._scaling is not None else None
         self._ahead = max(_LEAST_AHEAD, num_workers)
@@ -67,7 +67,7 @@ class Batches:
         index = (ends.unsqueeze(1) + self._offsets).view(-1)
         return values.index_select(0, index).view(len(ends), self.window, self.width)
 
-    def pass_over(self, rows: Tensor, ends: Sequence[int], at_once: int = 1) -> Iterator[Batch]:
+    def iter_batches(self, rows: Tensor, ends: Sequence[int], at_once: int = 1) -> Iterator[Batch]:
         """Batches of the samples in the order of `rows`, each up to one of the positions `ends`; one may be empty.
 
         Of values that stay in their file, so many batches are read at once.
@@ -81,8 +81,8 @@ class Batches:
             sampler.rows, sampler.ends = rows, ends
             yield from map(self._moved, self._loader)
 
-    def windows_of(self, rows: Tensor, ends: Sequence[int], at_once: int = 1) -> Iterator[Tensor]:
-        """The windows of the batches that `pass_over` gives, in this process."""
+    def iter_windows(self, rows: Tensor, ends: Sequence[int], at_once: int = 1) -> Iterator[Tensor]:
+        """The windows of the batches that `iter_batches` gives, in this process."""
         if self._reader is not None:
             return (self._moved(batch)[0] for batch in self._read(self._reader, rows, ends, at_once))
         return (self.windows(part).to(self.device) for part in _Chunks(rows, ends))
@@ -103,7 +103,7 @@ class Batches:
 
 @dataclass(frozen=True)
 class _Scaling:
-    """What `Scaler.apply` does, for some of the rows, or for the windows that end in them."""
+    """What `Scaler.transform` does, for some of the rows, or for the windows that end in them."""
 
     mean: Tensor
     """(K, F)"""

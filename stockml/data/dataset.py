@@ -67,7 +67,7 @@ def scaled(panel: Panel, parts: Split, fit: Callable[[Panel, Rows], Scaler] = Sc
     fingerprint = panel.fingerprint()
     scaler = fit(panel, parts.train)
     if not panel.mapped:
-        scaler.apply(panel)
+        scaler.transform(panel)
     return Data(panel, parts, scaler, fingerprint)
 
 
@@ -96,8 +96,8 @@ def load(config: Config) -> tuple[Panel, int | None]:
 
         return pooled.load(config), None
     bars = load_bars(config).between(data.start, data.end)
-    doubts = doctor.told(doctor.counts(bars))
-    return dataclasses.replace(from_bars(bars, config.stock.features, data), doubts=doubts), None
+    data_warnings = doctor.told(doctor.counts(bars))
+    return dataclasses.replace(from_bars(bars, config.stock.features, data), data_warnings=data_warnings), None
 
 
 def panel_to_forecast(config: Config) -> Panel:

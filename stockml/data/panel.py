@@ -59,9 +59,9 @@ class Panel:
     """(N,) the rows in which a full window with a known target ends, in order of time, then of the stock."""
     dropped: tuple[str, ...]
     """What was left out and why, each as it is told to the user."""
-    understood: str = ""
+    parsing_notes: str = ""
     """How the file was read, as it is told to the user."""
-    doubts: tuple[str, ...] = ()
+    data_warnings: tuple[str, ...] = ()
     """What the data doctor warns of, each as it is told to the user; only for dated bars."""
     synthetic: bool = False
     dates: NDArray[np.datetime64] | None = None
@@ -161,7 +161,7 @@ def from_bars(bars: Bars, features: Sequence[str], config: BarsConfig, *, to_for
         kind=kind(config),
         samples=np.arange(window - 1, rows if to_forecast else rows - horizon),
         dropped=bars.dropped + unusable(config),
-        understood=bars.understood,
+        parsing_notes=bars.parsing_notes,
         synthetic=bars.synthetic,
         horizon=horizon,
         last_name="close",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from stockml.config.values import named, plain
+from stockml.config.values import list_stocks, plain
 from stockml.data import doctor, sources, store
 from stockml.data.panel import Panel, Stocks, kind, rows_of, unusable
 from stockml.errors import UserError
@@ -39,7 +39,7 @@ def load(config: Config, *, to_forecast: bool = False) -> Panel:
         contents = [sources.of(config).content(one) for one in each]
         settings = {name: plain(getattr(data, name)) for name in _OF_ROWS}
         made_of = [config.stock.features, {name: str(value) for name, value in settings.items()}, tickers, contents]
-        found = store.obtain(Path(data.panel_cache), made_of, functools.partial(_build, config, each))
+        found = store.get_or_build(Path(data.panel_cache), made_of, functools.partial(_build, config, each))
     return _panel(config, found, to_forecast=to_forecast)
 
 
@@ -56,7 +56,7 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
         raise UserError(f"{origin}: none has a full window of {data.window} days with a target; a lower data.window")
     mapped = found.size("values") > data.memory_limit * 1e9
     arrays: dict[str, Any] = {name: found.array(name, mapped=mapped and name == "values") for name in found.heads}
-    left_out = (f"{named(few)} (no full window of {data.window} days with a target)",) if few else ()
+    left_out = (f"{list_stocks(few)} (no full window of {data.window} days with a target)",) if few else ()
     panel = Panel(
         ticker=config.stock.ticker,
         origin=origin,
@@ -65,8 +65,8 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
         kind=kind(data),
         samples=np.concatenate(samples),
         dropped=(*facts["dropped"], *left_out, *unusable(data, len(stocks.tickers))),
-        understood=facts["understood"],
-        doubts=tuple(facts["doubts"]),
+        parsing_notes=facts["understood"],
+        data_warnings=tuple(facts["doubts"]),
         synthetic=data.source == "simulated",
         horizon=data.horizon,
         last_name="close",
@@ -84,15 +84,15 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
     """Read, examine and write one stock after another. Raises UserError for the faults of all of them."""
     data = cast("BarsConfig", config.data)
     starts, origins, faults = [0], [], list[str]()
-    understood, doubts, dropped = Counter[str](), Counter[str](), list[str]()
+    parsing_notes, data_warnings, dropped = Counter[str](), Counter[str](), list[str]()
     for load_one in _loaders(config, each):
         try:
             bars = load_one()
             origins.append(bars.origin)
-            understood[bars.understood] += 1
+            parsing_notes[bars.parsing_notes] += 1
             dropped += bars.dropped
             bars = _between(bars, data)
-            doubts += doctor.counts(bars)
+            data_warnings += doctor.counts(bars)
             rows = rows_of(bars, config.stock.features, data)
         except UserError as error:
             faults += error.lines
@@ -108,8 +108,8 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
         "tickers": [one.stock.ticker for one in each],
         "starts": starts,
         "origins": origins,
-        "understood": _understood(understood),
-        "doubts": doctor.told(doubts),
+        "understood": _parsing_notes(parsing_notes),
+        "doubts": doctor.told(data_warnings),
         "dropped": [f"in {len(dropped)} stocks bad rows (the first: {dropped[0]})"] if len(dropped) > 1 else dropped,
     }
 
@@ -149,7 +149,7 @@ def _between(bars: Bars, data: BarsConfig) -> Bars:
     return bars.between(data.start, data.end)
 
 
-def _understood(texts: Counter[str]) -> str:
+def _parsing_notes(texts: Counter[str]) -> str:
     """How the tables were read: what most of them had in common first."""
     if len(texts) == 1:
         return next(iter(texts))

@@ -52,19 +52,23 @@ class Scaler:
         return replace(shared, target_std=float(spread), stocks=stocks)
 
     @classmethod
-    def of(cls, stats: Mapping[str, Any]) -> Scaler:
+    def from_dict(cls, stats: Mapping[str, Any]) -> Scaler:
         """Back from what `stats` gave."""
         target = stats["target"]
         scaler = cls(np.array(stats["mean"]), np.array(stats["std"]), target["mean"], target["std"], stats["rows"])
         stocks = stats.get("stocks")
-        return scaler if stocks is None else replace(scaler, stocks={name: cls.of(own) for name, own in stocks.items()})
+        return (
+            scaler
+            if stocks is None
+            else replace(scaler, stocks={name: cls.from_dict(own) for name, own in stocks.items()})
+        )
 
-    def unscaled(self, forecasts: Floats, panel: Panel, rows: Rows) -> Floats:
+    def inverse_transform(self, forecasts: Floats, panel: Panel, rows: Rows) -> Floats:
         """Scaled forecasts (N,) of the samples that end in `rows`, in the target's own units."""
         mean, std = self._targets(panel, rows)
         return forecasts * std + mean
 
-    def scaled_target(self, panel: Panel) -> Floats:
+    def transform_target(self, panel: Panel) -> Floats:
         """(R,) the panel's target, standardised."""
         mean, std = self._targets(panel)
         return (panel.target - mean) / std
@@ -78,7 +82,7 @@ class Scaler:
         each = self._each(panel)
         return np.array([own.mean for own in each], np.float32), np.array([own.std for own in each], np.float32)
 
-    def apply(self, panel: Panel) -> None:
+    def transform(self, panel: Panel) -> None:
         """Standardise the panel's values, in place."""
         mean, std = self.moments(panel)
         for own, centre, spread in zip(panel.spans() if len(mean) > 1 else [slice(None)], mean, std, strict=True):
@@ -86,7 +90,7 @@ class Scaler:
             np.subtract(values, centre, out=values)
             np.divide(values, spread, out=values)
 
-    def stats(self, panel: Panel, train: Rows) -> dict[str, Any]:
+    def to_dict(self, panel: Panel, train: Rows) -> dict[str, Any]:
         """What norm_stats.json says."""
         first = min(span.start for span in _rows_of_windows(panel, train).values())
         stocks = {} if self.stocks is None else {name: own.figures() for name, own in self.stocks.items()}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from stockml.config.schema import limited
+from stockml.config.schema import bounded
 
 Feature = Literal["open", "high", "low", "close", "volume"]
 
@@ -18,9 +18,9 @@ Feature = Literal["open", "high", "low", "close", "volume"]
 class GarchConfig:
     """GJR-GARCH(1,1) coefficients; omega follows from the variance target."""
 
-    alpha: float = limited(least=0)
-    gamma: float = limited(least=0)
-    beta: float = limited(least=0)
+    alpha: float = bounded(least=0)
+    gamma: float = bounded(least=0)
+    beta: float = bounded(least=0)
 
     def conflicts(self) -> Iterator[str]:
         """Rules across fields that are broken, each as `key: what is wrong`."""
@@ -32,10 +32,10 @@ class GarchConfig:
 class VolumeConfig:
     """Log volume: phi × yesterday's + b_z (|z| − 0.75) + b_s (ln σ − mean) + se × noise."""
 
-    phi: float = limited(above=-1, below=1)
+    phi: float = bounded(above=-1, below=1)
     b_z: float
     b_s: float
-    se: float = limited(least=0)
+    se: float = bounded(least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +43,11 @@ class SimulatorConfig:
     """How one stock moves in the simulator; volatilities and drift are annual, in per cent."""
 
     market_beta: float
-    idio_vol_percent: float = limited(least=0)
-    idio_tail: float = limited(above=2)
+    idio_vol_percent: float = bounded(least=0)
+    idio_tail: float = bounded(above=2)
     garch: GarchConfig
-    overnight_share: float = limited(least=0, below=1)
-    shares_per_day: float = limited(above=0)
+    overnight_share: float = bounded(least=0, below=1)
+    shares_per_day: float = bounded(above=0)
     volume: VolumeConfig
     drift_percent: float
 
@@ -84,9 +84,9 @@ class DataConfig:
     """What every source of data has."""
 
     source: str
-    valid_ratio: float = limited(above=0, below=1)
+    valid_ratio: float = bounded(above=0, below=1)
     """Share of the samples before the test that become validation: the latest ones."""
-    memory_limit: float = limited(least=0)
+    memory_limit: float = bounded(least=0)
     """GB of features up to which a pooled panel, or an array, is held in memory; larger ones stay in their file."""
     panel_cache: str
     """Folder of those files, and of every pooled panel."""
@@ -96,26 +96,26 @@ class DataConfig:
 class BarsConfig(DataConfig):
     """What every source of dated daily bars has."""
 
-    window: int = limited(least=1)
+    window: int = bounded(least=1)
     """Days that a model sees."""
-    horizon: int = limited(least=1)
+    horizon: int = bounded(least=1)
     """Days ahead that the target lies."""
     target: Literal["log_return", "return", "close"]
     transform: Literal["returns", "levels"]
-    test_ratio: float = limited(above=0, below=1)
+    test_ratio: float = bounded(above=0, below=1)
     start: datetime.date | None
     end: datetime.date | None
     valid_start: datetime.date | None
     test_start: datetime.date | None
     split: Literal["holdout", "walk_forward"]
     """One train, validation and test; or, over the test's days, fold after fold of them, each trained anew."""
-    folds: int = limited(least=2)
+    folds: int = bounded(least=2)
     """Walk-forward: pieces that the test is cut into."""
-    fold: int | None = limited(least=0)
+    fold: int | None = bounded(least=0)
     """Walk-forward: the one piece that is forecast, counted from 0; None: each of them, in one run."""
     train_span: Literal["expanding", "rolling"]
     """Walk-forward: whether a fold trains on all that came before, or on as much as the first one."""
-    embargo: int = limited(least=0)
+    embargo: int = bounded(least=0)
     """Days left out before validation and before test, besides those that purging takes."""
     calendar: str
     """The exchange whose trading days these are, by its ISO 10383 code."""

@@ -31,7 +31,7 @@ class Split:
     unknown: tuple[str, ...] = ()
     """Stocks left out because they have no train samples."""
 
-    def parts(self) -> dict[str, Rows]:
+    def by_name(self) -> dict[str, Rows]:
         """The parts by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
@@ -73,7 +73,7 @@ def split(panel: Panel, config: DataConfig, before_test: int | None = None) -> S
     result = Split(train, validation, cuts[2], purged)
     if panel.stocks is not None and isinstance(config, BarsConfig) and config.scaler == "per_stock":
         result = _known_stocks(result, panel.stocks)
-    sizes = {name: len(part) for name, part in result.parts().items()}
+    sizes = {name: len(part) for name, part in result.by_name().items()}
     least = {"train": 2, "validation": 1, "test": 1}
     if any(sizes[name] < least[name] for name in sizes) or before_validation > before_test:
         told = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
@@ -92,7 +92,7 @@ def _edges(samples: int, folds: int) -> Rows:
 def _known_stocks(parts: Split, stocks: Stocks) -> Split:
     """The parts without the stocks that have fewer than two train samples."""
     known = np.bincount(stocks.of(parts.train), minlength=len(stocks.tickers)) >= 2
-    train, validation, test = (part[known[stocks.of(part)]] for part in parts.parts().values())
+    train, validation, test = (part[known[stocks.of(part)]] for part in parts.by_name().values())
     unknown = tuple(ticker for ticker, is_known in zip(stocks.tickers, known, strict=True) if not is_known)
     return Split(train, validation, test, parts.purged, unknown)
 

@@ -81,7 +81,7 @@ class Writer:
             file.close()
 
 
-def obtain(folder: Path, made_of: Any, build: Callable[[Writer], Mapping[str, Any]]) -> Stored:
+def get_or_build(folder: Path, made_of: Any, build: Callable[[Writer], Mapping[str, Any]]) -> Stored:
     """What the folder holds of what is `made_of` such things, JSON, by such code as this.
 
     Where it is missing or damaged it is made by `build`, which returns the facts: one process builds, the others wait.

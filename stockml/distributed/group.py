@@ -38,20 +38,20 @@ class Group:
     local_world_size = 1
 
     @property
-    def seconds(self) -> float:
+    def communication_seconds(self) -> float:
         """Spent in communication so far, waiting for slower ranks included."""
         return 0.0
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that writes, prints and decides."""
         return self.rank == 0
 
-    def share(self, samples: Tensor) -> Tensor:
+    def shard(self, samples: Tensor) -> Tensor:
         """This rank's share of what every rank holds."""
         return samples[self.rank :: self.world_size]
 
-    def ends(self, samples: int, batch: int) -> list[int]:
+    def shard_ends(self, samples: int, batch: int) -> list[int]:
         """How far this rank's share of so many samples reaches at the end of each global batch."""
         limits = (min(limit, samples) for limit in range(batch, samples + batch, batch))
         return [-(-(limit - self.rank) // self.world_size) for limit in limits]
@@ -60,13 +60,13 @@ class Group:
         """The hardware of all ranks in words."""
         return hardware
 
-    def demand_equal(self, what: str, value: Any) -> None:
+    def check_same_on_all_ranks(self, what: str, value: Any) -> None:
         """UserError where this rank's `value` (of what JSON can hold) differs from the leader's."""
 
-    def add(self, tensor: Tensor) -> None:
+    def all_reduce(self, tensor: Tensor) -> None:
         """Put the sum over all ranks into each rank's `tensor`."""
 
-    def copy(self, tensor: Tensor) -> None:
+    def broadcast(self, tensor: Tensor) -> None:
         """Put what the leader's `tensor` holds into each rank's."""
 
     def gather(self, share: Tensor, total: int) -> Tensor:
@@ -74,31 +74,31 @@ class Group:
         if self.world_size == 1:
             return share
         whole = torch.zeros(total, dtype=share.dtype, device=share.device)
-        self.share(whole).copy_(share)
-        self.add(whole)  # to zeros: exact
+        self.shard(whole).copy_(share)
+        self.all_reduce(whole)  # to zeros: exact
         return whole
 
-    def tell(self, content: bytes) -> bytes:
+    def broadcast_bytes(self, content: bytes) -> bytes:
         """What the leader brings."""
         size = torch.tensor([len(content)])
-        self.copy(size)
+        self.broadcast(size)
         told = torch.empty(int(size), dtype=torch.uint8)
-        if self.leads:
+        if self.is_main:
             told.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else told)
-        self.copy(told)
+        self.broadcast(told)
         return told.numpy().tobytes()
 
-    def agree(self, decision: bool) -> bool:
+    def broadcast_bool(self, decision: bool) -> bool:
         """What the leader has decided."""
         told = torch.tensor([decision], dtype=torch.uint8)
-        self.copy(told)
+        self.broadcast(told)
         return bool(told)
 
 
-ALONE = Group()
+SINGLE_PROCESS = Group()
 
 
-class Ranks(Group):
+class RankGroup(Group):
     """Several processes, each of which holds the whole panel and a copy of the model."""
 
     def __init__(self, environment: Environment, store: Store, timeout_seconds: float) -> None:
@@ -126,7 +126,7 @@ class Ranks(Group):
         self._source.rootRank = 0
 
     @property
-    def seconds(self) -> float:
+    def communication_seconds(self) -> float:
         """Spent in communication so far, waiting for slower ranks included."""
         if self._on_device:
             torch.cuda.synchronize()
@@ -138,29 +138,29 @@ class Ranks(Group):
         """The hardware of all ranks in words."""
         return f"{self.world_size} × {hardware}"
 
-    def demand_equal(self, what: str, value: Any) -> None:
+    def check_same_on_all_ranks(self, what: str, value: Any) -> None:
         """UserError where this rank's `value` (of what JSON can hold) differs from the leader's."""
-        if self.leads:
+        if self.is_main:
             self._store.set(what, json.dumps(value))
             return
         with self._waiting():
             leaders = json.loads(self._store.get(what))
         if leaders != value:
             fault = f"rank {self.rank}: its {what} {_difference(leaders, value)}; all ranks need the same"
-            self.say_why([fault])
+            self.announce_failure([fault])
             raise UserError(fault)
 
-    def add(self, tensor: Tensor) -> None:
+    def all_reduce(self, tensor: Tensor) -> None:
         """Put the sum over all ranks into each rank's `tensor`."""
         with self._timed(tensor), self._waiting():
             self._group.allreduce([tensor]).wait()
 
-    def copy(self, tensor: Tensor) -> None:
+    def broadcast(self, tensor: Tensor) -> None:
         """Put what the leader's `tensor` holds into each rank's."""
         with self._timed(tensor), self._waiting():
             self._group.broadcast([tensor], self._source).wait()
 
-    def say_why(self, lines: Iterable[str]) -> None:
+    def announce_failure(self, lines: Iterable[str]) -> None:
         """Leave word for the others of why this rank is about to end."""
         with contextlib.suppress(RuntimeError):
             self._store.set_timeout(timedelta(seconds=1))
@@ -224,7 +224,7 @@ class Ranks(Group):
 _HANGS = "it hangs, or is slower than trainer.timeout_seconds allows"
 
 
-def join(environment: Environment, timeout_seconds: float, settings: Mapping[str, Any]) -> Ranks:
+def join(environment: Environment, timeout_seconds: float, settings: Mapping[str, Any]) -> RankGroup:
     """The group that the environment names.
 
     UserError where this rank's settings differ from the leader's, by key; RunError where there is no way to the others.
@@ -234,8 +234,8 @@ def join(environment: Environment, timeout_seconds: float, settings: Mapping[str
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
         os.environ.setdefault("NCCL_SOCKET_IFNAME", interface)
     store = PrefixStore(environment.attempt, _store(environment, timeout_seconds))
-    ranks = Ranks(environment, store, timeout_seconds)
-    ranks.demand_equal("config", settings)
+    ranks = RankGroup(environment, store, timeout_seconds)
+    ranks.check_same_on_all_ranks("config", settings)
     return ranks
 
 

@@ -60,7 +60,7 @@ class Fault:
         return error
 
 
-def demand_meeting_place(trainer: DDPConfig) -> None:
+def check_rendezvous(trainer: DDPConfig) -> None:
     """UserError where the address at which nodes are to meet cannot work, as far as this machine can tell."""
     host, port = trainer.endpoint() or ("", 0)
     if host:
@@ -80,10 +80,10 @@ def resolve(host: str) -> None:
         ) from error
 
 
-def train(run: Path, trainer: DDPConfig, world_size: int, say: Callable[[str], None], *, aloud: bool) -> None:
+def train(run: Path, trainer: DDPConfig, world_size: int, emit: Callable[[str], None], *, verbose: bool) -> None:
     """Train with this machine's share of the ranks, started anew as often as `max_restarts` allows.
 
-    `run` is a folder with a config.json, and gets the ranks' logs. Unless it is not `aloud`, rank 0 prints to the
+    `run` is a folder with a config.json, and gets the ranks' logs. Unless it is not `verbose`, rank 0 prints to the
     terminal. Raises RunError, UserError or Interrupted when no worker is left.
     """
     start = _torchrun if trainer.launcher == "torchrun" else _local
@@ -91,12 +91,12 @@ def train(run: Path, trainer: DDPConfig, world_size: int, say: Callable[[str], N
     for attempt in range(restarts + 1):
         sys.stdout.flush()
         with tempfile.TemporaryDirectory(prefix="stockml-") as faults:
-            fault = start(run, trainer, world_size, Path(faults), aloud)
+            fault = start(run, trainer, world_size, Path(faults), verbose)
         if fault is None:
             return
         if fault.final or fault.signum is not None or fault.unwritable or attempt == restarts:
             raise fault.error()
-        say(f"restart {attempt + 1} of {restarts}, from the last checkpoint: {'; '.join(fault.lines)}")
+        emit(f"restart {attempt + 1} of {restarts}, from the last checkpoint: {'; '.join(fault.lines)}")
 
 
 def ranks_here(trainer: DDPConfig, world_size: int) -> range:
@@ -111,7 +111,7 @@ def logs(trainer: DDPConfig, world_size: int) -> list[str]:
     return [*names, "torchrun"] if trainer.launcher == "torchrun" else names
 
 
-def _local(run: Path, trainer: DDPConfig, world_size: int, faults: Path, aloud: bool) -> Fault | None:
+def _local(run: Path, trainer: DDPConfig, world_size: int, faults: Path, verbose: bool) -> Fault | None:
     """Start a worker a rank, and see how they end."""
     here = ranks_here(trainer, world_size)
     host, port = trainer.endpoint() or ("127.0.0.1", 0)
@@ -140,7 +140,7 @@ def _local(run: Path, trainer: DDPConfig, world_size: int, faults: Path, aloud: 
                     [sys.executable, "-m", "stockml.tasks.worker", str(run)],
                     env={**_environment(lifeline, faults), **place.variables()},
                     stdin=subprocess.DEVNULL,
-                    stdout=None if rank == 0 and aloud else log,
+                    stdout=None if rank == 0 and verbose else log,
                     stderr=log,
                     pass_fds=[lifeline.reader, *([] if serves is None else [serves.fileno()])],
                     start_new_session=True,  # Ctrl-C reaches the launcher alone, which tells rank 0
@@ -150,7 +150,7 @@ def _local(run: Path, trainer: DDPConfig, world_size: int, faults: Path, aloud: 
         return _fault(run, _watched(workers), faults)
 
 
-def _torchrun(run: Path, trainer: DDPConfig, world_size: int, faults: Path, aloud: bool) -> Fault | None:
+def _torchrun(run: Path, trainer: DDPConfig, world_size: int, faults: Path, verbose: bool) -> Fault | None:
     """Hand the same worker to torchrun, and see how it ends."""
     meeting = (
         {"rdzv-backend": "static", "rdzv-endpoint": trainer.rdzv_endpoint}  # which alone keeps rank 0 on node 0
@@ -176,7 +176,7 @@ def _torchrun(run: Path, trainer: DDPConfig, world_size: int, faults: Path, alou
                 [sys.executable, "-m", "stockml.distributed.agent", *arguments, "-m", "stockml.tasks.worker", str(run)],
                 env={**_environment(lifeline, faults), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
                 stdin=subprocess.DEVNULL,
-                stdout=None if aloud else log,
+                stdout=None if verbose else log,
                 stderr=log,
                 pass_fds=[lifeline.reader],
                 start_new_session=True,

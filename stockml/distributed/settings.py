@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from stockml.config.schema import limited
+from stockml.config.schema import bounded
 from stockml.training.settings import TrainerConfig
 
 
@@ -14,20 +14,20 @@ from stockml.training.settings import TrainerConfig
 class DDPConfig(TrainerConfig):
     """Several processes that train one model: torchrun-style workers."""
 
-    world_size: int | Literal["auto"] = limited(least=1)
+    world_size: int | Literal["auto"] = bounded(least=1)
     """Processes over all nodes; auto: one a GPU, else one a core, but no more than have a full batch."""
-    global_batch_size: int | None = limited(least=1)
+    global_batch_size: int | None = bounded(least=1)
     """Samples per update over all processes, in place of batch_size."""
     launcher: Literal["local", "torchrun"]
     """Who starts and supervises the workers of this machine."""
-    nnodes: int = limited(least=1)
+    nnodes: int = bounded(least=1)
     """Machines; the same command is typed on each, but for `node_rank`."""
-    node_rank: int = limited(least=0)
+    node_rank: int = bounded(least=0)
     rdzv_endpoint: str | None
     """`host:port` on node 0, where the nodes meet."""
-    max_restarts: int = limited(least=0)
+    max_restarts: int = bounded(least=0)
     """How often the workers start anew from the last checkpoint after one of them has failed."""
-    timeout_seconds: float = limited(above=0)
+    timeout_seconds: float = bounded(above=0)
     """How long ranks wait for one another before the one that is missed is taken to hang."""
 
     def global_batch(self, world_size: int) -> int:

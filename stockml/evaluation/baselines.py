@@ -27,9 +27,9 @@ def forecasts(data: Data, batches: Batches, model: str = "") -> dict[str, dict[s
     alone). Levels: train mean, persistence, always up. Classes: train mean, majority class (direction alone).
     All: ridge. A model that is itself a baseline, by its name, is not compared with itself.
     """
-    found: dict[str, dict[str, Floats]] = {part: {} for part, _ in scored_parts(data)}
+    found: dict[str, dict[str, Floats]] = {part: {} for part, _ in scored_splits(data)}
     for name, values in naive(data.panel, data.scaler.train_mean(data.panel)):
-        for part, rows in scored_parts(data):
+        for part, rows in scored_splits(data):
             found[part][name] = values[rows]
     if model != "ridge" and batches.window * batches.width <= MOST_RIDGE_INPUTS:
         for part, values in ridge_forecasts(data, batches).items():
@@ -55,7 +55,7 @@ def naive(panel: Panel, train_mean: Floats) -> Iterator[tuple[str, Floats]]:
         yield "always_up", np.broadcast_to(1.0, panel.target.shape)
 
 
-def scored_parts(data: Data) -> list[tuple[str, Rows]]:
+def scored_splits(data: Data) -> list[tuple[str, Rows]]:
     """The parts that forecasts are scored on, and the rows in which their samples end."""
     return [("validation", data.split.validation), ("test", data.split.test)]
 
@@ -72,13 +72,13 @@ def _expanding_mean(panel: Panel, past_return: Floats) -> Floats:
 
 def ridge_forecasts(data: Data, batches: Batches) -> dict[str, Floats]:
     """Forecasts (N,) of a ridge regression for each scored part, in the target's own units."""
-    parts = {name: torch.from_numpy(rows).to(batches.home) for name, rows in data.split.parts().items()}
+    parts = {name: torch.from_numpy(rows).to(batches.storage_device) for name, rows in data.split.by_name().items()}
     train, validation = (ridge.Sums.over_rows(batches, parts[part]) for part in ("train", "validation"))
     fitted = ridge.fit(train, validation)
     forecasts = {}
-    for part, rows in scored_parts(data):
+    for part, rows in scored_splits(data):
         scaled = torch.empty(len(rows), dtype=torch.float64)
         for chunk, result in zip(parts[part].split(ridge.CHUNK), scaled.split(ridge.CHUNK), strict=True):
             result.copy_(fitted.forecast(batches.windows(chunk).cpu()))
-        forecasts[part] = data.scaler.unscaled(scaled.numpy(), data.panel, rows)
+        forecasts[part] = data.scaler.inverse_transform(scaled.numpy(), data.panel, rows)
     return forecasts

@@ -24,7 +24,7 @@ Table = dict[str, dict[str, Scores]]
 
 
 @dataclass(frozen=True)
-class Scored:
+class Predictions:
     """The samples of one part, validation or test, and all that is forecast of them, in the target's own units."""
 
     truth: Target
@@ -70,18 +70,18 @@ class Scored:
         return Target(truth.y_true[chosen], truth.kind, last, truth.relative), self.model[chosen]
 
 
-Parts = Mapping[str, Scored]
+PredictionsBySplit = Mapping[str, Predictions]
 """Validation and test, by name."""
 
 
-def of(data: Data, batches: Batches, model: Mapping[str, Floats], name: str = "") -> dict[str, Scored]:
+def collect(data: Data, batches: Batches, model: Mapping[str, Floats], name: str = "") -> dict[str, Predictions]:
     """The forecasts of the model of that name, (N,) a part, with those of every baseline beside them."""
     from stockml.evaluation import baselines  # which imports torch
 
     panel = data.panel
     rivals = baselines.forecasts(data, batches, name)
     return {
-        part: Scored(
+        part: Predictions(
             truth=target(panel, rows),
             rows=rows,
             dates=None if panel.dates is None else panel.dates[rows],
@@ -90,7 +90,7 @@ def of(data: Data, batches: Batches, model: Mapping[str, Floats], name: str = ""
             baselines=rivals[part],
             oracle=None if panel.expected is None else panel.expected[rows],
         )
-        for part, rows in baselines.scored_parts(data)
+        for part, rows in baselines.scored_splits(data)
     }
 
 
@@ -99,17 +99,17 @@ def tickers_of(panel: Panel, rows: Rows) -> NDArray[np.str_] | None:
     return None if panel.stocks is None else np.array(panel.stocks.tickers)[panel.stocks.of(rows)]
 
 
-def joined(folds: Sequence[Parts]) -> dict[str, Scored]:
+def concatenate_folds(folds: Sequence[PredictionsBySplit]) -> dict[str, Predictions]:
     """The parts of several folds as one; each fold has the same baselines."""
 
-    def join(part: str) -> Scored:
+    def join(part: str) -> Predictions:
         found = [fold[part] for fold in folds]
         first = found[0]
 
         def together(arrays: Sequence[Any]) -> Any:
             return None if arrays[0] is None else np.concatenate(arrays)
 
-        return Scored(
+        return Predictions(
             truth=Target(
                 together([f.truth.y_true for f in found]),
                 first.truth.kind,
@@ -128,7 +128,7 @@ def joined(folds: Sequence[Parts]) -> dict[str, Scored]:
     return {part: join(part) for part in folds[0]}
 
 
-def judged(parts: Parts, horizon: int, *, synthetic: bool, best: str | None = None) -> dict[str, Any]:
+def evaluate(parts: PredictionsBySplit, horizon: int, *, synthetic: bool, best: str | None = None) -> dict[str, Any]:
     """What metrics.json says of the forecasts, of so many days ahead.
 
     The best baseline is that on validation, unless it is known already.
@@ -148,7 +148,7 @@ def judged(parts: Parts, horizon: int, *, synthetic: bool, best: str | None = No
     }
 
 
-def _table(parts: Parts) -> Table:
+def _table(parts: PredictionsBySplit) -> Table:
     table: Table = {"model": {part: scored.scores(scored.model) for part, scored in parts.items()}}
     for name in next(iter(parts.values())).baselines:
         only = name in DIRECTION_ONLY

@@ -85,7 +85,7 @@ def compare(
         return Comparison(
             mse_difference=float(means[number] - means[0]),
             interval=difference,
-            r2=explained(means[0], means[number]),
+            r2=r2_against(means[0], means[number]),
             r2_interval=share,
             diebold_mariano=diebold_mariano(losses[number], losses[0], horizon),
             clark_west=clark_west(realised, rival, model, horizon, by_day),
@@ -152,7 +152,7 @@ def directions(up: NDArray[np.bool_], forecast_up: NDArray[np.bool_], horizon: i
     return _mean_is_positive(by_day((up - up.mean()) * (forecast_up - forecast_up.mean())), horizon, 1.0)
 
 
-def independent(x: Floats, by_day: ByDay) -> int:
+def effective_sample_size(x: Floats, by_day: ByDay) -> int:
     """How many independent samples x, (N,), is worth: N over the design effect of its days (Kish 1965), at most N."""
     days = by_day(x)
     spread = float(days.var())
@@ -186,7 +186,7 @@ def identity(realised: Floats, forecast: Floats, correlation: float | None) -> I
         return Identity(None, correlation, None, None)
     sigma = float(realised.std())
     return Identity(
-        r2=explained(squared_error(realised, forecast), squared_error(realised, realised.mean())),
+        r2=r2_against(squared_error(realised, forecast), squared_error(realised, realised.mean())),
         correlation=correlation,
         spread_ratio=float(forecast.std()) / sigma,
         bias_ratio=float(forecast.mean() - realised.mean()) / sigma,
@@ -247,7 +247,7 @@ def squared_error(realised: Floats, forecast: Floats | float) -> float:
     return float(np.square(realised - forecast).sum())
 
 
-def explained(loss: float, rival: float) -> float | None:
+def r2_against(loss: float, rival: float) -> float | None:
     """1 − loss/rival; None where the rival has no loss."""
     return float(1 - loss / rival) if rival > 0 else None
 

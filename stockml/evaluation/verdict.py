@@ -21,16 +21,16 @@ from stockml.evaluation.significance import (
     block_days,
     compare,
     directions,
-    explained,
+    effective_sample_size,
     identity,
-    independent,
     minimum_detectable_r2,
     pesaran_timmermann,
+    r2_against,
     squared_error,
 )
 
 if TYPE_CHECKING:
-    from stockml.evaluation.predictions import Scored
+    from stockml.evaluation.predictions import Predictions
 
 Skill = Literal["shown", "hinted", "not shown", "worse"]
 
@@ -80,7 +80,7 @@ class Assessment:
         return found
 
 
-def assess(scored: Scored, best: str, horizon: int, part: str = "test") -> Assessment:
+def assess(scored: Predictions, best: str, horizon: int, part: str = "test") -> Assessment:
     """Compare the model with zero and with the baseline that was best on validation.
 
     The samples are in order of time; a horizon of 0, not known, is taken for 1 day.
@@ -100,13 +100,13 @@ def assess(scored: Scored, best: str, horizon: int, part: str = "test") -> Asses
     days, worth = len(realised), len(realised)
     if by_day is not None:
         days = len(by_day(realised))
-        worth = independent(np.square(realised - rivals[zero]) - np.square(realised - model), by_day)
+        worth = effective_sample_size(np.square(realised - rivals[zero]) - np.square(realised - model), by_day)
     return Assessment(
         part=part,
         n=len(realised),
         unit="samples" if scored.dates is None else "days" if dates is None else "stock-days",
         horizon=horizon,
-        r2_ct=explained(own, errors.get("expanding_mean", 0.0)),
+        r2_ct=r2_against(own, errors.get("expanding_mean", 0.0)),
         r2_identity=identity(realised, model, score(truth, scored.model)["ic"]),
         r2_zero_interval=None if classes else against[zero].r2_interval,
         confidence=CONFIDENCE,

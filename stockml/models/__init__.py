@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from stockml.config.schema import limited
+from stockml.config.schema import bounded
 from stockml.errors import UserError
 from stockml.models.settings import (
     DLinearConfig,
@@ -41,9 +41,9 @@ __all__ = [
     "Family",
     "ModelConfig",
     "averaged",
+    "bounded",
     "build",
     "family",
-    "limited",
     "names",
     "solver",
 ]

@@ -48,7 +48,7 @@ class Sums:
     @classmethod
     def over_rows(cls, batches: Batches, rows: Tensor) -> Sums:
         """Of the samples that end in `rows`."""
-        chunks = (batches.gather(part) for part in rows.to(batches.home).split(CHUNK))
+        chunks = (batches.gather(part) for part in rows.to(batches.storage_device).split(CHUNK))
         return cls.over(((x.cpu(), y.cpu()) for x, y in chunks), batches.window * batches.width)
 
 

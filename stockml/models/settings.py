@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from stockml.config.schema import limited
+from stockml.config.schema import bounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class ModelConfig:
 class RidgeConfig(ModelConfig):
     """Least squares with a penalty on the weights."""
 
-    alpha: float | Literal["auto"] = limited(above=0)
+    alpha: float | Literal["auto"] = bounded(above=0)
     """Of the penalty alpha·|w|²; auto: the power of ten from 10 to 1e7 with the lowest squared error on validation."""
 
 
@@ -28,8 +28,8 @@ class RidgeConfig(ModelConfig):
 class MLPConfig(ModelConfig):
     """One hidden layer; the pooled and the flattened MLP share it."""
 
-    hidden_dim: int = limited(least=1)
-    dropout: float = limited(least=0, below=1)
+    hidden_dim: int = bounded(least=1)
+    dropout: float = bounded(least=0, below=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class GKXConfig(ModelConfig):
 class DLinearConfig(ModelConfig):
     """A trend, and what is left."""
 
-    kernel_size: int = limited(least=1)
+    kernel_size: int = bounded(least=1)
     """Days that the trend is the mean of."""
 
     def conflicts(self) -> Iterator[str]:
@@ -62,9 +62,9 @@ class DLinearConfig(ModelConfig):
 class RecurrentConfig(ModelConfig):
     """A stack of recurrent layers; GRU and LSTM share it."""
 
-    hidden_dim: int = limited(least=1)
-    layers: int = limited(least=1)
-    dropout: float = limited(least=0, below=1)
+    hidden_dim: int = bounded(least=1)
+    layers: int = bounded(least=1)
+    dropout: float = bounded(least=0, below=1)
     """Before each layer but the first, and before the output."""
 
 
@@ -72,27 +72,27 @@ class RecurrentConfig(ModelConfig):
 class TCNConfig(ModelConfig):
     """Levels of dilated convolutions, each looking twice as far back as the one below."""
 
-    channels: int = limited(least=1)
-    kernel_size: int = limited(least=2)
-    levels: int = limited(least=1)
+    channels: int = bounded(least=1)
+    kernel_size: int = bounded(least=2)
+    levels: int = bounded(least=1)
     """A day's output sees 1 + 2 · (kernel_size − 1) · (2^levels − 1) days."""
-    dropout: float = limited(least=0, below=1)
+    dropout: float = bounded(least=0, below=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PatchTSTConfig(ModelConfig):
     """A transformer encoder over patches of days."""
 
-    patch_length: int = limited(least=1)
+    patch_length: int = bounded(least=1)
     """Days of a patch."""
-    stride: int = limited(least=1)
+    stride: int = bounded(least=1)
     """Days from one patch's start to the next one's."""
-    dim: int = limited(least=1)
-    heads: int = limited(least=1)
-    layers: int = limited(least=1)
-    ff_dim: int = limited(least=1)
+    dim: int = bounded(least=1)
+    heads: int = bounded(least=1)
+    layers: int = bounded(least=1)
+    ff_dim: int = bounded(least=1)
     """Hidden units of each layer's feed-forward network."""
-    dropout: float = limited(least=0, below=1)
+    dropout: float = bounded(least=0, below=1)
 
     def conflicts(self) -> Iterator[str]:
         """Rules across fields that are broken."""
@@ -104,7 +104,7 @@ class PatchTSTConfig(ModelConfig):
 class TSMixerConfig(ModelConfig):
     """Blocks that mix days, then features."""
 
-    blocks: int = limited(least=1)
-    ff_dim: int = limited(least=1)
+    blocks: int = bounded(least=1)
+    ff_dim: int = bounded(least=1)
     """Hidden units where features are mixed."""
-    dropout: float = limited(least=0, below=1)
+    dropout: float = bounded(least=0, below=1)

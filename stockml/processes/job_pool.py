@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from stockml.errors import in_a_line
+from stockml.errors import describe_error
 from stockml.processes import lifelines, signals
 
 # A forked child has at once what its parent has imported. Where forking is unsafe (macOS), a new interpreter starts.
@@ -67,7 +67,7 @@ def run_each(calls: Sequence[Call], *, cores: int, at_once: int) -> Generator[Ev
                 try:
                     run = prepared or call.prepare()
                 except Exception as error:
-                    yield index, Ended(None, in_a_line(error))
+                    yield index, Ended(None, describe_error(error))
                     busy -= call.cores
                     continue
                 running[index] = _Child(call, run, lifeline)
@@ -138,4 +138,4 @@ def _run(run: Callable[[], Any] | bytes, log: str, sender: Connection, lifeline:
         sender.send(Ended(None, "interrupted"))
     except BaseException as error:
         traceback.print_exc()
-        sender.send(Ended(None, in_a_line(error)))
+        sender.send(Ended(None, describe_error(error)))

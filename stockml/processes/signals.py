@@ -11,7 +11,7 @@ from stockml.errors import Interrupted
 
 
 @contextlib.contextmanager
-def noted(say: Callable[[str], None]) -> Iterator[list[int]]:
+def noted(emit: Callable[[str], None]) -> Iterator[list[int]]:
     """The first Ctrl-C or SIGTERM is only noted, so that the epoch can be finished; the second one ends it."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
@@ -22,7 +22,7 @@ def noted(say: Callable[[str], None]) -> Iterator[list[int]]:
         if received:
             raise Interrupted(signum)
         received.append(signum)
-        say("interrupted: finishing the epoch and its checkpoint; once more to stop at once")
+        emit("interrupted: finishing the epoch and its checkpoint; once more to stop at once")
 
     earlier = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -18,7 +18,7 @@ from stockml.reporting.document import Figure, Page, Section, Table
 from stockml.reporting.drawing import Picture
 from stockml.reporting.terminal import figure
 from stockml.runs.folder import RunFolder
-from stockml.runs.names import part_title
+from stockml.runs.names import fold_member_title
 from stockml.runs.sweep_folder import SweepFolder
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _pictures(folder: RunFolder, facts: Mapping[str, Any], metrics: Mapping[str,
     from stockml.reporting import predictions_file
 
     loss = {"mse": "MSE", "mae": "MAE"}.get(name := facts["config"]["trainer"]["loss"], f"{name} loss")
-    found = {part_title(part): _history(folder.path / name) for name, part in folder.histories().items()}
+    found = {fold_member_title(part): _history(folder.path / name) for name, part in folder.histories().items()}
     histories = {title: history for title, history in found.items() if history}
     if "" in histories:
         yield plots.losses(histories[""], loss)

@@ -17,7 +17,7 @@ from stockml.reporting.drawing import GRID, INK, LOOKS, MODEL, MUTED, RIVAL, Pic
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from stockml.evaluation.predictions import Scored
+    from stockml.evaluation.predictions import Predictions
 
 Floats = NDArray[np.float64]
 
@@ -125,7 +125,7 @@ def losses_of_parts(parts: Mapping[str, History], loss: str) -> Picture:
     )
 
 
-def predicted(scored: Scored, unit: Unit) -> Picture:
+def predicted(scored: Predictions, unit: Unit) -> Picture:
     """Realised returns against those forecast, on equal scales."""
     forecast, realised = _returns(scored, scored.model, unit)
     kept, thinning = drawing.thinned(len(forecast))
@@ -154,7 +154,7 @@ def predicted(scored: Scored, unit: Unit) -> Picture:
     )
 
 
-def calibration(scored: Scored, unit: Unit) -> Picture | None:
+def calibration(scored: Predictions, unit: Unit) -> Picture | None:
     """Mean realised return by quantile of the forecast; None where samples or distinct forecasts are too few."""
     forecast, realised = _returns(scored, scored.model, unit)
     groups, name = (10, "tenths") if len(forecast) >= 200 else (5, "fifths")
@@ -181,7 +181,7 @@ def calibration(scored: Scored, unit: Unit) -> Picture | None:
     )
 
 
-def cumulative(scored: Scored, best: str, unit: Unit) -> Picture:
+def cumulative(scored: Predictions, best: str, unit: Unit) -> Picture:
     """Squared error of the best baseline, and of the naive one, less the model's, added up over time."""
     figure, axes = drawing.axes()
     own = _squared_errors(scored, scored.model, unit)
@@ -216,7 +216,7 @@ def cumulative(scored: Scored, best: str, unit: Unit) -> Picture:
     )
 
 
-def rolling_ic(scored: Scored) -> Picture | None:
+def rolling_ic(scored: Predictions) -> Picture | None:
     """Correlation of forecasts and realised returns in a window that moves on; None where it is nowhere defined."""
     forecast, realised = _returns(scored, scored.model, Unit("", ""))
     if scored.tickers is not None and scored.dates is not None:
@@ -279,7 +279,7 @@ def _daily_ic(days: NDArray[np.datetime64], daily: Floats) -> Picture | None:
     )
 
 
-def residuals(scored: Scored, unit: Unit) -> Picture:
+def residuals(scored: Predictions, unit: Unit) -> Picture:
     """Histogram of realised less forecast, with a normal distribution to compare."""
     forecast, realised = _returns(scored, scored.model, unit)
     errors = realised - forecast
@@ -359,29 +359,29 @@ def correlation(a: Floats, b: Floats) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _returns(scored: Scored, forecast: Floats, unit: Unit) -> tuple[Floats, Floats]:
+def _returns(scored: Predictions, forecast: Floats, unit: Unit) -> tuple[Floats, Floats]:
     """Forecast and realised returns, of levels the changes since the last known value, as they are drawn."""
     truth = scored.truth
     return truth.changes(forecast) * unit.factor, truth.changes(truth.y_true) * unit.factor
 
 
-def _squared_errors(scored: Scored, forecast: Floats, unit: Unit) -> Floats:
+def _squared_errors(scored: Predictions, forecast: Floats, unit: Unit) -> Floats:
     forecast, realised = _returns(scored, forecast, unit)
     squared: Floats = np.square(realised - forecast)
     return squared
 
 
-def _times(scored: Scored) -> NDArray[Any]:
+def _times(scored: Predictions) -> NDArray[Any]:
     """Where the samples lie on an axis of time."""
     return scored.rows if scored.dates is None else scored.dates
 
 
-def _time(scored: Scored) -> str:
+def _time(scored: Predictions) -> str:
     """The name of an axis of time."""
     return _TIME[scored.dates is not None]
 
 
-def _over_time(axes: Axes, scored: Scored) -> None:
+def _over_time(axes: Axes, scored: Predictions) -> None:
     if scored.dates is not None:
         drawing.dates(axes)
 

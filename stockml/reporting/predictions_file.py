@@ -9,7 +9,7 @@ import numpy as np
 
 from stockml.errors import UserError
 from stockml.evaluation.metrics import Target
-from stockml.evaluation.predictions import Parts, Scored
+from stockml.evaluation.predictions import Predictions, PredictionsBySplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ _CHUNK = 4096  # samples at a time: as numbers of Python's they take four times 
 _SAMPLE = ("sample", "ticker", "date", "split")
 
 
-def write(folder: RunFolder, parts: Parts, ticker: str, *, synthetic: bool) -> None:
+def write(folder: RunFolder, parts: PredictionsBySplit, ticker: str, *, synthetic: bool) -> None:
     """Write both files, a row a sample; each number so that it is read back as it was.
 
     The ticker is that of samples that have none of their own.
@@ -47,7 +47,7 @@ def write(folder: RunFolder, parts: Parts, ticker: str, *, synthetic: bool) -> N
     folder.write_csv("baselines.csv", [*_SAMPLE, *names, *fold], rows(others), synthetic=synthetic)
 
 
-def read(folder: RunFolder) -> dict[str, Scored]:
+def read(folder: RunFolder) -> dict[str, Predictions]:
     """Validation and test as they were scored, from the run's folder alone; UserError where that is impossible."""
     facts = folder.read_json("config.json")["data"]
     own, others = columns(folder, "predictions.csv"), columns(folder, "baselines.csv")
@@ -70,14 +70,14 @@ def columns(folder: RunFolder, name: str) -> dict[str, list[str]]:
         raise UserError(f"{path}: cannot be read ({error})") from error
 
 
-def _part(part: str, facts: dict[str, Any], own: dict[str, list[str]], others: dict[str, list[str]]) -> Scored:
+def _part(part: str, facts: dict[str, Any], own: dict[str, list[str]], others: dict[str, list[str]]) -> Predictions:
     chosen = [number for number, split in enumerate(own["split"]) if split == part]
 
     def column(table: dict[str, list[str]], name: str, kind: Any = np.float64) -> Any:
         return np.array([table[name][number] for number in chosen], dtype=object).astype(kind)
 
     rivals = {name: column(others, name) for name in others if name not in (*_SAMPLE, "fold", "oracle", "synthetic")}
-    return Scored(
+    return Predictions(
         truth=Target(column(own, "y_true"), facts["kind"], rivals.get("persistence"), facts["relative"]),
         rows=column(own, "sample", np.int64),
         dates=column(own, "date", "datetime64[D]") if own["date"][chosen[0]] else None,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from stockml.config.values import named
+from stockml.config.values import list_stocks
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from stockml.data.dataset import Data
     from stockml.data.panel import Panel
-    from stockml.training.engine import Epoch
+    from stockml.training.engine import EpochStats
 
 SYNTHETIC = (
     "SIMULATED DATA (synthetic: true): made up, never to be taken for the market. For real data:",
@@ -30,26 +30,26 @@ SYNTHETIC = (
 )
 
 
-class Journal:
-    """Prints lines (unless it is not `aloud`), and keeps them, with the time, in a log once there is a place for it."""
+class RunLog:
+    """Prints lines, if `verbose`, and keeps them with the time in a log file once there is one."""
 
-    def __init__(self, *, aloud: bool = True) -> None:
-        self._aloud = aloud
+    def __init__(self, *, verbose: bool = True) -> None:
+        self._aloud = verbose
         self._log: TextIO | None = None
         self._waiting: list[str] = []
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
-    def say(self, *lines: str) -> None:
+    def emit(self, *lines: str) -> None:
         """Print lines, if aloud, and keep them."""
         for line in lines if self._aloud else ():
             if self._progress is not None:
                 self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
             else:
                 print(line, flush=True)
-        self.note(*lines)
+        self.record(*lines)
 
-    def note(self, *lines: str) -> None:
+    def record(self, *lines: str) -> None:
         """Keep lines without printing them."""
         self._waiting += [
             f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}" for text in lines for line in text.splitlines()
@@ -61,13 +61,13 @@ class Journal:
             self._waiting.clear()
 
     @contextlib.contextmanager
-    def kept_in(self, open_log: Callable[[], TextIO]) -> Iterator[None]:
+    def writing_to(self, open_log: Callable[[], TextIO]) -> Iterator[None]:
         """Keep what has been said, and what will be, in the log; close it at the end."""
         with contextlib.suppress(OSError):  # as in `note`
             self._log = open_log()
         log = self._log
         try:
-            self.note()
+            self.record()
             yield
         finally:
             self._log = None
@@ -92,7 +92,7 @@ class Journal:
                 self._progress.stop()
                 self._progress = None
 
-    def epoch(self, epoch: Epoch, total: int) -> None:
+    def epoch(self, epoch: EpochStats, total: int) -> None:
         """Tell of a finished epoch."""
         losses = (
             f"train {epoch.train_loss:#.5g}  validation {epoch.validation_loss:#.5g}  best epoch {epoch.best_epoch}"
@@ -100,9 +100,9 @@ class Journal:
         line = f"epoch {epoch.epoch}/{total}  {losses}  {epoch.seconds:.2f} s"
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=epoch.epoch, description=losses)
-            self.note(line)
+            self.record(line)
         else:
-            self.say(line)
+            self.emit(line)
 
 
 def data_report(folds: Sequence[Data]) -> list[str]:
@@ -115,12 +115,12 @@ def data_report(folds: Sequence[Data]) -> list[str]:
     lines = [
         f"data        {panel.ticker} from {panel.origin}",
         *(_stocks(panel)),
-        *([f"read as     {panel.understood}"] if panel.understood else []),
+        *([f"read as     {panel.parsing_notes}"] if panel.parsing_notes else []),
         f"            {rows}; window {panel.window}; features {', '.join(panel.features)}",
         f"target      {_target(data)}",
     ]
     if len(folds) == 1:
-        for name, part in data.split.parts().items():
+        for name, part in data.split.by_name().items():
             span = f"  {' to '.join(data.span(part))}" if panel.dates is not None else ""
             lines.append(f"{name:<12}{len(part):>7,} samples{span}")
     else:
@@ -130,24 +130,25 @@ def data_report(folds: Sequence[Data]) -> list[str]:
         dropped.append(f"{purged} samples (purged: target ends after the next part has begun, or embargo)")
     lines.append(f"left out    {'; '.join(dropped) or 'nothing'}")
     if unknown := list(dict.fromkeys(ticker for fold in folds for ticker in fold.split.unknown)):
-        lines.append(f"            {named(unknown)} (no train samples to be scaled by; data.scaler=global keeps them)")
+        lines.append(
+            f"            {list_stocks(unknown)} (no train samples to be scaled by; data.scaler=global keeps them)"
+        )
     if panel.dates is None:
         lines.append("            undated: samples are taken to be in order of time, and cannot be purged")
-    if panel.doubts:
-        lines.append(
-            f"doctor      warns of {', '.join(panel.doubts)}; task=doctor, with the same data and stock, shows them"
-        )
+    if panel.data_warnings:
+        warnings = ", ".join(panel.data_warnings)
+        lines.append(f"doctor      warns of {warnings}; task=doctor, with the same data and stock, shows them")
     return lines
 
 
 def _stocks(panel: Panel) -> list[str]:
     if panel.stocks is None:
         return []
-    return [f"            {named(panel.stocks.tickers)}"]
+    return [f"            {list_stocks(panel.stocks.tickers)}"]
 
 
 def _fold(data: Data) -> str:
-    parts = [f"{name} {len(rows):,} from {data.span(rows)[0]}" for name, rows in data.split.parts().items()]
+    parts = [f"{name} {len(rows):,} from {data.span(rows)[0]}" for name, rows in data.split.by_name().items()]
     return f"{', '.join(parts)} to {data.span(data.split.test)[1]}"
 
 
@@ -162,11 +163,11 @@ def _target(data: Data) -> str:
     return f"a return{ahead}; {moments}"
 
 
-def result_table(judged: Mapping[str, Any]) -> str:
+def result_table(evaluated: Mapping[str, Any]) -> str:
     """Model, oracle and baselines with their scores on validation and test, from what metrics.json says, as text."""
     metrics = ("mse", "mae", "rmse", "r2", "r2_zero", "hit_rate", "ic")
-    best, oracle = judged["best_baseline"], judged.get("oracle")
-    rows = {"model": judged, **({"oracle": oracle} if oracle else {}), **judged["baselines"]}
+    best, oracle = evaluated["best_baseline"], evaluated.get("oracle")
+    rows = {"model": evaluated, **({"oracle": oracle} if oracle else {}), **evaluated["baselines"]}
     table = _table("", "part", *metrics)
     for name, parts in rows.items():
         label = f"{name} *" if name == best else name
@@ -177,16 +178,20 @@ def result_table(judged: Mapping[str, Any]) -> str:
     return f"{_text(table, left=2)}\n* the best baseline on validation"
 
 
-def results(judged: Mapping[str, Any]) -> list[str]:
+def results(evaluated: Mapping[str, Any]) -> list[str]:
     """All that is told of the forecasts, from what metrics.json says: scores, significance, verdict."""
-    return [result_table(judged), *_ranking(judged), *significance(judged)]
+    return [result_table(evaluated), *_ranking(evaluated), *significance(evaluated)]
 
 
-def _ranking(judged: Mapping[str, Any]) -> list[str]:
+def _ranking(evaluated: Mapping[str, Any]) -> list[str]:
     """Of several stocks: how they are ranked against one another, as text."""
-    if "daily_ic" not in judged["test"]:
+    if "daily_ic" not in evaluated["test"]:
         return []
-    rows = {"model": judged, **({"oracle": judged["oracle"]} if judged.get("oracle") else {}), **judged["baselines"]}
+    rows = {
+        "model": evaluated,
+        **({"oracle": evaluated["oracle"]} if evaluated.get("oracle") else {}),
+        **evaluated["baselines"],
+    }
     names = ("daily_ic", "icir", "daily_rank_ic", "rank_icir")
     table = _table("between stocks", "part", *names)
     for name, parts in rows.items():
@@ -259,11 +264,11 @@ def _text(table: Table, left: int = 1, width: int = 110) -> str:
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip())
 
 
-def significance(judged: Mapping[str, Any]) -> list[str]:
+def significance(evaluated: Mapping[str, Any]) -> list[str]:
     """How sure the result is, and the verdict: lines of at most 100 columns, from what metrics.json says."""
     from stockml.evaluation.verdict import percent
 
-    found = judged["significance"]
+    found = evaluated["significance"]
     tested = [
         (f"better than {rival}?", [("Diebold–Mariano", of["diebold_mariano"]), ("Clark–West", of["clark_west"])])
         for rival, of in found["against"].items()
@@ -289,7 +294,7 @@ def significance(judged: Mapping[str, Any]) -> list[str]:
         parts = f"ρ² {correlation**2:.2%} − (s−ρ)² {(spread - correlation) ** 2:.2%} − (bias/σ)² {bias**2:.2%}"
         lines.append(f"            R² {percent(identity['r2'])} = {parts}")
     hang = " " * 12
-    return [*lines, textwrap.fill(f"verdict     {judged['verdict']}", 100, subsequent_indent=hang)]
+    return [*lines, textwrap.fill(f"verdict     {evaluated['verdict']}", 100, subsequent_indent=hang)]
 
 
 def _p_value(outcome: Mapping[str, float | None]) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from stockml.errors import UserError
-from stockml.runs.names import numbered, part_numbers
+from stockml.runs.names import fold_and_member, numbered_names
 
 # What a run writes, all but its log; of `.hydra/` what makes it one that can be resumed.
 _WRITTEN_BY_A_RUN = (
@@ -144,7 +144,7 @@ class RunFolder(Folder):
     def histories(self) -> dict[str, dict[str, int]]:
         """The run's history.csv, or those of its folds and members, by their names in the folder: which part it is."""
         names = [path.relative_to(self.path).as_posix() for path in self.path.glob("**/history.csv")]
-        found = {name: part_numbers(name) for name in names}
+        found = {name: fold_and_member(name) for name in names}
         return dict(sorted(found.items(), key=lambda item: list(item[1].values())))
 
     @property
@@ -242,14 +242,14 @@ class RunFolder(Folder):
             return None
 
 
-class Launched(RunFolder):
+class WorkerRun(RunFolder):
     """A run's folder to the worker that writes there; its launcher keeps the record of how the run stands."""
 
     def record(self, status: str, started: float, error: str | None, *, synthetic: bool) -> None:
         """Leave it to the launcher."""
 
 
-class Nowhere(Launched):
+class NullRun(WorkerRun):
     """A run's folder to a worker that writes nothing but a log of its own, and not even that where `log` is None."""
 
     def __init__(self, path: Path, rank: int, log: Path | None = None) -> None:
@@ -279,7 +279,7 @@ def new_folder(parent: Path, name: str, key: str) -> Path:
     """Make `<parent>/<name>`, with a suffix `_2`, `_3`, … where the name is taken; `key` is its setting."""
     with folder_errors(parent, key):
         parent.mkdir(parents=True, exist_ok=True)
-        for own in numbered(name):
+        for own in numbered_names(name):
             path = parent / own
             with contextlib.suppress(FileExistsError):
                 path.mkdir()

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from stockml.data.dataset import Data
     from stockml.evaluation.audit.bar_checks import Forecaster, Subject
     from stockml.evaluation.metrics import Floats
-    from stockml.runs.location import Place
+    from stockml.runs.location import RunLocation
     from stockml.training.settings import HardwareConfig
 
 _RESULTS = {True: "passed", False: "FAILED", None: "not applicable"}
 
 
-def run(config: Config, place: Place | None = None, records: dict[str, str] | None = None) -> None:  # noqa: ARG001  (Hydra's jobs are given these)
+def run(config: Config, place: RunLocation | None = None, records: dict[str, str] | None = None) -> None:  # noqa: ARG001  (Hydra's jobs are given these)
     """Print what each check finds. Raises UserError for faults of the data, RunError where a check fails."""
     if config.data.source == "simulated":
         print(*terminal.SYNTHETIC, sep="\n")

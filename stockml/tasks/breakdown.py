@@ -8,27 +8,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stockml.data.dataset import Data
     from stockml.evaluation.metrics import Scores
-    from stockml.evaluation.predictions import Parts
-    from stockml.training.engine import Fit
+    from stockml.evaluation.predictions import PredictionsBySplit
+    from stockml.training.engine import TrainState
 
 Row = dict[str, Any]
 
 
-def by_fold(folds: Sequence[Data], fits: Sequence[Sequence[Fit]], parts: Sequence[Parts]) -> list[Row]:
+def by_fold(
+    folds: Sequence[Data], fits: Sequence[Sequence[TrainState]], parts: Sequence[PredictionsBySplit]
+) -> list[Row]:
     """What folds.csv says: of each fold its days and samples, how it trained, and its scores."""
     return [_fold(number, *of_fold) for number, of_fold in enumerate(zip(folds, fits, parts, strict=True))]
 
 
-def by_stock(parts: Parts) -> list[Row]:
+def by_stock(parts: PredictionsBySplit) -> list[Row]:
     """What stocks.csv says: the scores of each stock."""
     found = {part: scored.of_stocks() for part, scored in parts.items()}
     tickers = dict.fromkeys(ticker for scores in found.values() for ticker in scores)
     return [_stock(ticker, {part: scores.get(ticker) for part, scores in found.items()}) for ticker in tickers]
 
 
-def _fold(number: int, data: Data, fits: Sequence[Fit], parts: Parts) -> Row:
+def _fold(number: int, data: Data, fits: Sequence[TrainState], parts: PredictionsBySplit) -> Row:
     row: Row = {"fold": number}
-    for part, rows in data.split.parts().items():
+    for part, rows in data.split.by_name().items():
         row |= {f"{part}_{what}": day for what, day in zip(("first", "last"), data.span(rows), strict=True)}
         row[f"{part}_n"] = len(rows)
     row |= {"purged": data.split.purged, "epochs": max(len(fit.history) for fit in fits)}

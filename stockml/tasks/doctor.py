@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
-from stockml.config.values import named
+from stockml.config.values import list_stocks
 from stockml.data import calendar, dataset, doctor, pooled
 from stockml.data.settings import Feature
 from stockml.errors import RunError, UserError
@@ -44,7 +44,9 @@ def run(config: Config) -> None:
             ill.append(one.stock.ticker)
             print(*error.lines, sep="\n")
     if ill:
-        raise RunError(f"{len(ill):,} of {named([one.stock.ticker for one in every])} have errors: {', '.join(ill)}")
+        raise RunError(
+            f"{len(ill):,} of {list_stocks([one.stock.ticker for one in every])} have errors: {', '.join(ill)}"
+        )
 
 
 def _examine(config: Config) -> tuple[Bars, Counter[str]]:

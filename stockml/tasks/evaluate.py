@@ -16,7 +16,7 @@ from stockml.data.settings import BarsConfig
 from stockml.errors import RunError, UserError
 from stockml.evaluation import baselines, predictions
 from stockml.evaluation.metrics import target
-from stockml.evaluation.predictions import Scored
+from stockml.evaluation.predictions import Predictions
 from stockml.reporting import predictions_file as written
 from stockml.reporting import terminal
 from stockml.runs.folder import RunFolder
@@ -44,9 +44,9 @@ def run(config: Config) -> None:
 
 def _again(folder: RunFolder, metrics: dict[str, Any]) -> None:
     horizon = folder.read_json("config.json")["data"]["horizon"]
-    judged = predictions.judged(written.read(folder), horizon, synthetic=metrics["synthetic"])
-    print(*terminal.results(judged), sep="\n")
-    now = json.loads(json.dumps({**judged, **{name: metrics[name] for name in _OF_TRAINING}}))
+    evaluated = predictions.evaluate(written.read(folder), horizon, synthetic=metrics["synthetic"])
+    print(*terminal.results(evaluated), sep="\n")
+    now = json.loads(json.dumps({**evaluated, **{name: metrics[name] for name in _OF_TRAINING}}))
     if changed := differences(metrics, now):
         lines = (f"{key}: {show(then)} in metrics.json, {show(found)} now" for key, (then, found) in changed.items())
         raise RunError(*lines, f"{folder.path}: {len(changed)} numbers are not those of its forecasts")
@@ -58,7 +58,7 @@ _OF_TRAINING = ("validation_loss", "timing", "synthetic")
 
 def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -> None:
     fitted = Fitted.of(folder, config)
-    fitted.demand_own_settings(config)
+    fitted.check_own_settings(config)
     panel, rows = _other_samples(fitted, config)
     own = fitted.config
     if panel.synthetic:
@@ -69,7 +69,7 @@ def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -
     spans = [f"{panel.dates[rows[0]]} to {panel.dates[rows[-1]]}"] if panel.dates is not None else []
     print(f"data        {', '.join([f'{panel.ticker} from {panel.origin}', *spans, f'{len(rows):,} samples'])}")
     every = {name: values[rows] for name, values in baselines.naive(panel, fitted.folds[0].scaler.train_mean(panel))}
-    scored = Scored(
+    scored = Predictions(
         truth=target(panel, rows),
         rows=rows,
         dates=None if panel.dates is None else panel.dates[rows],
@@ -80,11 +80,11 @@ def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -
     )
     errors = {name: parts["validation"]["mse"] for name, parts in metrics["baselines"].items() if name in every}
     best = min((name for name, error in errors.items() if error is not None), key=errors.__getitem__)
-    judged = predictions.judged({"test": scored}, panel.horizon, synthetic=panel.synthetic, best=best)
-    print(*terminal.results(judged), sep="\n")
+    evaluated = predictions.evaluate({"test": scored}, panel.horizon, synthetic=panel.synthetic, best=best)
+    print(*terminal.results(evaluated), sep="\n")
     print("            ridge, which would have to be fitted on these data, is not among the baselines")
     name = f"evaluations/{panel.ticker}_{datetime.now():%Y%m%d_%H%M%S}.json"
-    folder.write_json(name, {**judged, "config": saved(config), "synthetic": panel.synthetic})
+    folder.write_json(name, {**evaluated, "config": saved(config), "synthetic": panel.synthetic})
     print(f"written     {folder.path / name}")
 
 

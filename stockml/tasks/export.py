@@ -28,7 +28,7 @@ _TOLERANCE = 1e-5  # in units of the target's standard deviation
 _MOST_CHECKED = 1024
 
 
-def demand_installed() -> None:
+def require_installed() -> None:
     """UserError where what exporting needs is not installed."""
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:

@@ -21,7 +21,7 @@ def run(config: Config) -> None:
     failed = []
     for ticker in tickers:
         try:
-            download, problem = downloads.obtain(data, ticker)
+            download, problem = downloads.get_or_download(data, ticker)
         except UserError as error:
             failed.append(ticker)
             print(f"{ticker:<{width}}FAILED  {str(error).removeprefix(f'{ticker}: ')}", flush=True)

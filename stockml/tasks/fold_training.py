@@ -14,15 +14,15 @@ from stockml.config.root import Config
 from stockml.config.values import plain
 from stockml.data.batches import Batches
 from stockml.data.dataset import Data
-from stockml.distributed.group import ALONE, Group
+from stockml.distributed.group import SINGLE_PROCESS, Group
 from stockml.errors import Interrupted
 from stockml.evaluation import baselines, predictions
 from stockml.evaluation.metrics import Floats
-from stockml.evaluation.predictions import Scored
+from stockml.evaluation.predictions import Predictions
 from stockml.processes import signals
 from stockml.reporting import terminal
 from stockml.runs.folder import RunFolder
-from stockml.runs.names import part_numbers, part_title
+from stockml.runs.names import fold_and_member, fold_member_title
 from stockml.training import checkpoint, engine, hardware
 
 
@@ -53,7 +53,7 @@ class Fold:
 
 def fresh_model(config: Config, data: Data, dtype: torch.dtype) -> torch.nn.Module:
     """The model as it is before its first epoch."""
-    torch.manual_seed(engine.generator_seed(engine.INITIALISATION, config.seed))
+    torch.manual_seed(engine.stream_seed(engine.INITIALISATION, config.seed))
     model = models.build(config.model, data.panel.window, len(data.panel.features)).to(dtype)
     engine.start_output_at_mean(model)
     return model
@@ -63,20 +63,20 @@ def fresh_model(config: Config, data: Data, dtype: torch.dtype) -> torch.nn.Modu
 class Trained:
     """A fold's training, and the forecasts of its best epoch's model; of a rank that does not lead, no forecasts."""
 
-    fits: list[engine.Fit]
+    fits: list[engine.TrainState]
     """Of each member."""
     loss: float
     """On validation, of the best epoch's model, in the target's units."""
-    parts: dict[str, Scored]
+    parts: dict[str, Predictions]
 
 
 def train(
     fold: Fold,
     chosen: hardware.Hardware,
     folder: RunFolder,
-    journal: terminal.Journal,
-    tell: Callable[[engine.Epoch, float, str], None],
-    resumed: Mapping[str, engine.Fit],
+    run_log: terminal.RunLog,
+    tell: Callable[[engine.EpochStats, float, str], None],
+    resumed: Mapping[str, engine.TrainState],
     group: Group,
 ) -> Trained:
     """Train a fold's models, one after another, and forecast with the mean of them, which is then its model.
@@ -90,19 +90,19 @@ def train(
     members, fits = [], []
     for name, each in fold.parts().items():
         model = fresh_model(each, data, chosen.dtype).to(chosen.device)
-        fits.append(_train(name, model, batches, each, data, chosen, folder, journal, tell, resumed.get(name), group))
+        fits.append(_train(name, model, batches, each, data, chosen, folder, run_log, tell, resumed.get(name), group))
         members.append(model)
     model = models.averaged(members)
     loss = fits[0].history[fits[0].stopping.best_epoch - 1].validation_loss
     if len(fits) > 1:
-        own.write_json("norm_stats.json", data.scaler.stats(data.panel, data.split.train))
+        own.write_json("norm_stats.json", data.scaler.to_dict(data.panel, data.split.train))
         _save_best(own, model, config, data, [fit.stopping.best_epoch for fit in fits])
         validation = torch.from_numpy(data.split.validation)
         loss = engine.unit(config.trainer, data.scaler.target_std) * engine.loss_on(
             model, batches, validation, config.trainer, chosen, group
         )
     found = forecasts_of(model, batches, data, chosen, group)
-    return Trained(fits, loss, predictions.of(data, batches, found, config.model.name) if group.leads else {})
+    return Trained(fits, loss, predictions.collect(data, batches, found, config.model.name) if group.is_main else {})
 
 
 def _train(
@@ -113,35 +113,35 @@ def _train(
     data: Data,
     chosen: hardware.Hardware,
     folder: RunFolder,
-    journal: terminal.Journal,
-    tell: Callable[[engine.Epoch, float, str], None],
-    resumed: engine.Fit | None,
+    run_log: terminal.RunLog,
+    tell: Callable[[engine.EpochStats, float, str], None],
+    resumed: engine.TrainState | None,
     group: Group,
-) -> engine.Fit:
+) -> engine.TrainState:
     """Train a fresh model to its best epoch, its checkpoints and history in its part of the run folder."""
     panel, split, trainer = data.panel, data.split, config.trainer
     folder = folder.within(part)
     if part:
-        journal.say(part_title(part_numbers(part)))
-    folder.write_json("norm_stats.json", data.scaler.stats(panel, split.train))
+        run_log.emit(fold_member_title(fold_and_member(part)))
+    folder.write_json("norm_stats.json", data.scaler.to_dict(panel, split.train))
     if batches.by_blocks and trainer.shuffle:
         blocks = engine.Blocks.of(batches, trainer.global_batch(group.world_size))
-        journal.say(f"shuffled    by {blocks}: these are read from their file (data.memory_limit)")
+        run_log.emit(f"shuffled    by {blocks}: these are read from their file (data.memory_limit)")
     if resumed is not None:
-        journal.say(f"resumed     {len(resumed.history)} epochs are done already")
+        run_log.emit(f"resumed     {len(resumed.history)} epochs are done already")
     history = list(resumed.history) if resumed else []
     epochs = 1 if models.solver(config.model) else trainer.epochs
-    with _signals(journal, group) as signals, journal.epochs(epochs, len(history)):
+    with _signals(run_log, group) as signals, run_log.epochs(epochs, len(history)):
 
-        def after_epoch(fit: engine.Fit) -> None:
+        def after_epoch(fit: engine.TrainState) -> None:
             history.append(fit.history[-1])
-            journal.epoch(history[-1], epochs)
-            if not group.leads:
+            run_log.epoch(history[-1], epochs)
+            if not group.is_main:
                 return
             tell(history[-1], trainer.lr, part)  # before the checkpoint: what is told too often can be taken back
             if fit.stopping.best_epoch == len(history):
                 _save_best(folder, model, config, data, [len(history)])
-            checkpoint.save_last(folder, {**fit.state(), "synthetic": panel.synthetic})
+            checkpoint.save_last(folder, {**fit.to_dict(), "synthetic": panel.synthetic})
             if signals:
                 raise Interrupted(signals[0])
 
@@ -150,7 +150,7 @@ def _train(
         finally:
             _save_history(folder, history, synthetic=panel.synthetic)
     if alpha := fit.optimizer.get("alpha"):
-        journal.say(f"ridge       alpha {alpha:g}")
+        run_log.emit(f"ridge       alpha {alpha:g}")
     # Once more: a kill between the two checkpoints leaves a best.pt of an epoch that last.pt does not know.
     _save_best(folder, model, config, data, [fit.stopping.best_epoch])
     return fit
@@ -162,14 +162,14 @@ def fit_model(
     config: Config,
     data: Data,
     chosen: hardware.Hardware,
-    after_epoch: Callable[[engine.Fit], None],
-    resumed: engine.Fit | None = None,
-    group: Group = ALONE,
-) -> engine.Fit:
+    after_epoch: Callable[[engine.TrainState], None],
+    resumed: engine.TrainState | None = None,
+    group: Group = SINGLE_PROCESS,
+) -> engine.TrainState:
     """Train the model on the data's train part, as the config says, judged by its validation part."""
     train, validation = (torch.from_numpy(rows) for rows in (data.split.train, data.split.validation))
     solver = models.solver(config.model)
-    fit: Callable[..., engine.Fit] = solver or functools.partial(engine.fit, seed=config.seed)
+    fit: Callable[..., engine.TrainState] = solver or functools.partial(engine.fit, seed=config.seed)
     return fit(
         model,
         batches,
@@ -185,23 +185,23 @@ def fit_model(
 
 
 def forecasts_of(
-    model: torch.nn.Module, batches: Batches, data: Data, chosen: hardware.Hardware, group: Group = ALONE
+    model: torch.nn.Module, batches: Batches, data: Data, chosen: hardware.Hardware, group: Group = SINGLE_PROCESS
 ) -> dict[str, Floats]:
     """The model's forecasts (N,) of each scored part, in the target's own units; whole on every rank."""
     return {
-        part: data.scaler.unscaled(
+        part: data.scaler.inverse_transform(
             engine.forecast(model, batches, torch.from_numpy(rows), chosen, group=group).numpy(), data.panel, rows
         )
-        for part, rows in baselines.scored_parts(data)
+        for part, rows in baselines.scored_splits(data)
     }
 
 
-def _signals(journal: terminal.Journal, group: Group) -> contextlib.AbstractContextManager[list[int]]:
+def _signals(run_log: terminal.RunLog, group: Group) -> contextlib.AbstractContextManager[list[int]]:
     """The signals received while the model trains: the leader answers them, and ends the others' training too."""
-    return signals.noted(journal.say) if group.leads else contextlib.nullcontext([])
+    return signals.noted(run_log.emit) if group.is_main else contextlib.nullcontext([])
 
 
-def _save_history(folder: RunFolder, history: Sequence[engine.Epoch], *, synthetic: bool) -> None:
+def _save_history(folder: RunFolder, history: Sequence[engine.EpochStats], *, synthetic: bool) -> None:
     folder.write_csv(
         "history.csv",
         ["epoch", "train_loss", "validation_loss", "best_epoch", "seconds", "lr"],
@@ -219,7 +219,7 @@ def _save_best(folder: RunFolder, model: torch.nn.Module, config: Config, data: 
             "model": plain(config.model),
             "window": data.panel.window,
             "features": list(data.panel.features),
-            "scaler": data.scaler.stats(data.panel, data.split.train),
+            "scaler": data.scaler.to_dict(data.panel, data.split.train),
             "epoch": epochs[0] if len(epochs) == 1 else list(epochs),
             "state_dict": dict(model.state_dict()),
             "synthetic": data.panel.synthetic,

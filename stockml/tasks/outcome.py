@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def recorded(folder: RunFolder, journal: terminal.Journal, started: float, *, synthetic: bool) -> Iterator[None]:
+def recorded(folder: RunFolder, run_log: terminal.RunLog, started: float, *, synthetic: bool) -> Iterator[None]:
     """Around a run: its log is open, result.json says how it stands, and whatever ends it early is told in a line.
 
     Raises RunError or Interrupted in place of what ended it. A folder that could not be written to is not left behind.
@@ -26,7 +26,7 @@ def recorded(folder: RunFolder, journal: terminal.Journal, started: float, *, sy
         folder.record(status, started, error, synthetic=synthetic)
 
     try:
-        with journal.kept_in(folder.log), _failures_told(folder, journal):
+        with run_log.writing_to(folder.log), _failures_told(folder, run_log):
             record("running")
             yield
             record("ok")
@@ -46,20 +46,20 @@ def _is_worth_keeping(folder: RunFolder, cause: BaseException | None) -> bool:
 
 
 @contextlib.contextmanager
-def _failures_told(folder: RunFolder, journal: terminal.Journal) -> Iterator[None]:
+def _failures_told(folder: RunFolder, run_log: terminal.RunLog) -> Iterator[None]:
     """Turn whatever ends a run early into RunError or Interrupted, with one line; the traceback goes to the log."""
     try:
         yield
     except UserError as error:
-        journal.note(str(error))
+        run_log.record(str(error))
         raise
     except KeyboardInterrupt as error:
         line = f"interrupted; continue with: python run.py trainer.resume={folder.path}"
-        journal.note(line)
+        run_log.record(line)
         raise Interrupted(error.signum if isinstance(error, Interrupted) else signal.SIGINT, line) from error
     except Exception as error:
         with contextlib.suppress(OSError):
-            journal.note(traceback.format_exc())
+            run_log.record(traceback.format_exc())
         reason = " ".join(str(error).split())
         kept = _is_worth_keeping(folder, error)
         names = {cls.__name__ for cls in type(error).__mro__}  # by name: torch need not be there

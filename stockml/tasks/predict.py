@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from stockml.config.root import Config
-from stockml.config.values import named
+from stockml.config.values import list_stocks
 from stockml.data import calendar
 from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
@@ -19,7 +19,7 @@ from stockml.evaluation.predictions import tickers_of
 from stockml.reporting import predictions_file as written
 from stockml.reporting import terminal
 from stockml.runs.folder import RunFolder
-from stockml.runs.names import typeable
+from stockml.runs.names import safe_name
 from stockml.tasks import export
 from stockml.tasks.predictor import Fitted
 from stockml.training import hardware
@@ -63,22 +63,22 @@ def run(config: Config) -> None:
 
 
 @hardware.restored()
-def forecasts(config: Config, say: Callable[[str], None]) -> Forecasts:
+def forecasts(config: Config, emit: Callable[[str], None]) -> Forecasts:
     """Forecast every bar since the run's test began, and the days after the last bar; write forecasts.csv.
 
     What the user should know before believing them is said, a line at a time. Raises UserError where the run or the
     bars do not serve.
     """
     if config.export.onnx:
-        export.demand_installed()
+        export.require_installed()
     folder = RunFolder.existing(Path(str(config.run)))
     fitted = Fitted.of(folder, config)
-    fitted.demand_own_settings(config)
+    fitted.check_own_settings(config)
     panel = fitted.bars_panel(config)
     if panel.synthetic:
-        say("\n".join(terminal.SYNTHETIC))
+        emit("\n".join(terminal.SYNTHETIC))
     for line in _warnings(folder, fitted, panel):
-        say(f"warning     {line}")
+        emit(f"warning     {line}")
     first_day = fitted.folds[0].first_day
     assert panel.dates is not None and first_day is not None
     rows = panel.samples[panel.dates[panel.samples] >= first_day]
@@ -95,7 +95,7 @@ def forecasts(config: Config, say: Callable[[str], None]) -> Forecasts:
         [str(panel.dates[row]), "" if np.isnat(day) else str(day), ticker, forecast, _known(panel.target[row])]
         for row, day, ticker, forecast in zip(rows, days[rows], names, y_pred, strict=True)
     ]
-    other = "" if panel.ticker == fitted.config.stock.ticker else f"_{typeable(panel.ticker)}"
+    other = "" if panel.ticker == fitted.config.stock.ticker else f"_{safe_name(panel.ticker)}"
     name = f"forecasts{other}.csv"
     folder.write_csv(name, _HEADER, table, synthetic=panel.synthetic)
     onnx = export.onnx(folder, fitted, panel, rows) if config.export.onnx else None
@@ -137,7 +137,9 @@ def _warnings(folder: RunFolder, fitted: Fitted, panel: Panel) -> list[str]:
     tickers = [panel.ticker] if panel.stocks is None else panel.stocks.tickers
     warnings = []
     if unknown := fitted.unknown(panel):
-        warnings.append(f"left out are {named(unknown)}: the run, which scaled each stock by itself, never saw them")
+        warnings.append(
+            f"left out are {list_stocks(unknown)}: the run, which scaled each stock by itself, never saw them"
+        )
     if others := [ticker for ticker in tickers if ticker not in trained]:
         warnings.append(f"the run was trained on {', '.join(trained)}, these are bars of {', '.join(others)}")
     same = np.ones(len(then.rows), dtype=bool)

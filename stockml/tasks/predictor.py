@@ -11,7 +11,7 @@ import torch
 
 from stockml import models
 from stockml.config.root import Config, saved
-from stockml.config.values import differences, named
+from stockml.config.values import differences, list_stocks
 from stockml.data import dataset
 from stockml.data.batches import Batches
 from stockml.data.scaler import Scaler
@@ -84,7 +84,7 @@ class Fitted:
         tickers = [panel.ticker] if panel.stocks is None else panel.stocks.tickers
         if len(unknown) == len(tickers):
             raise UserError(
-                f"{named(unknown)}: the run scaled each stock by itself, and these were not among them; "
+                f"{list_stocks(unknown)}: the run scaled each stock by itself, and these were not among them; "
                 "train with data.scaler=global to forecast others"
             )
         assert panel.stocks is not None
@@ -105,10 +105,10 @@ class Fitted:
             if not chosen.any():
                 continue
             scaled = dataclasses.replace(panel, values=panel.values.copy())
-            fold.scaler.apply(scaled)
+            fold.scaler.transform(scaled)
             batches = Batches(scaled, fold.scaler, self.chosen.device, self.chosen.dtype)
             found = engine.forecast(fold.model, batches, torch.from_numpy(rows[chosen]), self.chosen)
-            forecasts[chosen] = fold.scaler.unscaled(found.numpy(), panel, rows[chosen])
+            forecasts[chosen] = fold.scaler.inverse_transform(found.numpy(), panel, rows[chosen])
         return forecasts
 
     def _shares(self, panel: Panel, rows: Rows) -> list[np.ndarray[Any, np.dtype[np.bool_]]]:
@@ -119,7 +119,7 @@ class Fitted:
         numbers = np.maximum(0, np.searchsorted(first_days, panel.dates[rows], side="right") - 1)
         return [numbers == number for number in range(len(self.folds))]
 
-    def demand_own_settings(self, config: Config) -> None:
+    def check_own_settings(self, config: Config) -> None:
         """UserError where `config` asks for other settings than the run was trained with, other than of its data."""
         changed = differences(saved(self.config), saved(config))
         keys = [key for key in changed if not key.startswith(("hardware.", *_OF_OTHER_DATA))]
@@ -143,4 +143,4 @@ def _fold(folder: RunFolder, path: str, config: Config, spans: dict[str, Any], c
     model = models.averaged([models.build(config.model, *shape) for _ in config.each_member()]).to(chosen.dtype)
     model.load_state_dict(state["state_dict"])
     first_day = np.datetime64(spans["test"][0], "D") if spans["test"] else None
-    return Fold(model.to(chosen.device), shape, Scaler.of(state["scaler"]), first_day)
+    return Fold(model.to(chosen.device), shape, Scaler.from_dict(state["scaler"]), first_day)

@@ -26,7 +26,7 @@ def world_size(config: Config, samples: int) -> int:
             f"trainer.world_size={trainer.world_size}: needs {here} GPUs here, one a rank, and there "
             f"{'is' if gpus == 1 else 'are'} {gpus}; take trainer.world_size={gpus * trainer.nnodes}, or hardware=cpu"
         )
-    demand_samples(trainer.world_size, samples)
+    require_samples(trainer.world_size, samples)
     return trainer.world_size
 
 
@@ -38,7 +38,7 @@ def here(config: Config) -> int:
     return machine.cores() if trainer.world_size == "auto" else trainer.world_size // trainer.nnodes
 
 
-def demand_samples(world_size: int, samples: int) -> None:
+def require_samples(world_size: int, samples: int) -> None:
     """UserError where there are more ranks than samples to train on."""
     if world_size > samples:
         raise UserError(

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from stockml.config.root import Config
-from stockml.errors import UserError, in_a_line
-from stockml.runs.folder import Launched, RunFolder
+from stockml.errors import UserError, describe_error
+from stockml.runs.folder import RunFolder, WorkerRun
 from stockml.runs.sweep_folder import SweepFolder
 
 
-def demand_installed() -> None:
+def require_installed() -> None:
     """UserError where what drawing needs is not installed."""
     from stockml.reporting import drawing
 
@@ -21,15 +21,15 @@ def demand_installed() -> None:
 
 
 @contextlib.contextmanager
-def drawn_after(folder: RunFolder, config: Config, say: Callable[[str], None], *, aloud: bool) -> Iterator[None]:
+def drawn_after(folder: RunFolder, config: Config, emit: Callable[[str], None], *, verbose: bool) -> Iterator[None]:
     """Around a run: draw its page once it has ended well, if `report` asks for it, and say where it is."""
     yield
-    if isinstance(folder, Launched) or not (aloud if config.report == "auto" else config.report):
+    if isinstance(folder, WorkerRun) or not (verbose if config.report == "auto" else config.report):
         return  # of a worker's run, the launcher draws
     from stockml.reporting import page
 
     for line in attempted(lambda: page.draw(folder)):
-        say(line)
+        emit(line)
 
 
 def attempted(draw: Callable[[], Path]) -> list[str]:
@@ -39,7 +39,7 @@ def attempted(draw: Callable[[], Path]) -> list[str]:
     except UserError as error:
         return [f"report      not drawn: {error}"]
     except Exception as error:
-        return [f"report      not drawn: {in_a_line(error)}"]
+        return [f"report      not drawn: {describe_error(error)}"]
 
 
 def run(config: Config) -> None:
@@ -64,5 +64,5 @@ def run(config: Config) -> None:
                 try:
                     page.draw(job)
                 except UserError as error:  # a job that is broken costs no other
-                    error.tell()
+                    error.print_once()
         print(f"report      {page.draw_sweep(sweep)}")

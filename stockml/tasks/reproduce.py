@@ -17,7 +17,7 @@ from stockml.errors import RunError, UserError
 from stockml.processes import job_pool, machine
 from stockml.reporting import summary
 from stockml.runs.folder import RunFolder
-from stockml.runs.location import Place
+from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
 from stockml.tasks import run_metadata, sweep
 from stockml.tasks import train as training
@@ -25,7 +25,7 @@ from stockml.tasks import train as training
 Facts = dict[str, Any]
 
 
-def run(config: Config, place: Place, records: dict[str, str], train: sweep.Train) -> None:
+def run(config: Config, place: RunLocation, records: dict[str, str], train: sweep.Train) -> None:
     """Train again as the run that `config.run` names, and compare every number of metrics.json but its timing.
 
     Raises UserError where there is nothing to compare with, RunError where the numbers differ or, before anything is
@@ -40,8 +40,8 @@ def run(config: Config, place: Place, records: dict[str, str], train: sweep.Trai
     print(f"reproducing {original.path}", *_what_differs(original, config, then, now), sep="\n", flush=True)
     if then["data"]["fingerprint"] != now["data"]["fingerprint"]:
         raise RunError(f"{original.path}: its data have changed since ({now['data']['origin']}); nothing was trained")
-    folder = place.exact or place.make(config.stock.ticker).path
-    train(config, Place(exact=folder), records)
+    folder = place.exact or place.create_folder(config.stock.ticker).path
+    train(config, RunLocation(exact=folder), records)
     again = RunFolder(folder).read_json("metrics.json")
     changed = {key: pair for key, pair in differences(metrics, again).items() if not key.startswith("timing.")}
     if changed:

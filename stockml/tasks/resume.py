@@ -35,7 +35,7 @@ def resumable(path: Path, config: Config) -> RunFolder:
     return folder
 
 
-def demand_same_data(folder: RunFolder, data: Data) -> None:
+def check_same_data(folder: RunFolder, data: Data) -> None:
     """UserError where the data are not those that the run has begun with."""
     if folder.read_json("config.json")["data"]["fingerprint"] != data.fingerprint:
         raise UserError(f"trainer.resume={folder.path}: the data have changed ({data.panel.origin}); start a new run")

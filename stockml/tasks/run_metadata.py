@@ -36,7 +36,7 @@ def of(config: Config, folds: Sequence[Data], device: str | None, world_size: in
             "relative": panel.relative,
             "horizon": panel.horizon,
             "rows": len(panel.values),
-            "understood": panel.understood,
+            "understood": panel.parsing_notes,
             "dropped": list(panel.dropped),
             **_stocks(panel),
             **(_split(folds[0]) if len(folds) == 1 else {"folds": [_split(data) for data in folds]}),
@@ -71,7 +71,7 @@ def saved_config(folder: RunFolder) -> Config:
 
 
 def _split(data: Data) -> dict[str, Any]:
-    parts = data.split.parts()
+    parts = data.split.by_name()
     dated = data.panel.dates is not None
     return {
         "samples": {name: len(rows) for name, rows in parts.items()},

@@ -9,19 +9,19 @@ from stockml import trackers
 
 if TYPE_CHECKING:
     from stockml.config.root import Config
-    from stockml.runs.location import Place
+    from stockml.runs.location import RunLocation
 
 
-def demand_installed(configs: Sequence[Config]) -> None:
+def require_installed(configs: Sequence[Config]) -> None:
     """UserError where a page is to be drawn, or a tracker told, and what that needs is not installed."""
     if any(config.report is True for config in configs):
         from stockml.tasks import report
 
-        report.demand_installed()
-    trackers.demand_installed(configs)
+        report.require_installed()
+    trackers.require_installed(configs)
 
 
-def train(config: Config, place: Place, records: Mapping[str, str]) -> float:
+def train(config: Config, place: RunLocation, records: Mapping[str, str]) -> float:
     """Train by the trainer that the config names; arguments, result and errors are those of `tasks.train.run`."""
     if config.trainer.name == "ddp":
         from stockml.tasks import train_ddp

@@ -25,17 +25,17 @@ from stockml.config.values import differences, show
 from stockml.data import dataset
 from stockml.data.sources.simulated import SimulatedConfig
 from stockml.distributed.settings import DDPConfig
-from stockml.errors import Interrupted, RunError, UserError, in_a_line
+from stockml.errors import Interrupted, RunError, UserError, describe_error
 from stockml.processes import job_pool, machine
 from stockml.reporting import page, summary, terminal
 from stockml.runs.folder import RunFolder
-from stockml.runs.location import Place
+from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
 from stockml.tasks import rank_count, report, sweep_tracking
 from stockml.tasks import train as training
 from stockml.training import hardware
 
-Train = Callable[[Config, Place, dict[str, str]], float]
+Train = Callable[[Config, RunLocation, dict[str, str]], float]
 
 
 def run(command: compose.Command, train: Train, arguments: Sequence[str]) -> None:
@@ -188,14 +188,14 @@ class Supervisor:
             raise RunError(f"{job.name}: {row['error']}")
 
 
-def job(config: Config, place: Place, records: dict[str, str], train: Train, *, mlflow: bool) -> float | None:
+def job(config: Config, place: RunLocation, records: dict[str, str], train: Train, *, mlflow: bool) -> float | None:
     """One job of a sweep, in whatever process: its best validation loss; None where it failed, as result.json tells.
 
     Where the sweep did not reach `mlflow`, the job does not try.
     """
     if config.tracker is not None and not mlflow:
         config = dataclasses.replace(config, tracker=dataclasses.replace(config.tracker, mlflow=False))
-    folder = place.make(config.stock.ticker)
+    folder = place.create_folder(config.stock.ticker)
     if folder.outcome() == "ok":  # a launcher other than ours is given all the jobs
         return None
     started = time.time()
@@ -220,7 +220,7 @@ def job(config: Config, place: Place, records: dict[str, str], train: Train, *, 
         raise
     except Exception as error:
         traceback.print_exc()
-        record("failed", in_a_line(error))
+        record("failed", describe_error(error))
     finally:
         summary.write(SweepFolder(folder.path.parent))
     return None

@@ -15,19 +15,21 @@ from stockml import models, trackers
 from stockml.config.root import Config
 from stockml.data import dataset
 from stockml.data.dataset import Data
-from stockml.distributed.group import ALONE, Group
+from stockml.distributed.group import SINGLE_PROCESS, Group
 from stockml.distributed.settings import DDPConfig
 from stockml.evaluation import predictions
 from stockml.reporting import predictions_file as written
 from stockml.reporting import terminal
 from stockml.runs.folder import RunFolder
-from stockml.runs.location import Given, Place
+from stockml.runs.location import ExistingRun, RunLocation
 from stockml.tasks import breakdown, fold_training, outcome, rank_count, report, resume, run_metadata
 from stockml.training import checkpoint, closed_form, engine, hardware
 
 
 @hardware.restored()
-def run(config: Config, place: Place | Given, records: Mapping[str, str], group: Group = ALONE) -> float:
+def run(
+    config: Config, place: RunLocation | ExistingRun, records: Mapping[str, str], group: Group = SINGLE_PROCESS
+) -> float:
     """Train, evaluate and save a model; the best validation loss, in the target's units.
 
     Of a walk-forward run, each fold's model; the mean of their losses, by samples. `records` are the texts of the run's
@@ -36,47 +38,47 @@ def run(config: Config, place: Place | Given, records: Mapping[str, str], group:
     signal ended.
     """
     started = time.time()
-    journal = terminal.Journal(aloud=group.leads and place.aloud)
+    run_log = terminal.RunLog(verbose=group.is_main and place.verbose)
     chosen = hardware.choose(config.hardware, group.local_rank)
-    if config.trainer.resume is not None and group.leads:
-        place = Given(resume.resumable(Path(config.trainer.resume), config), place.aloud)
+    if config.trainer.resume is not None and group.is_main:
+        place = ExistingRun(resume.resumable(Path(config.trainer.resume), config), place.verbose)
     if config.data.source == "simulated":
-        journal.say(*terminal.SYNTHETIC)
+        run_log.emit(*terminal.SYNTHETIC)
     folds = dataset.prepare_folds(config)
-    journal.say(*terminal.data_report(folds))
+    run_log.emit(*terminal.data_report(folds))
     for data in folds:
-        rank_count.demand_samples(group.world_size, len(data.split.train))
+        rank_count.require_samples(group.world_size, len(data.split.train))
     data = folds[0]
     if models.solver(config.model):
-        closed_form.demand_solvable(config, data.panel.window * len(data.panel.features))
-    group.demand_equal("data", data.fingerprint)
+        closed_form.check_solvable(config, data.panel.window * len(data.panel.features))
+    group.check_same_on_all_ranks("data", data.fingerprint)
     each = fold_training.Fold.each(config, folds)
     parts = [name for fold in each for name in fold.parts()]
-    resumed, told = _resumed(place.folder, config, data, parts, group) if isinstance(place, Given) else ({}, [])
+    resumed, told = _resumed(place.folder, config, data, parts, group) if isinstance(place, ExistingRun) else ({}, [])
     if group.world_size > 1:
         leaders = ((name, _leaders(resumed.get(name), group)) for name in parts)
         resumed = {name: state for name, state in leaders if state is not None}
-    folder = place.make(config.stock.ticker)
+    folder = place.create_folder(config.stock.ticker)
     with (
-        trackers.following(config.tracker, folder, journal.say, leads=group.leads) as followed,
-        report.drawn_after(folder, config, journal.say, aloud=place.aloud),
-        outcome.recorded(folder, journal, started, synthetic=data.panel.synthetic),
+        trackers.following(config.tracker, folder, run_log.emit, is_main=group.is_main) as followed,
+        report.drawn_after(folder, config, run_log.emit, verbose=place.verbose),
+        outcome.recorded(folder, run_log, started, synthetic=data.panel.synthetic),
     ):
-        journal.say(*told)
+        run_log.emit(*told)
         began = time.perf_counter()
         model = fold_training.fresh_model(each[0].members[0], data, chosen.dtype)
         threads = hardware.set_up(config.hardware, _size(model) * config.trainer.batch_size, group.local_world_size)
         device = group.describe(hardware.describe(chosen, threads))
         several = f"{config.trainer.ensemble} × " if config.trainer.ensemble > 1 else ""
         name = f"{config.model.name}, {several}{_size(model):,} parameters"
-        journal.say(f"model       {name}, on {device}, {config.hardware.precision}")
+        run_log.emit(f"model       {name}, on {device}, {config.hardware.precision}")
         folder.write_json("config.json", run_metadata.of(config, folds, device, group.world_size))
         folder.write_records(records, resumed=config.trainer.resume is not None)  # last: from then on it can be resumed
         done = {name: resumed[name].history if name in resumed else [] for name in parts}
         followed.begin(done, config.trainer.lr)
-        trained = [fold_training.train(fold, chosen, folder, journal, followed.epoch, resumed, group) for fold in each]
-        loss = _evaluate(folder, config, folds, trained, journal, began, group)
-        journal.say(f"run folder  {folder.path}")
+        trained = [fold_training.train(fold, chosen, folder, run_log, followed.epoch, resumed, group) for fold in each]
+        loss = _evaluate(folder, config, folds, trained, run_log, began, group)
+        run_log.emit(f"run folder  {folder.path}")
     return loss
 
 
@@ -85,32 +87,32 @@ def _evaluate(
     config: Config,
     folds: Sequence[Data],
     trained: Sequence[fold_training.Trained],
-    journal: terminal.Journal,
+    run_log: terminal.RunLog,
     began: float,
     group: Group,
 ) -> float:
     """Judge the forecasts, write and tell what came of them; the best validation loss, over all folds."""
     losses = [fold.loss for fold in trained]
     loss = float(np.average(losses, weights=[len(data.split.validation) for data in folds]))
-    if not group.leads:
+    if not group.is_main:
         return loss
     panel = folds[0].panel
-    parts = trained[0].parts if len(folds) == 1 else predictions.joined([fold.parts for fold in trained])
-    judged = predictions.judged(parts, panel.horizon, synthetic=panel.synthetic)
+    parts = trained[0].parts if len(folds) == 1 else predictions.concatenate_folds([fold.parts for fold in trained])
+    evaluated = predictions.evaluate(parts, panel.horizon, synthetic=panel.synthetic)
     written.write(folder, parts, panel.ticker, synthetic=panel.synthetic)
     if len(folds) > 1:
         rows = breakdown.by_fold(folds, [fold.fits for fold in trained], [fold.parts for fold in trained])
         _write_table(folder, "folds.csv", rows, synthetic=panel.synthetic)
-        journal.say(terminal.fold_table(rows))
+        run_log.emit(terminal.fold_table(rows))
     if panel.stocks is not None:
         rows = breakdown.by_stock(parts)
         _write_table(folder, "stocks.csv", rows, synthetic=panel.synthetic)
-        journal.say(terminal.stock_table(rows))
+        run_log.emit(terminal.stock_table(rows))
     timing, communication = _timing(folds, [fold.fits for fold in trained], began, group.world_size)
     told = {"validation_loss": loss, "timing": timing, "synthetic": panel.synthetic}
-    folder.write_json("metrics.json", {**judged, **told})
-    journal.say(*terminal.results(judged))
-    journal.say(*_advice(communication, config, group))
+    folder.write_json("metrics.json", {**evaluated, **told})
+    run_log.emit(*terminal.results(evaluated))
+    run_log.emit(*_advice(communication, config, group))
     return loss
 
 
@@ -119,7 +121,7 @@ def _write_table(folder: RunFolder, name: str, rows: Sequence[breakdown.Row], *,
 
 
 def _timing(
-    folds: Sequence[Data], fits: Sequence[Sequence[engine.Fit]], began: float, world_size: int
+    folds: Sequence[Data], fits: Sequence[Sequence[engine.TrainState]], began: float, world_size: int
 ) -> tuple[dict[str, Any], float]:
     """What metrics.json says of time, over all that was trained; the share of training that went into communication."""
     every = [fit for of_fold in fits for fit in of_fold]
@@ -172,25 +174,25 @@ def _size(model: torch.nn.Module) -> int:
 
 def _resumed(
     folder: RunFolder, config: Config, data: Data, parts: Sequence[str], group: Group
-) -> tuple[dict[str, engine.Fit], list[str]]:
+) -> tuple[dict[str, engine.TrainState], list[str]]:
     """The state to go on from of each part that has finished an epoch, and what is to be told; for the leader.
 
     UserError where there is nothing to go on with.
     """
-    if not group.leads:
+    if not group.is_main:
         return {}, []
-    resume.demand_same_data(folder, data)
+    resume.check_same_data(folder, data)
     states, told = {}, []
     for name in parts:
         state, faults = checkpoint.load_last(folder.within(name))
         if state is not None:
-            states[name] = engine.Fit.of(state)
+            states[name] = engine.TrainState.from_dict(state)
         told += [f"{fault}; going on from previous.pt" for fault in faults]
     folder.remove_leftovers()
     return states, told + resume.changes_of_batch(folder, config, group.world_size)
 
 
-def _leaders(fit: engine.Fit | None, group: Group) -> engine.Fit | None:
+def _leaders(fit: engine.TrainState | None, group: Group) -> engine.TrainState | None:
     """The leader's state, on every rank: other machines do not have its files."""
-    content = group.tell(b"" if fit is None else bytes(checkpoint.packed(fit.state())))
-    return engine.Fit.of(checkpoint.load(io.BytesIO(content))) if content else None
+    content = group.broadcast_bytes(b"" if fit is None else bytes(checkpoint.packed(fit.to_dict())))
+    return engine.TrainState.from_dict(checkpoint.load(io.BytesIO(content))) if content else None

@@ -20,11 +20,11 @@ from stockml.distributed.settings import DDPConfig
 from stockml.errors import RunError, UserError
 from stockml.reporting import terminal
 from stockml.runs.folder import RunFolder
-from stockml.runs.location import Place
+from stockml.runs.location import RunLocation
 from stockml.tasks import outcome, rank_count, report, resume, run_metadata, worker
 
 
-def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
+def run(config: Config, place: RunLocation, records: Mapping[str, str]) -> float:
     """Train by workers; the best validation loss, on node 0. Arguments and errors as `tasks.train.run` has them.
 
     A process that torchrun or SLURM has started as a worker becomes that worker. In any other, what is wrong with
@@ -40,27 +40,27 @@ def run(config: Config, place: Place, records: Mapping[str, str]) -> float:
     resumed = None if trainer.resume is None else resume.resumable(Path(trainer.resume), config)
     data = dataset.prepare(config)
     if resumed is not None:
-        resume.demand_same_data(resumed, data)
+        resume.check_same_data(resumed, data)
     world_size = rank_count.world_size(config, len(data.split.train))
     trainer = dataclasses.replace(trainer, world_size=world_size)
     config = dataclasses.replace(config, trainer=trainer)
-    launching.demand_meeting_place(trainer)
+    launching.check_rendezvous(trainer)
     if trainer.node_rank:
         return _help_out(config, trainer, data, world_size)
     told = [] if resumed is None else resume.changes_of_batch(resumed, config, world_size)
-    folder = resumed or place.make(config.stock.ticker)
-    journal = terminal.Journal(aloud=place.aloud)
+    folder = resumed or place.create_folder(config.stock.ticker)
+    run_log = terminal.RunLog(verbose=place.verbose)
     with (
-        trackers.following(config.tracker, folder, journal.say) as followed,
-        report.drawn_after(folder, config, journal.say, aloud=place.aloud),
-        outcome.recorded(folder, journal, started, synthetic=data.panel.synthetic),
+        trackers.following(config.tracker, folder, run_log.emit) as followed,
+        report.drawn_after(folder, config, run_log.emit, verbose=place.verbose),
+        outcome.recorded(folder, run_log, started, synthetic=data.panel.synthetic),
     ):
-        journal.say(*told)
+        run_log.emit(*told)
         folder.write_json("config.json", run_metadata.of(config, [data], None, world_size))
         folder.write_records(worker.with_saved_config(config, records), resumed=resumed is not None)
         folder.make_logs_of_ranks(launching.logs(trainer, world_size))
         followed.remember()
-        launching.train(folder.path, trainer, world_size, journal.say, aloud=place.aloud)
+        launching.train(folder.path, trainer, world_size, run_log.emit, verbose=place.verbose)
     return float(folder.read_json("metrics.json")["validation_loss"])
 
 
@@ -72,7 +72,7 @@ def _help_out(config: Config, trainer: DDPConfig, data: Data, world_size: int) -
     try:
         folder.write_json("config.json", run_metadata.of(config, [data], None, world_size))
         folder.make_logs_of_ranks(launching.logs(trainer, world_size))
-        launching.train(folder.path, trainer, world_size, print, aloud=False)
+        launching.train(folder.path, trainer, world_size, print, verbose=False)
     except RunError:
         raise  # the ranks' logs stay
     except BaseException:

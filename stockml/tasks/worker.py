@@ -22,8 +22,8 @@ from stockml.distributed import environment
 from stockml.distributed.settings import DDPConfig
 from stockml.errors import Interrupted, LostRank, UserError
 from stockml.processes import lifelines
-from stockml.runs.folder import Launched, Nowhere, RunFolder
-from stockml.runs.location import Given, Place
+from stockml.runs.folder import NullRun, RunFolder, WorkerRun
+from stockml.runs.location import ExistingRun, RunLocation
 from stockml.tasks import run_metadata
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def main(run: Path) -> None:
     if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun gives every rank its own output
         _write_to(log, *((sys.stderr,) if place.rank == 0 else (sys.stderr, sys.stdout)))
     try:
-        folder = Launched(run) if place.rank == 0 else Nowhere(run, place.rank, log)
-        _take_part(run_metadata.saved_config(RunFolder(run)), Given(folder), {}, place)
+        folder = WorkerRun(run) if place.rank == 0 else NullRun(run, place.rank, log)
+        _take_part(run_metadata.saved_config(RunFolder(run)), ExistingRun(folder), {}, place)
     except BaseException as error:
         if not isinstance(error, (UserError, Interrupted)) or isinstance(error, LostRank):
             traceback.print_exception(error)  # of another error the run's own log has it
@@ -50,7 +50,7 @@ def main(run: Path) -> None:
     end(0)
 
 
-def run(config: Config, place: Place, records: Mapping[str, str], found: Environment) -> NoReturn:
+def run(config: Config, place: RunLocation, records: Mapping[str, str], found: Environment) -> NoReturn:
     """Be the worker that `torchrun … run.py` or `srun … run.py` has started, to the end of the process."""
     trainer = cast("DDPConfig", config.trainer)
     if trainer.world_size not in ("auto", found.world_size):
@@ -61,8 +61,8 @@ def run(config: Config, place: Place, records: Mapping[str, str], found: Environ
     config = dataclasses.replace(config, trainer=dataclasses.replace(trainer, world_size=found.world_size))
     try:
         if found.rank:
-            folder = Nowhere(place.exact or Path("outputs").absolute(), found.rank)
-            _take_part(config, Given(folder), {}, found)
+            folder = NullRun(place.exact or Path("outputs").absolute(), found.rank)
+            _take_part(config, ExistingRun(folder), {}, found)
         else:
             _take_part(config, place, with_saved_config(config, records), found)
     except BaseException as error:
@@ -72,10 +72,12 @@ def run(config: Config, place: Place, records: Mapping[str, str], found: Environ
     end(0)
 
 
-def _take_part(config: Config, place: Place | Given, records: Mapping[str, str], found: Environment) -> None:
+def _take_part(
+    config: Config, place: RunLocation | ExistingRun, records: Mapping[str, str], found: Environment
+) -> None:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         lifelines.follow_parent()
-    _listen_to_signals(leads=found.rank == 0)
+    _listen_to_signals(is_main=found.rank == 0)
     from stockml.distributed import group
     from stockml.tasks import train
 
@@ -86,13 +88,13 @@ def _take_part(config: Config, place: Place | Given, records: Mapping[str, str],
     except LostRank:
         raise
     except BaseException as error:
-        ranks.say_why(_lines(error))
+        ranks.announce_failure(_lines(error))
         raise
 
 
-def _listen_to_signals(*, leads: bool) -> None:
+def _listen_to_signals(*, is_main: bool) -> None:
     """The leader answers signals, and the others go on for as long as it does."""
-    if leads:
+    if is_main:
         signal.signal(signal.SIGTERM, _interrupt)
     else:
         for signum in (signal.SIGINT, signal.SIGTERM):

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from stockml.errors import UserError, in_a_line
-from stockml.runs.folder import Launched
+from stockml.errors import UserError, describe_error
+from stockml.runs.folder import WorkerRun
 from stockml.trackers import records
 from stockml.trackers.settings import TrackerConfig
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from stockml.config.root import Config
     from stockml.runs.folder import RunFolder
     from stockml.trackers.records import Begun, Ended, Point
-    from stockml.training.engine import Epoch
+    from stockml.training.engine import EpochStats
 
 _SETTINGS = "tracker.json"  # in the run folder: how it is followed
 _INTERRUPTED_SECONDS = 2.0  # of waiting that are left to a run that was told to end
@@ -50,8 +50,8 @@ class Tracker(Protocol):
 class Trackers:
     """All that follow one run."""
 
-    def __init__(self, folder: RunFolder, settings: TrackerConfig | None, say: Callable[[str], None]) -> None:
-        self._folder, self._say = folder, say
+    def __init__(self, folder: RunFolder, settings: TrackerConfig | None, emit: Callable[[str], None]) -> None:
+        self._folder, self._say = folder, emit
         self._settings = None if settings is None else located(settings)
         self._trackers: dict[str, Tracker] = {}
         if self._settings is not None:
@@ -62,20 +62,20 @@ class Trackers:
         if self._settings is not None and self._trackers:
             self._folder.write_json(_SETTINGS, vars(self._settings))
 
-    def begin(self, past: Mapping[str, Sequence[Epoch]], lr: float) -> None:
+    def begin(self, past: Mapping[str, Sequence[EpochStats]], lr: float) -> None:
         """The run's config.json is written; `past` has the epochs that are done already, by the part of the run.
 
         A part is named by its folder in the run's: "" where there is but one, `folds/2`, `members/0`.
         """
         if not self._trackers:
             return
-        if not isinstance(self._folder, Launched):  # of which the launcher has written it down
+        if not isinstance(self._folder, WorkerRun):  # of which the launcher has written it down
             self.remember()
         known = {records.prefix(part): [records.of_epoch(e, lr, part) for e in epochs] for part, epochs in past.items()}
         run = records.begun(self._folder, known)
         self._each(lambda tracker: tracker.begin(run))
 
-    def epoch(self, epoch: Epoch, lr: float, part: str) -> None:
+    def epoch(self, epoch: EpochStats, lr: float, part: str) -> None:
         """An epoch of a part of the run is done."""
         if self._trackers:
             point = records.of_epoch(epoch, lr, part)
@@ -105,7 +105,7 @@ class Trackers:
                 act(tracker)
                 trouble = tracker.trouble()
             except Exception as error:
-                trouble = f"{in_a_line(error)[:300]}; the run is no longer followed there"
+                trouble = f"{describe_error(error)[:300]}; the run is no longer followed there"
                 del self._trackers[name]
             if trouble:
                 self._say(f"warning     tracker {name}: {trouble}")
@@ -113,16 +113,16 @@ class Trackers:
 
 @contextlib.contextmanager
 def following(
-    settings: TrackerConfig | None, folder: RunFolder, say: Callable[[str], None], *, leads: bool = True
+    settings: TrackerConfig | None, folder: RunFolder, emit: Callable[[str], None], *, is_main: bool = True
 ) -> Iterator[Trackers]:
-    """Around a run that writes to the folder, and its page: what follows it. Of ranks, the one that `leads` tells it.
+    """Around a run that writes to the folder, and its page: what follows it. Of ranks, the main one tells it.
 
     A worker's run is ended by its launcher.
     """
-    launched = isinstance(folder, Launched)
-    if launched and leads:
+    launched = isinstance(folder, WorkerRun)
+    if launched and is_main:
         settings = _remembered(folder)
-    trackers = Trackers(folder, settings if leads else None, say)
+    trackers = Trackers(folder, settings if is_main else None, emit)
     seconds = None
     try:
         yield trackers
@@ -135,7 +135,7 @@ def following(
                 trackers.end()
         for line in trackers.close(seconds):
             if not launched:
-                say(line)
+                emit(line)
 
 
 def located(settings: TrackerConfig) -> TrackerConfig:
@@ -145,7 +145,7 @@ def located(settings: TrackerConfig) -> TrackerConfig:
     return dataclasses.replace(settings, uri=uri)
 
 
-def demand_installed(configs: Iterable[Config]) -> None:
+def require_installed(configs: Iterable[Config]) -> None:
     """UserError where what a run is to be followed by is not installed."""
     asked = {config.tracker for config in configs if config.tracker and config.task in ("train", "reproduce")}
     for settings in asked:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stockml.config.values import show
-from stockml.errors import UserError, in_a_line
+from stockml.errors import UserError, describe_error
 from stockml.runs.folder import Folder
 from stockml.runs.sweep_folder import SweepFolder
 
@@ -167,4 +167,4 @@ def cause(error: BaseException) -> str:
         if isinstance(deeper, OSError) and deeper.strerror:
             return f"{type(deeper).__name__}: {deeper.strerror}"
         deeper = deeper.__cause__ or deeper.__context__
-    return in_a_line(error)[:200]
+    return describe_error(error)[:200]

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stockml.config.values import leaves, show
-from stockml.runs.names import part_numbers
+from stockml.runs.names import fold_and_member
 
 if TYPE_CHECKING:
     from stockml.runs.folder import Folder, RunFolder
-    from stockml.training.engine import Epoch
+    from stockml.training.engine import EpochStats
 
 Past = Mapping[str, "list[Point]"]
 """What is known already of a run that goes on: each fold's epochs, by the prefix that its figures have."""
@@ -74,10 +74,10 @@ FOLDS = "folds/"
 
 def prefix(part: str) -> str:
     """What the names begin with of the figures of a part of the run, `folds/2/members/0` say: fold_2/member_0/."""
-    return "".join(f"{kind}_{number}/" for kind, number in part_numbers(part).items())
+    return "".join(f"{kind}_{number}/" for kind, number in fold_and_member(part).items())
 
 
-def of_epoch(epoch: Epoch, lr: float, part: str) -> Point:
+def of_epoch(epoch: EpochStats, lr: float, part: str) -> Point:
     """An epoch's figures; the learning rate is the constant `lr` where the epoch does not tell its own."""
     values = {"lr": lr, **dataclasses.asdict(epoch)}
     step = values.pop("epoch")

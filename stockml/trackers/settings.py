@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stockml.config.schema import limited
+from stockml.config.schema import bounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class TrackerConfig:
     """Where MLflow keeps its runs: a server, or a database such as sqlite:///FILE."""
     experiment: str
     """What MLflow calls that which the runs belong to."""
-    wait_seconds: float = limited(least=0)
+    wait_seconds: float = bounded(least=0)
     """How long a run that has ended waits for what is still to be sent."""
 
     def names(self) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from stockml.distributed.group import ALONE
+from stockml.distributed.group import SINGLE_PROCESS
 from stockml.errors import UserError
 from stockml.evaluation import baselines
 from stockml.models import ridge as solver
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from stockml.training.hardware import Hardware
 
 
-def demand_solvable(config: Config, inputs: int) -> None:
+def check_solvable(config: Config, inputs: int) -> None:
     """UserError where the trainer is asked for what has no meaning without steps, or there are too many inputs."""
     faults = []
     if config.trainer.overfit_batches:
@@ -58,15 +58,15 @@ def ridge(
     hardware: Hardware,
     *,
     target_std: float,
-    after_epoch: Callable[[engine.Fit], None],
-    resumed: engine.Fit | None = None,
-    group: Group = ALONE,
-) -> engine.Fit:
+    after_epoch: Callable[[engine.TrainState], None],
+    resumed: engine.TrainState | None = None,
+    group: Group = SINGLE_PROCESS,
+) -> engine.TrainState:
     """Give the model the weights of the ridge regression on train; alpha, unless it is set, by the error on validation.
 
     Each rank sums over its share of the samples, and all of them solve the same equations.
     """
-    started, before = time.perf_counter(), group.seconds
+    started, before = time.perf_counter(), group.communication_seconds
     parameters = engine.Parameters(model)
     if resumed is not None:
         parameters.restore(resumed.best_weights)
@@ -84,20 +84,22 @@ def ridge(
     stopping = EarlyStopping(config.trainer.patience, config.trainer.min_delta)
     stopping.improves(validation_loss / unit, epoch=1)
     weights = parameters.copy()
-    fit = engine.Fit(weights, weights, {"alpha": fitted.alpha}, stopping)
+    fit = engine.TrainState(weights, weights, {"alpha": fitted.alpha}, stopping)
     seconds = time.perf_counter() - started
-    fit.history.append(engine.Epoch(1, train_loss, validation_loss, 1, seconds, group.seconds - before))
+    fit.history.append(
+        engine.EpochStats(1, train_loss, validation_loss, 1, seconds, group.communication_seconds - before)
+    )
     after_epoch(fit)
     return fit
 
 
 def _sums(batches: Batches, rows: Tensor, group: Group) -> solver.Sums:
     """The sums over the samples that end in `rows`, of which each rank gathers its share."""
-    own = solver.Sums.over_rows(batches, group.share(rows))
+    own = solver.Sums.over_rows(batches, group.shard(rows))
     if group.world_size == 1:
         return own
     parts = [own.xx.flatten(), own.x, own.xy, torch.tensor([own.n, own.y, own.yy], dtype=torch.float64)]
     whole = torch.cat(parts)
-    group.add(whole)
+    group.all_reduce(whole)
     xx, x, xy, (n, y, yy) = whole.split([len(part) for part in parts])
     return dataclasses.replace(own, n=int(n), x=x, y=float(y), xx=xx.view_as(own.xx), xy=xy, yy=float(yy))

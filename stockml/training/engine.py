@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from stockml.distributed.group import ALONE
+from stockml.distributed.group import SINGLE_PROCESS
 from stockml.errors import RunError
 from stockml.training import schedule
 from stockml.training.early_stopping import EarlyStopping
@@ -49,7 +49,7 @@ INITIALISATION, _ORDER, _DROPOUT = 1, 2, 3
 
 
 @dataclass(frozen=True)
-class Epoch:
+class EpochStats:
     """What an epoch came to; losses in the target's own units (squared for mse and huber)."""
 
     epoch: int
@@ -64,7 +64,7 @@ class Epoch:
 
 
 @dataclass
-class Fit:
+class TrainState:
     """Training as it stands after an epoch: all that is needed to continue it, bit for bit.
 
     There is no random state in it: the order of an epoch's samples and its dropout follow from (seed, epoch, rank).
@@ -74,9 +74,9 @@ class Fit:
     best_weights: Tensor
     optimizer: dict[str, Any]
     stopping: EarlyStopping
-    history: list[Epoch] = field(default_factory=list)
+    history: list[EpochStats] = field(default_factory=list)
 
-    def state(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As plain containers and tensors, for a checkpoint."""
         return {
             "weights": self.weights,
@@ -87,9 +87,9 @@ class Fit:
         }
 
     @classmethod
-    def of(cls, state: dict[str, Any]) -> Fit:
+    def from_dict(cls, state: dict[str, Any]) -> TrainState:
         """Back from a checkpoint."""
-        history = [Epoch(**epoch) for epoch in state["history"]]
+        history = [EpochStats(**epoch) for epoch in state["history"]]
         return cls(
             state["weights"], state["best_weights"], state["optimizer"], EarlyStopping(**state["stopping"]), history
         )
@@ -127,7 +127,7 @@ class Parameters:
     def average_buffers(self, group: Group) -> None:
         """Make what each rank has gathered from its own samples, batch statistics say, the mean over the ranks."""
         for buffer in self.buffers:
-            group.add(buffer.div_(group.world_size))
+            group.all_reduce(buffer.div_(group.world_size))
 
 
 def _in_cudnn_s_order(model: nn.Module) -> list[nn.Parameter]:
@@ -150,10 +150,10 @@ def fit(
     *,
     seed: int,
     target_std: float,
-    after_epoch: Callable[[Fit], None],
-    resumed: Fit | None = None,
-    group: Group = ALONE,
-) -> Fit:
+    after_epoch: Callable[[TrainState], None],
+    resumed: TrainState | None = None,
+    group: Group = SINGLE_PROCESS,
+) -> TrainState:
     """Train until the epochs or the patience are used up, and leave the best epoch's weights in the model.
 
     `train` and `validation` hold rows of the panel, all of them on every rank of the group. `after_epoch` is called
@@ -169,7 +169,7 @@ def fit(
             elif isinstance(module, nn.RNNBase):
                 module.dropout = 0.0
     parameters = Parameters(model)
-    group.copy(parameters.flat.data)
+    group.broadcast(parameters.flat.data)
     optimizer = _optimizer(parameters.flat, config)
     step, loss_of = _step_of(optimizer, parameters.flat), _LOSSES[config.loss]
     in_units = unit(config, target_std)
@@ -177,7 +177,7 @@ def fit(
     if resumed is None:
         stopping = EarlyStopping(config.patience, config.min_delta)
         weights = parameters.copy()
-        state = Fit(weights, weights, optimizer.state_dict(), stopping)
+        state = TrainState(weights, weights, optimizer.state_dict(), stopping)
     else:
         state, stopping = resumed, resumed.stopping
         stopping.patience, stopping.min_delta = config.patience, config.min_delta
@@ -190,16 +190,16 @@ def fit(
     parts = _Parts.of(len(train), batch, group)
     over = bool(state.history) and stopping.is_over(len(state.history))
     for epoch in range(len(state.history) + 1, config.epochs + 1):
-        if group.agree(over):
+        if group.broadcast_bool(over):
             break
-        started, before = time.perf_counter(), group.seconds
+        started, before = time.perf_counter(), group.communication_seconds
         order = _order(train, seed, epoch, config.shuffle, blocks)
         rates = schedule.rates(config, epoch, len(parts.ends), [e.validation_loss / in_units for e in state.history])
-        torch.manual_seed(generator_seed(_DROPOUT, seed, epoch, group.rank))
+        torch.manual_seed(stream_seed(_DROPOUT, seed, epoch, group.rank))
         losses = _train_epoch(
             model,
             batches,
-            group.share(order),
+            group.shard(order),
             parts,
             rates,
             config,
@@ -210,7 +210,7 @@ def fit(
             group,
             blocks,
         )
-        _demand_finite(losses, epoch, config)
+        _check_finite(losses, epoch, config)
         train_loss = in_units * float(losses @ parts.sizes) / len(train)
         parameters.average_buffers(group)
         validation_loss = loss_on(model, batches, validation, config, hardware, group)
@@ -220,9 +220,9 @@ def fit(
         if stopping.improves(validation_loss, epoch):
             state.best_weights = state.weights
         seconds = time.perf_counter() - started
-        spent = group.seconds - before
+        spent = group.communication_seconds - before
         state.history.append(
-            Epoch(epoch, train_loss, in_units * validation_loss, stopping.best_epoch, seconds, spent, lr=rates[-1])
+            EpochStats(epoch, train_loss, in_units * validation_loss, stopping.best_epoch, seconds, spent, lr=rates[-1])
         )
         after_epoch(state)
         fitted = config.overfit_batches > 0 and train_loss <= _OVERFITTED * in_units
@@ -244,10 +244,10 @@ def loss_on(
     rows: Tensor,
     config: TrainerConfig,
     hardware: Hardware,
-    group: Group = ALONE,
+    group: Group = SINGLE_PROCESS,
 ) -> float:
     """The loss of the model's forecasts of the samples that end in `rows`, scaled; the same on every rank."""
-    targets = batches.target.index_select(0, rows.to(batches.home)).cpu().double()
+    targets = batches.target.index_select(0, rows.to(batches.storage_device)).cpu().double()
     return float(_LOSSES[config.loss](forecast(model, batches, rows, hardware, group=group), targets))
 
 
@@ -262,7 +262,7 @@ def forecast(
     rows: Tensor,
     hardware: Hardware,
     chunk: int | None = None,
-    group: Group = ALONE,
+    group: Group = SINGLE_PROCESS,
 ) -> Tensor:
     """Scaled forecasts (N,), float64 in main memory, of the samples that end in `rows`; whole on every rank.
 
@@ -271,13 +271,13 @@ def forecast(
     """
     chunk = chunk or max(1, min(256, _CHUNK_VALUES // (batches.window * batches.width)))
     model.eval()
-    share = group.share(rows).to(batches.home)
+    share = group.shard(rows).to(batches.storage_device)
     # In one tensor from the start: small results kept between large windows would leave holes that no window fits.
     forecasts = torch.empty(len(share), dtype=hardware.dtype, device=hardware.device)
     with torch.inference_mode(), hardware.computing():
         filled = torch.cat([share, share[-1:].expand(-len(share) % chunk)])
         at_once = max(1, Blocks.of(batches, chunk).updates)
-        windows = batches.windows_of(filled, range(chunk, len(filled) + 1, chunk), at_once)
+        windows = batches.iter_windows(filled, range(chunk, len(filled) + 1, chunk), at_once)
         for x, result in zip(windows, forecasts.split(chunk), strict=True):
             result.copy_(model(x)[: len(result)])
     return group.gather(forecasts.cpu().double(), len(rows))
@@ -292,7 +292,7 @@ def start_output_at_mean(model: nn.Module) -> None:
             nn.init.zeros_(output.bias)
 
 
-def generator_seed(*parts: int) -> int:
+def stream_seed(*parts: int) -> int:
     """One seed from what the stream is for and further numbers; those that differ by zeros at the end get the same."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
@@ -310,7 +310,7 @@ class _Parts:
 
     @classmethod
     def of(cls, samples: int, batch: int, group: Group) -> _Parts:
-        ends = group.ends(samples, batch)
+        ends = group.shard_ends(samples, batch)
         sizes = [min(batch, samples - start) for start in range(0, samples, batch)]
         own = [end - start for start, end in itertools.pairwise([0, *ends])]
         weights = [mine / size for mine, size in zip(own, sizes, strict=True)]
@@ -340,7 +340,7 @@ def _train_epoch(
     several = group.world_size > 1
     model.train()
     at_once = 1 if blocks is None else blocks.updates
-    for number, (x, y) in enumerate(batches.pass_over(share.to(batches.home), parts.ends, at_once)):
+    for number, (x, y) in enumerate(batches.iter_batches(share.to(batches.storage_device), parts.ends, at_once)):
         flat.grad.zero_()
         if len(y):  # of a short last update, some ranks may have no sample
             with hardware.computing():
@@ -349,12 +349,12 @@ def _train_epoch(
             losses[number] = loss.detach()
         if several:
             flat.grad.mul_(parts.weights[number])
-        group.add(flat.grad)
+        group.all_reduce(flat.grad)
         if config.grad_clip_norm is not None:
             flat.grad.mul_((config.grad_clip_norm / flat.grad.norm().clamp(min=1e-12)).clamp(max=1.0))
         step(rates[number])
     mean = losses.cpu().double() * torch.tensor(parts.weights, dtype=torch.float64)
-    group.add(mean)
+    group.all_reduce(mean)
     return mean
 
 
@@ -388,7 +388,7 @@ def _order(train: Tensor, seed: int, epoch: int, shuffle: bool, blocks: Blocks |
     """The epoch's order of samples, the same on every rank: it follows from (seed, epoch)."""
     if not shuffle:
         return train
-    generator = torch.Generator().manual_seed(generator_seed(_ORDER, seed, epoch))
+    generator = torch.Generator().manual_seed(stream_seed(_ORDER, seed, epoch))
     if blocks is None:
         return train[torch.randperm(len(train), generator=generator)]
     pieces = train.split(blocks.samples)
@@ -454,7 +454,7 @@ def _step_of(optimizer: torch.optim.Optimizer, flat: nn.Parameter) -> Callable[[
 _KERNEL_SETTINGS = ("weight_decay", "eps", "amsgrad", "maximize")
 
 
-def _demand_finite(losses: Tensor, epoch: int, config: TrainerConfig) -> None:
+def _check_finite(losses: Tensor, epoch: int, config: TrainerConfig) -> None:
     bad = (~torch.isfinite(losses)).nonzero()
     if len(bad):
         batch = int(bad[0])

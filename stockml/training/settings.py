@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from stockml.config.schema import limited
+from stockml.config.schema import bounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,28 +14,28 @@ class TrainerConfig:
     """What every trainer has."""
 
     name: str
-    epochs: int = limited(least=1)
-    batch_size: int = limited(least=1)
+    epochs: int = bounded(least=1)
+    batch_size: int = bounded(least=1)
     """Samples per process and update."""
-    ensemble: int = limited(least=1)
+    ensemble: int = bounded(least=1)
     """Models trained, with the seeds that follow `seed`, whose forecasts are averaged."""
-    lr: float = limited(above=0)
+    lr: float = bounded(above=0)
     schedule: Literal["constant", "cosine", "plateau"]
     """What becomes of the learning rate; cosine: down to 0 over all epochs; plateau: halved where nothing improves."""
-    warmup_epochs: float = limited(least=0)
+    warmup_epochs: float = bounded(least=0)
     """Epochs, or a part of one, in which the learning rate rises to `lr`."""
-    plateau_patience: int = limited(least=1)
+    plateau_patience: int = bounded(least=1)
     """Epochs without a better validation loss before schedule=plateau halves the learning rate."""
     optimizer: Literal["adam", "adamw", "sgd"]
-    weight_decay: float = limited(least=0)
+    weight_decay: float = bounded(least=0)
     loss: Literal["mse", "mae", "huber"]
-    patience: int | None = limited(least=1)
+    patience: int | None = bounded(least=1)
     """Epochs without a better validation loss before training stops; None: never early."""
-    min_delta: float = limited(least=0)
+    min_delta: float = bounded(least=0)
     """How much lower a validation loss must be to count as better, in units of the scaled target: for mse, in R²."""
-    grad_clip_norm: float | None = limited(above=0)
+    grad_clip_norm: float | None = bounded(above=0)
     shuffle: bool
-    overfit_batches: int = limited(least=0)
+    overfit_batches: int = bounded(least=0)
     """Train on so many batches alone, until their loss is near zero, and fail where it never is; 0: off."""
     resume: str | None
     """Folder of an interrupted run, continued in place."""
@@ -60,10 +60,10 @@ class HardwareConfig:
     """Where the numbers are computed."""
 
     device: Literal["auto", "cpu", "cuda", "mps"]
-    threads: int | Literal["auto"] = limited(least=1)
+    threads: int | Literal["auto"] = bounded(least=1)
     precision: Literal["fp32", "fp64", "bf16"]
     deterministic: bool
-    num_workers: int = limited(least=0)
+    num_workers: int = bounded(least=0)
 
     def conflicts(self) -> Iterator[str]:
         """Rules across fields that are broken."""

@@ -47,7 +47,7 @@ def _peak_mb() -> float:
     from stockml import compose
     from stockml.data.bars import Bars
     from stockml.data.sources.csv import tables
-    from stockml.runs.location import Place
+    from stockml.runs.location import RunLocation
     from stockml.tasks import train
 
     for late in ("rich.console", "rich.table"):
@@ -58,7 +58,7 @@ def _peak_mb() -> float:
     with patch.object(tables, "load", lambda _: bars), redirect_stdout(io.StringIO()):
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
         before_mb = _resident_mb("VmRSS")
-        train.run(config, Place(exact=Path("run").absolute()), compose.records(config))
+        train.run(config, RunLocation(exact=Path("run").absolute()), compose.records(config))
         return _resident_mb("VmHWM") - before_mb
 
 

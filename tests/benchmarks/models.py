@@ -71,7 +71,7 @@ def _seconds_in_turn(config: Config, arrays: Arrays) -> tuple[int, list[float], 
         own.append(time.process_time() - began)
         return loss_on(*args)
 
-    def after_epoch(_: engine.Fit) -> None:
+    def after_epoch(_: engine.TrainState) -> None:
         nonlocal began
         theirs.append(_cpu_seconds_of(textbook.train_epoch))
         began = time.process_time()

@@ -39,7 +39,7 @@ def training() -> Iterator[Figure | Breakdown]:
     own: list[float] = []
     theirs: list[float] = []
 
-    def after_epoch(state: engine.Fit) -> None:
+    def after_epoch(state: engine.TrainState) -> None:
         own.append(state.history[-1].seconds)
         theirs.append(seconds_of(textbook.train_epoch))
 
@@ -84,7 +84,12 @@ class Arrays:
         return cls(batches, torch.from_numpy(found.split.test), chosen)
 
     def fit(
-        self, model: nn.Module, config: Config, samples: int, epochs: int, after_epoch: Callable[[engine.Fit], None]
+        self,
+        model: nn.Module,
+        config: Config,
+        samples: int,
+        epochs: int,
+        after_epoch: Callable[[engine.TrainState], None],
     ) -> None:
         """Train on the first samples by the config's trainer; validation is one sample: an epoch is training alone."""
         engine.fit(
@@ -170,7 +175,7 @@ def _step_in_parts(config: Config, arrays: Arrays) -> dict[str, float]:
     laps, model, found = _Laps(), new_model(config), defaultdict[str, list[float]](list)
     batches, steps = arrays.batches, -(-SAMPLES // config.trainer.batch_size)
 
-    def after_epoch(state: engine.Fit) -> None:
+    def after_epoch(state: engine.TrainState) -> None:
         del laps.seconds["rest"]  # of which this is more: what comes before and after the steps
         rest = state.history[-1].seconds - sum(laps.seconds.values())
         for part, seconds in {**laps.seconds, "rest": rest}.items():

@@ -131,7 +131,7 @@ _SPELT = {
 }
 
 
-def independent(content: bytes, form: Form) -> tuple[list[datetime.date], dict[str, np.ndarray[Any, Any]]]:
+def effective_sample_size(content: bytes, form: Form) -> tuple[list[datetime.date], dict[str, np.ndarray[Any, Any]]]:
     """Dates and adjusted columns, oldest first; ValueError where there is anything else than bars in order."""
     text = content.decode(form.encoding.removesuffix("-sig") if form.encoding == "utf-16" else "utf-8-sig")
     if "\0" in text:
@@ -217,11 +217,11 @@ def outcome(content: bytes, form: Form, path: Path, config: Config) -> str:
     finally:
         signal.alarm(0)
     try:
-        dates, columns = independent(content, form)
+        dates, columns = effective_sample_size(content, form)
     except (ValueError, ArithmeticError, IndexError, csv.Error) as error:
-        return f"read where there are no bars ({error!r}); understood: {read.understood}"
+        return f"read where there are no bars ({error!r}); understood: {read.parsing_notes}"
     if read.dates.tolist() != dates or not all(np.array_equal(v, columns[name]) for name, v in read.columns.items()):
-        return f"read as something else; understood: {read.understood}"
+        return f"read as something else; understood: {read.parsing_notes}"
     return "read as it stands"
 
 

@@ -49,7 +49,7 @@ from stockml.compose import compose
 from stockml.data.batches import Batches
 from stockml.data.dataset import Data, prepare
 from stockml.evaluation import baselines
-from stockml.runs.location import Place
+from stockml.runs.location import RunLocation
 from stockml.tasks import train
 
 Floats = NDArray[np.float64]
@@ -116,7 +116,7 @@ def trained(*overrides: str) -> Outcome:
     config = compose(*overrides)
     with tempfile.TemporaryDirectory() as parent, contextlib.redirect_stdout(io.StringIO()):
         folder = Path(parent) / "run"
-        train.run(config, Place(exact=folder), {})
+        train.run(config, RunLocation(exact=folder), {})
         scores = json.loads((folder / "metrics.json").read_text())
         with (folder / "predictions.csv").open() as file:
             rows = [row for row in csv.DictReader(file) if row["split"] == "test"]

@@ -52,7 +52,7 @@ def ridge_assessed(*overrides: str) -> Assessment:
     data = prepare(compose("stock=AAPL", *overrides))
     batches = Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32)
     own = baselines.ridge_forecasts(data, batches)
-    found = predictions.of(data, batches, own)
+    found = predictions.collect(data, batches, own)
     rivals = set(found["validation"].baselines) - {"ridge", *DIRECTION_ONLY}
     truth, known = found["validation"].truth, found["validation"].baselines
     best = min(rivals, key=lambda name: squared_error(truth.y_true, known[name]))

@@ -40,7 +40,7 @@ def test_sample_i_is_the_window_that_ends_in_row_i(data: Data) -> None:
 
 def test_a_pass_gives_every_sample_once_and_drops_no_last_batch(data: Data) -> None:
     rows = torch.from_numpy(data.split.train)
-    xs, ys = zip(*batches(data).pass_over(rows, sixteens(rows)), strict=True)
+    xs, ys = zip(*batches(data).iter_batches(rows, sixteens(rows)), strict=True)
     assert [len(x) for x in xs] == [16] * (len(rows) // 16) + [len(rows) % 16]
     x, y = batches(data).gather(rows)
     assert torch.equal(torch.cat(xs), x)
@@ -53,7 +53,9 @@ def test_background_workers_give_the_same_batches_and_leave_the_random_stream_al
     state = torch.get_rng_state()
     for _ in range(2):
         pairs = zip(
-            batches(data).pass_over(rows, sixteens(rows)), with_workers.pass_over(rows, sixteens(rows)), strict=True
+            batches(data).iter_batches(rows, sixteens(rows)),
+            with_workers.iter_batches(rows, sixteens(rows)),
+            strict=True,
         )
         assert all(torch.equal(a, b) for one, other in pairs for a, b in zip(one, other, strict=True))
     assert torch.equal(state, torch.get_rng_state())

@@ -71,7 +71,7 @@ def test_all_stocks_are_split_by_the_same_days_and_no_target_reaches_into_the_ne
         panel = data.panel
         assert panel.dates is not None
         days = np.unique(panel.dates)
-        parts = list(data.split.parts().values())
+        parts = list(data.split.by_name().values())
         for earlier, later in itertools.pairwise(parts):
             begins = panel.dates[later].min()
             ends = np.searchsorted(days, panel.dates[earlier + panel.horizon].max())
@@ -117,8 +117,10 @@ def test_a_global_scaler_keeps_the_stocks_apart_as_they_are(folder: Path) -> Non
 def test_unscaled_forecasts_are_in_each_stocks_own_units(folder: Path, scaler: str) -> None:
     data = prepare(config(folder, f"data.scaler={scaler}"))
     rows = data.split.test
-    scaled = data.scaler.scaled_target(data.panel)[rows]
-    np.testing.assert_allclose(data.scaler.unscaled(scaled, data.panel, rows), data.panel.target[rows], rtol=1e-9)
+    scaled = data.scaler.transform_target(data.panel)[rows]
+    np.testing.assert_allclose(
+        data.scaler.inverse_transform(scaled, data.panel, rows), data.panel.target[rows], rtol=1e-9
+    )
 
 
 def test_a_stock_without_train_samples_is_left_out_where_each_is_scaled_by_itself(tmp_path: Path) -> None:
@@ -139,7 +141,7 @@ def test_a_panel_that_stays_in_its_file_gives_the_same_batches(folder: Path, sca
     rows = torch.from_numpy(whole.split.train[::7].copy())
     ends = [5, 5, 20, len(rows)]
     batches = [Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32) for data in (whole, mapped)]
-    pairs = zip(batches[0].pass_over(rows, ends), batches[1].pass_over(rows, ends, at_once=2), strict=True)
+    pairs = zip(batches[0].iter_batches(rows, ends), batches[1].iter_batches(rows, ends, at_once=2), strict=True)
     for (x, y), (other_x, other_y) in pairs:
         assert torch.equal(x, other_x)
         assert torch.equal(y, other_y)

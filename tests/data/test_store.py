@@ -34,7 +34,7 @@ def build(writer):
     time.sleep(seconds)
     writer.append("values", np.arange(5.0))
     return {"what": "numbers"}
-found = store.obtain(folder, "numbers", build)
+found = store.get_or_build(folder, "numbers", build)
 assert found.array("values").tolist() == [*range(10), *range(5)], found.array("values")
 """
 
@@ -148,6 +148,6 @@ def test_store_refuses_nothing_that_was_written(tmp_path: Path) -> None:
         writer.append("days", np.arange(3).astype("datetime64[D]"))
         return {}
 
-    found = store.obtain(tmp_path, "x", build)
+    found = store.get_or_build(tmp_path, "x", build)
     assert found.array("empty", mapped=True).shape == (0, 3)
     assert found.array("days").dtype == "datetime64[D]"

@@ -19,7 +19,7 @@ from stockml.data.batches import Batches
 from stockml.data.dataset import Data, prepare
 from stockml.distributed import environment, group
 from stockml.distributed.environment import Environment
-from stockml.distributed.group import ALONE, Group
+from stockml.distributed.group import SINGLE_PROCESS, Group
 from stockml.models.settings import ModelConfig
 from stockml.tasks import worker
 from stockml.training import engine, hardware
@@ -86,7 +86,7 @@ def trained(group: Group, name: str, samples: int, batch: int, clip: float | Non
     return {"weights": fit.weights, "forecasts": forecasts, "losses": torch.tensor(losses)}
 
 
-def every_case(group: Group = ALONE) -> list[dict[str, Any]]:
+def every_case(group: Group = SINGLE_PROCESS) -> list[dict[str, Any]]:
     return [trained(group, *case) for case in CASES]
 
 
@@ -95,5 +95,8 @@ if __name__ == "__main__":
     assert place is not None
     ranks = group.join(place, 60, {})
     found = every_case(ranks)
-    torch.save({"cases": found, "told": ranks.tell(b"abc" if ranks.leads else b"")}, f"{sys.argv[1]}/{ranks.rank}.pt")
+    torch.save(
+        {"cases": found, "told": ranks.broadcast_bytes(b"abc" if ranks.is_main else b"")},
+        f"{sys.argv[1]}/{ranks.rank}.pt",
+    )
     worker.end(0)

@@ -13,7 +13,7 @@ from stockml.distributed.group import Group
 from tests.distributed import ranks
 
 
-class Place(Group):
+class RunLocation(Group):
     """One rank of several, without the others."""
 
     def __init__(self, rank: int, world_size: int) -> None:
@@ -27,8 +27,8 @@ def test_every_sample_of_an_update_is_on_one_rank(world_size: int, samples: int,
     order = torch.randperm(samples)
     updates: list[list[int]] = [[] for _ in range(-(-samples // batch))]
     for rank in range(world_size):
-        group = Place(rank, world_size)
-        share, ends = group.share(order), [0, *group.ends(samples, batch)]
+        group = RunLocation(rank, world_size)
+        share, ends = group.shard(order), [0, *group.shard_ends(samples, batch)]
         assert ends[-1] == len(share) and len(ends) == len(updates) + 1
         for update, (begin, end) in zip(updates, itertools.pairwise(ends), strict=True):
             update += share[begin:end].tolist()

@@ -33,12 +33,12 @@ def bars() -> Bars:
 def test_the_audited_pipeline_is_the_one_that_training_uses() -> None:
     config = compose.compose("data.days=400")
     trained, tried = prepare(config), bar_checks.BarsSubject(config, {}, load_bars(config), leaks.pipeline()).whole
-    assert (tried.fingerprint, tried.scaler.stats(tried.panel, tried.split.train)) == (
+    assert (tried.fingerprint, tried.scaler.to_dict(tried.panel, tried.split.train)) == (
         trained.fingerprint,
-        trained.scaler.stats(trained.panel, trained.split.train),
+        trained.scaler.to_dict(trained.panel, trained.split.train),
     )
     assert np.array_equal(tried.panel.values, trained.panel.values)
-    for one, other in zip(tried.split.parts().values(), trained.split.parts().values(), strict=True):
+    for one, other in zip(tried.split.by_name().values(), trained.split.by_name().values(), strict=True):
         assert np.array_equal(one, other)
 
 

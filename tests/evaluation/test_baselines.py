@@ -21,8 +21,8 @@ def scored(folder: Path, *overrides: str) -> tuple[Data, dict[str, Any]]:
     write_bars(random_bars(), folder)
     data = prepare(compose.compose("data=csv", f"data.dir={folder}", "stock.ticker=TEST", "data.window=5", *overrides))
     batches = Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32)
-    nothing = {part: np.zeros(len(rows)) for part, rows in baselines.scored_parts(data)}
-    return data, predictions.judged(predictions.of(data, batches, nothing), 1, synthetic=False)
+    nothing = {part: np.zeros(len(rows)) for part, rows in baselines.scored_splits(data)}
+    return data, predictions.evaluate(predictions.collect(data, batches, nothing), 1, synthetic=False)
 
 
 @pytest.mark.parametrize("horizon", [1, 3])

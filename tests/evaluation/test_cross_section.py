@@ -47,8 +47,8 @@ def test_stocks_that_move_as_one_are_worth_their_days_and_no_more() -> None:
     by_day = cross_section.by_day(dates)
     as_one = np.repeat(RNG.standard_normal(days), stocks)
     apart = RNG.standard_normal(days * stocks)
-    assert significance.independent(as_one, by_day) == days
-    assert significance.independent(apart, by_day) == pytest.approx(days * stocks, rel=0.2)
+    assert significance.effective_sample_size(as_one, by_day) == days
+    assert significance.effective_sample_size(apart, by_day) == pytest.approx(days * stocks, rel=0.2)
 
 
 def test_luck_that_all_stocks_share_is_not_counted_once_a_stock() -> None:

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 from stockml.data.panel import Kind
 from stockml.evaluation.metrics import Target, score
-from stockml.evaluation.predictions import Scored
+from stockml.evaluation.predictions import Predictions
 from stockml.evaluation.verdict import Assessment, assess, skill, verdict
 from tests.campaigns.significance import NULL, STRONG, rates, ridge_assessed
 
 Floats = NDArray[np.float64]
 
 
-def scored(realised: Floats, model: Floats, kind: Kind = "return", **rivals: Floats) -> Scored:
+def scored(realised: Floats, model: Floats, kind: Kind = "return", **rivals: Floats) -> Predictions:
     """Samples of consecutive days."""
     rows = np.arange(len(realised))
-    return Scored(Target(realised, kind), rows, rows.astype("datetime64[D]"), model, rivals)
+    return Predictions(Target(realised, kind), rows, rows.astype("datetime64[D]"), model, rivals)
 
 
 def signal(n: int, share: float, noise: float, seed: int = 0) -> tuple[Floats, Floats]:
@@ -136,7 +136,7 @@ def test_so_few_days_that_no_r2_can_be_shown_show_nothing(n: int) -> None:
 def test_levels_are_judged_as_their_changes_are() -> None:
     realised, model = signal(300, 0.02, 0.05)
     last = 100 + np.arange(300.0)
-    levels = Scored(
+    levels = Predictions(
         Target(last * (1 + realised), "level", last), np.arange(300), None, last * (1 + model),
         {"train_mean": np.full(300, 120.0), "persistence": last, "always_up": last + 1},
     )  # fmt: skip
@@ -180,7 +180,7 @@ def test_whatever_is_undefined_is_null(n: int, kind: Kind) -> None:
     for model in (realised, realised + 0.1, np.linspace(0, 1, n)):
         last = np.ones(n) if kind == "level" else None
         rivals = {"train_mean": np.full(n, 0.1), "ridge": realised}
-        found = assess(Scored(Target(realised, kind, last), np.arange(n), None, model, rivals), "ridge", 1)
+        found = assess(Predictions(Target(realised, kind, last), np.arange(n), None, model, rivals), "ridge", 1)
         written = json.dumps(found.to_json(), allow_nan=False)
         assert json.loads(written) == found.to_json()
         assert "nan" not in verdict(found)

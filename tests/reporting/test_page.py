@@ -19,7 +19,7 @@ from stockml import cli, compose
 from stockml.errors import UserError
 from stockml.reporting import page, terminal
 from stockml.runs.folder import RunFolder
-from stockml.runs.location import Place
+from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     path = tmp_path_factory.mktemp("drawn") / "run"
     config = compose.compose("+experiment=quick", "stock=AAPL", "data.days=900")
-    train.run(config, Place(exact=path), compose.records(config))
+    train.run(config, RunLocation(exact=path), compose.records(config))
     page.draw(RunFolder(path))
     return path
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stockml.evaluation.metrics import Target
-from stockml.evaluation.predictions import Scored
+from stockml.evaluation.predictions import Predictions
 from stockml.reporting import drawing, plots, sweep_plots
 from stockml.reporting.drawing import Picture
 
@@ -23,10 +23,10 @@ def style() -> Iterator[None]:
         yield
 
 
-def scored(n: int = 300, *, dated: bool = True, seed: int = 0) -> Scored:
+def scored(n: int = 300, *, dated: bool = True, seed: int = 0) -> Predictions:
     rng = np.random.default_rng(seed)
     returns = 0.01 * rng.standard_normal(n)
-    return Scored(
+    return Predictions(
         truth=Target(returns, "return"),
         rows=np.arange(n) + 500,
         dates=np.busday_offset("2020-01-01", np.arange(n), roll="forward") if dated else None,
@@ -63,7 +63,7 @@ def test_the_squared_error_saved_adds_up_to_the_difference_of_the_errors() -> No
 def test_levels_are_drawn_by_their_change() -> None:
     of = scored()
     last = np.full(300, 50.0)
-    level = Scored(
+    level = Predictions(
         truth=Target(50 * (1 + of.truth.y_true), "level", last),
         rows=of.rows,
         dates=of.dates,
@@ -105,7 +105,7 @@ def test_a_correlation_with_what_does_not_change_is_undefined() -> None:
     of = scored()
     values = plots.rolling_correlation(np.repeat([0.0, 1.0], 150), of.truth.y_true, 100)
     assert np.isnan(values[[0, -1]]).all() and np.isfinite(values[60:140]).all()
-    constant = Scored(of.truth, of.rows, of.dates, np.full(300, 0.001), of.baselines)
+    constant = Predictions(of.truth, of.rows, of.dates, np.full(300, 0.001), of.baselines)
     assert plots.rolling_ic(constant) is None and plots.calibration(constant, PERCENT) is None
     assert "correlation undefined" in plots.predicted(constant, PERCENT).description
 

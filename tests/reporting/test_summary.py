@@ -173,7 +173,7 @@ def test_a_figure_that_some_job_lacks_has_no_average(sweep: SweepFolder) -> None
     assert "AAPL" in best
 
 
-def judged(sweep: SweepFolder, name: str, zero: float | None, ridge: float | None, skill: str = "not shown") -> None:
+def evaluated(sweep: SweepFolder, name: str, zero: float | None, ridge: float | None, skill: str = "not shown") -> None:
     """A job that has ended well, with these p-values against zero and the best baseline."""
     done(sweep, name)
     against = {rival: {"diebold_mariano": {"p_value": p}} for rival, p in (("zero", zero), ("ridge", ridge))}
@@ -185,10 +185,10 @@ def judged(sweep: SweepFolder, name: str, zero: float | None, ridge: float | Non
 def test_p_values_are_those_of_beating_both_rivals_and_corrected_for_the_jobs_that_were_tested(
     sweep: SweepFolder,
 ) -> None:
-    judged(sweep, "sure", 0.001, 0.01, "shown")
-    judged(sweep, "alone", 0.03, 0.001, "shown")
-    judged(sweep, "luck", 0.01, 0.9)
-    judged(sweep, "undefined", None, 0.2)
+    evaluated(sweep, "sure", 0.001, 0.01, "shown")
+    evaluated(sweep, "alone", 0.03, 0.001, "shown")
+    evaluated(sweep, "luck", 0.01, 0.9)
+    evaluated(sweep, "undefined", None, 0.2)
     done(sweep, "older")
     plan(sweep, "failed")
     sweep.job("failed").record("failed", time.time(), "gone", synthetic=False)
@@ -233,7 +233,7 @@ WRITER = """
 import sys, time
 from pathlib import Path
 from stockml.reporting import summary
-from stockml.runs import SweepFolder
+from stockml.runs.sweep_folder import SweepFolder
 
 sweep, number = SweepFolder(Path(sys.argv[1])), sys.argv[2]
 for job in range(15):

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from stockml.evaluation.metrics import Target
-from stockml.evaluation.predictions import Scored
+from stockml.evaluation.predictions import Predictions
 from stockml.evaluation.verdict import assess, verdict
 from stockml.reporting import terminal
 
 
-def judged(n: int, best: str) -> dict[str, Any]:
+def evaluated(n: int, best: str) -> dict[str, Any]:
     """As metrics.json has it."""
     realised, noise = 0.01 * np.random.default_rng(0).standard_normal((2, n))
     rivals = {name: np.full(n, 1e-4 * k) for k, name in enumerate(("zero", "train_mean", "expanding_mean", "ridge"))}
     dates = np.arange(n).astype("datetime64[D]")
-    samples = Scored(Target(realised, "return"), np.arange(n), dates, 0.1 * noise - 1.0 * (n == 1), rivals)
+    samples = Predictions(Target(realised, "return"), np.arange(n), dates, 0.1 * noise - 1.0 * (n == 1), rivals)
     found = assess(samples, best, 1)
     return {"significance": found.to_json(), "verdict": verdict(found)}
 
@@ -26,7 +26,7 @@ def judged(n: int, best: str) -> dict[str, Any]:
 @pytest.mark.parametrize("n", [1, 30, 492, 12_000])
 @pytest.mark.parametrize("best", ["zero", "expanding_mean"])
 def test_lines_of_significance_fit_a_terminal_and_lose_nothing_of_the_verdict(n: int, best: str) -> None:
-    what = judged(n, best)
+    what = evaluated(n, best)
     lines = "\n".join(terminal.significance(what)).splitlines()
     assert max(map(len, lines)) <= 100
     text = " ".join(" ".join(lines).split())
@@ -36,7 +36,7 @@ def test_lines_of_significance_fit_a_terminal_and_lose_nothing_of_the_verdict(n:
 
 
 def test_lines_of_significance_hold_the_figures_of_metrics_json() -> None:
-    what = judged(492, "expanding_mean")
+    what = evaluated(492, "expanding_mean")
     text = "\n".join(terminal.significance(what))
     found = what["significance"]
     low, high = found["r2_zero_interval"]

@@ -12,29 +12,29 @@ import pytest
 
 from stockml.errors import UserError
 from stockml.runs.folder import RunFolder
-from stockml.runs.location import Place
-from stockml.runs.names import typeable
+from stockml.runs.location import RunLocation
+from stockml.runs.names import safe_name
 
 
 def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with ThreadPoolExecutor(8) as pool:
-        folders = list(pool.map(lambda _: Place().make("AAPL").path, range(20)))
+        folders = list(pool.map(lambda _: RunLocation().create_folder("AAPL").path, range(20)))
     assert len(set(folders)) == 20
     assert all(folder.parent == tmp_path / "outputs" and folder.name.startswith("AAPL_") for folder in folders)
 
 
 def test_an_exact_place_takes_one_run(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    Place(exact=tmp_path).make("AAPL")
+    RunLocation(exact=tmp_path).create_folder("AAPL")
     with pytest.raises(UserError, match="already holds a run"):
-        Place(exact=tmp_path).make("AAPL")
+        RunLocation(exact=tmp_path).create_folder("AAPL")
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize(("ticker", "name"), [("^GSPC", "^GSPC"), ("BRK.B", "BRK.B"), ("A B,C=D", "A_B_C_D")])
 def test_names_can_be_typed_back(ticker: str, name: str) -> None:
-    assert typeable(ticker) == name
+    assert safe_name(ticker) == name
 
 
 def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
 
 def test_discarding_removes_what_the_run_wrote_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    folder = Place(exact=tmp_path).make("AAPL")
+    folder = RunLocation(exact=tmp_path).create_folder("AAPL")
     folder.write_text("metrics.json", "{}")
     folder.write_text(".hydra/config.yaml", "")
     folder.log().close()

@@ -11,7 +11,7 @@ import pytest
 from stockml import cli, compose
 from stockml.config.root import AuditConfig
 from stockml.evaluation.audit.leaks import LEAKS
-from stockml.runs.location import Place
+from stockml.runs.location import RunLocation
 from tests.conftest import Run
 
 FAST = ("data.window=10", "trainer.batch_size=256")
@@ -73,7 +73,7 @@ def test_a_planted_leak_touches_no_training(run: Run, tmp_path: Path) -> None:
     honest = run("honest", "+experiment=quick", "data.days=400")
     config = compose.compose("+experiment=quick", "data.days=400")
     planted = dataclasses.replace(config, audit=AuditConfig(plant="future_return"))
-    train.run(planted, Place(exact=tmp_path / "planted"), compose.records(planted))
+    train.run(planted, RunLocation(exact=tmp_path / "planted"), compose.records(planted))
     predictions = [(tmp_path / name / "predictions.csv").read_text() for name in ("honest", "planted")]
     assert honest and predictions[0] == predictions[1]
     assert "plant: null" in (tmp_path / "planted" / ".hydra" / "config.yaml").read_text()

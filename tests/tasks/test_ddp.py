@@ -15,7 +15,7 @@ from stockml import compose
 from stockml.processes import machine
 from stockml.tasks import rank_count
 from stockml.training import checkpoint
-from tests.conftest import Run, command, demand_unimported, metrics
+from tests.conftest import Run, command, metrics, require_not_imported
 from tests.tasks.conftest import QUICK_RANKS, workers_of
 from tests.tasks.test_train import identical
 from tests.training.test_hardware import gpu
@@ -123,7 +123,7 @@ def test_workers_leave_one_folder_a_log_a_rank_and_what_the_launcher_composed(
 
 def test_the_launcher_does_not_import_torch_and_a_second_run_is_bit_identical(tmp_path: Path, two_ranks: Path) -> None:
     typed = (*QUICK_RANKS, "trainer.world_size=2", "hydra.run.dir=run")
-    demand_unimported({"torch", "pandas", "scipy"}, *typed, cwd=tmp_path)
+    require_not_imported({"torch", "pandas", "scipy"}, *typed, cwd=tmp_path)
     assert identical(tmp_path / "run", two_ranks)
 
 

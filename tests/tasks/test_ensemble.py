@@ -15,7 +15,7 @@ from stockml.errors import UserError
 from stockml.reporting import predictions_file as written
 from stockml.result import Result
 from stockml.runs.folder import RunFolder
-from stockml.runs.location import Place
+from stockml.runs.location import RunLocation
 from stockml.tasks import predict, train
 from stockml.training import checkpoint
 from tests.tasks.test_train import resume
@@ -26,7 +26,7 @@ MEMBERS = 3
 
 def trained(folder: Path, *overrides: str) -> Path:
     config = compose.compose(*QUICK, *overrides)
-    train.run(config, Place(exact=folder), compose.records(config))
+    train.run(config, RunLocation(exact=folder), compose.records(config))
     return folder
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from stockml import cli, compose
 from stockml.runs.folder import RunFolder
-from stockml.runs.location import Place
+from stockml.runs.location import RunLocation
 from stockml.tasks import evaluate, predict, train
 from tests.conftest import random_bars, write_bars
 
@@ -28,7 +28,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, scaler in (("own", "per_stock"), ("shared", "global")):
         pool = (f"data.dir={folder / 'bars'}", f"data.tickers=[{','.join(TICKERS[:3])}]", f"data.scaler={scaler}")
         config = compose.compose(*QUICK, *pool)
-        train.run(config, Place(exact=folder / name), compose.records(config))
+        train.run(config, RunLocation(exact=folder / name), compose.records(config))
     return folder
 
 

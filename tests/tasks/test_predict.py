@@ -16,7 +16,7 @@ from stockml.data import calendar
 from stockml.data.bars import Bars
 from stockml.errors import RunError, UserError
 from stockml.runs.folder import RunFolder
-from stockml.runs.location import Place
+from stockml.runs.location import RunLocation
 from stockml.tasks import evaluate, predict, train
 from tests.conftest import random_bars, write_bars
 
@@ -31,7 +31,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_bars(BARS, folder / "bars")
     for name, overrides in {"holdout": (), "walk": ("data.split=walk_forward", "data.folds=3")}.items():
         config = compose.compose(*QUICK, f"data.dir={folder / 'bars'}", *overrides)
-        train.run(config, Place(exact=folder / name), compose.records(config))
+        train.run(config, RunLocation(exact=folder / name), compose.records(config))
     return folder
 
 
@@ -223,9 +223,9 @@ def test_evaluate_on_other_data_says_what_differs(copy: Path, capsys: pytest.Cap
     printed = capsys.readouterr().out
     assert "stock.ticker: TEST in the run, OTHER here" in printed and "data.dir" in printed
     (path,) = (copy / "holdout" / "evaluations").iterdir()
-    judged = json.loads(path.read_text())
-    assert judged["test"]["n"] == len(rows_of_test(copy / "holdout")) + 20
-    assert judged["best_baseline"] in judged["baselines"] and "ridge" not in judged["baselines"]
+    evaluated = json.loads(path.read_text())
+    assert evaluated["test"]["n"] == len(rows_of_test(copy / "holdout")) + 20
+    assert evaluated["best_baseline"] in evaluated["baselines"] and "ridge" not in evaluated["baselines"]
 
 
 def test_evaluate_on_the_same_bars_elsewhere_gives_the_same_test_scores(copy: Path) -> None:

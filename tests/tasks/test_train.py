@@ -162,11 +162,11 @@ def test_more_epochs_of_a_finished_run_equal_a_longer_run(run: Run, tmp_path: Pa
 
 
 def resume(folder: Path, *overrides: str) -> None:
-    from stockml.runs.location import Place
+    from stockml.runs.location import RunLocation
     from stockml.tasks import train
 
     command = compose.read(["report=false", f"trainer.resume={folder}", *overrides])
-    train.run(command.jobs[0], Place(command.folder), compose.records(command.jobs[0]))
+    train.run(command.jobs[0], RunLocation(command.folder), compose.records(command.jobs[0]))
 
 
 @pytest.mark.parametrize("harm", [lambda b: b[: len(b) // 2], lambda b: b[:3000] + bytes([b[3000] ^ 1]) + b[3001:]])
@@ -216,10 +216,10 @@ def test_a_model_that_cannot_fit_a_few_samples_fails(run: Run, tmp_path: Path) -
 
 
 def test_a_run_returns_its_best_validation_loss(tmp_path: Path) -> None:
-    from stockml.runs.location import Place
+    from stockml.runs.location import RunLocation
     from stockml.tasks import train
 
-    loss = train.run(compose.compose(*QUICK), Place(exact=tmp_path / "a"), {})
+    loss = train.run(compose.compose(*QUICK), RunLocation(exact=tmp_path / "a"), {})
     assert loss == pytest.approx(metrics(tmp_path / "a")["validation"]["mse"], rel=1e-6)
 
 

@@ -33,12 +33,12 @@ WALK = ("report=false", "+experiment=quick", "data.days=400", "data.split=walk_f
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A walk-forward run, to be read only."""
-    from stockml.runs.location import Place
+    from stockml.runs.location import RunLocation
     from stockml.tasks import train
 
     folder = tmp_path_factory.mktemp("walk") / "run"
     config = compose.compose(*WALK)
-    train.run(config, Place(exact=folder), compose.records(config))
+    train.run(config, RunLocation(exact=folder), compose.records(config))
     return folder
 
 
@@ -114,13 +114,13 @@ def test_what_is_written_of_forecasts_is_read_back_to_the_bit(walked: Path) -> N
     prepared = [dataset.prepare(each) for each in config.each_fold()]
     found = written.read(RunFolder(walked))
     for part in ("validation", "test"):
-        rows = np.concatenate([fold.split.parts()[part] for fold in prepared])
+        rows = np.concatenate([fold.split.by_name()[part] for fold in prepared])
         assert np.array_equal(found[part].rows, rows)
         assert np.array_equal(found[part].truth.y_true, prepared[0].panel.target[rows])
         oracle, expected = found[part].oracle, prepared[0].panel.expected
         assert oracle is not None and expected is not None and np.array_equal(oracle, expected[rows])
     metrics = json.loads((walked / "metrics.json").read_text())
-    again = json.loads(json.dumps(predictions.judged(found, 1, synthetic=True)))
+    again = json.loads(json.dumps(predictions.evaluate(found, 1, synthetic=True)))
     assert again == {key: metrics[key] for key in again}
 
 

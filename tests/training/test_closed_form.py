@@ -24,7 +24,7 @@ def data() -> Data:
     return prepare(compose.compose(*SHORT))
 
 
-def fitted(data: Data, *typed: str) -> tuple[engine.Fit, bool]:
+def fitted(data: Data, *typed: str) -> tuple[engine.TrainState, bool]:
     """What training comes to, and whether its forecasts are those of the ridge baseline."""
     config = compose.compose(*SHORT, "hardware=cpu", *typed)
     chosen = hardware.choose(config.hardware)

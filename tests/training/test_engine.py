@@ -41,8 +41,10 @@ class Setting:
         self.train, self.validation = (torch.from_numpy(part) for part in (data.split.train, data.split.validation))
 
     def fit(
-        self, after_epoch: Callable[[engine.Fit], None] = lambda _: None, resumed: engine.Fit | None = None
-    ) -> engine.Fit:
+        self,
+        after_epoch: Callable[[engine.TrainState], None] = lambda _: None,
+        resumed: engine.TrainState | None = None,
+    ) -> engine.TrainState:
         return engine.fit(
             self.model,
             self.batches,
@@ -136,7 +138,7 @@ def test_what_is_drawn_for_one_purpose_epoch_or_rank_is_drawn_for_no_other() -> 
     streams: list[tuple[int, ...]] = [(engine.INITIALISATION, seed) for seed in range(3)]
     streams += [(engine._ORDER, seed, epoch) for seed in range(3) for epoch in range(1, 4)]
     streams += [(engine._DROPOUT, seed, epoch, rank) for seed in range(3) for epoch in range(1, 4) for rank in range(3)]
-    assert len({engine.generator_seed(*stream) for stream in streams}) == len(streams)
+    assert len({engine.stream_seed(*stream) for stream in streams}) == len(streams)
 
 
 def test_patience_ends_training_and_null_never_does(data: Data) -> None:

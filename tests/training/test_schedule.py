@@ -96,8 +96,8 @@ def test_each_update_is_made_at_its_rate(data: Data, name: str, settings: dict[s
 def test_a_resumed_run_finds_the_same_rates(data: Data, settings: dict[str, Any]) -> None:
     asked = config(epochs=6, **settings)
     states: list[dict[str, Any]] = []
-    whole = Setting(data, asked).fit(lambda fit: states.append(copy.deepcopy(fit.state())))
-    again = Setting(data, asked).fit(resumed=engine.Fit.of(states[2]))
+    whole = Setting(data, asked).fit(lambda fit: states.append(copy.deepcopy(fit.to_dict())))
+    again = Setting(data, asked).fit(resumed=engine.TrainState.from_dict(states[2]))
     assert torch.equal(whole.weights, again.weights)
     assert [epoch.lr for epoch in whole.history] == [epoch.lr for epoch in again.history]
     assert (settings == {}) == (len({epoch.lr for epoch in whole.history}) == 1)

@@ -106,7 +106,7 @@ def target_in_window(subject: ArraysSubject) -> Finding:
 
 def order_of_time(subject: ArraysSubject) -> Finding:
     """No validation or test window is a train window, nor followed by one a day later."""
-    name, panel, parts = "split by time", subject.windows, subject.whole.split.parts()
+    name, panel, parts = "split by time", subject.windows, subject.whole.split.by_name()
     if panel.window < 3:
         return Finding(name, None, "windows of one or two days do not tell what follows what")
     heads, tails = _hashes(panel.values[:, :-1]), _hashes(panel.values[:, 1:])

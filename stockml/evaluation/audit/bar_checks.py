@@ -178,7 +178,7 @@ def scrambled_future(subject: Subject) -> Finding:
         for forecaster, forecast in subject.forecasters.items():
             before, again = subject.forecasts(forecaster), forecast(data)
             for part in ("validation", "test"):
-                known = whole.split.parts()[part] <= day
+                known = whole.split.by_name()[part] <= day
                 differing = int((before[part] != again[part])[known].sum())
                 if differing:
                     return Finding(
@@ -236,7 +236,7 @@ def scaler_on_train(subject: Subject) -> Finding:
 
 def parts_apart(subject: BarsSubject) -> Finding:
     """Every target of a part ends before the next part's first target begins, by its rows and by what noise changes."""
-    name, panel, parts = "parts apart in time", subject.whole.panel, subject.whole.split.parts()
+    name, panel, parts = "parts apart in time", subject.whole.panel, subject.whole.split.by_name()
     ends = []
     for (earlier, rows), (later, following) in zip(list(parts.items())[:-1], list(parts.items())[1:], strict=True):
         first = int(following.min())

@@ -80,7 +80,7 @@ def _random_split(honest: Pipeline) -> Pipeline:
     """Parts of the same sizes, their samples drawn at random."""
 
     def split(panel: Panel, config: BarsConfig) -> Split:
-        parts = list(honest.split(panel, config).parts().values())
+        parts = list(honest.split(panel, config).by_name().values())
         drawn = np.random.default_rng(0).permutation(np.concatenate(parts))
         train, validation, test = map(np.sort, np.split(drawn, np.cumsum([len(part) for part in parts[:-1]])))
         return Split(train, validation, test, purged=0)

@@ -287,7 +287,7 @@ def test_real_exports_are_read_or_refused_for_the_rows_that_are_no_bars(
         config = of_folder(market / "messy", ticker, on_bad_rows="drop")
         assert len(tables.load(config).dropped) == 1
     else:
-        assert tables.load(config).understood.startswith(says)
+        assert tables.load(config).parsing_notes.startswith(says)
     read = tables.load(config)
     assert len(read.dates) == rows
     assert read.origin == str(market / "messy" / file)

@@ -219,14 +219,14 @@ def test_corrected_history_is_told_and_what_was_cached_is_kept(server: YahooServ
     quote = server.charts["TEST"]["indicators"]["quote"][0]
     for row in (100, 101, 300):
         quote["high"][row] *= 1.02
-    told = load(tmp_path).understood
+    told = load(tmp_path).parsing_notes
     held = downloads.read(path)
     assert held is not None
     kept = path.with_name(f"TEST.{held.at.date() - datetime.timedelta(days=4)}.parquet")
     day = BARS.dates[100]
     assert f"CORRECTED: 3 of 400 days differ, the first {day}, from the copy of {kept.stem[5:]}, kept as" in told
     assert kept.read_bytes() == old
-    assert load(tmp_path).understood == told  # whoever reads the cache is told
+    assert load(tmp_path).parsing_notes == told  # whoever reads the cache is told
 
 
 PRICES = ("Open", "High", "Low", "Close", "Adj Close")

@@ -147,11 +147,11 @@ def numbers(columns: Mapping[str, pd.Series[str]]) -> tuple[dict[str, Floats], l
         best = min([best, *rivals], key=lambda reading: reading.lost)
         for rival in rivals if commas else []:
             if rival.lost == best.lost:
-                _demand_equal(texts, best, rival)
+                _check_equal(texts, best, rival)
     return known | best.values, best.notes
 
 
-def _demand_equal(texts: Mapping[str, list[str]], one: _Reading, other: _Reading) -> None:
+def _check_equal(texts: Mapping[str, list[str]], one: _Reading, other: _Reading) -> None:
     for name, column in texts.items():
         differ = ~((one.values[name] == other.values[name]) | np.isnan(one.values[name]))
         if differ.any():

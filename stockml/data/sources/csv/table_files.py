@@ -62,7 +62,7 @@ def find(data: CsvConfig, ticker: str) -> Path:
             raise UserError(f"data.path={data.path}: there is no such file")
         return Path(data.path)
     folder = Path(str(data.dir))
-    _demand(folder)
+    _require_folder(folder)
     for ending in ENDINGS:
         if (folder / f"{ticker}{ending}").is_file():
             return folder / f"{ticker}{ending}"
@@ -83,11 +83,11 @@ def find(data: CsvConfig, ticker: str) -> Path:
 
 def files(folder: Path) -> list[Path]:
     """The tables in `data.dir`, by name. Raises UserError where there is no such folder."""
-    _demand(folder)
+    _require_folder(folder)
     return sorted(path for path in folder.iterdir() if path.name.lower().endswith(ENDINGS) and path.is_file())
 
 
-def _demand(folder: Path) -> None:
+def _require_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise UserError(f"data.dir={folder}: there is no such folder")
 

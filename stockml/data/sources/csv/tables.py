@@ -78,10 +78,10 @@ def loaders(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
 
 def _bars(table: Table, config: Config) -> Bars:
     with table_files.clear(table.path):
-        return _understood(table, config)
+        return _parsing_notes(table, config)
 
 
-def _understood(table: Table, config: Config) -> Bars:
+def _parsing_notes(table: Table, config: Config) -> Bars:
     path, ticker, data = table.path, config.stock.ticker, cast("CsvConfig", config.data)
     wanted = list(dict.fromkeys([*config.stock.features, "close"]))
     found = {
@@ -109,7 +109,7 @@ def _understood(table: Table, config: Config) -> Bars:
         columns=read,
         origin=str(path),
         dropped=dropped,
-        understood="; ".join(
+        parsing_notes="; ".join(
             [
                 f"dates {form}{', newest first' if newest_first else ''}",
                 *_taken_for(table, found, [role for role in wanted if role in _PRICES], ticker),

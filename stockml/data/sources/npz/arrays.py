@@ -98,7 +98,7 @@ def _size(path: Path) -> int:
 def _in_memory(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64], int]:
     """Windows (N, T, F) of train and test, targets (N,), and how many are of train."""
     x_train, y_train, x_test, y_test = arrays = _read(path)
-    _demand_fitting(path, [array.shape for array in arrays])
+    _check_shapes(path, [array.shape for array in arrays])
     values = np.empty((len(x_train) + len(x_test), *x_train.shape[1:]), dtype=np.float32)
     values[: len(x_train)], values[len(x_train) :] = x_train, x_test
     return values, np.concatenate([y_train, y_test]).astype(np.float64), len(x_train)
@@ -109,7 +109,7 @@ def _from_store(path: Path, data: NpzConfig) -> store.Stored:
 
     def build(writer: store.Writer) -> dict[str, Any]:
         _, y_train, _, y_test = arrays = _read(path, targets_alone=True)
-        _demand_fitting(path, [array.shape for array in arrays])
+        _check_shapes(path, [array.shape for array in arrays])
         for key in KEYS[::2]:
             with _opened(path, key) as (file, shape, dtype):
                 at_once = max(1, _BLOCK_BYTES // (math.prod(shape[1:]) * dtype.itemsize))
@@ -122,7 +122,7 @@ def _from_store(path: Path, data: NpzConfig) -> store.Stored:
         return {"train": len(y_train)}
 
     try:
-        return store.obtain(Path(data.panel_cache), [str(path), store.hash_of(path)], build)
+        return store.get_or_build(Path(data.panel_cache), [str(path), store.hash_of(path)], build)
     except _UNREADABLE as error:
         raise UserError(f"{path}: is no readable npz file ({error}); it may be truncated: save it again") from error
 
@@ -131,7 +131,7 @@ def _mapped(found: store.Stored) -> tuple[NDArray[np.float32], NDArray[np.float6
     return found.array("values", mapped=True), found.array("target"), found.facts["train"]
 
 
-def _demand_fitting(path: Path, shapes: Sequence[tuple[int, ...]]) -> None:
+def _check_shapes(path: Path, shapes: Sequence[tuple[int, ...]]) -> None:
     """UserError where the arrays' shapes do not go together."""
     for key, shape in zip(KEYS, shapes, strict=True):
         wanted = 3 if key.startswith("X") else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from stockml.config.schema import limited
+from stockml.config.schema import bounded
 from stockml.data.settings import BarsConfig
 
 
@@ -13,6 +13,6 @@ from stockml.data.settings import BarsConfig
 class SimulatedConfig(BarsConfig):
     """Bars from the simulator."""
 
-    days: int = limited(least=2, most=2_000_000)
+    days: int = bounded(least=2, most=2_000_000)
     signal: Literal["realistic", "strong", "interaction"] | None
-    seed: int = limited(least=0)
+    seed: int = bounded(least=0)

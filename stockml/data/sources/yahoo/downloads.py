@@ -61,7 +61,7 @@ def load(config: Config) -> Bars:
     """The bars of the config's stock, prices adjusted by Adj Close / Close. Raises UserError."""
     data = cast("YahooConfig", config.data)
     symbol = data.symbol(config.stock.ticker)
-    download, problem = obtain(data, config.stock.ticker)
+    download, problem = get_or_download(data, config.stock.ticker)
     facts = download.facts
     told = [f"yfinance {facts['yfinance']}", f"sha256 {facts['sha256'][:12]}"]
     if problem:
@@ -75,21 +75,21 @@ def load(config: Config) -> Bars:
             for name in dict.fromkeys([*config.stock.features, "close", "adj close"])
         },
         origin=f"Yahoo's {symbol} of {download.at.date()} ({'; '.join(told)})",
-        understood=f"prices × Adj Close / Close{f'; CORRECTED: {corrected}' if corrected else ''}",
+        parsing_notes=f"prices × Adj Close / Close{f'; CORRECTED: {corrected}' if corrected else ''}",
         dropped=(f"1 bar ({day}: its trading was not over)",) if (day := facts["unfinished"]) else (),
     ).between(data.start, data.end)
-    _demand_usable(bars, Path(data.cache_dir) / f"{symbol}.parquet")
+    _check_usable(bars, Path(data.cache_dir) / f"{symbol}.parquet")
     return replace(bars, columns=adjusted(bars.columns))
 
 
 def content(config: Config) -> str:
     """A text that is another when the bars of the config's stock are others. Raises UserError."""
     data = cast("YahooConfig", config.data)
-    download, problem = obtain(data, config.stock.ticker)
+    download, problem = get_or_download(data, config.stock.ticker)
     return f"{config.stock.ticker} {download.facts} {problem}"
 
 
-def obtain(data: YahooConfig, ticker: str) -> tuple[Download, str]:
+def get_or_download(data: YahooConfig, ticker: str) -> tuple[Download, str]:
     """What the cache has of a ticker once it has got what it lacks, and why that is not the newest, where it is not.
 
     One process downloads; the others wait, and find it in the cache. Raises UserError.
@@ -239,7 +239,7 @@ def _is_stale(held: Download, data: YahooConfig) -> bool:
     return bool(np.datetime64(held.facts["through"]) < wanted)
 
 
-def _demand_usable(bars: Bars, path: Path) -> None:
+def _check_usable(bars: Bars, path: Path) -> None:
     """UserError where a number cannot be used: in some symbols' early years Yahoo has an Open of 0."""
     limits = np.finfo(np.float32)
     for name, values in bars.columns.items():
