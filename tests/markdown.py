@@ -60,7 +60,9 @@ def write_table(path: Path, name: str, markdown: str) -> None:
 
 def update_rows(path: Path, name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write rows into a table. A row with the same first cell is replaced, other rows stay, further ones are added."""
-    known = [line.strip("| ").split(" | ") for line in written_table(path, name).splitlines()[2:]]
+    known = [
+        line.removeprefix("| ").removesuffix(" |").split(" | ") for line in written_table(path, name).splitlines()[2:]
+    ]
     merged: dict[str, Sequence[object]] = {row[0]: row for row in known}
     merged.update({str(row[0]): row for row in rows})
     write_table(path, name, table(header, merged.values()))

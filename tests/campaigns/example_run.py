@@ -26,7 +26,7 @@ from tests.markdown import ROOT, write_table
 
 README = ROOT / "stockml/reporting/README.md"
 PICTURE = ROOT / "stockml/reporting/report.png"
-PAGE_PIXELS = 1000, 1500
+PAGE_PIXELS = 1000, 920
 PICTURE_WIDTH, COLOURS, MOST_BYTES = 800, 64, 120_000
 _LEFT_OUT = "zero", "train_mean", "expanding_mean", "last_return", "always_up"
 
