@@ -38,7 +38,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
 
 
 def kill_and_check(folder: Path, seconds: float) -> str:
-    """Kill a run some seconds after its training has begun: `damaged` if a checkpoint does not load, or what is there."""
+    """Kill a run some seconds after its training has begun: `damaged` if a checkpoint does not load, or its files."""
     process = start(folder)
     time.sleep(seconds)
     process.kill()
