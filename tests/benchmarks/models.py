@@ -39,7 +39,7 @@ def of_models() -> Iterator[Figure | Grid]:
     ratios: dict[int, dict[str, list[float]]] = {batch: {} for batch in _BATCHES}
     rows = []
     for name in (name for name, family in BUILT_IN.items() if family.solver is None):
-        row = [f"`{name}`"]
+        row = [name]
         for batch in _BATCHES:
             config = compose.compose(f"model={name}", "hardware=cpu", f"trainer.batch_size={batch}")
             samples, own, theirs = _seconds_in_turn(config, arrays)
@@ -47,7 +47,7 @@ def of_models() -> Iterator[Figure | Grid]:
             row += [f"{samples / median(seconds):,.0f}" for seconds in (own, theirs)]
             row.append(f"{median(ratios[batch][name]):.2f}")
             row.append(f"{_share_in_kernels(config, arrays):.0%}" if name in _BOUND_BY_KERNELS else "")
-        rows.append(row)
+        rows.append([f"`{name}`", *row[1:]])
     for batch, by_model in ratios.items():
         slower = [name for name, found in by_model.items() if found[-_BEST_ROUND] < 1]
         least = min(by_model, key=lambda name: median(by_model[name]))
