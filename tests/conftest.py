@@ -6,7 +6,6 @@ import functools
 import gc
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -120,13 +119,6 @@ def command(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) ->
         check=False,
         timeout=SECONDS,
     )
-
-
-def readme(section: str) -> str:
-    """What the README says in a section."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (body,) = re.findall(rf"^## {re.escape(section)}$(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
-    return str(body)
 
 
 _UNIMPORTED = """

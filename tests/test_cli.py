@@ -168,7 +168,7 @@ def test_a_kill_at_any_moment_leaves_a_checkpoint_that_loads(tmp_path: Path) -> 
     from tests.campaigns.kills import kill_and_check
 
     for number, seconds in enumerate((0.15, 0.4)):
-        assert kill_and_check(tmp_path / str(number), seconds) != "torn"
+        assert kill_and_check(tmp_path / str(number), seconds) != "damaged"
 
 
 def test_the_command_works_from_any_folder_and_installed_as_stockml(tmp_path: Path) -> None:

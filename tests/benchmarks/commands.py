@@ -15,17 +15,17 @@ _RUN = str(ROOT / "run.py")
 
 
 def answers() -> Iterator[Figure]:
-    """Commands that train nothing, and so need not wait for torch."""
+    """Commands that train nothing, and so need not import torch."""
     commands = {"--help": 0, "--cfg job": 0, "stok=AAPL": 2}
     with tempfile.TemporaryDirectory() as folder:
         timed = (_timed(folder, _RUN, *command.split(), status=status) for command, status in commands.items())
         seconds = in_turn(_ROUNDS, *timed)
     for command, values in zip(commands, seconds, strict=True):
-        yield Figure(f"python run.py {command}", median(values), "s", most=0.5)
+        yield Figure(f"`python run.py {command}`", median(values), "s", most=0.5)
 
 
 def default_run() -> Iterator[Figure]:
-    """A whole default run without a page, over what importing torch costs any program; and what the page costs."""
+    """A default run without a page, less the time to import torch; and the time that its page takes."""
     with tempfile.TemporaryDirectory() as folder:
         runs, imports, drawn = in_turn(
             _ROUNDS,
@@ -35,9 +35,9 @@ def default_run() -> Iterator[Figure]:
         )
     note = f"{median(runs):.2f} s against {median(imports):.2f} s"
     difference = median(map(operator.sub, runs, imports))
-    yield Figure("python run.py report=false, over import torch", difference, "s", most=1.0, note=note)
+    yield Figure("`python run.py report=false`, less `import torch`", difference, "s", most=1.0, note=note)
     page = median(map(operator.sub, drawn, runs))
-    yield Figure("python run.py, its page over the rest", page, "s", most=1.5)
+    yield Figure("drawing its page", page, "s", most=1.5)
 
 
 def _timed(folder: str, *arguments: str, status: int = 0) -> Callable[[], float]:

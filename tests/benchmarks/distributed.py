@@ -1,4 +1,4 @@
-"""What a second rank costs at the start and in each update, and what it brings where there is much to compute."""
+"""What a second rank costs at the start and in each update, and what it gains where there is much to compute."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RANKS = ("trainer=ddp", "trainer.world_size=2")
 
 
 def start_of_ranks() -> Iterator[Figure]:
-    """A run of one epoch by two ranks, over the same by one process."""
+    """The time of a run of one epoch by two ranks, less that by one process."""
     with tempfile.TemporaryDirectory() as folder:
         typed = ("trainer.epochs=1", "hardware=cpu")
         measures = [
@@ -33,11 +33,17 @@ def start_of_ranks() -> Iterator[Figure]:
         ]
         single, ranks = in_turn(_START_ROUNDS, *measures)
     note = f"{median(ranks):.2f} s against {median(single):.2f} s"
-    yield Figure("2 ranks, 1 epoch, over one process", median(map(operator.sub, ranks, single)), "s", 0.7, note=note)
+    yield Figure(
+        "a run of one epoch by 2 ranks, less that by one process",
+        median(map(operator.sub, ranks, single)),
+        "s",
+        0.7,
+        note=note,
+    )
 
 
 def much_to_compute() -> Iterator[Figure]:
-    """Samples per second of two ranks over those of one, a thread each; two runs side by side are the ceiling."""
+    """Samples per second of two ranks over those of one, with a thread each; two runs at once are the ceiling."""
     one, two, side_by_side = in_turn(
         _PAIRS,
         lambda: sum(_samples_per_second(["trainer=ddp", "trainer.world_size=1"])),
@@ -48,13 +54,21 @@ def much_to_compute() -> Iterator[Figure]:
     )
     note = f"{median(two):,.0f} against {median(one):,.0f}"
     yield Figure(
-        "samples/s of 2 ranks, hidden 1024", median(map(operator.truediv, two, one)), "×", least=1.7, note=note
+        "samples/s of 2 ranks over those of 1: `mlp_flat`, hidden_dim 1,024, batch 1,024 a rank",
+        median(map(operator.truediv, two, one)),
+        "×",
+        least=1.7,
+        note=note,
     )
-    yield Figure("samples/s of 2 runs beside one another", median(map(operator.truediv, side_by_side, one)), "×")
+    yield Figure(
+        "samples/s of two independent runs at once over those of 1 (the ceiling)",
+        median(map(operator.truediv, side_by_side, one)),
+        "×",
+    )
 
 
 def update_of_ranks() -> Iterator[Figure]:
-    """The default MLP's update, by two ranks over that by one process, at the same global batch."""
+    """The time of an update of the default model by two ranks over that by one process, at the same global batch."""
     for batch in (64, 512, 4096):
         single, ranks = in_turn(
             3,
@@ -63,7 +77,12 @@ def update_of_ranks() -> Iterator[Figure]:
         )
         note = f"{median(ranks):,.0f} µs against {median(single):,.0f} µs"
         ratio = median(map(operator.truediv, ranks, single))
-        yield Figure(f"2 ranks' update at a global batch of {batch}", ratio, "×", note=note)
+        yield Figure(
+            f"an update of the default model by 2 ranks, over one process: global batch {batch:,}",
+            ratio,
+            "×",
+            note=note,
+        )
 
 
 def _samples_per_second(*runs: list[str]) -> list[float]:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: figures and the bounds they must keep, and measurements that take turns."""
+"""What the benchmarks share: figures and their bounds, and measurements that take turns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured number and the bound that it must keep, if any."""
+    """One measured number and its bound, if it has one."""
 
     name: str
     value: float
@@ -29,36 +29,48 @@ class Figure:
         return (self.most is None or self.value <= self.most) and (self.least is None or self.value >= self.least)
 
     def cells(self) -> tuple[str, str, str, str]:
-        """Benchmark, measured, asked for, met or not."""
+        """Benchmark, measured, bound, met or not."""
         value = f"{self.value:{'d' if isinstance(self.value, int) else '.2f'}}"
         measured = f"{value} {self.unit}{f' ({self.note})' if self.note else ''}"
         if self.most is None and self.least is None:
             return self.name, measured, "", ""
-        asked = f"≤ {self.most:g}" if self.most is not None else f"≥ {self.least:g}"
-        return self.name, measured, f"{asked} {self.unit}", "met" if self.met else "not met"
+        bound = f"≤ {self.most:g}" if self.most is not None else f"≥ {self.least:g}"
+        return self.name, measured, f"{bound} {self.unit}", "met" if self.met else "not met"
 
 
 @dataclass(frozen=True)
 class Breakdown:
-    """What a measured number consists of; nothing is asked of it."""
+    """The parts of a measured number; it has no bound."""
 
     name: str
     unit: str
     parts: Mapping[str, float]
 
+    def header(self) -> tuple[str, str, str]:
+        """The columns: name, unit, share."""
+        return self.name, self.unit, "share"
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """A row for each part, and the whole."""
+        whole = sum(self.parts.values())
+        return [
+            (part, f"{value:.1f}", f"{value / whole:.0%}") for part, value in {**self.parts, "whole": whole}.items()
+        ]
+
 
 @dataclass(frozen=True)
 class Grid:
-    """Measured numbers side by side, a row for each thing that was measured; what is asked of them is a Figure's."""
+    """Measured numbers side by side, a row for each thing that was measured. Their bounds are those of Figures."""
 
+    name: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
 def in_turn(rounds: int, *measures: Callable[[], float]) -> list[list[float]]:
-    """What each of the measures says in each of the rounds, after one that does not count.
+    """The values of each measure in each round, after a first round that does not count.
 
-    They take turns, so that whatever slows the machine down for a while slows all of them down.
+    The measures take turns, so that whatever slows the machine down for a while slows all of them down.
     """
     found = [[measure() for measure in measures] for _ in range(rounds + 1)]
     return [list(values) for values in zip(*found[1:], strict=True)]

@@ -1,4 +1,4 @@
-"""How much memory the main task takes on a large panel, over its imports and its inputs. Reads Linux's /proc."""
+"""How much memory a run takes on a large panel, beside its imports and its inputs. Reads Linux's /proc."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def memory() -> Iterator[Figure]:
     peak_mb = float(run.stdout)
     note = f"{peak_mb:.0f} MB against {_PANEL_MB:.0f} MB"
     yield Figure(
-        f"peak memory over {_ROWS:,} rows once read",
+        f"peak memory of a run on {_ROWS:,} rows of 5 features, over the size of the panel",
         peak_mb / _PANEL_MB,
         "×",
         most=8.0,
@@ -40,9 +40,9 @@ def memory() -> Iterator[Figure]:
 
 
 def _peak_mb() -> float:
-    """Peak resident memory of a run from bars to artifacts, less what is resident when the bars are there.
+    """Peak resident memory of a run from bars to its files, less what is resident once the bars are made.
 
-    They stay there to the end, so that nothing of the run fits into memory that they have given back.
+    The bars are kept to the end, so that the run cannot use memory that they have given back.
     """
     from stockml import compose
     from stockml.data.bars import Bars
@@ -63,7 +63,7 @@ def _peak_mb() -> float:
 
 
 def _columns() -> dict[str, NDArray[np.float64]]:
-    """A random walk, and prices near it; made in place, so that no freed memory stays resident."""
+    """A random walk and prices near it, made in place so that no freed memory stays resident."""
     rng = np.random.default_rng(0)
     columns = {name: rng.standard_normal(_ROWS) for name in _FEATURES}
     close = columns["close"]

@@ -1,4 +1,4 @@
-"""How fast the engine trains each model, against the textbook's loop; and how much of that is torch's own kernels."""
+"""How fast the engine trains each model, compared with a textbook loop; and which share of that is torch's kernels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PROFILED_UPDATES, _PROFILED_ROUNDS = 4, 3
 
 
 def of_models() -> Iterator[Figure | Grid]:
-    """Samples/s of every model that is trained by steps, at its defaults: ridge has none, and is left out.
+    """Samples/s of every model that is trained by steps, at its default settings (ridge is not trained by steps).
 
     One thread, and its CPU time: that of the clock where nothing else computes, and steady where something does. A turn
     is an epoch of a fixed number of samples, fewer for slow models; both sides start at the same weights.
@@ -47,14 +47,22 @@ def of_models() -> Iterator[Figure | Grid]:
             row += [f"{samples / median(seconds):,.0f}" for seconds in (own, theirs)]
             row.append(f"{median(ratios[batch][name]):.2f}")
             row.append(f"{_share_in_kernels(config, arrays):.0%}" if name in _BOUND_BY_KERNELS else "")
-        rows.append(row)
+        rows.append([f"`{name}`", *row[1:]])
     for batch, by_model in ratios.items():
         slower = [name for name, found in by_model.items() if found[-_BEST_ROUND] < 1]
         least = min(by_model, key=lambda name: median(by_model[name]))
-        note = "; ".join([*slower, f"the least: {least}, {median(by_model[least]):.2f} ×"])
-        yield Figure(f"slower than the textbook's loop at batch {batch}", len(slower), "models", most=0, note=note)
-    columns = [f"{column}\n{batch}" for batch in _BATCHES for column in ("samples/s", "textbook", "×", "kernels")]
-    yield Grid(["model\nbatch", *columns], rows)
+        note = "; ".join([*slower, f"lowest: {least}, {median(by_model[least]):.2f} ×"])
+        yield Figure(
+            f"models that train slower than in the textbook loop, batch {batch:,}",
+            len(slower),
+            "models",
+            most=0,
+            note=note,
+        )
+    columns = [
+        f"{column}\nbatch {batch:,}" for batch in _BATCHES for column in ("samples/s", "textbook", "×", "kernels")
+    ]
+    yield Grid("models", ["model", *columns], rows)
 
 
 def _seconds_in_turn(config: Config, arrays: Arrays) -> tuple[int, list[float], list[float]]:

@@ -1,12 +1,20 @@
-"""`python tests/benchmarks/run.py [name …]` measures speed and memory, prints one table, fails where a bound is missed.
+"""Speed and memory, measured: medians over rounds in which the things that are compared take turns.
 
-The names are those of BENCHMARKS; medians over rounds in which the things compared take turns.
+    python tests/benchmarks/run.py [NAME …]
+    python tests/benchmarks/run.py [NAME …] --write
+    python tests/benchmarks/run.py releases --against COMMIT
+
+NAME is one of BENCHMARKS; without any, all of them run. The results are printed as tables; `--write` also writes them
+into tests/benchmarks/README.md. `releases` compares the process time of this checkout with that of an earlier commit.
+The exit status is 1 where a bound is not met.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # a script finds its own folder alone
@@ -21,10 +29,14 @@ from tests.benchmarks.measuring import Breakdown, Figure, Grid
 from tests.benchmarks.memory import memory
 from tests.benchmarks.models import of_models
 from tests.benchmarks.panels import beyond_memory, pooled
+from tests.benchmarks.releases import releases
 from tests.benchmarks.sweeps import batch, overhead
 from tests.benchmarks.training import training
+from tests.markdown import table, update_rows, write_table
 
-BENCHMARKS: dict[str, Callable[[], Iterable[Figure | Breakdown | Grid]]] = {
+Result = Figure | Breakdown | Grid
+
+BENCHMARKS: dict[str, Callable[[], Iterable[Result]]] = {
     "answers": answers,
     "default_run": default_run,
     "training": training,
@@ -38,46 +50,61 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Figure | Breakdown | Grid]]] = {
     "much_to_compute": much_to_compute,
     "update_of_ranks": update_of_ranks,
 }
+README = Path(__file__).parent / "README.md"
+_FIGURE_COLUMNS = "benchmark", "measured", "bound", ""
 
 
-def main(names: list[str]) -> int:
-    """Run the benchmarks named, or all; 0 where every bound is kept."""
-    unknown = [name for name in names if name not in BENCHMARKS]
-    if unknown:
-        print(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
-        return 2
-    found = [result for name in names or BENCHMARKS for result in BENCHMARKS[name]()]
-    figures = [result for result in found if isinstance(result, Figure)]
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmarks named, or all; 0 where every bound is met."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*BENCHMARKS, "releases"]))
+    parser.add_argument("--against", metavar="COMMIT", help="releases: the commit to compare with")
+    parser.add_argument("--write", action="store_true", help="write the results into the tables of the README")
+    asked = parser.parse_args(arguments)
+    known = dict(BENCHMARKS)
+    if asked.against:
+        known["releases"] = partial(releases, asked.against)
+    if unknown := [name for name in asked.names if name not in known]:
+        hint = "releases needs --against COMMIT" if unknown == ["releases"] else f"there are {', '.join(known)}"
+        parser.error(f"no benchmark {', '.join(unknown)}; {hint}")
+    found = [result for name in asked.names or known for result in known[name]()]
+    show(found)
+    if asked.write:
+        write(found)
+    return 0 if all(result.met for result in found if isinstance(result, Figure)) else 1
+
+
+def show(results: Sequence[Result]) -> None:
+    """Print the results: the figures as one table, then the others."""
     console = Console(width=None if sys.stdout.isatty() else 120)
-    table = Table("benchmark", "measured", "asked for", "", box=SIMPLE)
-    for figure in figures:
-        table.add_row(*figure.cells())
-    console.print(table)
-    for breakdown in (result for result in found if isinstance(result, Breakdown)):
-        console.print(_breakdown_table(breakdown))
-    for grid in (result for result in found if isinstance(result, Grid)):
-        console.print(_grid_table(grid))
-    return 0 if all(figure.met for figure in figures) else 1
+    console.print(_console_table(_FIGURE_COLUMNS, [r.cells() for r in results if isinstance(r, Figure)]))
+    for result in results:
+        if isinstance(result, Breakdown):
+            console.print(_console_table(result.header(), result.rows()))
+        elif isinstance(result, Grid):
+            console.print(_console_table(result.columns, result.rows))
 
 
-def _breakdown_table(breakdown: Breakdown) -> Table:
-    whole = sum(breakdown.parts.values())
-    table = Table(breakdown.name, breakdown.unit, "share", box=SIMPLE)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for part, value in {**breakdown.parts, "whole": whole}.items():
-        table.add_row(part, f"{value:.1f}", f"{value / whole:.0%}")
-    return table
+def write(results: Sequence[Result], readme: Path = README) -> None:
+    """Write the results into the tables of the README: figures row by row, the others whole."""
+    figures = [result.cells() for result in results if isinstance(result, Figure)]
+    update_rows(readme, "speed", _FIGURE_COLUMNS, figures)
+    for result in results:
+        if isinstance(result, Breakdown):
+            write_table(readme, "step", table(result.header(), result.rows()))
+        elif isinstance(result, Grid):
+            columns = [column.replace("\n", ", ") for column in result.columns]
+            write_table(readme, result.name, table(columns, result.rows))
 
 
-def _grid_table(grid: Grid) -> Table:
-    table = Table(box=SIMPLE)
-    for number, column in enumerate(grid.columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
-    for row in grid.rows:
-        table.add_row(*row)
-    return table
+def _console_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    found = Table(box=SIMPLE)
+    for column in columns:
+        found.add_column(column)
+    for row in rows:
+        found.add_row(*row)
+    return found
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""How fast the engine trains, against the loop of the textbooks; and what its step's time goes into."""
+"""How fast the engine trains, compared with a textbook loop; and how the time of a step is spent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _EPOCHS_IN_PARTS = 5
 
 
 def training() -> Iterator[Figure | Breakdown]:
-    """The engine and the textbook's loop in turn, an epoch each, on the same arrays in one thread."""
+    """The engine and the textbook loop in turn, an epoch each, on the same arrays in one thread."""
     config, arrays = compose.compose("hardware=cpu"), Arrays.random(SAMPLES)
     textbook = Textbook(config, arrays, SAMPLES)
     own: list[float] = []
@@ -47,7 +47,7 @@ def training() -> Iterator[Figure | Breakdown]:
     del own[0], theirs[0]  # the warm-up
     note = f"{SAMPLES / median(own):,.0f} against {SAMPLES / median(theirs):,.0f}"
     yield Figure(
-        "samples/s of training, over the textbook's loop",
+        f"samples/s of training on ({SAMPLES:,}, {WINDOW}, {FEATURES}) arrays, over the textbook loop",
         median(map(operator.truediv, theirs, own)),
         "×",
         least=2.0,
@@ -125,7 +125,7 @@ class _Samples(Dataset[tuple[Tensor, Tensor]]):
 
 
 class Textbook:
-    """Dataset, DataLoader and Adam as they come, and the loss read after every step; on the first samples."""
+    """The textbook loop on the first samples: Dataset, DataLoader and Adam as they come, `.item()` after every step."""
 
     def __init__(self, config: Config, arrays: Arrays, samples: int) -> None:
         dataset = _Samples(arrays.batches.values[:samples], arrays.batches.target[:samples])

@@ -1,11 +1,9 @@
-"""kill -9 at random moments of short runs: no checkpoint is ever torn, and every run can go on.
+"""kill -9 at random moments of short runs: no checkpoint is ever damaged, and every run can be continued.
 
-    python tests/campaigns/kills.py [runs, default 200]
+    python tests/campaigns/kills.py [RUNS, default 200]
 
-Every run is killed after a random time; then last.pt and best.pt, where they exist, must load with their checksum, and
-trainer.resume must bring every tenth run to its end, where it had come as far as saving its config.
-
-Figures: 200 runs killed up to 1.5 s after training had begun: none torn, each tenth one brought to its end.
+Each run is killed at a random time, up to 1.5 s after its training has begun. Then last.pt and best.pt must load, where
+they exist, and trainer.resume must finish every tenth run that had saved its config.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ SETTINGS = ("data.days=400", "trainer.epochs=300", "trainer.patience=null", "hyd
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
-    """A short run in `<folder>/run`, when it has begun to train."""
+    """Start a short run in `<folder>/run`, and wait until it trains."""
     folder.mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen(
         [sys.executable, str(RUN_PY), *SETTINGS], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -40,7 +38,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
 
 
 def kill_and_check(folder: Path, seconds: float) -> str:
-    """Kill a run so long after training has begun; `torn` where a checkpoint does not load, else what was found."""
+    """Kill a run some seconds after its training has begun: `damaged` if a checkpoint does not load, or its files."""
     process = start(folder)
     time.sleep(seconds)
     process.kill()
@@ -51,19 +49,19 @@ def kill_and_check(folder: Path, seconds: float) -> str:
             checkpoint.load(folder / "run" / name)
         except UserError as error:
             print(error)
-            return "torn"
+            return "damaged"
     return " and ".join(found) or "no checkpoint yet"
 
 
-def fault_of_going_on(folder: Path) -> str:
-    """What `trainer.resume` said against continuing the killed run; empty where it did."""
+def resume_error(folder: Path) -> str:
+    """Why `trainer.resume` could not continue the killed run; empty if it did."""
     command = [sys.executable, str(RUN_PY), "trainer.resume=run", "trainer.epochs=301"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     return f"status {done.returncode}: {done.stderr}" if done.returncode else ""
 
 
 def main(runs: int) -> int:
-    """Print how the runs were found; 1 where one was torn or could not go on."""
+    """Print what became of the runs; 1 if one was damaged or could not be continued."""
     random.seed(0)
     outcomes: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as name:
@@ -71,13 +69,13 @@ def main(runs: int) -> int:
             folder = Path(name) / str(number)
             outcome = kill_and_check(folder, random.uniform(0, 1.5))
             saved = (folder / "run" / ".hydra" / "config.yaml").exists()
-            if number % 10 == 0 and saved and (fault := fault_of_going_on(folder)):
-                outcome = "could not go on"
-                print(fault)
+            if number % 10 == 0 and saved and (error := resume_error(folder)):
+                outcome = "could not be continued"
+                print(error)
             outcomes[outcome] += 1
     for outcome, count in outcomes.most_common():
         print(f"{count:>5}  {outcome}")
-    return 1 if outcomes["torn"] or outcomes["could not go on"] else 0
+    return 1 if outcomes["damaged"] or outcomes["could not be continued"] else 0
 
 
 if __name__ == "__main__":

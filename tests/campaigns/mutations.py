@@ -1,12 +1,10 @@
-"""Exports of daily bars, damaged: each is read as it stands, or refused in one line.
+"""Damaged exports of daily bars: each is read as it stands, or refused in one line.
 
-    python tests/campaigns/mutations.py [files, default 2000]
+    python tests/campaigns/mutations.py [FILES, default 2000]
 
-Bytes are flipped, files truncated, columns swapped, rows shuffled, in exports of ten forms. What is loaded must equal,
-to the last digit, what an independent reader, the csv module and Decimal, finds in the damaged text; it is told the
-form, which the reader under test must find out. Where that reader finds no bars, loading must fail, in one line.
-
-Figures:
+In exports of ten forms, bytes are flipped, files cut off, columns swapped and rows shuffled. What is loaded must equal,
+to the last digit, what an independent reader (the csv module and Decimal) finds in the damaged text. That reader knows
+the form of the file; the tested one must recognise it. Where it finds no bars, loading must fail with one line.
 """
 
 from __future__ import annotations
@@ -131,8 +129,8 @@ _SPELT = {
 }
 
 
-def effective_sample_size(content: bytes, form: Form) -> tuple[list[datetime.date], dict[str, np.ndarray[Any, Any]]]:
-    """Dates and adjusted columns, oldest first; ValueError where there is anything else than bars in order."""
+def read_independently(content: bytes, form: Form) -> tuple[list[datetime.date], dict[str, np.ndarray[Any, Any]]]:
+    """Dates and adjusted columns, oldest first. Raises ValueError if the file has anything but bars in order."""
     text = content.decode(form.encoding.removesuffix("-sig") if form.encoding == "utf-16" else "utf-8-sig")
     if "\0" in text:
         raise ValueError("zero byte")
@@ -205,7 +203,7 @@ def _number(cell: str, form: Form, role: str) -> Decimal:
 
 
 def outcome(content: bytes, form: Form, path: Path, config: Config) -> str:
-    """What became of a file: `read as it stands`, `refused`, or what is wrong."""
+    """What happened to a file: `read as it stands`, `refused`, or what went wrong."""
     path.write_bytes(content)
     signal.alarm(20)
     try:
@@ -217,16 +215,16 @@ def outcome(content: bytes, form: Form, path: Path, config: Config) -> str:
     finally:
         signal.alarm(0)
     try:
-        dates, columns = effective_sample_size(content, form)
+        dates, columns = read_independently(content, form)
     except (ValueError, ArithmeticError, IndexError, csv.Error) as error:
-        return f"read where there are no bars ({error!r}); understood: {read.parsing_notes}"
+        return f"read although it has no bars ({error!r}); parsing notes: {read.parsing_notes}"
     if read.dates.tolist() != dates or not all(np.array_equal(v, columns[name]) for name, v in read.columns.items()):
-        return f"read as something else; understood: {read.parsing_notes}"
+        return f"read as something else; parsing notes: {read.parsing_notes}"
     return "read as it stands"
 
 
 def outcomes(files: int, folder: Path, seed: int = 0) -> Counter[str]:
-    """How many files came to what; those that went wrong stay in the folder."""
+    """How many files had which outcome; files with a wrong outcome stay in the folder."""
     rng, counts = random.Random(seed), Counter[str]()
     path = folder / f"{TICKER}.csv"
     base = compose.compose("data=csv", "data.dir=.", f"stock.ticker={TICKER}")
@@ -247,7 +245,7 @@ def outcomes(files: int, folder: Path, seed: int = 0) -> Counter[str]:
 
 
 def main(files: int) -> int:
-    """Print what became of the files; 1 where one was read wrongly, or not refused in a line."""
+    """Print the outcomes; 1 if a file was read wrongly, or not refused in one line."""
     folder = Path(tempfile.mkdtemp())
     counts = outcomes(files, folder)
     for became, count in counts.most_common():

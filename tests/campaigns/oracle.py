@@ -1,21 +1,21 @@
-"""How near the shipped models come to the best possible forecast, and that none of them passes it.
+"""How near the models come to the best possible forecast, and that none of them is better than it.
 
     python tests/campaigns/oracle.py
 
-One simulated stock (AAPL) of 60,000 days, 12,000 of them test. Each model's loss and learning rate are chosen by its
-validation R²_zero on histories of their own (data seeds 100 to 102, strong signal); everything else stands at its
-default. Then, on data seeds 0 to 4 with the run's seed likewise, for the models and the ridge baseline:
+One simulated stock (AAPL) of 60,000 days, 12,000 of them test. The loss and learning rate of each model are chosen by
+validation R²_zero on other histories (data seeds 100 to 102, strong signal); everything else has its default. Then the
+models and the ridge baseline run on data seeds 0 to 4, with the same seed for the run:
 
-- signal=strong: the best shipped model reaches at least 35 % of the oracle's test R²_zero (means of the five seeds);
-- signal=null: the test R²_zero of every run is within 3 SE of 0. The drift is set to 0 here: 12 % a year is a
+- signal=strong: the best model reaches at least 35 % of the oracle's test R²_zero (means of the five seeds);
+- signal=null: the test R²_zero of every run is within 3 SE of 0. The drift is 0 here, because 12 % a year is a
   signal of its own, which the train mean finds (t ≈ 3 on 48 years of test days);
-- any signal: no run's test R²_zero is above the oracle's by more than 3 SE.
+- any signal: the test R²_zero of no run is above the oracle's by more than 3 SE.
 
-The SE is paired, see `gain`. The exit status is 1 where a law is broken. It takes about six minutes of one core.
+The SE is paired, see `gain`. The exit status is 1 if one of these is broken. It takes about six minutes of one core.
 
-Figures: every law holds. Validation chooses the Huber loss for linear and mlp_flat (returns have t tails with ν ≈ 4),
-with 3e-5 or 1e-4 (at the default 1e-3 the noise of Adam's steps over 300 inputs alone costs more than there is to
-find), and Huber at 1e-3 for mlp. Mean test R²_zero and, for the strong signal, the share of the oracle's:
+Result: all of them hold. Validation chooses the Huber loss for linear and mlp_flat (returns have t tails with ν ≈ 4),
+with 3e-5 or 1e-4 (at the default 1e-3, the noise of Adam's steps over 300 inputs costs more than the signal is worth),
+and Huber at 1e-3 for mlp. Mean test R²_zero and, for the strong signal, the share of the oracle's:
 
                 null       realistic   strong
     linear     −0.04 %      0.37 %     1.79 %   57 %
@@ -69,14 +69,14 @@ LEAST_SHARE = 0.35
 
 @dataclass(frozen=True)
 class Gain:
-    """How much more of Σr² one forecast explains than another, and the standard error of that."""
+    """How much more of Σr² one forecast explains than another, and the standard error of this difference."""
 
     value: float
     error: float
 
     @property
     def z(self) -> float:
-        """In standard errors; 0 where nothing was gained and nothing can be said of the error."""
+        """The gain in standard errors; 0 if there is neither a gain nor an error."""
         return self.value / self.error if self.error else 0.0
 
 
@@ -112,7 +112,7 @@ class Outcome:
 
 
 def trained(*overrides: str) -> Outcome:
-    """What `python run.py <overrides>` comes to, from its own run folder."""
+    """The outcome of `python run.py <overrides>`, from its run folder."""
     config = compose(*overrides)
     with tempfile.TemporaryDirectory() as parent, contextlib.redirect_stdout(io.StringIO()):
         folder = Path(parent) / "run"
@@ -125,7 +125,7 @@ def trained(*overrides: str) -> Outcome:
 
 
 def ridge_baseline(*overrides: str) -> Outcome:
-    """The same for the ridge that a run of these overrides has among its baselines."""
+    """The outcome of the ridge baseline of a run with these overrides."""
     data = prepare(compose(*overrides))
     batches = Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32)
     forecasts = baselines.ridge_forecasts(data, batches)
@@ -141,7 +141,7 @@ def _outcome(data: Data, validation: float, y_pred: Floats) -> Outcome:
 
 
 def faults(signal: str, name: str, outcomes: Iterable[Outcome]) -> list[str]:
-    """Which laws that hold for every run are broken by these."""
+    """The rules for every run that these outcomes break."""
     found = []
     for seed, o in enumerate(outcomes):
         if o.over_oracle.z > 3:
@@ -185,7 +185,7 @@ def _measure(signal: str, name: str, settings: Sequence[str]) -> list[Outcome]:
 
 
 def main() -> int:
-    """Choose, measure, print; 1 where a law is broken."""
+    """Choose, measure, print; 1 if a rule is broken."""
     chosen: dict[str, Sequence[str]] = {model: _choose(model) for model in MODELS}
     print("\nmeans of R²_zero over five seeds; then, a pair a seed, SE from 0 and SE from the oracle's")
     print(f"{'signal':10} {'forecast':9} {'model':>8} {'oracle':>7} {'share':>6}")
@@ -198,7 +198,7 @@ def main() -> int:
                 shares[name] = fmean(o.test.value for o in outcomes) / fmean(o.oracle for o in outcomes)
     if max(shares.values()) < LEAST_SHARE:
         broken.append(f"strong: no shipped model reaches {LEAST_SHARE:.0%} of the oracle's R²_zero")
-    print("\n" + ("\n".join(broken) or "every law holds"))
+    print("\n" + ("\n".join(broken) or "all rules hold"))
     return 1 if broken else 0
 
 

@@ -1,13 +1,11 @@
-"""Two ranks, killed at random moments or started and stopped many times: all recover, none hangs, none is left.
+"""Two ranks, killed at random moments or started and stopped many times: all recover, none hangs, none is left behind.
 
-    python tests/campaigns/ranks.py kills [runs, default 20]
-    python tests/campaigns/ranks.py cycles [runs, default 300]
+    python tests/campaigns/ranks.py kills [RUNS, default 20]
+    python tests/campaigns/ranks.py cycles [RUNS, default 300]
 
-`kills`: one of the ranks of each run is killed (-9) at a random moment, also right after its start, and the run, with
-trainer.max_restarts=3, must end by itself with the very result of an undisturbed one. `cycles`: clean runs, one after
-the other, each of which must end within a minute.
-
-Figures: 20 of 20 killed runs recovered; 300 of 300 clean runs ended well.
+`kills`: one rank of each run is killed (-9) at a random moment, also right after its start. With
+trainer.max_restarts=3, the run must finish by itself with exactly the result of an undisturbed run. `cycles`: runs one
+after the other without any disturbance; each must end within a minute.
 """
 
 from __future__ import annotations
@@ -47,7 +45,7 @@ def start(folder: Path, *typed: str) -> subprocess.Popen[str]:
 
 
 def outcome(folder: Path, process: subprocess.Popen[str]) -> str:
-    """How a run has ended, in a word or two."""
+    """How a run ended."""
     try:
         _, err = process.communicate(timeout=60)
     except subprocess.TimeoutExpired:
@@ -63,7 +61,7 @@ def outcome(folder: Path, process: subprocess.Popen[str]) -> str:
 
 
 def killed(folder: Path, undisturbed: Path) -> str:
-    """How a run ended of which a rank was killed; `too late to kill` where it was over by then."""
+    """How a run ended after one of its ranks was killed; `too late to kill` if it had ended before."""
     process = start(folder, *KILLED)
     while not (ranks := workers_of(folder)) and process.poll() is None:
         time.sleep(0.005)
@@ -77,12 +75,12 @@ def killed(folder: Path, undisturbed: Path) -> str:
     if found != "ended well":
         return found
     for name in ("last.pt", "previous.pt", "best.pt"):
-        checkpoint.load(folder / "run" / name)  # raises where it is torn
+        checkpoint.load(folder / "run" / name)  # raises if it is damaged
     return "recovered" if identical(folder / "run", undisturbed) else "another result"
 
 
 def main(what: str, runs: int) -> int:
-    """Print how the runs ended; 1 where one did not end as it should."""
+    """Print how the runs ended; 1 if one did not end as it should."""
     random.seed(0)
     outcomes: Counter[str] = Counter()
     wanted = {"kills": "recovered", "cycles": "ended well"}[what]

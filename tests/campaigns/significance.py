@@ -1,9 +1,10 @@
-"""That the tests of significance and the verdict find skill where there is some, and none where there is none.
+"""The tests of significance and the verdict find skill where there is some, and none where there is none.
 
-    python tests/campaigns/significance.py [null seeds, default 1000]
+    python tests/campaigns/significance.py [--null-seeds 1000]
 
-The forecasts are those of the ridge regression that every run has among its baselines, judged as a run's model is,
-against the other baselines; stock=AAPL, horizon 1.
+The forecasts are those of the ridge regression that every run has among its baselines. They are evaluated like the
+forecasts of a run's model, against the other baselines; stock=AAPL, horizon 1. `--write` writes the rates into
+stockml/evaluation/README.md.
 
 - data.signal=null, 2,520 days (492 of them test), data seeds 0, 1, …: at a nominal 5 %, Diebold–Mariano rejects luck in
   at most 5 %, against zero and against the best baseline; Clark–West in 3 to 13 %; the verdict is "shown" in at most
@@ -12,27 +13,25 @@ against the other baselines; stock=AAPL, horizon 1.
 
 The exit status is 1 where one of these fails. It takes about three minutes of one core.
 
-Figures: every demand is met.
-
-                      null, 1,000 seeds    null, first 200    strong, 20 seeds    against zero / the best baseline
-    Diebold–Mariano      2.3 / 3.4 %          3.5 / 5.5 %        85 / 85 %
-    Clark–West           5.3 / 5.5 %          6.0 / 6.5 %       100 / 100 %
-    verdict "shown"         1.3 %                2.5 %              85 %
-
 With the drift left in (200 seeds): Diebold–Mariano 5.5 / 7.5 %, Clark–West 14.5 / 10 %, "shown" 3.5 %. With horizon=5
 and no drift (200 seeds): 2.5 / 4.5 %, 7.5 / 7.0 %, 2.5 %. Where expanding_mean is the best baseline, Diebold–Mariano
-rejects about 12 %: that mean follows the returns, so that the difference of the losses is as persistent as the returns'
-own sum, and its t is no longer Student's. It is one reason why "shown" asks for zero to be beaten too.
+rejects about 12 %: that mean follows the returns, so the difference of the losses is as persistent as the sum of the
+returns, and its t does not follow Student's distribution. This is one reason why "shown" requires that zero is beaten
+too.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # a script finds its own folder alone
 
 from stockml.compose import compose
 from stockml.data.batches import Batches
@@ -41,13 +40,15 @@ from stockml.evaluation import baselines, predictions
 from stockml.evaluation.multiple_testing import LEVEL
 from stockml.evaluation.significance import Outcome, squared_error
 from stockml.evaluation.verdict import Assessment, Skill, assess, skill
+from tests.markdown import ROOT, table, write_table
 
 NULL = ("data.signal=null", "data.days=2520", "stock.simulator.drift_percent=0")
 STRONG = ("data.signal=strong", "data.days=60000")
+README = ROOT / "stockml/evaluation/README.md"
 
 
 def ridge_assessed(*overrides: str) -> Assessment:
-    """What a run of these overrides would say of its ridge, were that its model."""
+    """The assessment of the ridge baseline of a run with these overrides, as if it were the run's model."""
     data = prepare(compose("stock=AAPL", *overrides))
     batches = Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32)
     own = baselines.ridge_forecasts(data, batches)
@@ -64,9 +65,9 @@ class Rates:
     """Shares of assessments."""
 
     diebold_mariano_zero: float
-    """… that reject luck against zero, at a nominal 5 %."""
+    """The share in which Diebold–Mariano rejects luck against zero, at a nominal 5 %."""
     diebold_mariano_best: float
-    """… against the best baseline."""
+    """The same against the best baseline."""
     clark_west_zero: float
     clark_west_best: float
     pesaran_timmermann: float
@@ -74,7 +75,7 @@ class Rates:
 
 
 def rates(assessments: Sequence[Assessment]) -> Rates:
-    """How often each test rejects, and each word is said."""
+    """How often each test rejects, and how often each skill is found."""
 
     def rejecting(outcomes: Sequence[Outcome]) -> float:
         return sum(o.p_value is not None and o.p_value < LEVEL for o in outcomes) / len(outcomes)
@@ -91,7 +92,7 @@ def rates(assessments: Sequence[Assessment]) -> Rates:
 
 
 def measured(seeds: int, *overrides: str) -> Rates:
-    """The rates over data seeds 0, 1, …; prints them."""
+    """The rates over data seeds 0, 1, …, which are printed too."""
     assessments = []
     for seed in range(seeds):
         assessments.append(ridge_assessed(*overrides, f"data.seed={seed}"))
@@ -109,11 +110,29 @@ def measured(seeds: int, *overrides: str) -> Rates:
     return found
 
 
-def main() -> int:
-    """Measure, print; 1 where something is not as it must be."""
+def rates_table(null: Rates, strong: Rates) -> str:
+    """A row for each test and for the verdict, a column for each kind of data."""
+
+    def row(name: str, share: str) -> tuple[str, ...]:
+        cells = ([getattr(found, f"{share}_zero"), getattr(found, f"{share}_best")] for found in (null, strong))
+        return name, *(" / ".join(f"{value:.1%}" for value in pair) for pair in cells)
+
+    shown = [f"{found.skill.get('shown', 0):.1%}" for found in (null, strong)]
+    rows = [row("Diebold–Mariano", "diebold_mariano"), row("Clark–West", "clark_west"), ("verdict `shown`", *shown)]
+    return table(("rejects luck against zero / the best baseline", "no signal", "strong signal"), rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print the rates; 1 where one is out of its range."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--null-seeds", type=int, default=1000)
+    parser.add_argument("--write", action="store_true", help="write the rates into the README")
+    asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    null, strong = measured(int(sys.argv[1]) if len(sys.argv) > 1 else 1000, *NULL), measured(20, *STRONG)
-    demands = {
+    null, strong = measured(asked.null_seeds, *NULL), measured(20, *STRONG)
+    if asked.write:
+        write_table(README, "significance", rates_table(null, strong))
+    requirements = {
         "Diebold–Mariano rejects at most 5 % on null data": max(null.diebold_mariano_zero, null.diebold_mariano_best)
         <= 0.05,
         "Clark–West rejects 3 to 13 % on null data": all(
@@ -122,9 +141,9 @@ def main() -> int:
         "skill is shown in at most 5 % of null data": null.skill.get("shown", 0) <= 0.05,
         "a strong signal's skill is shown in at least 80 %": strong.skill.get("shown", 0) >= 0.8,
     }
-    for demand, met in demands.items():
-        print(f"{'ok    ' if met else 'BROKEN'} {demand}")
-    return 0 if all(demands.values()) else 1
+    for requirement, met in requirements.items():
+        print(f"{'ok    ' if met else 'BROKEN'} {requirement}")
+    return 0 if all(requirements.values()) else 1
 
 
 if __name__ == "__main__":

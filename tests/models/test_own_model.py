@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from stockml import cli, compose
-from tests.conftest import command, readme
+from tests.conftest import command
+from tests.markdown import ROOT, section
 
 Typed = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -22,7 +23,8 @@ Typed = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def files() -> dict[str, str]:
     """The example's files, by path."""
-    blocks = re.findall(r"```(?:toml|python)\n# (\S+)\n(.*?)```", readme("A model of your own"), re.DOTALL)
+    shown = section(ROOT / "stockml" / "models" / "README.md", "A model of your own")
+    blocks = re.findall(r"```(?:toml|python)\n# (\S+)\n(.*?)```", shown, re.DOTALL)
     return {path: text.strip() + "\n" for path, text in blocks}
 
 

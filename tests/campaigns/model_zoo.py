@@ -1,20 +1,22 @@
-"""How much of a known signal each model of the shelf finds, and what the shelf comes to on real stocks.
+"""How much of a known signal each model finds, and what the models achieve on real stocks.
 
-    python tests/campaigns/shelf.py simulated
-    python tests/campaigns/shelf.py stocks BARS        (a folder with AAPL.csv, …, XOM.csv and SP500.csv)
+    python tests/campaigns/model_zoo.py simulated
+    python tests/campaigns/model_zoo.py stocks BARS        (a folder with AAPL.csv, …, XOM.csv and SP500.csv)
+    python tests/campaigns/model_zoo.py defaults BARS
 
-Either is a handful of sweeps, ordinary commands that it prints, in multirun/shelf (`--folder` names another); killed,
-the same command goes on with what is missing. It ends with a table in Markdown.
+Each is one or more sweeps: ordinary commands, which it prints, in multirun/model_zoo (`--folder` names another place).
+If it was killed, the same command continues with what is missing. At the end it prints a table; `--write` also
+writes it into a README.
 
-`simulated`: one stock (AAPL) of 60,000 days, 12,000 of them test, from a strong signal; data and run share the seed.
-Five seeds of what takes three seconds an epoch or less, with one of three learning rates, that with the best validation
-loss of the very run; two seeds, at most ten epochs and the default learning rate for the rest. `interaction` is a
-signal of which no linear model sees anything. `share` is of the R²_zero of the oracle, which knows what was planted.
-The exit status is 1 unless two models find at least 45 % of the strong signal, and one finds the interaction (R²_zero
-more than three standard errors above 0 on each seed) where ridge is within three of 0.
+`simulated`: one stock (AAPL) of 60,000 days, 12,000 of them test, with a strong signal; data and run share the seed.
+Models that need three seconds an epoch or less run with five seeds and three learning rates, and the one with the best
+validation loss of that very run is kept. The others run with two seeds, at most ten epochs and the default learning
+rate. `interaction` is a signal that no linear model can see. `share` is the part of the R²_zero of the oracle, which
+knows the signal. The exit status is 1 unless two models find at least 45 % of the strong signal, and one model finds
+the interaction (R²_zero more than three standard errors above 0 on each seed) where ridge is within three of 0.
 
-`stocks`: the eight tickers at default settings, on three seeds; on one the models that take longest. Nothing is asked
-of it.
+`stocks`: the eight tickers at default settings with three seeds; with one seed for the models that take longest.
+`defaults`: the eight tickers with the default model, each once. Both only report: no result makes them fail.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # a script finds its own folder alone
 
-from tests.benchmarks.measuring import ROOT
 from tests.campaigns.oracle import Gain, gain
+from tests.markdown import ROOT, table, write_table
 
 _QUICK, _SLOW = "linear,nlinear,dlinear,mlp,mlp_flat,mlp_gkx", "tsmixer,patchtst,gru,lstm,tcn"
 _LONG = ("stock=AAPL", "data.days=60000", "data.seed=${seed}", "trainer.loss=huber", "trainer.batch_size=256")
@@ -51,6 +53,14 @@ STOCKS: Mapping[str, Sequence[str]] = {
     "stocks_quick": (f"model=ridge,{_QUICK}", "stock=glob(*)", "seed=42,43,44", "data=csv"),
     "stocks_slow": (f"model={_SLOW}", "stock=glob(*)", "data=csv"),
 }
+DEFAULTS: Mapping[str, Sequence[str]] = {"defaults": ("stock=glob(*)", "data=csv")}
+SWEEPS = {"simulated": SIMULATED, "stocks": STOCKS, "defaults": DEFAULTS}
+READMES = {
+    "simulated": ROOT / "stockml/models/README.md",
+    "stocks": ROOT / "stockml/models/README.md",
+    "defaults": ROOT / "stockml/evaluation/README.md",
+}
+"""Where the table of each is written, between the marks `<!-- table:NAME -->`."""
 LEAST_SHARE, LEAST_MODELS = 0.45, 2
 
 
@@ -94,7 +104,7 @@ def sweep(folder: Path, overrides: Sequence[str]) -> None:
 
 
 def chosen(runs: Iterable[Run]) -> list[Run]:
-    """Of runs that differ by learning rate alone, the one with the best validation loss."""
+    """Of the runs that differ in the learning rate only, the one with the best validation loss."""
     found: dict[tuple[str, str, int], Run] = {}
     for run in runs:
         key = run.signal, run.model, run.seed
@@ -103,7 +113,7 @@ def chosen(runs: Iterable[Run]) -> list[Run]:
 
 
 def by_model(runs: Iterable[Run], signal: str) -> dict[str, list[Run]]:
-    """The runs on a signal, those of the model that found most first."""
+    """The runs on a signal by model, the model that found most first."""
     models: dict[str, list[Run]] = {}
     for run in runs:
         if run.signal == signal:
@@ -112,12 +122,12 @@ def by_model(runs: Iterable[Run], signal: str) -> dict[str, list[Run]]:
 
 
 def share(runs: Sequence[Run]) -> float:
-    """Of the oracle's test R²_zero, by means over seeds."""
+    """The mean test R²_zero over seeds as a share of the oracle's."""
     return fmean(run.test.value for run in runs) / fmean(run.oracle for run in runs)
 
 
 def found_table(runs: Sequence[Run]) -> str:
-    """A row a signal and model, means over seeds."""
+    """A row for each signal and model, with means over seeds."""
     rows = [
         (
             signal,
@@ -131,11 +141,11 @@ def found_table(runs: Sequence[Run]) -> str:
         for signal in ("strong", "interaction")
         for model, same in by_model(runs, signal).items()
     ]
-    return _markdown(("signal", "model", "seeds", "epochs", "test R²_zero", "the oracle's", "share"), rows)
+    return table(("signal", "model", "seeds", "epochs", "test R²_zero", "the oracle's", "share"), rows)
 
 
 def faults(runs: Sequence[Run]) -> list[str]:
-    """What does not hold of that which the module claims."""
+    """The claims of this module that do not hold, a line each."""
     broken = []
     good = [model for model, same in by_model(runs, "strong").items() if share(same) >= LEAST_SHARE]
     if len(good) < LEAST_MODELS:
@@ -152,7 +162,7 @@ def faults(runs: Sequence[Run]) -> list[str]:
 
 
 def stocks_table(rows: pd.DataFrame) -> str:
-    """A row a model: of each stock test R²_zero and, beneath it, IC, means over seeds; then how often which skill."""
+    """A row for each model: test R²_zero and IC of each stock, means over seeds; and how many runs have which skill."""
     lines = []
     stocks = sorted(rows["stock"].unique())
     for model, of_model in rows.groupby("model", sort=False):
@@ -160,35 +170,55 @@ def stocks_table(rows: pd.DataFrame) -> str:
         cells = [f"{means['test_r2_zero'][stock]:+.2%}<br>{means['test_ic'][stock]:+.3f}" for stock in stocks]
         skills = Counter(of_model["skill"])
         lines.append((f"`{model}`", *cells, "<br>".join(f"{n} {skill}" for skill, n in skills.most_common())))
-    return _markdown(("R²_zero, IC", *stocks, "skill"), lines)
+    return table(("R²_zero, IC", *stocks, "skill"), lines)
 
 
-def _markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+def defaults_table(rows: pd.DataFrame) -> str:
+    """A row for each stock, from the summary of its sweep."""
+    lines = [
+        (
+            row["stock"],
+            row["epochs"],
+            *(f"{row[name]:+.4f}" for name in ("val_r2", "test_r2_zero")),
+            row["best_baseline"],
+            "yes" if row["beats_baseline"] else "no",
+            f"{row['dm_p_holm']:.4g}",
+            row["skill"],
+        )
+        for row in rows.sort_values("stock").to_dict("records")
+    ]
+    header = ("stock", "epochs", "val_r2", "test_r2_zero", "best_baseline", "beats_baseline", "dm_p_holm", "skill")
+    return table([f"`{name}`" for name in header], lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Sweep what is missing, print the table; 1 where a claim does not hold."""
+    """Run the sweeps that are missing, print and write the table; 1 where a claim does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("simulated", "stocks"))
-    parser.add_argument("bars", nargs="?", type=Path, help="of `stocks`: the folder with the CSV files")
-    parser.add_argument("--folder", type=Path, default=ROOT / "multirun" / "shelf")
+    parser.add_argument("what", choices=SWEEPS)
+    parser.add_argument("bars", nargs="?", type=Path, help="stocks, defaults: the folder with the CSV files")
+    parser.add_argument("--folder", type=Path, default=ROOT / "multirun" / "model_zoo")
+    parser.add_argument("--write", action="store_true", help="write the table into its README")
     asked = parser.parse_args(arguments)
-    if asked.what == "stocks" and asked.bars is None:
-        parser.error("stocks: name the folder that holds AAPL.csv and the others")
-    folder, broken = asked.folder.absolute(), []
-    sweeps = SIMULATED if asked.what == "simulated" else STOCKS
+    if asked.what != "simulated" and asked.bars is None:
+        parser.error(f"{asked.what}: name the folder that holds AAPL.csv and the others")
+    folder, sweeps = asked.folder.absolute(), SWEEPS[asked.what]
     bars = [f"data.dir={asked.bars.absolute()}"] if asked.bars else []
     for name, overrides in sweeps.items():
         sweep(folder / name, [*overrides, *bars])
-    if asked.what == "simulated":
-        runs = chosen(Run.of(path.parent) for name in sweeps for path in (folder / name).glob("*/metrics.json"))
-        table, broken = found_table(runs), faults(runs)
-    else:
-        table = stocks_table(pd.concat([pd.read_csv(folder / name / "summary.csv") for name in sweeps]))
-    print("\n".join(["", table, *broken]))
+    found, broken = _results(asked.what, [folder / name for name in sweeps])
+    print("\n".join(["", found, *broken]))
+    if asked.write:
+        write_table(READMES[asked.what], asked.what, found)
     return 1 if broken else 0
+
+
+def _results(what: str, folders: Sequence[Path]) -> tuple[str, list[str]]:
+    """The table of these sweeps, and the claims that do not hold."""
+    if what == "simulated":
+        runs = chosen(Run.of(path.parent) for folder in folders for path in folder.glob("*/metrics.json"))
+        return found_table(runs), faults(runs)
+    rows = pd.concat([pd.read_csv(folder / "summary.csv") for folder in folders])
+    return (stocks_table if what == "stocks" else defaults_table)(rows), []
 
 
 if __name__ == "__main__":

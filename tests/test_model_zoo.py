@@ -1,4 +1,4 @@
-"""What the shelf's campaign claims is checked: a short sample of `tests/campaigns/shelf.py`."""
+"""A short sample of `tests/campaigns/model_zoo.py`: what that campaign claims is really checked."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.campaigns.model_zoo import Run, chosen, defaults_table, faults, found_table, share, stocks_table, sweep
 from tests.campaigns.oracle import Gain
-from tests.campaigns.shelf import Run, chosen, faults, found_table, share, stocks_table, sweep
 
 SHORT = ("model=ridge,mlp", "trainer.lr=1e-2,1e-3", "trainer.epochs=2", "data.days=600", "data.signal=strong")
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a sweep as the campaign makes it, to be read only."""
-    folder = tmp_path_factory.mktemp("shelf") / "sweep"
+    """The folder of a sweep that the campaign has made; tests only read it."""
+    folder = tmp_path_factory.mktemp("zoo") / "sweep"
     sweep(folder, ["stock=AAPL", *SHORT])
     return folder
 
 
-def test_a_sweep_is_read_back_and_validation_chooses_the_learning_rate(swept: Path) -> None:
+def test_validation_chooses_the_learning_rate(swept: Path) -> None:
     runs = [Run.of(path.parent) for path in swept.glob("*/metrics.json")]
     assert len(runs) == 4
     kept = {run.model: run for run in chosen(runs)}
@@ -32,11 +32,18 @@ def test_a_sweep_is_read_back_and_validation_chooses_the_learning_rate(swept: Pa
     assert all(f"`{model}`" in found_table(list(kept.values())) for model in kept)
 
 
-def test_a_table_of_stocks_has_the_means_of_its_sweep(swept: Path) -> None:
+def test_the_table_of_stocks_has_the_means_of_its_sweep(swept: Path) -> None:
     rows = pd.read_csv(swept / "summary.csv").assign(stock="AAPL")
     mlp = rows[rows["model"] == "mlp"]
     (line,) = (line for line in stocks_table(rows).splitlines() if "`mlp`" in line)
     assert f"{mlp['test_r2_zero'].mean():+.2%}<br>{mlp['test_ic'].mean():+.3f}" in line
+
+
+def test_the_table_of_defaults_has_the_rows_of_its_sweep(swept: Path) -> None:
+    rows = pd.read_csv(swept / "summary.csv").assign(stock="AAPL")
+    header, _, *lines = defaults_table(rows).splitlines()
+    assert len(lines) == len(rows)
+    assert "`test_r2_zero`" in header and f"{rows['test_r2_zero'][0]:+.4f}" in "".join(lines)
 
 
 def test_each_claim_that_does_not_hold_is_named() -> None:
