@@ -17,7 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from stockml import compose, models
+from stockml import compose, models, trackers
 from stockml.compose.launcher import Calls, JobLauncher, target
 from stockml.compose.sweeps import Job, Sweep
 from stockml.config.root import Config, saved
@@ -31,8 +31,9 @@ from stockml.reporting import page, summary, terminal
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
-from stockml.tasks import rank_count, report, sweep_tracking
+from stockml.tasks import rank_count, report
 from stockml.tasks import train as training
+from stockml.trackers import tracking
 from stockml.training import hardware
 
 Train = Callable[[Config, RunLocation, dict[str, str]], float]
@@ -63,12 +64,12 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
         supervisor = Supervisor(folder, sweep, done, fail_fast=command.jobs[0].sweep.fail_fast)
         if any(_is_synthetic(config) for config in command.jobs):
             print(*terminal.SYNTHETIC, sep="\n", flush=True)
-        reached = until_the_end.enter_context(sweep_tracking.following(command.jobs[0].tracker, folder))
+        until_the_end.enter_context(tracking.tracked_sweep(command.jobs[0].tracker, folder, print))
         try:
             if sweep.trials is None or tried < sweep.trials:
                 compose.enter_hydra(
                     compose.in_folder(command, folder.path, tried),
-                    functools.partial(job, train=train, mlflow=reached),
+                    functools.partial(job, train=train),
                     supervisor,
                 )
         except KeyboardInterrupt as error:
@@ -188,13 +189,8 @@ class Supervisor:
             raise RunError(f"{job.name}: {row['error']}")
 
 
-def job(config: Config, place: RunLocation, records: dict[str, str], train: Train, *, mlflow: bool) -> float | None:
-    """One job of a sweep, in whatever process: its best validation loss; None where it failed, as result.json tells.
-
-    Where the sweep did not reach `mlflow`, the job does not try.
-    """
-    if config.tracker is not None and not mlflow:
-        config = dataclasses.replace(config, tracker=dataclasses.replace(config.tracker, mlflow=False))
+def job(config: Config, place: RunLocation, records: dict[str, str], train: Train) -> float | None:
+    """One job of a sweep, in whatever process: its best validation loss; None where it failed, as result.json tells."""
     folder = place.create_folder(config.stock.ticker)
     if folder.outcome() == "ok":  # a launcher other than ours is given all the jobs
         return None
@@ -252,6 +248,7 @@ def import_what_jobs_need(configs: Sequence[Config | None]) -> None:
     modules = {"simulated": "simulator", "csv": "tables", "yahoo": "downloads", "npz": "arrays"}
     sources = {config.data.source for config in configs if config}
     names |= {f"stockml.data.sources.{source}.{modules[source]}" for source in sources}
+    names |= trackers.packages(config.tracker.names() if config.tracker else [] for config in configs if config)
     for name in names:
         importlib.import_module(name)
 

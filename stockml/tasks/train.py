@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stockml import models, trackers
+from stockml import models
 from stockml.config.root import Config
 from stockml.data import dataset
 from stockml.data.dataset import Data
@@ -23,6 +23,7 @@ from stockml.reporting import terminal
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import ExistingRun, RunLocation
 from stockml.tasks import breakdown, fold_training, outcome, rank_count, report, resume, run_metadata
+from stockml.trackers import tracking
 from stockml.training import checkpoint, closed_form, engine, hardware
 
 
@@ -60,7 +61,7 @@ def run(
         resumed = {name: state for name, state in leaders if state is not None}
     folder = place.create_folder(config.stock.ticker)
     with (
-        trackers.following(config.tracker, folder, run_log.emit, is_main=group.is_main) as followed,
+        tracking.tracked(config.tracker, folder, run_log.emit, is_main=group.is_main) as trackers,
         report.drawn_after(folder, config, run_log.emit, verbose=place.verbose),
         outcome.recorded(folder, run_log, started, synthetic=data.panel.synthetic),
     ):
@@ -75,8 +76,10 @@ def run(
         folder.write_json("config.json", run_metadata.of(config, folds, device, group.world_size))
         folder.write_records(records, resumed=config.trainer.resume is not None)  # last: from then on it can be resumed
         done = {name: resumed[name].history if name in resumed else [] for name in parts}
-        followed.begin(done, config.trainer.lr)
-        trained = [fold_training.train(fold, chosen, folder, run_log, followed.epoch, resumed, group) for fold in each]
+        trackers.start(done, config.trainer.lr)
+        trained = [
+            fold_training.train(fold, chosen, folder, run_log, trackers.log_epoch, resumed, group) for fold in each
+        ]
         loss = _evaluate(folder, config, folds, trained, run_log, began, group)
         run_log.emit(f"run folder  {folder.path}")
     return loss
