@@ -106,10 +106,12 @@ class Result:
     def __repr__(self) -> str:
         told = [self._title, self.status]
         if self.status == "ok":
-            from stockml.reporting.terminal import figure
+            from stockml.evaluation.metrics import metric
 
             best = self.metrics["best_baseline"]
-            own, rival = (figure("mse", of["test"]["mse"]) for of in (self.metrics, self.metrics["baselines"][best]))
+            own, rival = (
+                metric("mse").format(of["test"]["mse"]) for of in (self.metrics, self.metrics["baselines"][best])
+            )
             told.append(f"test mse {own}, of {best}, the best baseline, {rival}")
         told += [_SYNTHETIC] if self.synthetic else []
         return f"<Result {'; '.join(told)}; {self.folder}>"

@@ -1,57 +1,72 @@
-"""How forecasts rank several stocks against one another, day by day."""
+"""Forecasts of several stocks compared with one another, day by day."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from stockml.evaluation.metrics import Floats, Scores
+    from stockml.data.bars import Floats
 
-NAMES = ("daily_ic", "icir", "daily_rank_ic", "rank_icir")
-
-_FEWEST_STOCKS = 3  # two are correlated perfectly, whatever is forecast
+_FEWEST_STOCKS = 3  # two points always lie on a line
 
 
 def firsts_of_days(dates: NDArray[np.datetime64]) -> NDArray[np.int64]:
-    """(D,) the number of each day's first sample, of samples in order of time."""
+    """(D,) positions of each day's first sample; the samples are in order of time."""
     return np.flatnonzero(np.append(True, dates[1:] != dates[:-1]))
 
 
 def by_day(dates: NDArray[np.datetime64]) -> Callable[[Floats], Floats]:
-    """What makes figures of samples (…, N) figures of days (…, D): their sums, scaled so that the mean stays the same.
+    """A function from values of samples (…, N) to values of days (…, D): sums, scaled so that the mean is the same.
 
-    Stocks move together, so that the days, not the samples, are what is independent.
+    Stocks move together, so days are independent, and samples are not.
     """
     firsts = firsts_of_days(dates)
     scale = len(firsts) / len(dates)
     return lambda values: np.add.reduceat(values, firsts, axis=-1) * scale
 
 
-def scores(realised: Floats, forecast: Floats, dates: NDArray[np.datetime64]) -> Scores:
-    """Over the days with three stocks or more, of returns and forecasts (N,): the mean correlation between stocks.
+def mean(daily: Floats) -> float | None:
+    """Of daily correlations (D,); None where there is none."""
+    return float(daily.mean()) if len(daily) else None
 
-    daily_ic is the mean of Pearson's, daily_rank_ic of Spearman's; icir and rank_icir are these means over the standard
-    deviation from day to day, not annualised (Grinold & Kahn 2000). None where no day has one.
-    """
-    found: Scores = {}
-    for mean, ratio, rank in ((*NAMES[:2], False), (*NAMES[2:], True)):
-        _, daily = correlations(realised, forecast, dates, rank=rank)
-        found[mean] = float(daily.mean()) if len(daily) else None
-        spread = float(daily.std(ddof=1)) if len(daily) > 1 else 0.0
-        found[ratio] = float(daily.mean()) / spread if spread > 0 else None
-    return found
+
+def mean_over_spread(daily: Floats) -> float | None:
+    """Mean of daily correlations (D,) over their standard deviation, not annualised (Grinold & Kahn 2000)."""
+    spread = float(daily.std(ddof=1)) if len(daily) > 1 else 0.0
+    return float(daily.mean()) / spread if spread > 0 else None
+
+
+@dataclass(frozen=True)
+class CrossSection:
+    """Returns and forecasts (N,) of several stocks, in order of their dates (N,)."""
+
+    realised: Floats
+    forecast: Floats
+    dates: NDArray[np.datetime64]
+
+    @cached_property
+    def ic(self) -> Floats:
+        """(D,) Pearson's correlation between stocks, on each day with three stocks or more."""
+        return correlations(self.realised, self.forecast, self.dates)[1]
+
+    @cached_property
+    def rank_ic(self) -> Floats:
+        """(D,) Spearman's correlation between stocks, on each day with three stocks or more."""
+        return correlations(self.realised, self.forecast, self.dates, rank=True)[1]
 
 
 def correlations(
     a: Floats, b: Floats, dates: NDArray[np.datetime64], *, rank: bool = False
 ) -> tuple[NDArray[np.datetime64], Floats]:
-    """Days, and the correlation of a and b, (N,), on each of them: Pearson's, or of ranks.
+    """Days (D,), and the correlation of a and b, (N,), on each of them: Pearson's, or Spearman's with `rank`.
 
-    Of the days with enough stocks on which neither is constant but for rounding.
+    Days with fewer than three stocks, or on which a or b is constant but for rounding, are left out.
     """
     firsts = firsts_of_days(dates)
     if rank:
@@ -70,7 +85,7 @@ def correlations(
 
 
 def _ranks(values: Floats, firsts: NDArray[np.int64]) -> Floats:
-    """(N,) the rank of each sample among its day's; equal ones share the mean of theirs."""
+    """(N,) the rank of each sample within its day; equal values share the mean of their ranks."""
     day = np.zeros(len(values), dtype=np.int64)
     day[firsts[1:]] = 1
     order = np.lexsort((values, day.cumsum()))
@@ -81,4 +96,4 @@ def _ranks(values: Floats, firsts: NDArray[np.int64]) -> Floats:
     sizes = np.diff(np.append(groups, len(values)))
     ranks = np.empty(len(values))
     ranks[order] = np.repeat(groups + (sizes - 1) / 2, sizes)
-    return ranks  # counted through the days, which no correlation within a day shows
+    return ranks  # counted through all days: a constant within a day, which no correlation depends on

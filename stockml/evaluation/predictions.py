@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stockml.evaluation import cross_section
 from stockml.evaluation import verdict as verdicts
-from stockml.evaluation.metrics import DIRECTION_ONLY, NAMES, Floats, Scores, Target, hit_rate, score, target
+from stockml.evaluation.metrics import DIRECTION_ONLY, Floats, Scores, Target, score, target
 
 if TYPE_CHECKING:
     from stockml.data.batches import Batches
@@ -49,14 +48,8 @@ class Predictions:
 
         Of several stocks, how they are ranked against one another too.
         """
-        names = NAMES if self.tickers is None else (*NAMES, *cross_section.NAMES)
-        if direction_only:
-            return {**dict.fromkeys(names), "n": len(y_pred), "hit_rate": hit_rate(self.truth, y_pred)}
-        found = score(self.truth, y_pred)
-        if self.tickers is None or self.dates is None:
-            return found
-        realised, forecast = self.truth.changes(self.truth.y_true), self.truth.changes(y_pred)
-        return {**found, **cross_section.scores(realised, forecast, self.dates)}
+        dates = None if self.tickers is None else self.dates
+        return score(self.truth, y_pred, dates, direction_only=direction_only)
 
     def of_stocks(self) -> dict[str, Scores]:
         """The model's scores for each stock, where there are several."""

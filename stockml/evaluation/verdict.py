@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from stockml.evaluation import cross_section
-from stockml.evaluation.metrics import DIRECTION_ONLY, score
+from stockml.evaluation.metrics import DIRECTION_ONLY, ic
 from stockml.evaluation.multiple_testing import LEVEL
 from stockml.evaluation.significance import (
     CONFIDENCE,
@@ -107,7 +107,7 @@ def assess(scored: Predictions, best: str, horizon: int, part: str = "test") -> 
         unit="samples" if scored.dates is None else "days" if dates is None else "stock-days",
         horizon=horizon,
         r2_ct=r2_against(own, errors.get("expanding_mean", 0.0)),
-        r2_identity=identity(realised, model, score(truth, scored.model)["ic"]),
+        r2_identity=identity(realised, model, ic(truth, scored.model)),
         r2_zero_interval=None if classes else against[zero].r2_interval,
         confidence=CONFIDENCE,
         block_days=block_days(days, horizon),

@@ -12,11 +12,10 @@ import numpy as np
 
 from stockml.config.values import show
 from stockml.errors import UserError
-from stockml.evaluation import cross_section
+from stockml.evaluation import metrics as table
 from stockml.reporting import document, drawing, plots, summary, sweep_plots
 from stockml.reporting.document import Figure, Page, Section, Table
 from stockml.reporting.drawing import Picture
-from stockml.reporting.terminal import figure
 from stockml.runs.folder import RunFolder
 from stockml.runs.names import fold_member_title
 from stockml.runs.sweep_folder import SweepFolder
@@ -91,12 +90,13 @@ def _headline(metrics: Mapping[str, Any]) -> list[Figure]:
     else:
         known = f"95 % interval {_ends(interval, '{:+.2%}')}" if interval else "0: the forecast of no change"
         r2 = Figure("R²_zero on test", _percent(test["r2_zero"]), known)
-    rival = figure("mse", metrics["baselines"][best]["test"]["mse"])
+    error, correlation, hits = (table.metric(name).format for name in ("mse", "ic", "hit_rate"))
+    rival = error(metrics["baselines"][best]["test"]["mse"])
     return [
         r2,
-        Figure("MSE on test", figure("mse", test["mse"]), f"{best}, the best baseline: {rival}"),
-        Figure("IC on test", figure("ic", test["ic"]), "correlation over time"),
-        Figure("Hit rate on test", figure("hit_rate", test["hit_rate"]), f"of {test['n']:,} samples"),
+        Figure("MSE on test", error(test["mse"]), f"{best}, the best baseline: {rival}"),
+        Figure("IC on test", correlation(test["ic"]), "correlation over time"),
+        Figure("Hit rate on test", hits(test["hit_rate"]), f"of {test['n']:,} samples"),
     ]
 
 
@@ -111,21 +111,27 @@ def _scores(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> 
         "Between stocks: daily_ic and daily_rank_ic are the mean over days of the correlation, over the stocks, of "
         "forecast and realised; icir and rank_icir are that mean over its standard deviation from day to day."
     )
-    pooled = cross_section.NAMES[0] in metrics["test"]
-    return Section("Scores", [text, between] if pooled else [text], [*tables, *_stocks(stocks)])
+    return Section(
+        "Scores", [text, between] if table.has_pooled(metrics["test"]) else [text], [*tables, *_stocks(stocks)]
+    )
 
 
 def score_table(metrics: Mapping[str, Any], part: str) -> Table:
     """A part's scores, from what metrics.json says: a row for the model, the oracle, and each baseline."""
-    names: tuple[str, ...] = ("mse", "mae", "rmse", "r2", "r2_zero", "hit_rate", "ic")
-    names += cross_section.NAMES if cross_section.NAMES[0] in metrics[part] else ()
+    pooled = table.shown("page", pooled=True) if table.has_pooled(metrics[part]) else []
+    columns = [*table.shown("page"), *pooled]
     oracle = {"oracle": metrics["oracle"]} if metrics.get("oracle") else {}
     scored, best = {"model": metrics, **oracle, **metrics["baselines"]}, metrics["best_baseline"]
     rows = [
-        [f"{name} *" if name == best else name, *(figure(metric, of[part][metric]) for metric in names)]
+        [f"{name} *" if name == best else name, *(metric.format(of[part].get(metric.name)) for metric in columns)]
         for name, of in scored.items()
     ]
-    return Table(f"{part.capitalize()}, {metrics[part]['n']:,} samples", ["", *names], rows, strong=[0])
+    return Table(
+        f"{part.capitalize()}, {metrics[part]['n']:,} samples",
+        ["", *(metric.name for metric in columns)],
+        rows,
+        strong=[0],
+    )
 
 
 def _stocks(rows: Sequence[Mapping[str, str]]) -> list[Table]:
@@ -133,13 +139,18 @@ def _stocks(rows: Sequence[Mapping[str, str]]) -> list[Table]:
     if not rows:
         return []
     ranked = sorted(rows, key=lambda row: -float(row["test_r2_zero"] or "-inf"))
-    header = [name for name in rows[0] if name not in ("synthetic", "val_mae", "test_mae")]
+    header = [name for name in rows[0] if name != "synthetic" and _is_in_short_tables(name)]
     cells = [[_cell(row[name]) for name in header] for row in ranked[:_MOST_STOCKS]]
     left = f"; {len(ranked) - len(cells):,} more" if len(ranked) > len(cells) else ""
     return [Table(f"Stocks, by test_r2_zero; stocks.csv has all their scores{left}", header, cells)]
 
 
 _MOST_STOCKS = 50
+
+
+def _is_in_short_tables(column: str) -> bool:
+    metric = table.of_column(column)
+    return metric is None or "short tables" in metric.shown_in
 
 
 def _evidence(found: Mapping[str, Any]) -> Section:
@@ -161,9 +172,9 @@ def _evidence(found: Mapping[str, Any]) -> Section:
         [f"R²_zero, {confidence} interval", _ends(found["r2_zero_interval"], "{:+.2%}"), bootstrap],
         ["R²_ct", _percent(found["r2_ct"]), "against the mean of all returns known by then (Campbell & Thompson 2008)"],
         ["R²", _percent(identity["r2"]), "of returns, = ρ² − (s − ρ)² − (bias/σ)², that is:"],
-        ["ρ", figure("ic", identity["correlation"]), "correlation of forecasts and returns"],
-        ["s", figure("ic", identity["spread_ratio"]), "standard deviation of forecasts over that of returns"],
-        ["bias/σ", figure("ic", identity["bias_ratio"]), "mean error over the standard deviation of returns"],
+        ["ρ", table.SIGNED(identity["correlation"]), "correlation of forecasts and returns"],
+        ["s", table.SIGNED(identity["spread_ratio"]), "standard deviation of forecasts over that of returns"],
+        ["bias/σ", table.SIGNED(identity["bias_ratio"]), "mean error over the standard deviation of returns"],
         ["Pesaran–Timmermann", direction, f"test of the direction, p {p_value}"],
     ]
     further += [
@@ -239,7 +250,8 @@ def _data(data: Mapping[str, Any], folds: Sequence[Mapping[str, str]]) -> Sectio
     left_out = list(data["dropped"])
     if purged := sum(split["purged"] for split in splits):
         left_out.append(f"{purged} samples (purged: their targets end after the next part has begun)")
-    header = [name for name in folds[0] if name in _OF_FOLDS] if folds else []
+    shown = {*_OF_FOLDS, *(f"test_{metric.name}" for metric in table.shown("folds"))}
+    header = [name for name in folds[0] if name in shown] if folds else []
     cells = [[_cell(fold[name]) for name in header] for fold in folds]
     tables = [Table("Folds; folds.csv has all their days and scores", header, cells)] if folds else []
     timeline = plots.timeline(rows, dated=isinstance(spans[0][0].first, str))
@@ -250,7 +262,6 @@ _OF_FOLDS = (
     "fold",
     *(f"{part}_n" for part in ("train", "validation", "test")),
     *("test_first", "test_last", "purged", "epochs", "best_epoch", "val_mse"),
-    *(f"test_{metric}" for metric in ("mse", "mae", "r2", "r2_zero", "hit_rate", "ic")),
 )
 
 

@@ -9,34 +9,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from stockml.errors import UserError
+from stockml.evaluation.metrics import ERROR, SHORT_SPLITS, columns, metric, of_column
 from stockml.evaluation.multiple_testing import LEVEL, benjamini_hochberg, holm
 from stockml.runs.folder import RunFolder
 from stockml.runs.sweep_folder import SweepFolder
 
 Row = dict[str, Any]
 
-_FIGURES = ("epochs", "best_epoch", "val_mse", "val_r2", "test_mse", "test_mae", "test_r2", "test_r2_zero")
+_TRAINING = ("epochs", "best_epoch")
 _SIGNIFICANCE = ("r2_zero_low", "r2_zero_high", "dm_p", "dm_p_holm", "dm_p_bh", "skill")
-_COLUMNS = (*_FIGURES, "best_baseline", "beats_baseline", "seconds", "error", "synthetic", *_SIGNIFICANCE, "test_ic")
-_HIDDEN = {*_COLUMNS} - {  # on a terminal
-    "epochs",
-    "val_r2",
-    "test_mse",
-    "test_r2_zero",
-    "best_baseline",
-    "beats_baseline",
-    "seconds",
-    "dm_p_holm",
-    "skill",
-}
-_AVERAGED = ("val_mse", "test_mse", "test_mae", "test_r2", "test_r2_zero")
+_ON_TERMINAL = ("epochs", "best_baseline", "beats_baseline", "seconds", "dm_p_holm", "skill")
+"""The columns that a terminal has room for, beside what was swept and those of metrics."""
+
+
+def _columns() -> list[str]:
+    baseline = ("best_baseline", "beats_baseline", "seconds", "error", "synthetic")
+    return [*_TRAINING, *columns("summary"), *baseline, *_SIGNIFICANCE, *columns("summary last")]
 
 
 def write(sweep: SweepFolder) -> list[Row]:
     """Write summary.csv and summary.md anew; the rows that are in them."""
     with sweep.changing():
         rows = read(sweep)
-        header = ["job", "status", *_swept(rows), *_COLUMNS]
+        header = ["job", "status", *_swept(rows), *_columns()]
         sweep.write_csv("summary.csv", header, ([_cell(row.get(name)) for name in header] for row in rows))
         sweep.write_text("summary.md", _markdown(rows))
     return rows
@@ -73,13 +68,18 @@ def _row(folder: RunFolder, swept: Mapping[str, Any]) -> Row:
 
 def _scores(folder: RunFolder) -> Row:
     metrics, config = folder.read_json("metrics.json"), folder.read_json("config.json")["config"]
-    validation, test, timing, best = (metrics[key] for key in ("validation", "test", "timing", "best_baseline"))
+    test, timing, best = (metrics[key] for key in ("test", "timing", "best_baseline"))
+    shown = {*columns("summary"), *columns("summary last"), *columns("sweep means")}
     return {
         "stock": config["stock"]["ticker"],
         "epochs": timing["epochs"],
         "best_epoch": timing["best_epoch"],
-        **{f"val_{name}": validation[name] for name in ("mse", "r2")},
-        **{f"test_{name}": test[name] for name in ("mse", "mae", "r2", "r2_zero", "ic")},
+        **{
+            f"{short}_{name}": value
+            for short, split in SHORT_SPLITS.items()
+            for name, value in metrics[split].items()
+            if f"{short}_{name}" in shown
+        },
         "best_baseline": best,
         "beats_baseline": test["mse"] < metrics["baselines"][best]["test"]["mse"],
         **_significance(metrics),
@@ -154,13 +154,13 @@ def _groups(rows: Iterable[Row], keys: Sequence[str]) -> list[tuple[str, list[Ro
 
 
 def _mean_row(rows: Sequence[Row]) -> Row:
-    return {name: _mean([row[name] for row in rows]) for name in _AVERAGED}
+    return {name: _mean([row.get(name) for row in rows]) for name in columns("sweep means")}
 
 
 def _averages(rows: Sequence[Row], *, spread: bool = False) -> str:
     parts = []
-    for name in _AVERAGED:
-        values = [row[name] for row in rows]
+    for name in columns("sweep means"):
+        values: list[Any] = [row.get(name) for row in rows]
         mean = _mean(values)
         deviation = f" ± {statistics.stdev(values):.2g}" if spread and mean is not None else ""
         parts.append(f"{name} {_shown(name, mean)}{deviation}")
@@ -197,10 +197,11 @@ def table(rows: Sequence[Row]) -> str:
     from rich.console import Console
     from rich.table import Table
 
-    header = [name for name in _shown_columns(rows) if name not in _HIDDEN]
+    on_terminal = {*_ON_TERMINAL, *columns("sweep terminal")}
+    header = [name for name in _shown_columns(rows) if name in on_terminal or name not in _columns()]
     drawn = Table(*header, box=SIMPLE, pad_edge=False, padding=(0, 1))
     for column, name in zip(drawn.columns, header, strict=True):
-        column.justify = "right" if name in (*_FIGURES, "seconds", "dm_p_holm") else "left"
+        column.justify = "right" if name in (*_TRAINING, *columns("summary"), "seconds", "dm_p_holm") else "left"
         column.no_wrap = True
     for row in rows:
         drawn.add_row(*(_shown(name, row.get(name)) for name in header))
@@ -216,7 +217,7 @@ def whereabouts(sweep: SweepFolder) -> str:
 
 
 def _shown_columns(rows: Sequence[Row]) -> list[str]:
-    return ["job", "status", *(key for key in _swept(rows) if key != "stock"), *_COLUMNS]
+    return ["job", "status", *(key for key in _swept(rows) if key != "stock"), *_columns()]
 
 
 def _shown(name: str, value: Any) -> str:
@@ -227,7 +228,8 @@ def _shown(name: str, value: Any) -> str:
     if isinstance(value, float):
         if name == "seconds":
             return f"{value:.1f}"
-        return f"{value:+.4f}" if "r2" in name or name == "test_ic" else f"{value:.4g}"
+        of = metric("r2_zero") if name in ("r2_zero_low", "r2_zero_high") else of_column(name)
+        return f"{value:.4g}" if of is None or of.format is ERROR else of.format(value)
     return str(value)
 
 

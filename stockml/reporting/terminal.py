@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from stockml.config.values import list_stocks
+from stockml.evaluation.metrics import COUNT, has_pooled, metric, shown
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from stockml.data.dataset import Data
     from stockml.data.panel import Panel
+    from stockml.evaluation.metrics import Metric
     from stockml.training.engine import EpochStats
 
 SYNTHETIC = (
@@ -165,15 +167,15 @@ def _target(data: Data) -> str:
 
 def result_table(evaluated: Mapping[str, Any]) -> str:
     """Model, oracle and baselines with their scores on validation and test, from what metrics.json says, as text."""
-    metrics = ("mse", "mae", "rmse", "r2", "r2_zero", "hit_rate", "ic")
+    metrics = shown("terminal")
     best, oracle = evaluated["best_baseline"], evaluated.get("oracle")
     rows = {"model": evaluated, **({"oracle": oracle} if oracle else {}), **evaluated["baselines"]}
-    table = _table("", "part", *metrics)
+    table = _table("", "part", *(metric.name for metric in metrics))
     for name, parts in rows.items():
         label = f"{name} *" if name == best else name
         for part in ("validation", "test"):
             if part in parts:
-                table.add_row(label, part, *(figure(metric, parts[part][metric]) for metric in metrics))
+                table.add_row(label, part, *(metric.format(parts[part].get(metric.name)) for metric in metrics))
                 label = ""
     return f"{_text(table, left=2)}\n* the best baseline on validation"
 
@@ -185,33 +187,36 @@ def results(evaluated: Mapping[str, Any]) -> list[str]:
 
 def _ranking(evaluated: Mapping[str, Any]) -> list[str]:
     """Of several stocks: how they are ranked against one another, as text."""
-    if "daily_ic" not in evaluated["test"]:
+    if not has_pooled(evaluated["test"]):
         return []
     rows = {
         "model": evaluated,
         **({"oracle": evaluated["oracle"]} if evaluated.get("oracle") else {}),
         **evaluated["baselines"],
     }
-    names = ("daily_ic", "icir", "daily_rank_ic", "rank_icir")
-    table = _table("between stocks", "part", *names)
+    metrics = shown("terminal", pooled=True)
+    table = _table("between stocks", "part", *(metric.name for metric in metrics))
     for name, parts in rows.items():
         for part in ("validation", "test"):
             scores = parts.get(part, {})
-            if any(scores.get(metric) is not None for metric in names):
-                table.add_row(name, part, *(figure(metric, scores[metric]) for metric in names))
+            values = [scores.get(metric.name) for metric in metrics]
+            if any(value is not None for value in values):
+                table.add_row(
+                    name, part, *(metric.format(value) for metric, value in zip(metrics, values, strict=True))
+                )
                 name = ""
     return [_text(table, left=2)] if table.row_count else []
 
 
 def stock_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The stocks of a pooled run by their scores on test, as text; of many the best and the worst."""
-    names = ("test_n", "test_mse", "test_r2", "test_r2_zero", "test_hit_rate", "test_ic")
+    metrics = shown("short tables")
     ranked = sorted(rows, key=lambda row: -np.inf if row["test_r2_zero"] is None else -row["test_r2_zero"])
-    table = _table("stock", *names)
+    table = _table("stock", *(f"test_{metric.name}" for metric in metrics))
     half = _MOST_STOCKS // 2
-    shown = [*ranked[:half], None, *ranked[-half:]] if len(ranked) > _MOST_STOCKS else ranked
-    for row in shown:
-        cells = ["…"] * len(names) if row is None else [figure(n.removeprefix("test_"), row[n]) for n in names]
+    chosen = [*ranked[:half], None, *ranked[-half:]] if len(ranked) > _MOST_STOCKS else ranked
+    for row in chosen:
+        cells = ["…"] * len(metrics) if row is None else _test_scores(row, metrics)
         table.add_row("…" if row is None else row["ticker"], *cells)
     return _text(table)
 
@@ -221,11 +226,15 @@ _MOST_STOCKS = 12
 
 def fold_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The folds of a walk-forward run, as text; their days are in the data report."""
-    names = ("epochs", "best_epoch", "test_n", "test_mse", "test_r2", "test_r2_zero", "test_hit_rate", "test_ic")
-    table = _table("fold", *names)
+    metrics, counts = shown("short tables"), ("epochs", "best_epoch")
+    table = _table("fold", *counts, *(f"test_{metric.name}" for metric in metrics))
     for row in rows:
-        table.add_row(str(row["fold"]), *(figure(name.removeprefix("test_"), row[name]) for name in names))
+        table.add_row(str(row["fold"]), *(COUNT(row[name]) for name in counts), *_test_scores(row, metrics))
     return _text(table)
+
+
+def _test_scores(row: Mapping[str, Any], metrics: Sequence[Metric]) -> list[str]:
+    return [metric.format(row.get(f"test_{metric.name}")) for metric in metrics]
 
 
 def forecast_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -302,17 +311,6 @@ def _p_value(outcome: Mapping[str, float | None]) -> str:
     return "–" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def figure(metric: str, value: Any) -> str:
-    """A metric as it is shown; – where it is undefined."""
-    if value is None:
-        return "–"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if metric in ("mse", "mae", "rmse"):
-        return f"{value:#.4g}"
-    return f"{value:.1%}" if metric == "hit_rate" else f"{value:+.4f}"
-
-
 class SweepProgress:
     """One line a job that ends; on a terminal, a last line with how the sweep stands."""
 
@@ -339,7 +337,7 @@ class SweepProgress:
             if score is not None and (self._best is None or score > self._best[0]):
                 self._best = (score, str(row["job"]))
             epochs = "1 epoch" if row["epochs"] == 1 else f"{row['epochs']} epochs"
-            figures = f"{epochs}, validation r2 {figure('r2', score)}"
+            figures = f"{epochs}, validation r2 {metric('r2').format(score)}"
         else:
             self._failed += 1
             figures = str(row.get("error") or "")

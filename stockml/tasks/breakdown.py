@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from stockml.evaluation.metrics import SHORT_SPLITS, shown
+
 if TYPE_CHECKING:
     from stockml.data.dataset import Data
     from stockml.evaluation.metrics import Scores
@@ -35,18 +37,17 @@ def _fold(number: int, data: Data, fits: Sequence[TrainState], parts: Prediction
         row[f"{part}_n"] = len(rows)
     row |= {"purged": data.split.purged, "epochs": max(len(fit.history) for fit in fits)}
     row["best_epoch"] = fits[0].stopping.best_epoch if len(fits) == 1 else None
-    return row | _scores({part: scored.scores(scored.model) for part, scored in parts.items()})
+    return row | _scores({part: scored.scores(scored.model) for part, scored in parts.items()}, "folds")
 
 
 def _stock(ticker: str, scores: Mapping[str, Scores | None]) -> Row:
     counts = {f"{part}_n": of["n"] if of else 0 for part, of in scores.items()}
-    return {"ticker": ticker, **counts, **_scores(scores)}
+    return {"ticker": ticker, **counts, **_scores(scores, "stocks")}
 
 
-def _scores(parts: Mapping[str, Scores | None]) -> Row:
-    names = ("mse", "mae", "r2", "r2_zero", "hit_rate", "ic")
+def _scores(parts: Mapping[str, Scores | None], place: str) -> Row:
     return {
-        f"{short}_{name}": scores[name] if (scores := parts[part]) else None
-        for short, part in (("val", "validation"), ("test", "test"))
-        for name in names
+        f"{short}_{metric.name}": scores[metric.name] if (scores := parts[part]) else None
+        for short, part in SHORT_SPLITS.items()
+        for metric in shown(place)
     }

@@ -5,11 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.stats
+from numpy.typing import NDArray
 
 from stockml.evaluation import cross_section, significance
+from stockml.evaluation.metrics import METRICS, Floats, Scores, Target, score
 
 RNG = np.random.default_rng(3)
 DATES = np.repeat(np.arange("2020-01-01", "2020-03-01", dtype="datetime64[D]"), RNG.integers(1, 9, 60))
+
+
+def pooled_scores(realised: Floats, forecast: Floats, dates: NDArray[np.datetime64]) -> Scores:
+    scores = score(Target(realised, "return"), forecast, dates)
+    return {name: value for name, value in scores.items() if METRICS[name].pooled}
 
 
 @pytest.mark.parametrize("decimals", [12, 1])  # at one decimal many are equal
@@ -21,7 +28,7 @@ def test_scores_agree_with_scipys_day_by_day(decimals: int) -> None:
         if len(r) >= 3 and np.ptp(r) > 0 and np.ptp(f) > 0:
             pearson.append(scipy.stats.pearsonr(r, f)[0])
             spearman.append(scipy.stats.spearmanr(r, f)[0])
-    found = cross_section.scores(realised, forecast, DATES)
+    found = pooled_scores(realised, forecast, DATES)
     assert found["daily_ic"] == pytest.approx(np.mean(pearson), abs=1e-12)
     assert found["icir"] == pytest.approx(np.mean(pearson) / np.std(pearson, ddof=1), abs=1e-12)
     assert found["daily_rank_ic"] == pytest.approx(np.mean(spearman), abs=1e-12)
@@ -30,10 +37,10 @@ def test_scores_agree_with_scipys_day_by_day(decimals: int) -> None:
 
 def test_what_says_nothing_of_the_order_has_no_score() -> None:
     realised = RNG.standard_normal(len(DATES))
-    assert set(cross_section.scores(realised, np.zeros(len(DATES)), DATES).values()) == {None}
+    assert set(pooled_scores(realised, np.zeros(len(DATES)), DATES).values()) == {None}
     pairs = np.repeat(np.arange("2020-01-01", "2020-01-11", dtype="datetime64[D]"), 2)
     realised, forecast = RNG.standard_normal((2, 20))
-    assert set(cross_section.scores(realised, forecast, pairs).values()) == {None}
+    assert set(pooled_scores(realised, forecast, pairs).values()) == {None}
 
 
 def test_days_have_the_samples_mean() -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from stockml.evaluation.metrics import Target, score
+from stockml.evaluation.metrics import METRICS, SIGNED, Floats, Metric, Target, score
+from stockml.reporting import page, summary, terminal
+from stockml.runs.sweep_folder import SweepFolder
+from tests.conftest import Run
 
 numbers = st.floats(-10, 10).map(lambda x: round(x, 3))
 pairs = st.lists(st.tuples(numbers, numbers), min_size=3, max_size=50)
@@ -66,3 +72,51 @@ def test_classes_have_no_r2_zero_and_are_hit_on_the_right_side_of_one_half() -> 
     scores = score(Target(np.array([0.0, 1, 1, 0]), "class"), np.array([0.4, 0.6, 0.4, 0.5]))
     assert scores["r2_zero"] is None
     assert scores["hit_rate"] == 0.5
+
+
+def test_a_metric_added_to_the_table_is_in_every_place_that_it_names(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def bias(truth: Target, y_pred: Floats) -> float:
+        return float((y_pred - truth.y_true).mean())
+
+    places = {"terminal", "page", "folds", "short tables", "test summary last", "test sweep terminal"}
+    monkeypatch.setitem(METRICS, "bias", Metric("bias", bias, SIGNED, frozenset(places)))
+    sweep = SweepFolder.create(tmp_path / "sweep")
+    sweep.plan({"AAPL": {"stock": "AAPL"}})
+    found = run("sweep/AAPL", "+experiment=quick", "data.days=500", "data.split=walk_forward", "data.folds=2")
+    printed = capsys.readouterr().out
+    predictions, folds = (
+        list(csv.DictReader((sweep.path / "AAPL" / name).read_text().splitlines()))
+        for name in ("predictions.csv", "folds.csv")
+    )
+
+    test = [float(row["y_pred"]) - float(row["y_true"]) for row in predictions if row["split"] == "test"]
+    assert found["test"]["bias"] == pytest.approx(np.mean(test))
+    assert found["baselines"]["zero"]["validation"]["bias"] is not None
+    assert found["baselines"]["always_up"]["test"]["bias"] is None
+    assert {"val_bias", "test_bias"} <= set(folds[0])
+    text = SIGNED(found["test"]["bias"])
+    assert printed.count("bias") >= 2 and text in printed
+    scores = page.score_table(found, "test")
+    assert scores.rows[0][scores.header.index("bias")] == text
+    (row,) = summary.write(sweep)
+    assert row["test_bias"] == found["test"]["bias"]
+    assert (sweep.path / "summary.csv").read_text().splitlines()[0].endswith(",test_ic,test_bias")
+    assert text in summary.table([row]) and "test_ic" not in summary.table([row])
+
+
+def test_metrics_of_an_older_release_lack_a_metric_and_are_still_shown(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = run("a", "+experiment=quick", "data.days=400")
+    later = Metric("later", lambda _truth, _y_pred: 1.0, SIGNED, frozenset({"terminal", "page"}))
+    monkeypatch.setitem(METRICS, "later", later)
+    scores = page.score_table(found, "test")
+    assert {row[scores.header.index("later")] for row in scores.rows} == {"–"}
+    assert "later" in terminal.result_table(found)
+
+
+def test_a_metric_names_places_that_exist() -> None:
+    with pytest.raises(ValueError, match="bias: there is no place termnal"):
+        Metric("bias", lambda _truth, _y_pred: 0.0, SIGNED, frozenset({"termnal"}))

@@ -17,7 +17,8 @@ import pytest
 
 from stockml import cli, compose
 from stockml.errors import UserError
-from stockml.reporting import page, terminal
+from stockml.evaluation.metrics import METRICS
+from stockml.reporting import page
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
@@ -115,7 +116,7 @@ def test_every_score_of_every_forecaster_stands_in_the_page(drawn: Path) -> None
     for part, table in zip(("test", "validation"), tables, strict=False):
         rows = {cells[0].removesuffix(" *"): cells[1:] for cells in table[1:]}
         assert rows == {
-            name: [terminal.figure(metric, of[part][metric]) for metric in NAMES] for name, of in forecasters.items()
+            name: [METRICS[metric].format(of[part][metric]) for metric in NAMES] for name, of in forecasters.items()
         }
         assert [cells[0] for cells in table if cells[0].endswith(" *")] == [f"{found['best_baseline']} *"]
     assert html.escape(found["verdict"][1:], quote=False) in html.unescape(text_of(drawn)).replace("&", "&amp;")
