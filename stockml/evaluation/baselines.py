@@ -1,67 +1,130 @@
-"""The naive forecasts that a model must beat."""
+"""The register of baselines: the naive forecasts that a model must beat."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from stockml.evaluation.metrics import Floats
-from stockml.models import ridge
 
 if TYPE_CHECKING:
     from stockml.data.batches import Batches
     from stockml.data.dataset import Data
-    from stockml.data.panel import Panel
+    from stockml.data.panel import Kind, Panel
     from stockml.data.split import Rows
 
 MOST_RIDGE_INPUTS = 3000  # the sums take inputs² × 8 bytes, the eigendecomposition inputs³ steps
 
+_ALL: frozenset[Kind] = frozenset({"return", "level", "class"})
+_RETURNS: frozenset[Kind] = frozenset({"return"})
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A naive forecast."""
+
+    name: str
+    """Its key in metrics.json and its column in baselines.csv."""
+    function: Callable[..., Any]
+    """Of (panel, train_mean), train's mean at each row (R,): forecasts (R,) made at the end of every row. Of a baseline
+    that is fitted, of (data, batches): forecasts (N,) by split. None where these data do not allow it."""
+    kinds: frozenset[Kind] = _ALL
+    """The kinds of target that it forecasts."""
+    direction_only: bool = False
+    """Whether its forecasts are nothing but a direction: it has a hit rate and no error."""
+    fitted: bool = False
+    """Whether it is fitted on the train split's windows."""
+
+    @property
+    def may_be_best(self) -> bool:
+        """Whether it may be chosen as the best baseline, by its squared error on validation."""
+        return not self.direction_only
+
 
 def forecasts(data: Data, batches: Batches, model: str = "") -> dict[str, dict[str, Floats]]:
-    """Every baseline that fits the target, fitted on train: its forecasts (N,) by part and name, in the target's units.
+    """Forecasts (N,) of every baseline for this kind of target, by split and by name, in the target's units.
 
-    Returns: zero, train mean, expanding mean (of all returns known by then), last return, always up (direction
-    alone). Levels: train mean, persistence, always up. Classes: train mean, majority class (direction alone).
-    All: ridge. A model that is itself a baseline, by its name, is not compared with itself.
+    A model that is itself a baseline, by its name, is not compared with itself.
     """
-    found: dict[str, dict[str, Floats]] = {part: {} for part, _ in scored_splits(data)}
+    found: dict[str, dict[str, Floats]] = {split: {} for split, _ in scored_splits(data)}
     for name, values in naive(data.panel, data.scaler.train_mean(data.panel)):
-        for part, rows in scored_splits(data):
-            found[part][name] = values[rows]
-    if model != "ridge" and batches.window * batches.width <= MOST_RIDGE_INPUTS:
-        for part, values in ridge_forecasts(data, batches).items():
-            found[part]["ridge"] = values
+        if name != model:
+            for split, rows in scored_splits(data):
+                found[split][name] = values[rows]
+    for baseline in _of_kind(data.panel.kind, fitted=True):
+        if baseline.name != model and (by_split := baseline.function(data, batches)) is not None:
+            for split, values in by_split.items():
+                found[split][baseline.name] = values
     return found
 
 
 def naive(panel: Panel, train_mean: Floats) -> Iterator[tuple[str, Floats]]:
-    """Those that nothing is fitted for but the mean of train, (R,): forecasts (R,) at every row's end, one by one."""
-    if panel.kind == "return":
-        yield "zero", np.broadcast_to(0.0, panel.target.shape)
-    yield "train_mean", train_mean
-    if (past_return := panel.past_return) is not None:
-        yield "expanding_mean", _expanding_mean(panel, past_return)
-        yield "last_return", past_return
-    if panel.last is not None:
-        yield "persistence", panel.last
-    if panel.kind == "class":
-        yield "majority_class", np.where(train_mean >= 0.5, 1.0, 0.0)
-    elif panel.last is not None:
-        yield "always_up", panel.last + 1
-    else:
-        yield "always_up", np.broadcast_to(1.0, panel.target.shape)
+    """The baselines that are not fitted, one by one: name, and forecasts (R,) at the end of every row.
+
+    `train_mean` (R,) is the mean of the train split's targets at each row, which differs between stocks.
+    """
+    for baseline in _of_kind(panel.kind, fitted=False):
+        if (values := baseline.function(panel, train_mean)) is not None:
+            yield baseline.name, values
+
+
+def fitted_names() -> list[str]:
+    """The baselines that need a train split."""
+    return [baseline.name for baseline in BASELINES.values() if baseline.fitted]
+
+
+def is_direction_only(name: str) -> bool:
+    """Whether the forecasts of the baseline of that name are nothing but a direction."""
+    return name in BASELINES and BASELINES[name].direction_only
+
+
+def may_be_best(name: str) -> bool:
+    """Whether the baseline of that name may be chosen as the best one; a name that is not registered may."""
+    return name not in BASELINES or BASELINES[name].may_be_best
 
 
 def scored_splits(data: Data) -> list[tuple[str, Rows]]:
-    """The parts that forecasts are scored on, and the rows in which their samples end."""
+    """The splits that forecasts are scored on, and the rows in which their samples end."""
     return [("validation", data.split.validation), ("test", data.split.test)]
 
 
-def _expanding_mean(panel: Panel, past_return: Floats) -> Floats:
-    """(R,) the mean of all returns of the stock known at the end of each row."""
+def ridge_forecasts(data: Data, batches: Batches) -> dict[str, Floats]:
+    """Forecasts (N,) of a ridge regression on the model's windows, by scored split, in the target's units."""
+    import torch
+
+    from stockml.models import ridge
+
+    rows_of = {name: torch.from_numpy(rows).to(batches.storage_device) for name, rows in data.split.by_name().items()}
+    train, validation = (ridge.Sums.over_rows(batches, rows_of[split]) for split in ("train", "validation"))
+    fitted = ridge.fit(train, validation)
+    found = {}
+    for split, rows in scored_splits(data):
+        scaled = torch.empty(len(rows), dtype=torch.float64)
+        for chunk, result in zip(rows_of[split].split(ridge.CHUNK), scaled.split(ridge.CHUNK), strict=True):
+            result.copy_(fitted.forecast(batches.windows(chunk).cpu()))
+        found[split] = data.scaler.inverse_transform(scaled.numpy(), data.panel, rows)
+    return found
+
+
+def _of_kind(kind: Kind, *, fitted: bool) -> list[Baseline]:
+    return [baseline for baseline in BASELINES.values() if kind in baseline.kinds and baseline.fitted == fitted]
+
+
+def _zero(panel: Panel, _train_mean: Floats) -> Floats:
+    return np.broadcast_to(0.0, panel.target.shape)
+
+
+def _train_mean(_panel: Panel, train_mean: Floats) -> Floats:
+    return train_mean
+
+
+def _expanding_mean(panel: Panel, _train_mean: Floats) -> Floats | None:
+    """The mean of all returns of the stock that are known at the end of each row; dated returns only."""
+    if (past_return := panel.past_return) is None:
+        return None
     mean = np.empty(len(past_return))
     for rows in panel.spans():
         known = np.isfinite(past_return[rows])
@@ -70,15 +133,37 @@ def _expanding_mean(panel: Panel, past_return: Floats) -> Floats:
     return mean
 
 
-def ridge_forecasts(data: Data, batches: Batches) -> dict[str, Floats]:
-    """Forecasts (N,) of a ridge regression for each scored part, in the target's own units."""
-    parts = {name: torch.from_numpy(rows).to(batches.storage_device) for name, rows in data.split.by_name().items()}
-    train, validation = (ridge.Sums.over_rows(batches, parts[part]) for part in ("train", "validation"))
-    fitted = ridge.fit(train, validation)
-    forecasts = {}
-    for part, rows in scored_splits(data):
-        scaled = torch.empty(len(rows), dtype=torch.float64)
-        for chunk, result in zip(parts[part].split(ridge.CHUNK), scaled.split(ridge.CHUNK), strict=True):
-            result.copy_(fitted.forecast(batches.windows(chunk).cpu()))
-        forecasts[part] = data.scaler.inverse_transform(scaled.numpy(), data.panel, rows)
-    return forecasts
+def _last_return(panel: Panel, _train_mean: Floats) -> Floats | None:
+    return panel.past_return
+
+
+def _persistence(panel: Panel, _train_mean: Floats) -> Floats | None:
+    return panel.last
+
+
+def _majority_class(_panel: Panel, train_mean: Floats) -> Floats:
+    return np.where(train_mean >= 0.5, 1.0, 0.0)
+
+
+def _always_up(panel: Panel, _train_mean: Floats) -> Floats:
+    return np.broadcast_to(1.0, panel.target.shape) if panel.last is None else panel.last + 1
+
+
+def _ridge(data: Data, batches: Batches) -> dict[str, Floats] | None:
+    return ridge_forecasts(data, batches) if batches.window * batches.width <= MOST_RIDGE_INPUTS else None
+
+
+BASELINES = {
+    baseline.name: baseline
+    for baseline in (
+        Baseline("zero", _zero, _RETURNS),
+        Baseline("train_mean", _train_mean),
+        Baseline("expanding_mean", _expanding_mean, _RETURNS),
+        Baseline("last_return", _last_return, _RETURNS),
+        Baseline("persistence", _persistence, frozenset({"level"})),
+        Baseline("majority_class", _majority_class, frozenset({"class"}), direction_only=True),
+        Baseline("always_up", _always_up, frozenset({"return", "level"}), direction_only=True),
+        Baseline("ridge", _ridge, fitted=True),
+    )
+}
+"""Every baseline by its name: adding one is one entry."""

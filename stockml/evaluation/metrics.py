@@ -21,9 +21,6 @@ Value = float | int | None
 Scores = dict[str, Value]
 """Values by the metric's name."""
 
-DIRECTION_ONLY = ("always_up", "majority_class")
-"""Baselines whose forecasts say nothing but a direction."""
-
 SHORT_SPLITS = {"val": "validation", "test": "test"}
 """The splits that are scored, by their names in column names."""
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from stockml.evaluation import cross_section
-from stockml.evaluation.metrics import DIRECTION_ONLY, ic
+from stockml.evaluation import baselines, cross_section
+from stockml.evaluation.metrics import ic
 from stockml.evaluation.multiple_testing import LEVEL
 from stockml.evaluation.significance import (
     CONFIDENCE,
@@ -87,7 +87,7 @@ def assess(scored: Predictions, best: str, horizon: int, part: str = "test") -> 
     """
     truth, horizon, classes = scored.truth, max(1, horizon), scored.truth.kind == "class"
     realised, model = truth.changes(truth.y_true), truth.changes(scored.model)
-    rivals = {name: truth.changes(y) for name, y in scored.baselines.items() if name not in DIRECTION_ONLY}
+    rivals = {name: truth.changes(y) for name, y in scored.baselines.items() if not baselines.is_direction_only(name)}
     errors, own = {name: squared_error(realised, f) for name, f in rivals.items()}, squared_error(realised, model)
     rivals.setdefault("zero", np.zeros_like(realised))
     zero = "train_mean" if classes else "zero"

@@ -1,4 +1,4 @@
-"""task=evaluate: a run's metrics again, from its folder alone; or its model judged on other data."""
+"""task=evaluate: the metrics of a run from its folder alone, or its model evaluated on other data."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stockml.config.root import Config, saved
-from stockml.config.values import differences, show
+from stockml.config.values import ABSENT, differences, show
 from stockml.data import dataset
 from stockml.data.settings import BarsConfig
 from stockml.errors import RunError, UserError
-from stockml.evaluation import baselines, predictions
+from stockml.evaluation import baselines
+from stockml.evaluation.evaluate import evaluate
 from stockml.evaluation.metrics import target
-from stockml.evaluation.predictions import Predictions
-from stockml.reporting import predictions_file as written
-from stockml.reporting import terminal
+from stockml.evaluation.predictions import Predictions, tickers_of
+from stockml.reporting import predictions_file, terminal
 from stockml.runs.folder import RunFolder
 from stockml.tasks import run_metadata
 from stockml.tasks.predictor import Fitted
@@ -29,67 +29,72 @@ if TYPE_CHECKING:
 
 
 def run(config: Config) -> None:
-    """Judge the run that `config.run` names: its own forecasts, or its model's on other data where such are named.
+    """Evaluate the predictions of the run `config.run`, or its model on the data of the config if they differ.
 
-    Raises UserError where the run or the data do not serve, RunError where the run's own metrics do not come out.
+    Raises UserError if the run or the data cannot be used, RunError if the run's own metrics do not come out.
     """
     folder = RunFolder.existing(Path(str(config.run)))
     metrics = folder.read_json("metrics.json")
     own = run_metadata.saved_config(folder)
     if (own.data, own.stock) == (config.data, config.stock):
-        _again(folder, metrics)
+        _own_predictions(folder, metrics)
     else:
         _on_other_data(folder, config, metrics)
 
 
-def _again(folder: RunFolder, metrics: dict[str, Any]) -> None:
+def _own_predictions(folder: RunFolder, metrics: dict[str, Any]) -> None:
     horizon = folder.read_json("config.json")["data"]["horizon"]
-    evaluated = predictions.evaluate(written.read(folder), horizon, synthetic=metrics["synthetic"])
+    evaluated = evaluate(predictions_file.read(folder), horizon, synthetic=metrics["synthetic"])
     print(*terminal.results(evaluated), sep="\n")
-    now = json.loads(json.dumps({**evaluated, **{name: metrics[name] for name in _OF_TRAINING}}))
-    if changed := differences(metrics, now):
+    now = json.loads(json.dumps(evaluated))
+    if changed := _different_results(metrics, now):
         lines = (f"{key}: {show(then)} in metrics.json, {show(found)} now" for key, (then, found) in changed.items())
-        raise RunError(*lines, f"{folder.path}: {len(changed)} numbers are not those of its forecasts")
+        raise RunError(*lines, f"{folder.path}: {len(changed)} numbers are not those of its predictions")
     print(f"evaluated   {folder.path}: identical to its metrics.json")
 
 
-_OF_TRAINING = ("validation_loss", "timing", "synthetic")
+def _different_results(metrics: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What both have and is not equal, by dotted key; the verdict's sentence only puts numbers into words."""
+    both = {name: metrics[name] for name in now if name in metrics and name != "verdict"}
+    return {
+        key: pair for key, pair in differences(both, {name: now[name] for name in both}).items() if ABSENT not in pair
+    }
 
 
 def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -> None:
     fitted = Fitted.of(folder, config)
     fitted.check_own_settings(config)
     panel, rows = _other_samples(fitted, config)
-    own = fitted.config
     if panel.synthetic:
         print(*terminal.SYNTHETIC, sep="\n")
-    for key, (then, now) in differences(saved(own), saved(config)).items():
+    for key, (then, now) in differences(saved(fitted.config), saved(config)).items():
         if panel.synthetic or not key.startswith("stock.simulator"):
             print(f"differs     {key}: {show(then)} in the run, {show(now)} here")
-    spans = [f"{panel.dates[rows[0]]} to {panel.dates[rows[-1]]}"] if panel.dates is not None else []
-    print(f"data        {', '.join([f'{panel.ticker} from {panel.origin}', *spans, f'{len(rows):,} samples'])}")
-    every = {name: values[rows] for name, values in baselines.naive(panel, fitted.folds[0].scaler.train_mean(panel))}
-    scored = Predictions(
+    days = [f"{panel.dates[rows[0]]} to {panel.dates[rows[-1]]}"] if panel.dates is not None else []
+    print(f"data        {', '.join([f'{panel.ticker} from {panel.origin}', *days, f'{len(rows):,} samples'])}")
+    rivals = {name: values[rows] for name, values in baselines.naive(panel, fitted.folds[0].scaler.train_mean(panel))}
+    predictions = Predictions(
         truth=target(panel, rows),
         rows=rows,
         dates=None if panel.dates is None else panel.dates[rows],
-        tickers=predictions.tickers_of(panel, rows),
+        tickers=tickers_of(panel, rows),
         model=fitted.forecast(panel, rows),
-        baselines=every,
+        baselines=rivals,
         oracle=None if panel.expected is None else panel.expected[rows],
     )
-    errors = {name: parts["validation"]["mse"] for name, parts in metrics["baselines"].items() if name in every}
+    errors = {name: splits["validation"]["mse"] for name, splits in metrics["baselines"].items() if name in rivals}
     best = min((name for name, error in errors.items() if error is not None), key=errors.__getitem__)
-    evaluated = predictions.evaluate({"test": scored}, panel.horizon, synthetic=panel.synthetic, best=best)
+    evaluated = evaluate({"test": predictions}, panel.horizon, synthetic=panel.synthetic, best=best)
     print(*terminal.results(evaluated), sep="\n")
-    print("            ridge, which would have to be fitted on these data, is not among the baselines")
+    for name in baselines.fitted_names():
+        print(f"            {name}, which would have to be fitted on these data, is not among the baselines")
     name = f"evaluations/{panel.ticker}_{datetime.now():%Y%m%d_%H%M%S}.json"
     folder.write_json(name, {**evaluated, "config": saved(config), "synthetic": panel.synthetic})
     print(f"written     {folder.path / name}")
 
 
 def _other_samples(fitted: Fitted, config: Config) -> tuple[Panel, Rows]:
-    """The panel, unscaled, and the rows whose samples the run has not seen: of bars, those since its test began."""
+    """The unscaled panel, and the rows of the samples that the run has not trained on: from its first test day on."""
     if isinstance(config.data, BarsConfig):
         panel = fitted.bars_panel(config)
         first_day = fitted.folds[0].first_day
@@ -98,8 +103,8 @@ def _other_samples(fitted: Fitted, config: Config) -> tuple[Panel, Rows]:
         rows = known[panel.dates[known] >= first_day]
         if not len(rows):
             raise UserError(
-                f"{panel.origin}: ends on {panel.dates.max()}, and the run may be judged from {first_day} on: the days "
-                "before were used to train it; later bars"
+                f"{panel.origin}: ends on {panel.dates.max()}, and the run can be evaluated from {first_day} on: the days "
+                "before were used to train it; give later bars"
             )
         return panel, rows
     panel, before_test = dataset.load(config)

@@ -18,6 +18,7 @@ from stockml.data.dataset import Data
 from stockml.distributed.group import SINGLE_PROCESS, Group
 from stockml.distributed.settings import DDPConfig
 from stockml.evaluation import predictions
+from stockml.evaluation.evaluate import evaluate
 from stockml.reporting import predictions_file as written
 from stockml.reporting import terminal
 from stockml.runs.folder import RunFolder
@@ -101,7 +102,7 @@ def _evaluate(
         return loss
     panel = folds[0].panel
     parts = trained[0].parts if len(folds) == 1 else predictions.concatenate_folds([fold.parts for fold in trained])
-    evaluated = predictions.evaluate(parts, panel.horizon, synthetic=panel.synthetic)
+    evaluated = evaluate(parts, panel.horizon, synthetic=panel.synthetic)
     written.write(folder, parts, panel.ticker, synthetic=panel.synthetic)
     if len(folds) > 1:
         rows = breakdown.by_fold(folds, [fold.fits for fold in trained], [fold.parts for fold in trained])

@@ -38,7 +38,6 @@ from stockml.compose import compose
 from stockml.data.batches import Batches
 from stockml.data.dataset import prepare
 from stockml.evaluation import baselines, predictions
-from stockml.evaluation.metrics import DIRECTION_ONLY
 from stockml.evaluation.multiple_testing import LEVEL
 from stockml.evaluation.significance import Outcome, squared_error
 from stockml.evaluation.verdict import Assessment, Skill, assess, skill
@@ -53,9 +52,9 @@ def ridge_assessed(*overrides: str) -> Assessment:
     batches = Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32)
     own = baselines.ridge_forecasts(data, batches)
     found = predictions.collect(data, batches, own)
-    rivals = set(found["validation"].baselines) - {"ridge", *DIRECTION_ONLY}
+    rivals = set(found["validation"].baselines) - {"ridge"}
     truth, known = found["validation"].truth, found["validation"].baselines
-    best = min(rivals, key=lambda name: squared_error(truth.y_true, known[name]))
+    best = min(filter(baselines.may_be_best, rivals), key=lambda name: squared_error(truth.y_true, known[name]))
     del found["test"].baselines["ridge"]
     return assess(found["test"], best, data.panel.horizon)
 

@@ -1,4 +1,4 @@
-"""Each baseline forecasts what it says, from what was known."""
+"""Each baseline forecasts what its name says, from what was known at that time."""
 
 from __future__ import annotations
 
@@ -8,21 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from stockml import compose
 from stockml.data.batches import Batches
 from stockml.data.dataset import Data, prepare
+from stockml.data.panel import Panel
 from stockml.evaluation import baselines, predictions
+from stockml.evaluation.baselines import BASELINES, Baseline
+from stockml.evaluation.evaluate import evaluate
 from stockml.evaluation.metrics import score, target
-from tests.conftest import random_bars, write_bars
+from stockml.reporting import page
+from tests.conftest import Run, random_bars, write_bars
 
 
 def scored(folder: Path, *overrides: str) -> tuple[Data, dict[str, Any]]:
     write_bars(random_bars(), folder)
     data = prepare(compose.compose("data=csv", f"data.dir={folder}", "stock.ticker=TEST", "data.window=5", *overrides))
     batches = Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32)
-    nothing = {part: np.zeros(len(rows)) for part, rows in baselines.scored_splits(data)}
-    return data, predictions.evaluate(predictions.collect(data, batches, nothing), 1, synthetic=False)
+    nothing = {split: np.zeros(len(rows)) for split, rows in baselines.scored_splits(data)}
+    return data, evaluate(predictions.collect(data, batches, nothing), 1, synthetic=False)
 
 
 @pytest.mark.parametrize("horizon", [1, 3])
@@ -61,5 +66,46 @@ def test_persistence_forecasts_the_last_close(tmp_path: Path) -> None:
 
 def test_the_best_baseline_is_chosen_on_validation(tmp_path: Path) -> None:
     _, found = scored(tmp_path)
-    errors = {name: parts["validation"]["mse"] for name, parts in found["baselines"].items() if name != "always_up"}
+    errors = {name: splits["validation"]["mse"] for name, splits in found["baselines"].items() if name != "always_up"}
     assert errors[found["best_baseline"]] == min(e for e in errors.values() if e is not None)
+
+
+def _knows_half(panel: Panel, _train_mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    return panel.target / 2
+
+
+def _no_data(_panel: Panel, _train_mean: NDArray[np.float64]) -> None:
+    return None
+
+
+@pytest.mark.parametrize("direction_only", [False, True])
+def test_a_baseline_added_to_the_register_is_in_every_table_and_is_the_best_one_where_it_is_best(
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    direction_only: bool,
+) -> None:
+    monkeypatch.setitem(BASELINES, "half", Baseline("half", _knows_half, direction_only=direction_only))
+    monkeypatch.setitem(BASELINES, "levels", Baseline("levels", _knows_half, frozenset({"level"})))
+    monkeypatch.setitem(BASELINES, "none", Baseline("none", _no_data))
+    found = run("a", "+experiment=quick", "data.days=400")
+    assert {"levels", "none"}.isdisjoint(found["baselines"])
+    assert found["baselines"]["half"]["test"]["hit_rate"] == 1
+    assert (found["baselines"]["half"]["test"]["mse"] is None) == direction_only
+    assert (found["best_baseline"] == "half") != direction_only
+    assert ("half" in found["significance"]["against"]) != direction_only
+    assert ("than half, the best baseline" in found["verdict"]) != direction_only
+    assert "half" in (tmp_path / "a" / "baselines.csv").read_text().splitlines()[0].split(",")
+    name = "half" if direction_only else "half *"
+    assert f" {name} " in capsys.readouterr().out
+    assert name in [row[0] for row in page.score_table(found, "test").rows]
+
+
+def test_a_model_is_not_compared_with_the_baseline_of_its_name(tmp_path: Path) -> None:
+    write_bars(random_bars(), tmp_path)
+    data = prepare(compose.compose("data=csv", f"data.dir={tmp_path}", "stock.ticker=TEST", "data.window=5"))
+    batches = Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32)
+    for name in ("ridge", "zero"):
+        assert BASELINES.keys() - baselines.forecasts(data, batches, name)["test"].keys() >= {name}
+    assert {"ridge", "zero"} <= baselines.forecasts(data, batches, "mlp")["test"].keys()

@@ -21,7 +21,7 @@ from stockml.data.panel import from_bars
 from stockml.data.settings import BarsConfig
 from stockml.data.split import split
 from stockml.errors import UserError
-from stockml.evaluation import predictions
+from stockml.evaluation.evaluate import evaluate
 from stockml.reporting import predictions_file as written
 from stockml.runs.folder import RunFolder
 from tests.conftest import command, random_bars
@@ -120,7 +120,7 @@ def test_what_is_written_of_forecasts_is_read_back_to_the_bit(walked: Path) -> N
         oracle, expected = found[part].oracle, prepared[0].panel.expected
         assert oracle is not None and expected is not None and np.array_equal(oracle, expected[rows])
     metrics = json.loads((walked / "metrics.json").read_text())
-    again = json.loads(json.dumps(predictions.evaluate(found, 1, synthetic=True)))
+    again = json.loads(json.dumps(evaluate(found, 1, synthetic=True)))
     assert again == {key: metrics[key] for key in again}
 
 

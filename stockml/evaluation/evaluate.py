@@ -1,0 +1,53 @@
+"""What metrics.json says of predictions: scores, baselines, significance and the verdict."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stockml.evaluation import baselines
+from stockml.evaluation.verdict import assess, skill, verdict
+
+if TYPE_CHECKING:
+    from stockml.evaluation.metrics import Scores
+    from stockml.evaluation.predictions import PredictionsBySplit
+
+Table = dict[str, dict[str, "Scores"]]
+"""Scores by forecaster and split."""
+
+
+def evaluate(splits: PredictionsBySplit, horizon: int, *, synthetic: bool, best: str | None = None) -> dict[str, Any]:
+    """The scores of metrics.json, as plain data. `horizon` is in days; 0 where it is not known.
+
+    `best` names the best baseline; without it, that is the one with the lowest squared error on validation.
+    """
+    table = _table(splits)
+    model, oracle = table.pop("model"), table.pop("oracle", None)
+    best = best or min(filter(baselines.may_be_best, table), key=lambda name: _error(table[name]["validation"]))
+    assessment = assess(splits["test"], best, horizon)
+    return {
+        **model,
+        "baselines": table,
+        "best_baseline": best,
+        "significance": assessment.to_json(),
+        "skill": skill(assessment),
+        "verdict": verdict(assessment),
+        **({"oracle": oracle} if synthetic else {}),
+    }
+
+
+def _table(splits: PredictionsBySplit) -> Table:
+    table: Table = {"model": {split: samples.scores(samples.model) for split, samples in splits.items()}}
+    for name in next(iter(splits.values())).baselines:
+        only = baselines.is_direction_only(name)
+        table[name] = {
+            split: samples.scores(samples.baselines[name], direction_only=only) for split, samples in splits.items()
+        }
+    oracles = {split: samples.scores(samples.oracle) for split, samples in splits.items() if samples.oracle is not None}
+    return {**table, "oracle": oracles} if oracles else table
+
+
+def _error(scores: Scores) -> float:
+    """The squared error that baselines are chosen by; infinite where there is none."""
+    return np.inf if scores["mse"] is None else float(scores["mse"])
