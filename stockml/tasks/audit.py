@@ -15,7 +15,7 @@ from stockml.data.batches import Batches
 from stockml.errors import RunError
 from stockml.evaluation import baselines
 from stockml.evaluation.audit import array_checks, bar_checks, leaks
-from stockml.reporting import terminal
+from stockml.reporting import data_report, terminal
 from stockml.tasks import fold_training, train
 from stockml.training import hardware
 
@@ -38,7 +38,7 @@ def run(config: Config, place: RunLocation | None = None, records: dict[str, str
     folds, checks = _subjects(config)
     if config.audit.plant:
         print(f"PLANTED     {config.audit.plant}: what follows is about a pipeline made to leak, not about stockml's")
-    print(*terminal.data_report([fold.whole for fold in folds]), "", sep="\n", flush=True)
+    print(*data_report.lines([fold.whole for fold in folds]), "", sep="\n", flush=True)
     failed = []
     for check in checks:
         finding = check()

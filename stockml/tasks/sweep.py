@@ -27,7 +27,8 @@ from stockml.data.sources.simulated import SimulatedConfig
 from stockml.distributed.settings import DDPConfig
 from stockml.errors import Interrupted, RunError, UserError, describe_error
 from stockml.processes import job_pool, machine
-from stockml.reporting import page, summary, terminal
+from stockml.reporting import summary, sweep_page, terminal
+from stockml.reporting.sweep_progress import SweepProgress
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
@@ -86,9 +87,9 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
                 raise RunError(f"{sweep.launcher}: {' '.join(str(error).split())}; nothing more was started") from error
             # else what was raised is Hydra's or the search's complaint about the failed jobs
     rows = summary.write(folder)
-    print(summary.table(rows), summary.whereabouts(folder), sep="\n", flush=True)
+    print(summary.table(rows), summary.location_line(folder), sep="\n", flush=True)
     if command.jobs[0].report is not False:
-        print(*report.attempted(lambda: page.draw_sweep(folder)), sep="\n", flush=True)
+        print(*report.attempted(lambda: sweep_page.draw(folder)), sep="\n", flush=True)
     failed = [row for row in rows if row["status"] != "ok"]
     if sweep.trials is not None and sum(row["status"] in _ENDED for row in rows) >= sweep.trials:
         failed = [row for row in failed if row["status"] in _ENDED]  # another trial has taken a killed one's place
@@ -147,7 +148,7 @@ class Supervisor:
 
     def __init__(self, folder: SweepFolder, sweep: Sweep, done: int, *, fail_fast: bool) -> None:
         self._folder, self._sweep, self._fail_fast = folder, sweep, fail_fast
-        self._progress = terminal.SweepProgress(sweep.trials if sweep.trials is not None else len(sweep.jobs), done)
+        self._progress = SweepProgress(sweep.trials if sweep.trials is not None else len(sweep.jobs), done)
 
     def __call__(self, given: Calls) -> list[float | None]:
         """Run the jobs that are not done; what each returned, None where it failed. RunError to stop at a failure."""

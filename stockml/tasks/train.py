@@ -19,8 +19,8 @@ from stockml.distributed.group import SINGLE_PROCESS, Group
 from stockml.distributed.settings import DDPConfig
 from stockml.evaluation import predictions
 from stockml.evaluation.evaluate import evaluate
+from stockml.reporting import data_report, result_tables, terminal
 from stockml.reporting import predictions_file as written
-from stockml.reporting import terminal
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import ExistingRun, RunLocation
 from stockml.tasks import breakdown, fold_training, outcome, rank_count, report, resume, run_metadata
@@ -47,7 +47,7 @@ def run(
     if config.data.source == "simulated":
         run_log.emit(*terminal.SYNTHETIC)
     folds = dataset.prepare_folds(config)
-    run_log.emit(*terminal.data_report(folds))
+    run_log.emit(*data_report.lines(folds))
     for data in folds:
         rank_count.require_samples(group.world_size, len(data.split.train))
     data = folds[0]
@@ -107,15 +107,15 @@ def _evaluate(
     if len(folds) > 1:
         rows = breakdown.by_fold(folds, [fold.fits for fold in trained], [fold.parts for fold in trained])
         _write_table(folder, "folds.csv", rows, synthetic=panel.synthetic)
-        run_log.emit(terminal.fold_table(rows))
+        run_log.emit(result_tables.fold_table(rows))
     if panel.stocks is not None:
         rows = breakdown.by_stock(parts)
         _write_table(folder, "stocks.csv", rows, synthetic=panel.synthetic)
-        run_log.emit(terminal.stock_table(rows))
+        run_log.emit(result_tables.stock_table(rows))
     timing, communication = _timing(folds, [fold.fits for fold in trained], began, group.world_size)
     told = {"validation_loss": loss, "timing": timing, "synthetic": panel.synthetic}
     folder.write_json("metrics.json", {**evaluated, **told})
-    run_log.emit(*terminal.results(evaluated))
+    run_log.emit(*result_tables.results(evaluated))
     run_log.emit(*_advice(communication, config, group))
     return loss
 
