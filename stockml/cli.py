@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stockml.errors import Interrupted, UserError, describe_error
-from stockml.processes import signals
+from stockml.processes import signals, streams
 from stockml.tasks import start
 
 if TYPE_CHECKING:
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what `arguments` (the command line's by default) ask for; 0, or the status that tells how it ended."""
+    streams.make_robust()
     signal.signal(signal.SIGTERM, signals.end)
+    typed = sys.argv[1:] if arguments is None else list(arguments)
     try:
         from stockml import compose
 
-        typed = sys.argv[1:] if arguments is None else list(arguments)
         command = compose.read(typed)
         start.require_installed(command.jobs)
         if command.answer is not None:
@@ -48,9 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output, `head` say, has gone: nobody is left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     except ImportError as error:
         _trace(error)
         print(f"{error}; this Python ({sys.executable}) lacks it, or half of it: {_INSTALL}", file=sys.stderr)
@@ -59,9 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _trace(error)
         print(f"{describe_error(error)} (a fault of stockml's own; HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
         return 1
-    return 0
+    asks = any(argument.partition("=")[0] in _QUESTIONS for argument in typed)
+    return streams.exit_status() if asks else 0  # a run is done whether or not anybody reads what it prints
 
 
+_QUESTIONS = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info")
 _INSTALL = "python -m pip install -e . where run.py is, or see Troubleshooting in the README"
 
 

@@ -16,7 +16,7 @@ from stockml.config.values import ABSENT, differences, leaves, show
 from stockml.errors import UserError
 from stockml.runs.folder import RunFolder
 from stockml.runs.sweep_folder import SweepFolder
-from stockml.trackers import overrides_of
+from stockml.trackers.tracking import saved_overrides
 
 # Which key of a section names the file of its group.
 _GROUPS = {"stock": "ticker", "data": "source", "model": "name", "trainer": "name", "hardware": "device"}
@@ -83,7 +83,9 @@ def followed_as_before(typed: list[Override]) -> list[str]:
     resumed = [o.value() for o in typed if o.key_or_group == "trainer.resume"]
     if not resumed or not isinstance(resumed[-1], str) or any(o.key_or_group.startswith("tracker") for o in typed):
         return []
-    return [f"{key}={quote(value)}" for key, value in overrides_of(RunFolder(Path(resumed[-1]).expanduser())).items()]
+    return [
+        f"{key}={quote(value)}" for key, value in saved_overrides(RunFolder(Path(resumed[-1]).expanduser())).items()
+    ]
 
 
 def drift(folder: Path, config: Config) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from stockml.errors import describe_error
-from stockml.processes import lifelines, signals
+from stockml.processes import lifelines, signals, streams
 
 # A forked child has at once what its parent has imported. Where forking is unsafe (macOS), a new interpreter starts.
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
@@ -131,6 +131,7 @@ def _run(run: Callable[[], Any] | bytes, log: str, sender: Connection, lifeline:
     with Path(log).open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    streams.make_robust("utf-8")
     try:
         call = pickle.loads(run) if isinstance(run, bytes) else run
         sender.send(Ended(call(), None))

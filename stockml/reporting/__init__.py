@@ -1,1 +1,1 @@
-"""What a run tells its user."""
+"""What users see of a run: lines on the terminal, tables, plots and pages."""

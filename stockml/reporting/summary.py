@@ -1,9 +1,9 @@
-"""A sweep's table: a row a job, read from the sweep's folder alone, so that it can be drawn at any time."""
+"""The table of a sweep: a row for each job, read from the sweep folder; summary.csv and summary.md."""
 
 from __future__ import annotations
 
-import io
 import statistics
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from stockml.errors import UserError
 from stockml.evaluation.metrics import ERROR, SHORT_SPLITS, columns, metric, of_column
 from stockml.evaluation.multiple_testing import LEVEL, benjamini_hochberg, holm
+from stockml.reporting.text_tables import text_table
 from stockml.runs.folder import RunFolder
 from stockml.runs.sweep_folder import SweepFolder
 
@@ -19,7 +20,7 @@ Row = dict[str, Any]
 _TRAINING = ("epochs", "best_epoch")
 _SIGNIFICANCE = ("r2_zero_low", "r2_zero_high", "dm_p", "dm_p_holm", "dm_p_bh", "skill")
 _ON_TERMINAL = ("epochs", "best_baseline", "beats_baseline", "seconds", "dm_p_holm", "skill")
-"""The columns that a terminal has room for, beside what was swept and those of metrics."""
+"""The columns that a terminal has room for, besides what was swept and the metrics."""
 
 
 def _columns() -> list[str]:
@@ -27,19 +28,72 @@ def _columns() -> list[str]:
     return [*_TRAINING, *columns("summary"), *baseline, *_SIGNIFICANCE, *columns("summary last")]
 
 
+class SweepTable:
+    """The rows of a sweep, kept while its jobs end: of each, only its own folder is read again."""
+
+    def __init__(self, sweep: SweepFolder) -> None:
+        """Read every job that is planned."""
+        self._sweep = sweep
+        self._rows: dict[str, Row] = {}
+        self._written = 0.0
+        self._add_planned()
+
+    @property
+    def rows(self) -> list[Row]:
+        """A row for each job that is planned, begun or not, in the order of planning."""
+        return _corrected(list(self._rows.values()))
+
+    def update(self, job: str) -> Row:
+        """Read a job again; its row. The files are written too, unless that was done less than a second ago.
+
+        A sweep of many short jobs would spend its time on writing them.
+        """
+        self._rows.pop(job, None)
+        self._add_planned()
+        if time.monotonic() - self._written >= _WRITE_SECONDS:
+            self.write()
+        return self._rows[job]
+
+    def write(self) -> list[Row]:
+        """Write summary.csv and summary.md, once the jobs that have not ended are read again; the rows."""
+        with self._sweep.changing():
+            self._rows = {name: row for name, row in self._rows.items() if row["status"] in ("ok", "failed")}
+            self._add_planned()
+            rows = self.rows
+            _write_files(self._sweep, rows)
+        self._written = time.monotonic()
+        return rows
+
+    def _add_planned(self) -> None:
+        planned = self._sweep.jobs()
+        missing = {name: _row(self._sweep.job(name), planned[name]) for name in planned.keys() - self._rows.keys()}
+        self._rows = {name: missing[name] if name in missing else self._rows[name] for name in planned}
+
+
+_WRITE_SECONDS = 1.0
+
+
 def write(sweep: SweepFolder) -> list[Row]:
-    """Write summary.csv and summary.md anew; the rows that are in them."""
-    with sweep.changing():
+    """Read every job, and write summary.csv and summary.md; the rows that are in them."""
+    with sweep.changing():  # held while reading, too: no process writes what is older than what is there
         rows = read(sweep)
-        header = ["job", "status", *_swept(rows), *_columns()]
-        sweep.write_csv("summary.csv", header, ([_cell(row.get(name)) for name in header] for row in rows))
-        sweep.write_text("summary.md", _markdown(rows))
+        _write_files(sweep, rows)
     return rows
 
 
+def _write_files(sweep: SweepFolder, rows: Sequence[Row]) -> None:
+    header = ["job", "status", *_swept(rows), *_columns()]
+    sweep.write_csv("summary.csv", header, ([_cell(row.get(name)) for name in header] for row in rows))
+    sweep.write_text("summary.md", _markdown(rows))
+
+
 def read(sweep: SweepFolder) -> list[Row]:
-    """A row a job that was planned, begun or not."""
-    rows = [_row(sweep.job(name), swept) for name, swept in sweep.jobs().items()]
+    """A row for each job that is planned, begun or not, read from the job's folder."""
+    return SweepTable(sweep).rows
+
+
+def _corrected(rows: list[Row]) -> list[Row]:
+    """The rows, with p-values corrected for the number of jobs that were tested."""
     tested = [row for row in rows if row.get("dm_p") is not None]
     p_values = [row["dm_p"] for row in tested]
     for row, by_holm, by_bh in zip(tested, holm(p_values), benjamini_hochberg(p_values), strict=True):
@@ -56,13 +110,13 @@ def _row(folder: RunFolder, swept: Mapping[str, Any]) -> Row:
         row.update(status=folder.status(), seconds=result.get("seconds"), error=result.get("error"))
         row["synthetic"] = result.get("synthetic")
         if row["status"] == "killed":
-            row["error"] = f"process {result.get('pid')} is gone without a word: killed, perhaps for want of memory"
+            row["error"] = f"process {result.get('pid')} ended without a message: killed, or out of memory"
         elif row["error"]:
             row["error"] = str(row["error"]).removeprefix(f"{folder.path}: ")
         if row["status"] == "ok":
             row.update(_scores(folder))
     except (UserError, KeyError, TypeError) as error:
-        row.update(status="failed", error=f"what it left cannot be read: {error}")
+        row.update(status="failed", error=f"its files cannot be read: {error}")
     return row
 
 
@@ -87,9 +141,9 @@ def _scores(folder: RunFolder) -> Row:
 
 
 def _significance(metrics: Mapping[str, Any]) -> Row:
-    """The interval of test_r2_zero; the p-value that zero and the best baseline are both beaten; the skill, in a word.
+    """The interval of test_r2_zero, the p-value of beating both zero and the best baseline, and the skill.
 
-    That p-value is the larger of Diebold–Mariano's two, as luck must be ruled out against either (Berger 1982).
+    That p-value is the larger one of the two Diebold–Mariano tests (an intersection–union test, Berger 1982).
     """
     found = metrics.get("significance")
     if found is None:
@@ -105,12 +159,12 @@ def _swept(rows: Sequence[Row]) -> list[str]:
 
 
 def aggregates(rows: Sequence[Row]) -> list[str]:
-    """What the finished jobs come to, a line each."""
+    """The results of the finished jobs, a line each: means, then findings."""
     return [*means(rows), *findings(rows)]
 
 
 def means(rows: Sequence[Row]) -> list[str]:
-    """The finished jobs' means over seeds, and over stocks; a line each."""
+    """The means of the finished jobs over seeds, and over stocks; a line each."""
     done = [row for row in rows if row["status"] == "ok"]
     lines = []
     keys = _swept(rows)
@@ -127,7 +181,7 @@ def means(rows: Sequence[Row]) -> list[str]:
 
 
 def findings(rows: Sequence[Row]) -> list[str]:
-    """The best job, how many beat their baseline, and how many by more than luck; a line each."""
+    """The best job, how many beat their best baseline, and how many significantly; a line each."""
     done = [row for row in rows if row["status"] == "ok"]
     lines = []
     scored = [row for row in done if row["val_r2"] is not None]
@@ -136,12 +190,14 @@ def findings(rows: Sequence[Row]) -> list[str]:
         figures = ", ".join(f"{name} {_shown(name, best[name])}" for name in ("val_r2", "test_r2", "test_r2_zero"))
         lines.append(f"best on validation: {best['job']} ({figures})")
     if done:
-        lines.append(f"beat their best baseline: {sum(row['beats_baseline'] for row in done)} of {len(done)} jobs")
+        lines.append(
+            f"better than their best baseline: {sum(row['beats_baseline'] for row in done)} of {len(done)} jobs"
+        )
     if tested := [row for row in done if row.get("dm_p") is not None]:
         alone, by_holm, by_bh = (sum(row[name] < LEVEL for row in tested) for name in ("dm_p", "dm_p_holm", "dm_p_bh"))
         lines.append(
-            f"beat zero and their best baseline by more than luck (Diebold–Mariano, p < {LEVEL}): "
-            f"{alone} of {len(tested)} jobs; corrected for so many jobs {by_holm} (Holm), {by_bh} (Benjamini–Hochberg)"
+            f"significantly better than zero and their best baseline (Diebold–Mariano, p < {LEVEL}): {alone} of "
+            f"{len(tested)} jobs; corrected for the number of jobs {by_holm} (Holm), {by_bh} (Benjamini–Hochberg)"
         )
     return lines
 
@@ -173,7 +229,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def cells(rows: Sequence[Row], without: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
-    """The table as it is shown, some columns left out: its header, and the text of each row's cells."""
+    """The table as text, without some columns: its header, and the cells of each row."""
     header = [name for name in _shown_columns(rows) if name not in without]
     return header, [[_shown(name, row.get(name)) for name in header] for row in rows]
 
@@ -187,32 +243,22 @@ def _markdown(rows: Sequence[Row]) -> str:
     if found := aggregates(rows):
         lines += ["", *(f"- {line}" for line in found)]
     if any(row.get("synthetic") for row in rows):
-        lines += ["", "Simulated data (synthetic: true): made up, never to be taken for the market."]
+        lines += ["", "Simulated data (synthetic: true): never take it for the market."]
     return "\n".join(lines) + "\n"
 
 
 def table(rows: Sequence[Row]) -> str:
     """The table and the aggregates, for a terminal."""
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
     on_terminal = {*_ON_TERMINAL, *columns("sweep terminal")}
     header = [name for name in _shown_columns(rows) if name in on_terminal or name not in _columns()]
-    drawn = Table(*header, box=SIMPLE, pad_edge=False, padding=(0, 1))
-    for column, name in zip(drawn.columns, header, strict=True):
-        column.justify = "right" if name in (*_TRAINING, *columns("summary"), "seconds", "dm_p_holm") else "left"
-        column.no_wrap = True
-    for row in rows:
-        drawn.add_row(*(_shown(name, row.get(name)) for name in header))
-    text = io.StringIO()
-    Console(file=text, width=1000, color_system=None).print(drawn)
-    lines = [line.rstrip() for line in text.getvalue().splitlines()]
-    return "\n".join([*filter(None, lines), *aggregates(rows)])
+    numbers = (*_TRAINING, *columns("summary"), "seconds", "dm_p_holm")
+    cells = ([_shown(name, row.get(name)) for name in header] for row in rows)
+    left = [name for name in header if name not in numbers]
+    return "\n".join([text_table(header, cells, left=left, width=1000, wrap=False), *aggregates(rows)])
 
 
-def whereabouts(sweep: SweepFolder) -> str:
-    """Where the summary is, for a terminal."""
+def location_line(sweep: SweepFolder) -> str:
+    """The line that names the files of the summary."""
     return f"summary     {sweep.path / 'summary.csv'}, and summary.md beside it"
 
 

@@ -1,4 +1,4 @@
-"""What the pictures of a sweep show. All are made within `drawing.style()`."""
+"""The plots of a sweep. All are made within `drawing.style()`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from stockml.reporting import drawing
-from stockml.reporting.drawing import INK, LOOKS, MODEL, PAPER, RIVAL, Picture
+from stockml.reporting.drawing import INK, LOOKS, MODEL, PAPER, RIVAL, Plot
 
-_MOST_NAMED = 8  # values of a hyperparameter that an axis names each
+_MOST_NAMED = 8  # values of a hyperparameter that an axis names one by one
 _MOST_JOINED = 12  # values that a line joins: a search has one for each job
 
 
@@ -21,7 +21,7 @@ class Ranked:
 
     stock: str
     seeds: Sequence[float]
-    """Of each seed."""
+    """R²_zero of each seed."""
     interval: tuple[float, float] | None
     """The mean of the seeds' 95 % confidence intervals, end by end."""
 
@@ -33,14 +33,14 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a job found with a value of a hyperparameter."""
+    """A job's validation error with a value of a hyperparameter."""
 
     value: float | str
     stock: str
     validation_mse: float
 
 
-def ranking(stocks: Sequence[Ranked], *, several_settings: bool) -> Picture:
+def ranking(stocks: Sequence[Ranked], *, several_settings: bool) -> Plot:
     """Stocks by R²_zero on test, seeds as dots."""
     rows = sorted(stocks, key=lambda row: row.mean, reverse=True)
     figure, axes = drawing.named_rows([row.stock for row in rows], 0.24)
@@ -57,26 +57,26 @@ def ranking(stocks: Sequence[Ranked], *, several_settings: bool) -> Picture:
     if several:
         axes.plot([], [], "o", color=RIVAL, markersize=3, label="a seed")
     if known:
-        axes.plot([], [], color=MODEL, linewidth=2.5, alpha=0.4, label="95 % interval")
+        axes.plot([], [], color=MODEL, linewidth=2.5, alpha=0.4, label="95 % CI")
     drawing.label(axes, "R²_zero on test, %", "", legend=True)
     chosen = " Each with the setting that is best for it on validation." if several_settings else ""
-    interval = " The interval is that of the test days, the mean over seeds." if known else ""
-    told = []
+    interval = " The CI is that of the test days, its ends averaged over seeds." if known else ""
+    text = []
     for row in rows:
         seeds = f" over {len(row.seeds)} seeds from {min(row.seeds):+.2%} to {max(row.seeds):+.2%}"
-        ends_told = f", interval {row.interval[0]:+.2%} to {row.interval[1]:+.2%}" if row.interval else ""
-        told.append(f"{row.stock} {row.mean:+.2%}{seeds if len(row.seeds) > 1 else ''}{ends_told}")
-    return Picture(
+        ends_text = f", 95 % CI {row.interval[0]:+.2%} to {row.interval[1]:+.2%}" if row.interval else ""
+        text.append(f"{row.stock} {row.mean:+.2%}{seeds if len(row.seeds) > 1 else ''}{ends_text}")
+    return Plot(
         "ranking",
         "Stocks by R²_zero",
         f"Share of the squared returns that is explained on test; 0 is the forecast of no change.{chosen}{interval} "
-        "Whoever chooses a stock by this picture chooses by test scores.",
-        f"R²_zero on test by stock, best first: {'; '.join(told)}.",
+        "To choose a stock by this plot is to choose by test scores.",
+        f"R²_zero on test by stock, best first: {'; '.join(text)}.",
         figure,
     )
 
 
-def hyperparameter(key: str, trials: Sequence[Trial]) -> Picture:
+def hyperparameter(key: str, trials: Sequence[Trial]) -> Plot:
     """Validation MSE by a hyperparameter's value, with a line through the means of each stock."""
     stocks = list(dict.fromkeys(trial.stock for trial in trials))
     numeric = not any(isinstance(trial.value, str) for trial in trials)
@@ -102,17 +102,17 @@ def hyperparameter(key: str, trials: Sequence[Trial]) -> Picture:
         axes.set_xticks([place[value] for value in values], [drawing.short(value, most) for value in values])
         axes.minorticks_off()
     axes.set_xmargin(0.12)
-    across = "MSE over the stock’s median" if several else "MSE"
+    across = "MSE relative to the stock’s median" if several else "MSE"
     drawing.label(axes, key, f"validation {across}{power}", legend=several and len(stocks) <= len(LOOKS))
-    told = "; ".join(
+    text = "; ".join(
         f"{value}: {np.mean([loss for t, loss in zip(trials, losses, strict=True) if t.value == value]):.4g}"
         for value in values
     )
     line = "; lines join the means" if len(values) <= _MOST_JOINED else ""
-    return Picture(
+    return Plot(
         f"by_{re.sub(r'[^A-Za-z0-9]', '_', key)}",
         f"{key} against validation loss",
-        f"A dot a job{line}{', stock by stock' if several else ''}. Whatever else was swept varies within a column.",
-        f"Mean validation {across} by {key}: {told}.",
+        f"A dot a job{line}{', stock by stock' if several else ''}. What else was swept varies within a column.",
+        f"Mean validation {across} by {key}: {text}.",
         figure,
     )

@@ -89,7 +89,7 @@ class Folder:
         """Read JSON back; UserError where it is missing or broken."""
         path = self.path / name
         try:
-            value = json.loads(path.read_text())
+            value = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read ({error})") from error
         if not isinstance(value, dict):
@@ -170,7 +170,7 @@ class RunFolder(Folder):
         """The run's log, to be written to after what it holds already."""
         path = self.path / "train.log"
         self.written.add(path)
-        return path.open("a", encoding="utf-8")
+        return path.open("a", encoding="utf-8", errors="replace")
 
     def write_records(self, records: Mapping[str, str], *, resumed: bool) -> None:
         """Write the texts of `.hydra/`, by name; a run that goes on keeps the command that it began with."""

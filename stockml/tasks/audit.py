@@ -16,7 +16,7 @@ from stockml.errors import RunError
 from stockml.evaluation import baselines
 from stockml.evaluation.audit import checks, leaks
 from stockml.evaluation.audit.subject import ArraysSubject, BarsSubject
-from stockml.reporting import terminal
+from stockml.reporting import data_report, terminal
 from stockml.tasks import fold_training, train
 from stockml.training import hardware
 
@@ -39,7 +39,7 @@ def run(config: Config, place: RunLocation | None = None, records: dict[str, str
     folds = _subjects(config)
     if config.audit.plant:
         print(f"INJECTED    {config.audit.plant}: a leak put into stockml's pipeline; the checks below must find it")
-    print(*terminal.data_report([fold.whole for fold in folds]), "", sep="\n", flush=True)
+    print(*data_report.lines([fold.whole for fold in folds]), "", sep="\n", flush=True)
     failed = []
     for name, finding in checks.run(folds):
         print(_row(name, finding), flush=True)

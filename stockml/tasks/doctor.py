@@ -12,7 +12,7 @@ from stockml.config.values import list_stocks
 from stockml.data import calendar, dataset, doctor, pooled
 from stockml.data.settings import Feature
 from stockml.errors import RunError, UserError
-from stockml.reporting import terminal
+from stockml.reporting import terminal, text_tables
 
 if TYPE_CHECKING:
     from stockml.config.root import Config
@@ -66,7 +66,7 @@ def _examine(config: Config) -> tuple[Bars, Counter[str]]:
         print(f"calendar    {data.calendar}'s is not known for these days, so {gaps}; {calendar.INSTALL}")
     findings = doctor.examine(bars, sessions)
     if findings:
-        print(terminal.finding_table(_rows(bars, findings)))
+        print(text_tables.finding_table(_rows(bars, findings)))
         remedies = {finding.check: finding.remedy for finding in findings}
         print("what to do", *(f"  {check}: {remedy}" for check, remedy in remedies.items()), sep="\n")
     errors = sum(finding.severity == "error" for finding in findings)

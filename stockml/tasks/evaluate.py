@@ -18,7 +18,7 @@ from stockml.evaluation import baselines
 from stockml.evaluation.evaluate import evaluate
 from stockml.evaluation.metrics import target
 from stockml.evaluation.predictions import Predictions, tickers_of
-from stockml.reporting import predictions_file, terminal
+from stockml.reporting import predictions_file, result_tables, terminal
 from stockml.runs.folder import RunFolder
 from stockml.tasks import run_metadata
 from stockml.tasks.predictor import Fitted
@@ -45,7 +45,7 @@ def run(config: Config) -> None:
 def _own_predictions(folder: RunFolder, metrics: dict[str, Any]) -> None:
     horizon = folder.read_json("config.json")["data"]["horizon"]
     evaluated = evaluate(predictions_file.read(folder), horizon, synthetic=metrics["synthetic"])
-    print(*terminal.results(evaluated), sep="\n")
+    print(*result_tables.results(evaluated), sep="\n")
     now = json.loads(json.dumps(evaluated))
     if changed := _different_results(metrics, now):
         lines = (f"{key}: {show(then)} in metrics.json, {show(found)} now" for key, (then, found) in changed.items())
@@ -85,7 +85,7 @@ def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -
     errors = {name: splits["validation"]["mse"] for name, splits in metrics["baselines"].items() if name in rivals}
     best = min((name for name, error in errors.items() if error is not None), key=errors.__getitem__)
     evaluated = evaluate({"test": predictions}, panel.horizon, synthetic=panel.synthetic, best=best)
-    print(*terminal.results(evaluated), sep="\n")
+    print(*result_tables.results(evaluated), sep="\n")
     for name in baselines.fitted_names():
         print(f"            {name}, which would have to be fitted on these data, is not among the baselines")
     name = f"evaluations/{panel.ticker}_{datetime.now():%Y%m%d_%H%M%S}.json"

@@ -17,7 +17,7 @@ from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
 from stockml.evaluation.predictions import tickers_of
 from stockml.reporting import predictions_file as written
-from stockml.reporting import terminal
+from stockml.reporting import terminal, text_tables
 from stockml.runs.folder import RunFolder
 from stockml.runs.names import safe_name
 from stockml.tasks import export
@@ -52,7 +52,7 @@ def run(config: Config) -> None:
     print(f"data        {panel.ticker} from {panel.origin}, {panel.days()}")
     known = sum(row[-1] is not None for row in table)
     shown = [row for row in table if row[-1] is not None][-_SHOWN:] + [row for row in table if row[-1] is None]
-    print(terminal.forecast_table(_HEADER, shown[:_MOST_ROWS]))
+    print(text_tables.forecast_table(_HEADER, shown[:_MOST_ROWS]))
     if len(shown) > _MOST_ROWS:
         print(f"            and {len(shown) - _MOST_ROWS:,} more")
     if not all(row[_HEADER.index("target_date")] for row in table):

@@ -1,4 +1,4 @@
-"""task=report: the pages of a run or of a sweep and its jobs, drawn from their folders alone."""
+"""task=report: the pages of a run, or of a sweep and its jobs, made from their folders alone."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def require_installed() -> None:
 
 @contextlib.contextmanager
 def drawn_after(folder: RunFolder, config: Config, emit: Callable[[str], None], *, verbose: bool) -> Iterator[None]:
-    """Around a run: draw its page once it has ended well, if `report` asks for it, and say where it is."""
+    """Around a run: draw its page once it has ended well, if `report` asks for it, and emit where it is."""
     yield
     if isinstance(folder, WorkerRun) or not (verbose if config.report == "auto" else config.report):
-        return  # of a worker's run, the launcher draws
-    from stockml.reporting import page
+        return  # the launcher draws the page of a worker's run
+    from stockml.reporting import run_page
 
-    for line in attempted(lambda: page.draw(folder)):
+    for line in attempted(lambda: run_page.draw(folder)):
         emit(line)
 
 
 def attempted(draw: Callable[[], Path]) -> list[str]:
-    """Draw, and tell where the page is, or why there is none: a picture costs no run its result."""
+    """Draw a page; the line with its path, or with the reason why there is none: a run never fails by its page."""
     try:
         return [f"report      {draw()}"]
     except UserError as error:
@@ -47,22 +47,22 @@ def run(config: Config) -> None:
 
     Raises UserError where there is neither, where a run's files are broken, or where matplotlib is missing.
     """
-    from stockml.reporting import drawing, page, summary
+    from stockml.reporting import drawing, run_page, summary, sweep_page
 
     path = Path(str(config.run))
     if not SweepFolder.is_one(path):
         if not (path / "config.json").is_file():
             raise UserError(f"{path}: holds neither a run nor a sweep; name a folder under outputs/ or multirun/")
-        print(f"report      {page.draw(RunFolder(path))}")
+        print(f"report      {run_page.draw(RunFolder(path))}")
         return
     sweep = SweepFolder(path)
-    print(summary.table(summary.write(sweep)), summary.whereabouts(sweep), sep="\n", flush=True)
+    print(summary.table(summary.write(sweep)), summary.location_line(sweep), sep="\n", flush=True)
     with drawing.style():  # where it is impossible, say so once
         for name in sweep.jobs():
             job = sweep.job(name)
             if (job.path / "config.json").exists():
                 try:
-                    page.draw(job)
-                except UserError as error:  # a job that is broken costs no other
+                    run_page.draw(job)
+                except UserError as error:  # the other jobs are drawn all the same
                     error.print_once()
-        print(f"report      {page.draw_sweep(sweep)}")
+        print(f"report      {sweep_page.draw(sweep)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from stockml import trackers
+from stockml.trackers import tracking
 
 if TYPE_CHECKING:
     from stockml.config.root import Config
@@ -18,7 +18,7 @@ def require_installed(configs: Sequence[Config]) -> None:
         from stockml.tasks import report
 
         report.require_installed()
-    trackers.require_installed(configs)
+    tracking.require_installed(configs)
 
 
 def train(config: Config, place: RunLocation, records: Mapping[str, str]) -> float:

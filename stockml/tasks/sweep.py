@@ -17,7 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from stockml import compose, models
+from stockml import compose, models, trackers
 from stockml.compose.launcher import Calls, JobLauncher, target
 from stockml.compose.sweeps import Job, Sweep
 from stockml.config.root import Config, saved
@@ -27,12 +27,14 @@ from stockml.data.sources.simulated import SimulatedConfig
 from stockml.distributed.settings import DDPConfig
 from stockml.errors import Interrupted, RunError, UserError, describe_error
 from stockml.processes import job_pool, machine
-from stockml.reporting import page, summary, terminal
+from stockml.reporting import summary, sweep_page, terminal
+from stockml.reporting.sweep_progress import SweepProgress
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
-from stockml.tasks import rank_count, report, sweep_tracking
+from stockml.tasks import rank_count, report
 from stockml.tasks import train as training
+from stockml.trackers import tracking
 from stockml.training import hardware
 
 Train = Callable[[Config, RunLocation, dict[str, str]], float]
@@ -63,12 +65,12 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
         supervisor = Supervisor(folder, sweep, done, fail_fast=command.jobs[0].sweep.fail_fast)
         if any(_is_synthetic(config) for config in command.jobs):
             print(*terminal.SYNTHETIC, sep="\n", flush=True)
-        reached = until_the_end.enter_context(sweep_tracking.following(command.jobs[0].tracker, folder))
+        until_the_end.enter_context(tracking.tracked_sweep(command.jobs[0].tracker, folder, print))
         try:
             if sweep.trials is None or tried < sweep.trials:
                 compose.enter_hydra(
                     compose.in_folder(command, folder.path, tried),
-                    functools.partial(job, train=train, mlflow=reached),
+                    functools.partial(job, train=train),
                     supervisor,
                 )
         except KeyboardInterrupt as error:
@@ -85,9 +87,9 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
                 raise RunError(f"{sweep.launcher}: {' '.join(str(error).split())}; nothing more was started") from error
             # else what was raised is Hydra's or the search's complaint about the failed jobs
     rows = summary.write(folder)
-    print(summary.table(rows), summary.whereabouts(folder), sep="\n", flush=True)
+    print(summary.table(rows), summary.location_line(folder), sep="\n", flush=True)
     if command.jobs[0].report is not False:
-        print(*report.attempted(lambda: page.draw_sweep(folder)), sep="\n", flush=True)
+        print(*report.attempted(lambda: sweep_page.draw(folder)), sep="\n", flush=True)
     failed = [row for row in rows if row["status"] != "ok"]
     if sweep.trials is not None and sum(row["status"] in _ENDED for row in rows) >= sweep.trials:
         failed = [row for row in failed if row["status"] in _ENDED]  # another trial has taken a killed one's place
@@ -146,7 +148,7 @@ class Supervisor:
 
     def __init__(self, folder: SweepFolder, sweep: Sweep, done: int, *, fail_fast: bool) -> None:
         self._folder, self._sweep, self._fail_fast = folder, sweep, fail_fast
-        self._progress = terminal.SweepProgress(sweep.trials if sweep.trials is not None else len(sweep.jobs), done)
+        self._progress = SweepProgress(sweep.trials if sweep.trials is not None else len(sweep.jobs), done)
 
     def __call__(self, given: Calls) -> list[float | None]:
         """Run the jobs that are not done; what each returned, None where it failed. RunError to stop at a failure."""
@@ -188,13 +190,8 @@ class Supervisor:
             raise RunError(f"{job.name}: {row['error']}")
 
 
-def job(config: Config, place: RunLocation, records: dict[str, str], train: Train, *, mlflow: bool) -> float | None:
-    """One job of a sweep, in whatever process: its best validation loss; None where it failed, as result.json tells.
-
-    Where the sweep did not reach `mlflow`, the job does not try.
-    """
-    if config.tracker is not None and not mlflow:
-        config = dataclasses.replace(config, tracker=dataclasses.replace(config.tracker, mlflow=False))
+def job(config: Config, place: RunLocation, records: dict[str, str], train: Train) -> float | None:
+    """One job of a sweep, in whatever process: its best validation loss; None where it failed, as result.json tells."""
     folder = place.create_folder(config.stock.ticker)
     if folder.outcome() == "ok":  # a launcher other than ours is given all the jobs
         return None
@@ -252,6 +249,7 @@ def import_what_jobs_need(configs: Sequence[Config | None]) -> None:
     modules = {"simulated": "simulator", "csv": "tables", "yahoo": "downloads", "npz": "arrays"}
     sources = {config.data.source for config in configs if config}
     names |= {f"stockml.data.sources.{source}.{modules[source]}" for source in sources}
+    names |= trackers.packages(config.tracker.names() if config.tracker else [] for config in configs if config)
     for name in names:
         importlib.import_module(name)
 

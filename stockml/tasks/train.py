@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stockml import models, trackers
+from stockml import models
 from stockml.config.root import Config
 from stockml.data import dataset
 from stockml.data.dataset import Data
@@ -19,11 +19,12 @@ from stockml.distributed.group import SINGLE_PROCESS, Group
 from stockml.distributed.settings import DDPConfig
 from stockml.evaluation import predictions
 from stockml.evaluation.evaluate import evaluate
+from stockml.reporting import data_report, result_tables, terminal
 from stockml.reporting import predictions_file as written
-from stockml.reporting import terminal
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import ExistingRun, RunLocation
 from stockml.tasks import breakdown, fold_training, outcome, rank_count, report, resume, run_metadata
+from stockml.trackers import tracking
 from stockml.training import checkpoint, closed_form, engine, hardware
 
 
@@ -46,7 +47,7 @@ def run(
     if config.data.source == "simulated":
         run_log.emit(*terminal.SYNTHETIC)
     folds = dataset.prepare_folds(config)
-    run_log.emit(*terminal.data_report(folds))
+    run_log.emit(*data_report.lines(folds))
     for data in folds:
         rank_count.require_samples(group.world_size, len(data.split.train))
     data = folds[0]
@@ -61,7 +62,7 @@ def run(
         resumed = {name: state for name, state in leaders if state is not None}
     folder = place.create_folder(config.stock.ticker)
     with (
-        trackers.following(config.tracker, folder, run_log.emit, is_main=group.is_main) as followed,
+        tracking.tracked(config.tracker, folder, run_log.emit, is_main=group.is_main) as trackers,
         report.drawn_after(folder, config, run_log.emit, verbose=place.verbose),
         outcome.recorded(folder, run_log, started, synthetic=data.panel.synthetic),
     ):
@@ -76,8 +77,10 @@ def run(
         folder.write_json("config.json", run_metadata.of(config, folds, device, group.world_size))
         folder.write_records(records, resumed=config.trainer.resume is not None)  # last: from then on it can be resumed
         done = {name: resumed[name].history if name in resumed else [] for name in parts}
-        followed.begin(done, config.trainer.lr)
-        trained = [fold_training.train(fold, chosen, folder, run_log, followed.epoch, resumed, group) for fold in each]
+        trackers.start(done, config.trainer.lr)
+        trained = [
+            fold_training.train(fold, chosen, folder, run_log, trackers.log_epoch, resumed, group) for fold in each
+        ]
         loss = _evaluate(folder, config, folds, trained, run_log, began, group)
         run_log.emit(f"run folder  {folder.path}")
     return loss
@@ -104,15 +107,15 @@ def _evaluate(
     if len(folds) > 1:
         rows = breakdown.by_fold(folds, [fold.fits for fold in trained], [fold.parts for fold in trained])
         _write_table(folder, "folds.csv", rows, synthetic=panel.synthetic)
-        run_log.emit(terminal.fold_table(rows))
+        run_log.emit(result_tables.fold_table(rows))
     if panel.stocks is not None:
         rows = breakdown.by_stock(parts)
         _write_table(folder, "stocks.csv", rows, synthetic=panel.synthetic)
-        run_log.emit(terminal.stock_table(rows))
+        run_log.emit(result_tables.stock_table(rows))
     timing, communication = _timing(folds, [fold.fits for fold in trained], began, group.world_size)
     told = {"validation_loss": loss, "timing": timing, "synthetic": panel.synthetic}
     folder.write_json("metrics.json", {**evaluated, **told})
-    run_log.emit(*terminal.results(evaluated))
+    run_log.emit(*result_tables.results(evaluated))
     run_log.emit(*_advice(communication, config, group))
     return loss
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from stockml import trackers
 from stockml.config.root import Config
 from stockml.data import dataset
 from stockml.data.dataset import Data
@@ -22,6 +21,7 @@ from stockml.reporting import terminal
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
 from stockml.tasks import outcome, rank_count, report, resume, run_metadata, worker
+from stockml.trackers import tracking
 
 
 def run(config: Config, place: RunLocation, records: Mapping[str, str]) -> float:
@@ -51,7 +51,7 @@ def run(config: Config, place: RunLocation, records: Mapping[str, str]) -> float
     folder = resumed or place.create_folder(config.stock.ticker)
     run_log = terminal.RunLog(verbose=place.verbose)
     with (
-        trackers.following(config.tracker, folder, run_log.emit) as followed,
+        tracking.tracked(config.tracker, folder, run_log.emit) as trackers,
         report.drawn_after(folder, config, run_log.emit, verbose=place.verbose),
         outcome.recorded(folder, run_log, started, synthetic=data.panel.synthetic),
     ):
@@ -59,7 +59,7 @@ def run(config: Config, place: RunLocation, records: Mapping[str, str]) -> float
         folder.write_json("config.json", run_metadata.of(config, [data], None, world_size))
         folder.write_records(worker.with_saved_config(config, records), resumed=resumed is not None)
         folder.make_logs_of_ranks(launching.logs(trainer, world_size))
-        followed.remember()
+        trackers.remember()
         launching.train(folder.path, trainer, world_size, run_log.emit, verbose=place.verbose)
     return float(folder.read_json("metrics.json")["validation_loss"])
 

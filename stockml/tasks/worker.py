@@ -21,7 +21,7 @@ from stockml.config.values import plain
 from stockml.distributed import environment
 from stockml.distributed.settings import DDPConfig
 from stockml.errors import Interrupted, LostRank, UserError
-from stockml.processes import lifelines
+from stockml.processes import lifelines, streams
 from stockml.runs.folder import NullRun, RunFolder, WorkerRun
 from stockml.runs.location import ExistingRun, RunLocation
 from stockml.tasks import run_metadata
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 def main(run: Path) -> None:
     """Do this rank's part of the run in that folder."""
+    streams.make_robust()
     if environment.LIFELINE in os.environ:
         lifelines.follow(int(os.environ.pop(environment.LIFELINE)))
     place = environment.read()

@@ -18,7 +18,7 @@ from stockml.evaluation import baselines, predictions
 from stockml.evaluation.baselines import BASELINES, Baseline
 from stockml.evaluation.evaluate import evaluate
 from stockml.evaluation.metrics import score, target
-from stockml.reporting import page
+from stockml.reporting import score_sections
 from tests.conftest import Run, random_bars, write_bars
 
 
@@ -99,7 +99,7 @@ def test_a_baseline_added_to_the_register_is_in_every_table_and_is_the_best_one_
     assert "half" in (tmp_path / "a" / "baselines.csv").read_text().splitlines()[0].split(",")
     name = "half" if direction_only else "half *"
     assert f" {name} " in capsys.readouterr().out
-    assert name in [row[0] for row in page.score_table(found, "test").rows]
+    assert name in [row[0] for row in score_sections.score_table(found, "test").rows]
 
 
 def test_a_model_is_not_compared_with_the_baseline_of_its_name(tmp_path: Path) -> None:

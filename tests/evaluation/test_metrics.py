@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from stockml.evaluation.metrics import METRICS, SIGNED, Floats, Metric, Target, score
-from stockml.reporting import page, summary, terminal
+from stockml.reporting import result_tables, score_sections, summary
 from stockml.runs.sweep_folder import SweepFolder
 from tests.conftest import Run
 
@@ -98,7 +98,7 @@ def test_a_metric_added_to_the_table_is_in_every_place_that_it_names(
     assert {"val_bias", "test_bias"} <= set(folds[0])
     text = SIGNED(found["test"]["bias"])
     assert printed.count("bias") >= 2 and text in printed
-    scores = page.score_table(found, "test")
+    scores = score_sections.score_table(found, "test")
     assert scores.rows[0][scores.header.index("bias")] == text
     (row,) = summary.write(sweep)
     assert row["test_bias"] == found["test"]["bias"]
@@ -112,9 +112,9 @@ def test_metrics_of_an_older_release_lack_a_metric_and_are_still_shown(
     found = run("a", "+experiment=quick", "data.days=400")
     later = Metric("later", lambda _truth, _y_pred: 1.0, SIGNED, frozenset({"terminal", "page"}))
     monkeypatch.setitem(METRICS, "later", later)
-    scores = page.score_table(found, "test")
+    scores = score_sections.score_table(found, "test")
     assert {row[scores.header.index("later")] for row in scores.rows} == {"–"}
-    assert "later" in terminal.result_table(found)
+    assert "later" in result_tables.result_table(found)
 
 
 def test_a_metric_names_places_that_exist() -> None:

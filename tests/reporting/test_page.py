@@ -1,4 +1,4 @@
-"""report.html: what stands in it, and that a browser shows it, from disk and with nothing else."""
+"""report.html: its content, and that a browser shows it, from disk and with nothing else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from stockml import cli, compose
 from stockml.errors import UserError
 from stockml.evaluation.metrics import METRICS
-from stockml.reporting import page
+from stockml.reporting import run_page, sweep_page
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
@@ -38,7 +38,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("drawn") / "run"
     config = compose.compose("+experiment=quick", "stock=AAPL", "data.days=900")
     train.run(config, RunLocation(exact=path), compose.records(config))
-    page.draw(RunFolder(path))
+    run_page.draw(RunFolder(path))
     return path
 
 
@@ -109,7 +109,7 @@ class Tables(HTMLParser):
             self.found[-1][-1][-1] += data
 
 
-def test_every_score_of_every_forecaster_stands_in_the_page(drawn: Path) -> None:
+def test_every_score_of_every_forecaster_is_in_the_page(drawn: Path) -> None:
     found = json.loads((drawn / "metrics.json").read_text())
     tables = Tables(text_of(drawn)).found
     forecasters = {"model": found, "oracle": found["oracle"], **found["baselines"]}
@@ -122,7 +122,7 @@ def test_every_score_of_every_forecaster_stands_in_the_page(drawn: Path) -> None
     assert html.escape(found["verdict"][1:], quote=False) in html.unescape(text_of(drawn)).replace("&", "&amp;")
 
 
-def test_the_evidence_stands_in_the_page(drawn: Path) -> None:
+def test_tests_and_intervals_are_in_the_page(drawn: Path) -> None:
     found = json.loads((drawn / "metrics.json").read_text())["significance"]
     against, further = Tables(text_of(drawn)).found[2:4]
     assert [cells[0] for cells in against[1:]] == list(found["against"])
@@ -131,23 +131,24 @@ def test_the_evidence_stands_in_the_page(drawn: Path) -> None:
         assert [cells[4], cells[6]] == [f"{of[test]['p_value']:.3f}" for test in ("diebold_mariano", "clark_west")]
     low, high = found["r2_zero_interval"]
     rows = {cells[0]: cells[1] for cells in further}
-    assert rows["R²_zero, 95% interval"] == f"{low:+.2%} to {high:+.2%}"
-    assert rows["Clark–West: least R²"] == f"{found['minimum_detectable_r2']['clark_west']:+.2%}"
+    assert rows["R²_zero, 95 % CI"] == f"{low:+.2%} to {high:+.2%}"
+    assert rows["Smallest R² that Clark–West detects"] == f"{found['minimum_detectable_r2']['clark_west']:+.2%}"
 
 
-def test_every_picture_has_a_file_and_a_text_with_its_figures(drawn: Path) -> None:
+def test_every_plot_has_a_file_and_a_description_with_its_numbers(drawn: Path) -> None:
     text = text_of(drawn)
     names = re.findall(r'<figure id="(\w+)">', text)
     assert {"losses", "predicted", "cumulative", "rolling_ic", "residuals", "timeline"} <= set(names)
     assert sorted(path.stem for path in (drawn / "plots").iterdir()) == sorted(names)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (drawn / "plots").iterdir())
-    told = re.findall(r'<svg [^>]*role="img" aria-label="([^"]*)"', text)
-    assert len(told) == len(names) == text.count("<svg") and all(re.search(r"\d", words) for words in told)
+    descriptions = re.findall(r'<svg [^>]*role="img" aria-label="([^"]*)"', text)
+    assert len(descriptions) == len(names) == text.count("<svg")
+    assert all(re.search(r"\d", description) for description in descriptions)
     history = (drawn / "history.csv").read_text().splitlines()[1].split(",")
     assert f"the train loss (MSE) goes from {float(history[1]):.4g} to" in text
 
 
-def test_every_setting_stands_in_the_page_as_it_is_typed(drawn: Path) -> None:
+def test_every_setting_is_in_the_page_as_it_is_typed(drawn: Path) -> None:
     text = html.unescape(text_of(drawn))
     for setting in (
         "seed=42",
@@ -159,7 +160,7 @@ def test_every_setting_stands_in_the_page_as_it_is_typed(drawn: Path) -> None:
 
 
 def test_a_page_needs_nothing_but_itself(drawn: Path, sweep: SweepFolder) -> None:
-    page.draw_sweep(sweep)
+    sweep_page.draw(sweep)
     for folder in (drawn, sweep.path):
         text = text_of(folder)
         addresses = re.findall(r"""(?:href|src|url)\s*[=(]\s*["']?([^"')\s>]+)""", text)
@@ -167,7 +168,7 @@ def test_a_page_needs_nothing_but_itself(drawn: Path, sweep: SweepFolder) -> Non
         assert not re.search(r"<script|<link|<img|@import|\son\w+=", text)
 
 
-def test_ids_are_unique_and_every_reference_finds_its_own(drawn: Path) -> None:
+def test_ids_are_unique_and_every_reference_has_its_target(drawn: Path) -> None:
     text = text_of(drawn)
     ids = re.findall(r'\sid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
@@ -175,12 +176,12 @@ def test_ids_are_unique_and_every_reference_finds_its_own(drawn: Path) -> None:
     assert references and set(references) <= set(ids)
 
 
-def test_every_colour_of_a_picture_follows_the_page(drawn: Path) -> None:
+def test_every_colour_of_a_plot_follows_the_page(drawn: Path) -> None:
     text = text_of(drawn)
-    pictures = "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))
-    assert not re.search(r"(?:fill|stroke|color): (?!var|none)", pictures)
-    assert all("fill: var(" in tag for tag in re.findall(r"<text [^>]*>", pictures))  # black where none is named
-    used = set(re.findall(r"var\(--(\w+)\)", pictures))
+    plots = "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))
+    assert not re.search(r"(?:fill|stroke|color): (?!var|none)", plots)
+    assert all("fill: var(" in tag for tag in re.findall(r"<text [^>]*>", plots))  # black where none is named
+    used = set(re.findall(r"var\(--(\w+)\)", plots))
     assert {"ink", "muted", "grid", "model", "rival"} <= used
     for rule in re.findall(r":root \{([^}]*)\}", text):
         assert used <= set(re.findall(r"--(\w+): #", rule))
@@ -188,22 +189,22 @@ def test_every_colour_of_a_picture_follows_the_page(drawn: Path) -> None:
 
 def test_the_same_files_give_the_same_report(run: Path) -> None:
     files = {path: path.read_bytes() for path in [run / "report.html", *(run / "plots").iterdir()]}
-    page.draw(RunFolder(run))
+    run_page.draw(RunFolder(run))
     assert all(path.read_bytes() == content for path, content in files.items())
 
 
-def test_simulated_data_are_called_so_in_the_page_and_in_every_picture(run: Path) -> None:
+def test_simulated_data_are_marked_in_the_page_and_in_every_plot(run: Path) -> None:
     text = text_of(run)
     assert 'role="note"><strong>Simulated data (synthetic: true)' in text
     assert text.count(">simulated data (synthetic: true)<") == text.count("<svg")
     marked = {path: path.read_bytes() for path in (run / "plots").iterdir()}
     change(run, "config.json", lambda facts: facts.update(synthetic=False))
-    page.draw(RunFolder(run))
+    run_page.draw(RunFolder(run))
     assert "synthetic: true" not in text_of(run)
     assert all(path.read_bytes() != content for path, content in marked.items())
 
 
-def test_what_files_say_is_text_and_never_markup(run: Path, sweep: SweepFolder) -> None:
+def test_the_content_of_files_is_text_and_never_markup(run: Path, sweep: SweepFolder) -> None:
     def spoil(facts: dict[str, Any]) -> None:
         facts["config"]["stock"]["ticker"] = facts["data"]["origin"] = facts["device"] = HOSTILE
         facts["data"]["dropped"] = [HOSTILE]
@@ -213,27 +214,27 @@ def test_what_files_say_is_text_and_never_markup(run: Path, sweep: SweepFolder) 
     change(run, "metrics.json", lambda found: found["baselines"].update({HOSTILE: found["baselines"]["zero"]}))
     baselines = (run / "baselines.csv").read_text().replace("ridge", '"' + HOSTILE.replace('"', '""') + '"', 1)
     (run / "baselines.csv").write_text(baselines)
-    page.draw(RunFolder(run))
+    run_page.draw(RunFolder(run))
     change(sweep.job("AAPL-lr_0.1-seed_0").path, "config.json", spoil)
     sweep.plan({"AAPL-lr_0.1-seed_0": {"stock": HOSTILE, "trainer.lr": HOSTILE, "seed": HOSTILE}})
-    page.draw_sweep(sweep)
+    sweep_page.draw(sweep)
     for folder in (run, sweep.path):
         text = text_of(folder)
         assert "<script" not in text.lower() and HOSTILE in html.unescape(text)
         assert not re.search(r'aria-label="[^"]*"[^>=]*<', text)
 
 
-def test_a_run_without_what_came_later_is_drawn_as_far_as_it_goes(run: Path) -> None:
+def test_a_run_of_an_older_release_is_drawn_as_far_as_it_goes(run: Path) -> None:
     (run / "baselines.csv").unlink()
     change(run, "metrics.json", lambda found: found.pop("significance", None))
-    page.draw(RunFolder(run))
-    assert '<figure id="losses">' in text_of(run) and "Evidence" not in text_of(run)
+    run_page.draw(RunFolder(run))
+    assert '<figure id="losses">' in text_of(run) and "Significance" not in text_of(run)
 
 
-def test_a_run_that_failed_says_so_and_shows_what_there_is(run: Path) -> None:
+def test_a_failed_run_shows_its_error_and_what_there_is(run: Path) -> None:
     (run / "metrics.json").unlink()
     RunFolder(run).record("failed", 0.0, "no room on the disk", synthetic=True)
-    page.draw(RunFolder(run))
+    run_page.draw(RunFolder(run))
     assert "This run is not done: failed. no room on the disk" in text_of(run)
     assert re.findall(r'<figure id="(\w+)">', text_of(run)) == ["losses", "timeline"]
 
@@ -241,20 +242,20 @@ def test_a_run_that_failed_says_so_and_shows_what_there_is(run: Path) -> None:
 def test_a_broken_file_is_named(run: Path) -> None:
     (run / "history.csv").write_text("epoch,train_loss\n1,x\n")
     with pytest.raises(UserError, match=r"history\.csv: cannot be read"):
-        page.draw(RunFolder(run))
+        run_page.draw(RunFolder(run))
     change(run, "config.json", lambda facts: facts.pop("data"))
-    with pytest.raises(UserError, match="run: no report can be drawn of it"):
-        page.draw(RunFolder(run))
+    with pytest.raises(UserError, match="run: no report can be made"):
+        run_page.draw(RunFolder(run))
 
 
-def test_without_matplotlib_a_line_says_what_to_install(
+def test_without_matplotlib_the_error_says_what_to_install(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (run / "report.html").read_bytes()
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert cli.main(["task=report", f"run={run}"]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        "matplotlib is not installed, and pictures need it: pip install 'stockml[report]'"
+        "matplotlib is not installed, and plots need it: pip install 'stockml[report]'"
     ]
     assert (run / "report.html").read_bytes() == before
 
@@ -275,11 +276,11 @@ def test_the_report_of_a_sweep_is_its_table_and_the_pages_of_all_jobs_that_have_
     assert re.findall(r'<figure id="(\w+)">', text) == ["ranking", "by_trainer_lr"]
     assert "Simulated data (synthetic: true)" in text
     # Of a stock with several settings, the one that is best on validation, though not on test.
-    told = [
-        "TSLA +0.35% over 2 seeds from +0.30% to +0.40%, interval -3.50% to +7.00%",
-        "AAPL +0.20%, interval -2.00% to +4.00%",
+    expected = [
+        "TSLA +0.35% over 2 seeds from +0.30% to +0.40%, 95 % CI -3.50% to +7.00%",
+        "AAPL +0.20%, 95 % CI -2.00% to +4.00%",
     ]
-    assert f"R²_zero on test by stock, best first: {'; '.join(told)}." in html.unescape(text)
+    assert f"R²_zero on test by stock, best first: {'; '.join(expected)}." in html.unescape(text)
 
 
 @pytest.fixture(scope="module")
@@ -298,23 +299,23 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.mark.parametrize("of", ["run", "sweep"])
-def test_a_browser_shows_every_picture_without_a_fault_or_a_request(
+def test_a_browser_shows_every_plot_without_an_error_or_a_request(
     browser: Browser, run: Path, sweep: SweepFolder, of: str
 ) -> None:
-    page.draw_sweep(sweep)
+    sweep_page.draw(sweep)
     file = {"run": run, "sweep": sweep.path}[of] / "report.html"
-    faults: list[str] = []
+    errors: list[str] = []
     requests: set[str] = set()
     seen = {}
     for scheme in ("light", "dark"):
         context = browser.new_context(viewport={"width": 400, "height": 800}, color_scheme=scheme)
         tab = context.new_page()
-        tab.on("console", lambda message: faults.append(message.text))
-        tab.on("pageerror", lambda error: faults.append(error.message))
+        tab.on("console", lambda message: errors.append(message.text))
+        tab.on("pageerror", lambda error: errors.append(error.message))
         tab.on("request", lambda request: requests.add(request.url))
         tab.goto(file.as_uri())
-        for picture in tab.locator("figure").all():
-            box = picture.locator("svg").bounding_box()
+        for plot in tab.locator("figure").all():
+            box = plot.locator("svg").bounding_box()
             assert box is not None and box["width"] > 300 and box["height"] > 50
         assert tab.evaluate("document.documentElement.scrollWidth") <= 400
         ink = "getComputedStyle(document.querySelector('svg text')).fill"
@@ -323,6 +324,6 @@ def test_a_browser_shows_every_picture_without_a_fault_or_a_request(
         tab.emulate_media(media="print")
         seen[f"{scheme}, printed"] = (tab.evaluate(ink), tab.evaluate(paper))
         context.close()
-    assert not faults and requests == {file.as_uri()}
+    assert not errors and requests == {file.as_uri()}
     assert all(light != dark for light, dark in zip(seen["light"], seen["dark"], strict=True))
     assert seen["light"] == seen["light, printed"] == seen["dark, printed"]

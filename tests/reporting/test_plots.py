@@ -1,4 +1,4 @@
-"""Pictures: what is drawn is what the arrays hold, on honest axes."""
+"""Plots: what is drawn is what the arrays hold, on axes that do not mislead."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from stockml.evaluation.metrics import Target
 from stockml.evaluation.predictions import Predictions
-from stockml.reporting import drawing, plots, sweep_plots
-from stockml.reporting.drawing import Picture
+from stockml.reporting import drawing, forecast_plots, sweep_plots, training_plots
+from stockml.reporting.drawing import Plot
 
-PERCENT = plots.Unit("return", "%")
+PERCENT = forecast_plots.Unit("return", "%")
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def scored(n: int = 300, *, dated: bool = True, seed: int = 0) -> Predictions:
+def predictions(n: int = 300, *, dated: bool = True, seed: int = 0) -> Predictions:
     rng = np.random.default_rng(seed)
     returns = 0.01 * rng.standard_normal(n)
     return Predictions(
@@ -35,33 +35,33 @@ def scored(n: int = 300, *, dated: bool = True, seed: int = 0) -> Predictions:
     )
 
 
-def line(picture: Picture, label: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def line(plot: Plot, label: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """(2, N) the points of the line so labelled."""
-    (found,) = (line for line in picture.figure.axes[0].lines if line.get_label() == label)
+    (found,) = (line for line in plot.figure.axes[0].lines if line.get_label() == label)
     return np.array(found.get_data(), dtype=object)
 
 
-def shows_zero(picture: Picture) -> bool:
-    """Whether a line is drawn at y = 0, within the picture."""
-    (axes,) = picture.figure.axes
+def shows_zero(plot: Plot) -> bool:
+    """Whether a line is drawn at y = 0, within the plot."""
+    (axes,) = plot.figure.axes
     low, high = axes.get_ylim()
     return low <= 0 <= high and any(np.array_equal(np.asarray(line.get_ydata()), [0, 0]) for line in axes.lines)
 
 
 def test_the_squared_error_saved_adds_up_to_the_difference_of_the_errors() -> None:
-    of = scored()
-    picture = plots.cumulative(of, "ridge", PERCENT)
+    of = predictions()
+    plot = forecast_plots.cumulative(of, "ridge", PERCENT)
     for rival in ("ridge", "zero"):
-        saved = line(picture, f"against {rival}")[1]
+        saved = line(plot, f"against {rival}")[1]
         errors = [np.square(100 * (of.truth.y_true - y)) for y in (of.baselines[rival], of.model)]
         assert np.allclose(saved.astype(float), (errors[0] - errors[1]).cumsum())
         assert saved[-1] > 0  # this model is the better one: rising is better
-    assert shows_zero(picture)
-    assert "in favour" not in picture.description and "for the model" in picture.description
+    assert shows_zero(plot)
+    assert "in favour" not in plot.description and "for the model" in plot.description
 
 
 def test_levels_are_drawn_by_their_change() -> None:
-    of = scored()
+    of = predictions()
     last = np.full(300, 50.0)
     level = Predictions(
         truth=Target(50 * (1 + of.truth.y_true), "level", last),
@@ -70,81 +70,81 @@ def test_levels_are_drawn_by_their_change() -> None:
         model=50 * (1 + of.model),
         baselines={"persistence": last},
     )
-    drawn = line(plots.cumulative(level, "persistence", PERCENT), "against persistence")[1]
+    drawn = line(forecast_plots.cumulative(level, "persistence", PERCENT), "against persistence")[1]
     assert np.allclose(
-        drawn.astype(float), line(plots.cumulative(of, "zero", PERCENT), "against zero")[1].astype(float)
+        drawn.astype(float), line(forecast_plots.cumulative(of, "zero", PERCENT), "against zero")[1].astype(float)
     )
 
 
 def test_predicted_and_realised_have_one_scale() -> None:
-    (axes,) = plots.predicted(scored(), PERCENT).figure.axes
+    (axes,) = forecast_plots.predicted(predictions(), PERCENT).figure.axes
     assert axes.get_xlim() == axes.get_ylim() and axes.get_aspect() == 1
     assert axes.get_xlim()[0] == -axes.get_xlim()[1]
 
 
 def test_the_bars_of_residuals_start_at_zero_and_hold_every_sample() -> None:
-    (axes,) = plots.residuals(scored(), PERCENT).figure.axes
+    (axes,) = forecast_plots.residuals(predictions(), PERCENT).figure.axes
     heights = [bar.get_height() for bar in axes.containers[0]]
     assert axes.get_ylim()[0] == 0 and sum(heights) == 300
 
 
 def test_the_rolling_ic_is_the_correlation_of_each_window() -> None:
-    of = scored()
-    picture = plots.rolling_ic(of)
-    assert picture is not None
+    of = predictions()
+    plot = forecast_plots.rolling_ic(of)
+    assert plot is not None
     expected = [
         np.corrcoef(of.model[end - 100 : end], of.truth.y_true[end - 100 : end])[0, 1] for end in range(100, 301)
     ]
-    times, values = line(picture, "model")
+    times, values = line(plot, "model")
     assert np.allclose(values.astype(float), expected, atol=1e-12)
     assert of.dates is not None and times[0] == of.dates[99]  # each stands where its last sample does
-    assert shows_zero(picture)
+    assert shows_zero(plot)
 
 
-def test_a_correlation_with_what_does_not_change_is_undefined() -> None:
-    of = scored()
-    values = plots.rolling_correlation(np.repeat([0.0, 1.0], 150), of.truth.y_true, 100)
+def test_a_correlation_with_a_constant_is_undefined() -> None:
+    of = predictions()
+    values = forecast_plots.rolling_correlation(np.repeat([0.0, 1.0], 150), of.truth.y_true, 100)
     assert np.isnan(values[[0, -1]]).all() and np.isfinite(values[60:140]).all()
     constant = Predictions(of.truth, of.rows, of.dates, np.full(300, 0.001), of.baselines)
-    assert plots.rolling_ic(constant) is None and plots.calibration(constant, PERCENT) is None
-    assert "correlation undefined" in plots.predicted(constant, PERCENT).description
+    assert forecast_plots.rolling_ic(constant) is None and forecast_plots.calibration(constant, PERCENT) is None
+    assert "correlation undefined" in forecast_plots.predicted(constant, PERCENT).description
 
 
 def test_groups_by_forecast_hold_every_sample_once() -> None:
-    of = scored(n=1000)
-    picture = plots.calibration(of, PERCENT)
-    assert picture is not None
-    x, y = np.array(picture.figure.axes[0].containers[0][0].get_data())
+    of = predictions(n=1000)
+    plot = forecast_plots.calibration(of, PERCENT)
+    assert plot is not None
+    x, y = np.array(plot.figure.axes[0].containers[0][0].get_data())
     assert len(x) == 10 and (np.diff(x) > 0).all()
     assert np.isclose(y.mean(), 100 * of.truth.y_true.mean()) and np.isclose(x.mean(), 100 * of.model.mean())
 
 
 def test_the_best_epoch_is_marked_where_it_is() -> None:
-    history = plots.History(np.array([3.0, 2.0, 1.0]), np.array([3.0, 2.5, 2.7]), best_epoch=2)
-    picture = plots.losses(history, "MSE")
-    assert line(picture, "best, epoch 2").tolist() == [[2], [2.5]]
-    assert "best at epoch 2 with 2.5" in picture.description and "from 3 to 2.7" in picture.description
+    history = training_plots.History(np.array([3.0, 2.0, 1.0]), np.array([3.0, 2.5, 2.7]), best_epoch=2)
+    plot = training_plots.losses(history, "MSE")
+    assert line(plot, "best, epoch 2").tolist() == [[2], [2.5]]
+    assert "best at epoch 2 with 2.5" in plot.description and "from 3 to 2.7" in plot.description
 
 
-def test_stocks_stand_in_the_order_of_their_means_with_zero_in_sight() -> None:
+def test_stocks_are_in_the_order_of_their_means_with_zero_in_view() -> None:
     rows = [sweep_plots.Ranked("A", [0.01, 0.03], (0.0, 0.04)), sweep_plots.Ranked("B", [0.05], None)]
-    picture = sweep_plots.ranking(rows, several_settings=False)
-    (axes,) = picture.figure.axes
+    plot = sweep_plots.ranking(rows, several_settings=False)
+    (axes,) = plot.figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["B", "A"]
     assert axes.get_xlim()[0] <= 0 <= axes.get_xlim()[1] and axes.get_ylim()[0] > axes.get_ylim()[1]
-    assert "A +2.00% over 2 seeds from +1.00% to +3.00%, interval +0.00% to +4.00%" in picture.description
+    assert "A +2.00% over 2 seeds from +1.00% to +3.00%, 95 % CI +0.00% to +4.00%" in plot.description
 
 
-def test_stocks_of_different_volatility_are_compared_each_with_itself() -> None:
+def test_the_loss_of_a_stock_is_relative_to_its_own_median() -> None:
     trials = [
         sweep_plots.Trial(lr, stock, scale * loss)
         for stock, scale in (("A", 1.0), ("B", 100.0))
         for lr, loss in ((1e-4, 1.0), (1e-3, 2.0), (1e-2, 3.0))
     ]
-    picture = sweep_plots.hyperparameter("trainer.lr", trials)
+    plot = sweep_plots.hyperparameter("trainer.lr", trials)
     for stock in ("A", "B"):
-        assert line(picture, stock).tolist() == [[1e-4, 1e-3, 1e-2], [0.5, 1.0, 1.5]]
-    assert picture.figure.axes[0].get_xscale() == "log"
+        assert line(plot, stock).tolist() == [[1e-4, 1e-3, 1e-2], [0.5, 1.0, 1.5]]
+    assert plot.figure.axes[0].get_xscale() == "log"
 
 
 @pytest.mark.parametrize("values", [[0.1, 0.1], ["adam", "sgd"], ["$a$", "null"]])
@@ -155,21 +155,21 @@ def test_a_hyperparameter_of_any_kind_is_drawn(values: list[float | str]) -> Non
 
 
 @given(n=st.integers(1, 100_000))
-def test_a_line_is_thinned_to_so_many_points_and_keeps_its_ends(n: int) -> None:
-    kept, said = drawing.thinned(n)
+def test_a_thinned_line_has_few_points_and_keeps_its_ends(n: int) -> None:
+    kept, note = drawing.thinned(n)
     assert kept[0] == 0 and kept[-1] == n - 1 and len(kept) <= drawing.MOST_POINTS
-    assert (len(kept) == n) == (said == "")
+    assert (len(kept) == n) == (note == "")
 
 
 @pytest.mark.parametrize("dated", [True, False])
-def test_axes_say_what_they_show_and_in_which_unit(dated: bool) -> None:
-    of = scored(dated=dated)
-    pictures = [
-        plots.predicted(of, PERCENT),
-        plots.calibration(of, PERCENT),
-        plots.cumulative(of, "zero", PERCENT),
-        plots.residuals(of, PERCENT),
-        plots.rolling_ic(of),
+def test_axes_name_what_they_show_and_its_unit(dated: bool) -> None:
+    of = predictions(dated=dated)
+    drawn = [
+        forecast_plots.predicted(of, PERCENT),
+        forecast_plots.calibration(of, PERCENT),
+        forecast_plots.cumulative(of, "zero", PERCENT),
+        forecast_plots.residuals(of, PERCENT),
+        forecast_plots.rolling_ic(of),
     ]
     across = "last day of the window" if dated else "sample number"
     expected = [
@@ -179,7 +179,7 @@ def test_axes_say_what_they_show_and_in_which_unit(dated: bool) -> None:
         ("realised − forecast return, %", "samples"),
         (across, "IC over 100 samples"),
     ]
-    for picture, (x, y) in zip(pictures, expected, strict=True):
-        assert picture is not None
-        (axes,) = picture.figure.axes
+    for plot, (x, y) in zip(drawn, expected, strict=True):
+        assert plot is not None
+        (axes,) = plot.figure.axes
         assert (axes.get_xlabel(), axes.get_title(loc="left")) == (x, y)

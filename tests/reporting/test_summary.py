@@ -1,4 +1,4 @@
-"""A sweep's table: what its folder holds, a row a job, whatever state the jobs were left in."""
+"""The table of a sweep: a row for each job, in whatever state the jobs were left."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_columns_are_those_of_the_design(sweep: SweepFolder) -> None:
     assert list(table(sweep)["AAPL"]) == expected
 
 
-def test_a_row_holds_what_its_job_found_to_the_last_digit(sweep: SweepFolder) -> None:
+def test_a_row_has_every_digit_of_its_job_s_results(sweep: SweepFolder) -> None:
     done(sweep, "AAPL", test_mse=1 / 3)
     row = table(sweep)["AAPL"]
     assert (row["status"], row["epochs"], row["best_epoch"], row["error"]) == ("ok", "12", "7", "")
@@ -116,13 +116,13 @@ def test_every_planned_job_has_a_row_whatever_it_left(sweep: SweepFolder) -> Non
         "waiting": "waiting",
         "failed": "failed",
         "interrupted": "interrupted",
-        "running": "killed",  # so says its process, which is this one: no job of a sweep that is under way
+        "running": "killed",  # as its process is this one, which runs no job
         "half": "failed",
         "partly": "failed",
         "torn": "failed",
     }
     assert rows["failed"]["error"] == "no such file"
-    assert f"process {os.getpid()} is gone" in rows["running"]["error"]
+    assert f"process {os.getpid()} ended without a message" in rows["running"]["error"]
     assert all("cannot be read" in rows[job]["error"] for job in ("half", "partly", "torn"))
     text = summary.table(summary.read(sweep))
     assert all(re.search(rf"^ {job} ", text, re.MULTILINE) for job in rows)
@@ -144,7 +144,7 @@ def test_averages_are_over_seeds_for_each_stock_and_then_over_stocks(sweep: Swee
         assert all(name in line for name in FIGURES)
     assert lines[2].startswith("mean over 2 stocks: ") and "test_mse 0.55," in lines[2]  # of 0.3 and 0.8
     assert lines[3].startswith("best on validation: AAPL-seed_0 (val_r2 +0.9000, test_r2 -0.9000")
-    assert lines[4] == "beat their best baseline: 2 of 5 jobs"
+    assert lines[4] == "better than their best baseline: 2 of 5 jobs"
     summary.write(sweep)
     markdown = (sweep.path / "summary.md").read_text()
     assert all(f"- {line}\n" in markdown for line in lines)
@@ -203,8 +203,8 @@ def test_p_values_are_those_of_beating_both_rivals_and_corrected_for_the_jobs_th
         "0.02",
     )
     assert rows["older"]["status"] == "ok" and rows["older"]["skill"] == ""
-    (line,) = (line for line in summary.aggregates(summary.read(sweep)) if line.startswith("beat zero"))
-    assert "2 of 3 jobs; corrected for so many jobs 1 (Holm), 2 (Benjamini–Hochberg)" in line
+    (line,) = (line for line in summary.aggregates(summary.read(sweep)) if line.startswith("significantly better"))
+    assert "2 of 3 jobs; corrected for the number of jobs 1 (Holm), 2 (Benjamini–Hochberg)" in line
 
 
 def test_whatever_a_name_or_an_error_holds_the_table_stays_a_table(sweep: SweepFolder) -> None:
@@ -220,13 +220,34 @@ def test_whatever_a_name_or_an_error_holds_the_table_stays_a_table(sweep: SweepF
     assert sum(line.lstrip().startswith(("bad", "good")) for line in printed) == 2
 
 
-def test_a_table_of_simulated_data_says_so(sweep: SweepFolder) -> None:
+def test_a_table_of_simulated_data_is_marked(sweep: SweepFolder) -> None:
     done(sweep, "AAPL")
     assert table(sweep)["AAPL"]["synthetic"] == "false"
     assert "ynthetic: true" not in (sweep.path / "summary.md").read_text()
     sweep.job("AAPL").record("ok", time.time(), None, synthetic=True)
     assert table(sweep)["AAPL"]["synthetic"] == "true"
     assert "synthetic: true" in (sweep.path / "summary.md").read_text()
+
+
+def test_a_table_that_is_kept_is_the_one_that_is_read(sweep: SweepFolder) -> None:
+    done(sweep, "first", {"seed": 1})
+    plan(sweep, "second", {"seed": 2})
+    kept = summary.SweepTable(sweep)
+    (sweep.path / "first" / "metrics.json").unlink()  # what has ended is not read again
+    evaluated(sweep, "second", 0.001, 0.01, "shown")
+    assert [row["status"] for row in kept.rows] == ["ok", "waiting"]
+    assert kept.update("second")["skill"] == "shown"
+    plan(sweep, "third", {"seed": 3})
+    sweep.job("third").record("running", time.time(), None, synthetic=False)
+    assert [row["status"] for row in kept.write()] == ["ok", "ok", "killed"]
+    with (sweep.path / "summary.csv").open() as file:
+        rows = {row["job"]: row for row in csv.DictReader(file)}
+    assert [row["status"] for row in rows.values()] == ["ok", "ok", "killed"]
+    assert rows["second"]["dm_p_holm"] == "0.01" and rows["first"]["test_mse"] == "0.5"
+    done(sweep, "first", {"seed": 1})
+    done(sweep, "third", {"seed": 3})
+    kept.update("third")
+    assert kept.write()[1:] == summary.read(sweep)[1:]
 
 
 WRITER = """

@@ -1,4 +1,4 @@
-"""What follows a run says what the run's folder says, and neither stops it nor changes a number."""
+"""A run's trackers have what its folder has, and neither end it, nor delay it, nor change a number."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ import pytest
 
 from stockml import cli
 from stockml.config.values import leaves, show
+from stockml.runs.folder import RunFolder
+from stockml.trackers.tracking import saved_overrides
 from tests.conftest import ROOT, RUN_PY, command, metrics
 from tests.tasks.conftest import QUICK_RANKS
 
@@ -104,18 +106,21 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture(scope="module")
-def followed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that every tracker has followed, with its page."""
-    folder = tmp_path_factory.mktemp("followed") / "followed"
+def tracked(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with both trackers and its page."""
+    folder = tmp_path_factory.mktemp("tracked") / "tracked"
     assert train(folder, server, "report=true") == 0
     return folder
 
 
-def train(folder: Path, server: Server, *typed: str, tracker: str = "[csv,tensorboard,mlflow]") -> int:
+def train(folder: Path, server: Server, *typed: str, tracker: str = "[tensorboard,mlflow]") -> int:
     report = () if any(argument.startswith("report=") for argument in typed) else ("report=false",)
-    return cli.main(
-        [*QUICK, f"hydra.run.dir={folder}", f"tracker={tracker}", f"tracker.uri={server.uri}", *report, *typed]
-    )
+    places = (f"hydra.run.dir={folder}", f"tracker={tracker}", f"tracker.uri={server.uri}")
+    return cli.main([*QUICK, *places, *report, *typed])
+
+
+def resume(folder: Path, *typed: str) -> int:
+    return cli.main([f"trainer.resume='{folder}'", "trainer.patience=null", "report=false", *typed])
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -124,27 +129,17 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def by_epoch(folder: Path) -> Figures:
-    """The losses that history.csv holds."""
+    """The losses of history.csv."""
     rows = table(folder / "history.csv")
     return {name: {int(row["epoch"]): float(row[name]) for row in rows} for name in ("train_loss", "validation_loss")}
 
 
-def in_the_end(folder: Path) -> dict[str, float]:
-    """The final figures that metrics.json holds."""
-    said = json.loads((folder / "metrics.json").read_text())
-    best = said["baselines"][said["best_baseline"]]
-    scores = {"validation": said["validation"], "test": said["test"], "best_baseline": best, "timing": said["timing"]}
-    return {key.replace(".", "/"): value for key, value in leaves(scores) if isinstance(value, (int, float))}
-
-
-def in_scalars(folder: Path) -> Figures:
-    """What scalars.csv holds, where each figure of a step stands once."""
-    found: Figures = {}
-    for row in table(folder / "scalars.csv"):
-        steps = found.setdefault(row["name"], {})
-        assert int(row["step"]) not in steps
-        steps[int(row["step"])] = float(row["value"])
-    return found
+def final(folder: Path) -> Figures:
+    """The final figures of metrics.json, at the last epoch."""
+    found = json.loads((folder / "metrics.json").read_text())
+    best = found["baselines"][found["best_baseline"]]
+    shown = {"validation": found["validation"], "test": found["test"], "best_baseline": best}
+    return {key.replace(".", "/"): {3: v} for key, v in leaves(shown) if isinstance(v, (int, float))}
 
 
 def in_event_files(folder: Path) -> tuple[Figures, Any]:
@@ -161,99 +156,100 @@ def in_event_files(folder: Path) -> tuple[Figures, Any]:
     return found, reader
 
 
-def test_a_run_that_is_followed_has_the_numbers_of_one_that_is_not(
-    followed: Path, server: Server, tmp_path: Path
-) -> None:
+def test_a_tracked_run_has_the_numbers_of_one_that_is_not(tracked: Path, server: Server, tmp_path: Path) -> None:
     assert train(tmp_path / "plain", server, tracker="none") == 0
-    assert metrics(followed) == metrics(tmp_path / "plain")
+    assert metrics(tracked) == metrics(tmp_path / "plain")
     for name in ("predictions.csv", "norm_stats.json", "config.json"):
-        assert (followed / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
-    traces = {path.name for path in followed.iterdir()} - {path.name for path in (tmp_path / "plain").iterdir()}
-    assert traces == {"scalars.csv", "tensorboard", "mlflow.json", "tracker.json", "plots", "report.html"}
+        assert (tracked / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+    more = {path.name for path in tracked.iterdir()} - {path.name for path in (tmp_path / "plain").iterdir()}
+    assert more == {"tensorboard", "mlflow.json", "tracker.json", "plots", "report.html"}
 
 
-def test_scalars_csv_has_every_figure_by_step(followed: Path) -> None:
-    found = in_scalars(followed)
-    assert {name: found[name] for name in ("train_loss", "validation_loss")} == by_epoch(followed)
-    assert found["lr"] == dict.fromkeys(EPOCHS, 1e-3)
-    assert {name: found[name] for name in in_the_end(followed)} == {n: {3: v} for n, v in in_the_end(followed).items()}
-    assert {row["synthetic"] for row in table(followed / "scalars.csv")} == {"true"}
-
-
-def test_tensorboard_reads_every_figure_and_picture(followed: Path) -> None:
-    found, reader = in_event_files(followed)
-    for name, steps in {**by_epoch(followed), **{n: {3: v} for n, v in in_the_end(followed).items()}}.items():
-        assert found[name] == pytest.approx(steps, rel=1e-6)  # float32, as TensorBoard holds scalars
-    pictures = {path.stem: path.read_bytes() for path in (followed / "plots").glob("*.png")}
-    assert pictures and {name: reader.Images(name)[0].encoded_image_string for name in pictures} == pictures
-    assert b"Skill is not shown" in reader.Tensors("verdict")[0].tensor_proto.string_val[0]
+def test_tensorboard_has_hyperparameters_figures_verdict_and_plots(tracked: Path) -> None:
+    found, reader = in_event_files(tracked)
+    for name, steps in {**by_epoch(tracked), **final(tracked)}.items():
+        assert found[name] == pytest.approx(steps, rel=1e-6)  # float32, as TensorBoard stores scalars
+    assert found["lr"] == pytest.approx(dict.fromkeys(EPOCHS, 1e-3))
+    plots = {path.stem: path.read_bytes() for path in (tracked / "plots").glob("*.png")}
+    assert plots and {name: reader.Images(name)[0].encoded_image_string for name in plots} == plots
+    (verdict,) = reader.Tensors("verdict")[0].tensor_proto.string_val
+    assert verdict.decode() == json.loads((tracked / "metrics.json").read_text())["verdict"]
     from tensorboard.plugins.hparams import metadata
 
-    about = reader.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
-    asked = metadata.parse_session_start_info_plugin_data(about).hparams
-    assert asked["trainer.lr"].number_value == 1e-3 and asked["model.name"].string_value == "mlp"
-    assert asked["synthetic"].bool_value
+    content = reader.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
+    stored = metadata.parse_session_start_info_plugin_data(content).hparams
+    assert stored["trainer.lr"].number_value == 1e-3 and stored["model.name"].string_value == "mlp"
+    assert stored["synthetic"].bool_value
 
 
-def test_mlflow_has_hyperparameters_figures_pictures_and_the_folder(followed: Path, server: Server) -> None:
-    run = server.run(followed)
-    config = json.loads((followed / "config.json").read_text())["config"]
-    asked = {key: show(value) for key, value in leaves(config)}
-    assert run.data.params == {key: asked[key] for key in run.data.params}
-    missing = {key.split(".")[0] for key in asked.keys() - run.data.params.keys()}
+def test_mlflow_has_parameters_figures_verdict_and_the_run_folder(tracked: Path, server: Server) -> None:
+    run = server.run(tracked)
+    config = {key: show(v) for key, v in leaves(json.loads((tracked / "config.json").read_text())["config"])}
+    assert run.data.params == {"synthetic": "true", **{key: config[key] for key in run.data.params if key in config}}
+    missing = {key.split(".")[0] for key in config.keys() - run.data.params.keys()}
     assert missing == {"task", "run", "report", "sweep", "export", "audit"}
     found = server.figures(run)
-    for name, steps in {**by_epoch(followed), **{n: {3: v} for n, v in in_the_end(followed).items()}}.items():
+    for name, steps in {**by_epoch(tracked), **final(tracked)}.items():
         assert found[name] == steps
-    files = {str(path.relative_to(followed)) for path in followed.rglob("*") if path.is_file()}
-    assert server.artifacts(run) == {name for name in files if not name.startswith("tensorboard/")} - {"mlflow.json"}
+    files = {str(path.relative_to(tracked)) for path in tracked.rglob("*") if path.is_file()}
+    assert server.artifacts(run) == files - {"mlflow.json"}
     assert run.info.status == "FINISHED" and run.data.tags["synthetic"] == "true"
-    assert "Skill is not shown" in run.data.tags["verdict"]
+    assert run.data.tags["verdict"] == json.loads((tracked / "metrics.json").read_text())["verdict"]
 
 
-def test_a_run_that_goes_on_is_followed_to_the_same_places(server: Server, tmp_path: Path) -> None:
+def test_a_resumed_run_goes_on_in_the_same_places_without_a_word(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "goes on"
-    assert train(folder, server, tracker="[csv,tensorboard]") == 0
-    with (folder / "scalars.csv").open("a") as file:
-        file.write("2020-01-01T00:00:00+00:00,2,cut o")
-    before = (folder / "scalars.csv").read_text().splitlines()[:4]
-    assert train_on(folder, "tracker=[csv,tensorboard,mlflow]", f"tracker.uri={server.uri}", "trainer.epochs=4") == 0
+    assert train(folder, server, tracker="tensorboard") == 0
+    assert resume(folder, "tracker=[tensorboard,mlflow]", f"tracker.uri={server.uri}", "trainer.epochs=4") == 0
     first = server.run(folder)
-    assert train_on(folder, "trainer.epochs=5") == 0  # followed as before, without a word
-    assert (folder / "scalars.csv").read_text().splitlines()[:4] == before
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    assert resume(folder, "trainer.epochs=5") == 0
     run = server.run(folder)
     assert run.info.run_id == first.info.run_id and run.info.status == "FINISHED"
     assert (run.data.params["trainer.epochs"], run.data.tags["trainer.epochs"]) == ("4", "5")
-    for found in (in_scalars(folder), in_event_files(folder)[0], server.figures(run)):
+    for found in (in_event_files(folder)[0], server.figures(run)):
         assert found["validation_loss"] == pytest.approx(by_epoch(folder)["validation_loss"], rel=1e-6)
         assert list(found["train_loss"]) == [*EPOCHS, 4, 5]
         assert list(found["test/mse"])[-2:] == [4, 5]
 
 
-def train_on(folder: Path, *typed: str) -> int:
-    return cli.main([f"trainer.resume='{folder}'", "trainer.patience=null", "report=false", *typed])
+def test_a_run_folder_never_chooses_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*QUICK, "hydra.run.dir=run", "tracker=tensorboard", "report=false"]) == 0
+    assert "uri" not in json.loads(Path("run/tracker.json").read_text())
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        uri = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        written = {"csv": True, "tensorboard": False, "mlflow": True, "uri": uri, "experiment": "e", "wait_seconds": 5}
+        Path("run/tracker.json").write_text(json.dumps(written))  # as a release had it that knew tracker=csv
+        assert resume(Path("run"), "trainer.epochs=4") == 0
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert Path("mlflow.db").exists()
+    expected = {"++tracker.tensorboard": False, "++tracker.mlflow": True, "++tracker.experiment": "e"}
+    assert saved_overrides(RunFolder(Path("run"))) == {**expected, "++tracker.wait_seconds": 5.0}
 
 
-def test_an_epoch_that_is_trained_once_more_is_told_once(server: Server, tmp_path: Path) -> None:
-    folder = tmp_path / "once more"
+def test_an_epoch_that_is_trained_again_is_logged_once(server: Server, tmp_path: Path) -> None:
+    folder = tmp_path / "again"
     assert train(folder, server, "trainer.patience=null") == 0
-    (folder / "last.pt").write_bytes(b"damaged")  # as if killed between the telling and the checkpoint
+    (folder / "last.pt").write_bytes(b"damaged")  # as if killed after the epoch was logged, before its checkpoint
     shutil.copy(folder / "result.json", tmp_path)
     (folder / "result.json").write_text((tmp_path / "result.json").read_text().replace('"ok"', '"failed"'))
-    assert cli.main([f"trainer.resume='{folder}'", "report=false"]) == 0
-    run = server.run(folder)
+    assert resume(folder, f"tracker.uri={server.uri}", "tracker=[tensorboard,mlflow]") == 0
     losses = by_epoch(folder)["validation_loss"]
-    assert {step: in_scalars(folder)["validation_loss"][step] for step in EPOCHS} == losses
     assert in_event_files(folder)[0]["validation_loss"] == pytest.approx(losses, rel=1e-6)
-    points = server.client.get_metric_history(run.info.run_id, "validation_loss")
+    points = server.client.get_metric_history(server.run(folder).info.run_id, "validation_loss")
     assert [(point.step, point.value) for point in points] == list(losses.items())
 
 
-def test_folds_are_told_apart(server: Server, tmp_path: Path) -> None:
+def test_each_fold_has_figures_of_its_own(server: Server, tmp_path: Path) -> None:
     folder = tmp_path / "folds"
     assert train(folder, server, "data.split=walk_forward", "data.folds=2") == 0
     rows = table(folder / "folds.csv")
-    for found in (in_scalars(folder), in_event_files(folder)[0], server.figures(server.run(folder))):
+    for found in (in_event_files(folder)[0], server.figures(server.run(folder))):
         for fold in (0, 1):
             losses = by_epoch(folder / "folds" / str(fold))["validation_loss"]
             assert found[f"fold_{fold}/validation_loss"] == pytest.approx(losses, rel=1e-6)
@@ -261,7 +257,7 @@ def test_folds_are_told_apart(server: Server, tmp_path: Path) -> None:
         assert "validation_loss" not in found
 
 
-def test_a_run_that_fails_is_told_as_failed(server: Server, tmp_path: Path) -> None:
+def test_a_run_that_fails_is_marked_as_failed(server: Server, tmp_path: Path) -> None:
     assert train(tmp_path / "fails", server, "trainer.lr=1e30", "trainer.optimizer=sgd") == 1
     run = server.run(tmp_path / "fails")
     assert run.info.status == "FAILED" and "trainer.lr" in run.data.tags["error"]
@@ -282,46 +278,90 @@ def test_the_jobs_of_a_sweep_are_children_of_its_run(server: Server, tmp_path: P
     assert parent.data.metrics["jobs_ok"] == 2 and {"summary.csv", "summary.md"} <= server.artifacts(parent)
 
 
-def test_of_ranks_only_the_leader_tells(server: Server, tmp_path: Path) -> None:
-    places = (f"hydra.run.dir={tmp_path}/ranks", "tracker=[csv,mlflow]", f"tracker.uri={server.uri}")
+def test_only_the_main_rank_logs(server: Server, tmp_path: Path) -> None:
+    places = (f"hydra.run.dir={tmp_path}/ranks", "tracker=[tensorboard,mlflow]", f"tracker.uri={server.uri}")
     done = command(*QUICK_RANKS, "trainer.world_size=2", *places, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     run = server.run(tmp_path / "ranks")
-    for found in (in_scalars(tmp_path / "ranks"), server.figures(run)):
-        assert found["validation_loss"] == by_epoch(tmp_path / "ranks")["validation_loss"]
-        assert found["test/mse"] == {3: in_the_end(tmp_path / "ranks")["test/mse"]}
+    for found in (in_event_files(tmp_path / "ranks")[0], server.figures(run)):
+        assert found["validation_loss"] == pytest.approx(by_epoch(tmp_path / "ranks")["validation_loss"], rel=1e-6)
+        assert found["test/mse"] == pytest.approx(final(tmp_path / "ranks")["test/mse"], rel=1e-6)
     assert run.info.status == "FINISHED" and run.data.tags["world_size"] == "2"
 
 
-def test_a_followed_run_is_reproduced(
-    followed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert cli.main(["task=reproduce", f"run={followed}", "report=false", "tracker=csv"]) == 0
-    said = capsys.readouterr().out
-    assert "same config, data, code, versions and device" in said and "reproduced: identical" in said
-    (again,) = (tmp_path / "outputs").iterdir()
-    assert in_scalars(again)["validation_loss"] == by_epoch(followed)["validation_loss"]
+OWN_TRACKER = """
+import sys
+from pathlib import Path
+from stockml import trackers
+
+class Lines:
+    def __init__(self, folder, settings):
+        self.folder, self.place = folder, str(folder.path / "lines.txt")
+    def write(self, *words):
+        with Path(self.place).open("a") as file:
+            print(*words, file=file)
+    def start(self, run):
+        self.write("start", run.tags["ticker"])
+    def store_init_configuration(self, values):
+        self.write("configuration", values["trainer.epochs"])
+    def log(self, points):
+        for point in points:
+            self.write("log", point.step, *sorted(point.values)[:1])
+    def finish(self, outcome):
+        self.write("finish", outcome.status)
+
+trackers.TRACKERS["lines"] = trackers.Entry("__main__:Lines")
+from stockml.cli import main
+sys.exit(main())
+"""
 
 
-@pytest.mark.parametrize("tracker", ["csv", "tensorboard", "mlflow"])
-def test_a_tracker_that_cannot_write_is_told_of_in_one_line(
+def test_a_tracker_of_ones_own_is_one_class_and_one_line(tmp_path: Path) -> None:
+    def run(*typed: str) -> subprocess.CompletedProcess[str]:
+        arguments = [sys.executable, "-c", OWN_TRACKER, *typed, "report=false"]
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(arguments, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+
+    done = run(*QUICK, "hydra.run.dir=run", "+tracker.lines=true")
+    assert (done.returncode, done.stderr) == (0, "")
+    path = tmp_path / "run" / "lines.txt"
+    assert f"tracker     lines: {path}" in done.stdout
+    epochs = [f"log {epoch} best_epoch" for epoch in EPOCHS]
+    lines = path.read_text().splitlines()
+    assert lines == ["start AAPL", "configuration 3", *epochs, "log 3 best_baseline/test/hit_rate", "finish ok"]
+    assert run("trainer.resume=run", "trainer.epochs=4").returncode == 0  # on again, as tracker.json says
+    assert path.read_text().splitlines()[len(lines) :][:2] == ["start AAPL", "configuration 4"]
+    assert "tracker.lines" in run(*QUICK, "+tracker.lines=7").stderr
+
+
+@pytest.mark.parametrize("tracker", ["tensorboard", "mlflow"])
+def test_a_tracker_that_cannot_write_costs_one_line(
     tracker: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    (folder / "scalars.csv").mkdir(parents=True)
+    folder.mkdir()
     (folder / "tensorboard").touch()
     (tmp_path / "a file").touch()
     places = (f"hydra.run.dir={folder}", f"tracker={tracker}", f"tracker.uri='sqlite:///{tmp_path}/a file/mlflow.db'")
     assert cli.main([*QUICK, *places, "report=false"]) == 0
-    said = capfd.readouterr()
-    warnings = [line for line in said.out.splitlines() if line.startswith("warning")]
-    assert len(warnings) == 1 and warnings[0].startswith(f"warning     tracker {tracker}: ") and said.err == ""
-    assert "tracker  " not in said.out and (folder / "metrics.json").exists()
+    printed = capfd.readouterr()
+    warnings = [line for line in printed.out.splitlines() if line.startswith("warning")]
+    assert len(warnings) == 1 and warnings[0].startswith(f"warning     tracker {tracker}: ") and printed.err == ""
+    assert "tracker  " not in printed.out and (folder / "metrics.json").exists()
+
+
+def test_a_server_that_never_answers_delays_a_run_by_wait_seconds_at_most(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        typed = (*QUICK, "hydra.run.dir=run", "tracker=mlflow", f"tracker.uri={uri}", "tracker.wait_seconds=0.5")
+        env = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "100000"}  # seconds, far longer than `command` waits for the process
+        done = command(*typed, cwd=tmp_path, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "warning     tracker mlflow: not done 0.5 s after the run has ended (tracker.wait_seconds)" in done.stdout
 
 
 @pytest.mark.parametrize("package", ["mlflow", "tensorboard", "sqlalchemy"])
-def test_an_extra_that_is_missing_is_told_before_anything_is_made(package: str, tmp_path: Path) -> None:
+def test_a_missing_package_is_named_before_anything_is_made(package: str, tmp_path: Path) -> None:
     tracker = "mlflow" if package == "sqlalchemy" else package
     program = f"import sys; sys.modules[{package!r}] = None; from stockml.cli import main; sys.exit(main())"
     for asked in ([f"tracker={tracker}"], ["-m", "seed=1,2", f"tracker={tracker}"]):
@@ -329,8 +369,8 @@ def test_an_extra_that_is_missing_is_told_before_anything_is_made(package: str, 
             [sys.executable, "-c", program, *asked, *QUICK], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-        said = f"tracker={tracker}: needs {package}: pip install 'stockml[{tracker}]'\n"
-        assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+        message = f"tracker={tracker}: needs {package}: pip install 'stockml[{tracker}]'\n"
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", message)
     assert not list(tmp_path.iterdir())
 
 
@@ -360,7 +400,7 @@ FAMILY = Family(Config, "waiting_model:Model")
 """
 
 
-def test_a_server_that_dies_costs_a_line_and_nothing_else(server: Server, tmp_path: Path) -> None:
+def test_a_server_that_dies_costs_one_line(server: Server, tmp_path: Path) -> None:
     info = tmp_path / "site" / "waiting_model-1.0.dist-info"
     info.mkdir(parents=True)
     (tmp_path / "site" / "waiting_model.py").write_text(MODEL)
@@ -371,7 +411,12 @@ def test_a_server_that_dies_costs_a_line_and_nothing_else(server: Server, tmp_pa
     training = subprocess.Popen(
         [sys.executable, str(RUN_PY), *typed, "report=false"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "site"), "GATE": str(gate)},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(ROOT)]),
+            "GATE": str(gate),
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -383,8 +428,12 @@ def test_a_server_that_dies_costs_a_line_and_nothing_else(server: Server, tmp_pa
             time.sleep(0.1)
         end(server.process)
         gate.touch()
-        said, _ = training.communicate(timeout=60)
+        printed, _ = training.communicate(timeout=60)
     assert training.returncode == 0
-    (warning,) = [line for line in said.splitlines() if line.startswith("warning")]
-    assert warning.startswith(f"warning     tracker mlflow: {server.uri}: Connection") and "Traceback" not in said
+    (warning,) = [line for line in printed.splitlines() if line.startswith("warning")]
+    assert (
+        warning.startswith("warning     tracker mlflow: Connection")
+        and server.uri in warning
+        and "Traceback" not in printed
+    )
     assert list(by_epoch(folder)["validation_loss"]) == EPOCHS and (folder / "metrics.json").exists()

@@ -1,4 +1,4 @@
-"""What a run prints of how sure its result is."""
+"""What a run prints about the significance of its result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from stockml.evaluation.metrics import Target
 from stockml.evaluation.predictions import Predictions
 from stockml.evaluation.verdict import assess, verdict
-from stockml.reporting import terminal
+from stockml.reporting import result_tables
 
 
 def evaluated(n: int, best: str) -> dict[str, Any]:
@@ -25,9 +25,9 @@ def evaluated(n: int, best: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("n", [1, 30, 492, 12_000])
 @pytest.mark.parametrize("best", ["zero", "expanding_mean"])
-def test_lines_of_significance_fit_a_terminal_and_lose_nothing_of_the_verdict(n: int, best: str) -> None:
+def test_lines_of_significance_fit_a_terminal_and_have_the_whole_verdict(n: int, best: str) -> None:
     what = evaluated(n, best)
-    lines = "\n".join(terminal.significance(what)).splitlines()
+    lines = "\n".join(result_tables.significance(what)).splitlines()
     assert max(map(len, lines)) <= 100
     text = " ".join(" ".join(lines).split())
     assert f"verdict {what['verdict']}" in text
@@ -35,12 +35,12 @@ def test_lines_of_significance_fit_a_terminal_and_lose_nothing_of_the_verdict(n:
     assert f"better than {best}?" in text
 
 
-def test_lines_of_significance_hold_the_figures_of_metrics_json() -> None:
+def test_lines_of_significance_have_the_figures_of_metrics_json() -> None:
     what = evaluated(492, "expanding_mean")
-    text = "\n".join(terminal.significance(what))
+    text = "\n".join(result_tables.significance(what))
     found = what["significance"]
     low, high = found["r2_zero_interval"]
-    assert f"r2_zero 95% sure between {low:+.2%} and {high:+.2%}   r2_ct {found['r2_ct']:+.2%}" in text
+    assert f"r2_zero 95 % CI {low:+.2%} to {high:+.2%}   r2_ct {found['r2_ct']:+.2%}" in text
     for of in (*found["against"].values(), {"diebold_mariano": found["pesaran_timmermann"]}):
         assert f"p {of['diebold_mariano']['p_value']:.3f}" in text
     assert f"R² {found['r2_identity']['r2']:+.2%} = ρ²" in text

@@ -1,0 +1,65 @@
+"""The lines in which a run reports its data: where they are from, how they are split, what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from stockml.config.values import list_stocks
+
+if TYPE_CHECKING:
+    from stockml.data.dataset import Data
+
+
+def lines(folds: Sequence[Data]) -> list[str]:
+    """The data report of a run, given the data of its folds, or its only data."""
+    data = folds[0]
+    panel = data.panel
+    rows = f"{len(panel.values):,} {'windows' if panel.windowed else 'rows'}"
+    if panel.dates is not None:
+        rows += f", {panel.days()}"
+    report = [f"data        {panel.ticker} from {panel.origin}"]
+    if panel.stocks is not None:
+        report.append(f"            {list_stocks(panel.stocks.tickers)}")
+    if panel.parsing_notes:
+        report.append(f"read as     {panel.parsing_notes}")
+    report += [
+        f"            {rows}; window {panel.window}; features {', '.join(panel.features)}",
+        f"target      {_target(data)}",
+    ]
+    if len(folds) == 1:
+        for name, samples in data.split.by_name().items():
+            span = f"  {' to '.join(data.span(samples))}" if panel.dates is not None else ""
+            report.append(f"{name:<12}{len(samples):>7,} samples{span}")
+    else:
+        report += [f"fold {number:<7}{_fold(fold)}" for number, fold in enumerate(folds)]
+    left_out = list(panel.dropped)
+    if purged := sum(fold.split.purged for fold in folds):
+        left_out.append(f"{purged} samples (purged: target ends in the next split, or embargo)")
+    report.append(f"left out    {'; '.join(left_out) or 'nothing'}")
+    if unknown := list(dict.fromkeys(ticker for fold in folds for ticker in fold.split.unknown)):
+        report.append(
+            f"            {list_stocks(unknown)} (no train samples to fit a scaler on; data.scaler=global keeps them)"
+        )
+    if panel.dates is None:
+        report.append("            undated: samples are taken as ordered by time, and cannot be purged")
+    if panel.data_warnings:
+        warnings = ", ".join(panel.data_warnings)
+        report.append(f"doctor      found {warnings}; task=doctor with the same data and stock shows where")
+    return report
+
+
+def _fold(data: Data) -> str:
+    splits = [f"{name} {len(rows):,} from {data.span(rows)[0]}" for name, rows in data.split.by_name().items()]
+    return f"{', '.join(splits)} to {data.span(data.split.test)[1]}"
+
+
+def _target(data: Data) -> str:
+    panel, scaler = data.panel, data.scaler
+    moments = f"train mean {scaler.target_mean:.4g}, standard deviation {scaler.target_std:.4g}"
+    if panel.kind == "class":
+        return f"a class, 0 or 1; {moments}"
+    if panel.kind == "level":
+        return f"a level, its direction relative to {panel.last_name}; {moments}"
+    ahead = f" {panel.horizon} day{'s' if panel.horizon > 1 else ''} ahead" if panel.horizon else ""
+    return f"a return{ahead}; {moments}"

@@ -1,0 +1,110 @@
+"""The lines in which a run reports its results: scores, folds, stocks, significance and verdict."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from stockml.evaluation.metrics import COUNT, Metric, has_pooled, shown
+from stockml.evaluation.verdict import percent
+from stockml.reporting.text_tables import text_table
+
+SPLITS = ("validation", "test")
+_MOST_STOCKS = 12
+
+
+def results(evaluated: Mapping[str, Any]) -> list[str]:
+    """All results, given what metrics.json says: scores, significance, verdict."""
+    return [result_table(evaluated), *_pooled_table(evaluated), *significance(evaluated)]
+
+
+def forecasters(evaluated: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Scores by split of the model, the oracle and each baseline, given what metrics.json says."""
+    oracle = {"oracle": evaluated["oracle"]} if evaluated.get("oracle") else {}
+    return {"model": evaluated, **oracle, **evaluated["baselines"]}
+
+
+def result_table(evaluated: Mapping[str, Any]) -> str:
+    """Every forecaster's scores on validation and test."""
+    best = evaluated["best_baseline"]
+    rows = _rows({f"{name} *" if name == best else name: of for name, of in forecasters(evaluated).items()}, False)
+    header = ("", "split", *(metric.name for metric in shown("terminal")))
+    return f"{text_table(header, rows, left=header[:2])}\n* the best baseline on validation"
+
+
+def _pooled_table(evaluated: Mapping[str, Any]) -> list[str]:
+    """How well several stocks are ranked against one another."""
+    if not has_pooled(evaluated["test"]):
+        return []
+    rows = [row for row in _rows(forecasters(evaluated), True) if any(cell != "–" for cell in row[2:])]
+    header = ("between stocks", "split", *(metric.name for metric in shown("terminal", pooled=True)))
+    return [text_table(header, rows, left=header[:2])] if rows else []
+
+
+def _rows(scores: Mapping[str, Mapping[str, Any]], pooled: bool) -> Iterator[list[str]]:
+    """A row for each forecaster and split, the forecaster named once."""
+    metrics = shown("terminal", pooled=pooled)
+    for name, of in scores.items():
+        label = name
+        for split in SPLITS:
+            if split in of:
+                yield [label, split, *(metric.format(of[split].get(metric.name)) for metric in metrics)]
+                label = ""
+
+
+def stock_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The stocks of a pooled run by their scores on test; of many, the best and the worst."""
+    metrics = shown("short tables")
+    ranked = sorted(rows, key=lambda row: math.inf if row["test_r2_zero"] is None else -row["test_r2_zero"])
+    cells = [[row["ticker"], *_test_scores(row, metrics)] for row in ranked]
+    if len(cells) > _MOST_STOCKS:
+        half = _MOST_STOCKS // 2
+        cells = [*cells[:half], ["…"] * (1 + len(metrics)), *cells[-half:]]
+    return text_table(("stock", *(f"test_{metric.name}" for metric in metrics)), cells, left=("stock",))
+
+
+def fold_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The folds of a walk-forward run by their scores on test; the data report has their days."""
+    metrics, counts = shown("short tables"), ("epochs", "best_epoch")
+    cells = [[str(row["fold"]), *(COUNT(row[name]) for name in counts), *_test_scores(row, metrics)] for row in rows]
+    return text_table(("fold", *counts, *(f"test_{metric.name}" for metric in metrics)), cells, left=("fold",))
+
+
+def _test_scores(row: Mapping[str, Any], metrics: Sequence[Metric]) -> list[str]:
+    return [metric.format(row.get(f"test_{metric.name}")) for metric in metrics]
+
+
+def significance(evaluated: Mapping[str, Any]) -> list[str]:
+    """How certain the result is, and the verdict: lines of at most 100 characters, given what metrics.json says."""
+    found = evaluated["significance"]
+    tests = [
+        (f"better than {rival}?", [("Diebold–Mariano", of["diebold_mariano"]), ("Clark–West", of["clark_west"])])
+        for rival, of in found["against"].items()
+    ]
+    tests.append(("right direction?", [("Pesaran–Timmermann", found["pesaran_timmermann"])]))
+    width = max(len(question) for question, _ in tests)
+    lines = [
+        f"significance of {found['n']:,} test {found['unit']}; p: how often chance alone does as well",
+        *(
+            f"            {question:<{width}}  {'   '.join(f'{name} p {_p_value(of)}' for name, of in outcomes)}"
+            for question, outcomes in tests
+        ),
+    ]
+    if found["r2_zero_interval"] is not None:
+        low, high = found["r2_zero_interval"]
+        r2_ct = "" if found["r2_ct"] is None else f"   r2_ct {percent(found['r2_ct'])}"
+        confidence = f"{100 * found['confidence']:g} % CI"
+        lines.append(f"            r2_zero {confidence} {percent(low)} to {percent(high)}{r2_ct}")
+    identity = found["r2_identity"]
+    if identity["r2"] is not None:
+        correlation, spread, bias = identity["correlation"] or 0.0, identity["spread_ratio"], identity["bias_ratio"]
+        terms = f"ρ² {correlation**2:.2%} − (s−ρ)² {(spread - correlation) ** 2:.2%} − (bias/σ)² {bias**2:.2%}"
+        lines.append(f"            R² {percent(identity['r2'])} = {terms}")
+    return [*lines, textwrap.fill(f"verdict     {evaluated['verdict']}", 100, subsequent_indent=" " * 12)]
+
+
+def _p_value(outcome: Mapping[str, float | None]) -> str:
+    p = outcome["p_value"]
+    return "–" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"

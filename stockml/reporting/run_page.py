@@ -1,0 +1,180 @@
+"""report.html and plots/*.png of a run, made from the files of its folder alone."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stockml.config.values import leaves, show
+from stockml.errors import UserError
+from stockml.evaluation import metrics as table
+from stockml.reporting import document, drawing, forecast_plots, predictions_file, score_sections, training_plots
+from stockml.reporting.document import KeyFigure, Page, Section, Table
+from stockml.reporting.drawing import Plot
+from stockml.reporting.score_sections import number, percent, sentence, span
+from stockml.runs.names import fold_member_title
+
+if TYPE_CHECKING:
+    from stockml.evaluation.metrics import Target
+    from stockml.runs.folder import RunFolder
+
+_FOLD_COLUMNS = (
+    "fold",
+    *(f"{split}_n" for split in ("train", "validation", "test")),
+    *("test_first", "test_last", "purged", "epochs", "best_epoch", "val_mse"),
+)
+"""Of folds.csv, the columns of a page besides the metrics on test."""
+
+
+def draw(folder: RunFolder) -> Path:
+    """Write a run's page and plots; the path of the page.
+
+    A run that did not end well gets what its folder has. Raises UserError where matplotlib is missing, or a file of
+    the folder is missing or broken.
+    """
+    with drawing.style():
+        return document.write(folder, _page(folder))
+
+
+def plots(folder: RunFolder) -> list[Plot]:
+    """The plots of a run's page, not yet drawn; errors as `draw` has them."""
+    with drawing.style():
+        return _page(folder).plots()
+
+
+def _page(folder: RunFolder) -> Page:
+    metadata = folder.read_json("config.json")
+    metrics = folder.read_json("metrics.json") if (folder.path / "metrics.json").exists() else None
+    try:
+        config = metadata["config"]
+        if metrics is None:
+            error = folder.read_json("result.json").get("error") if folder.outcome() else None
+            faults = [f"This run is not done: {folder.outcome() or 'not begun'}. {error or ''}".rstrip()]
+            scores = []
+        else:
+            faults, scores = [], score_sections.sections(metrics, read_rows(folder.path / "stocks.csv"))
+        settings = [f"{key}={show(value)}" for key, value in leaves(config)]
+        return Page(
+            title=f"{config['stock']['ticker']} · {config['model']['name']}",
+            subtitle=f"{metadata['data']['origin']}; seed {config['seed']}; run folder {folder.path.name}",
+            synthetic=bool(metadata["synthetic"]),
+            faults=faults,
+            verdict=[sentence(metrics["verdict"])] if metrics else [],
+            figures=_key_figures(metrics) if metrics else [],
+            sections=[
+                *scores,
+                Section("Plots", plots=list(_plots(folder, metadata, metrics))),
+                _data(metadata["data"], read_rows(folder.path / "folds.csv")),
+                Section("Config", [_origin(metadata)], settings=settings),
+            ],
+        )
+    except (KeyError, TypeError, IndexError) as error:
+        raise UserError(f"{folder.path}: no report can be made, its files lack {error}") from error
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _key_figures(metrics: Mapping[str, Any]) -> list[KeyFigure]:
+    test, best = metrics["test"], metrics["best_baseline"]
+    interval = metrics.get("significance", {}).get("r2_zero_interval")
+    if test["r2_zero"] is None:
+        r2 = KeyFigure("R² on test", percent(test["r2"]), "0: the mean of the test split")
+    else:
+        note = f"95 % CI {span(interval, '{:+.2%}')}" if interval else "0: the forecast of no change"
+        r2 = KeyFigure("R²_zero on test", percent(test["r2_zero"]), note)
+    error, correlation, hits = (table.metric(name).format for name in ("mse", "ic", "hit_rate"))
+    return [
+        r2,
+        KeyFigure("MSE on test", error(test["mse"]), f"{best}: {error(metrics['baselines'][best]['test']['mse'])}"),
+        KeyFigure("IC on test", correlation(test["ic"]), "correlation over time"),
+        KeyFigure("Hit rate on test", hits(test["hit_rate"]), f"of {test['n']:,} samples"),
+    ]
+
+
+def _plots(folder: RunFolder, metadata: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> Iterator[Plot]:
+    loss = {"mse": "MSE", "mae": "MAE"}.get(name := metadata["config"]["trainer"]["loss"], f"{name} loss")
+    found = {fold_member_title(part): _history(folder.path / file) for file, part in folder.histories().items()}
+    histories = {title: history for title, history in found.items() if history}
+    if "" in histories:
+        yield training_plots.losses(histories[""], loss)
+    elif histories:
+        yield training_plots.losses_of_models(histories, loss)
+    if metrics is None or not (folder.path / "baselines.csv").exists():
+        return
+    predictions = predictions_file.read(folder)["test"]
+    unit = _unit(predictions.truth, metadata["config"]["data"]["source"])
+    is_class = predictions.truth.kind == "class"
+    if not is_class:
+        yield forecast_plots.predicted(predictions, unit)
+    if calibration := forecast_plots.calibration(predictions, unit):
+        yield calibration
+    yield forecast_plots.cumulative(predictions, metrics["best_baseline"], unit)
+    if rolling := forecast_plots.rolling_ic(predictions):
+        yield rolling
+    if not is_class:
+        yield forecast_plots.residuals(predictions, unit)
+
+
+def _unit(truth: Target, source: str) -> forecast_plots.Unit:
+    if truth.kind == "class":
+        return forecast_plots.Unit("", "")
+    if truth.kind == "level":
+        return forecast_plots.Unit("return", "%") if truth.relative else forecast_plots.Unit("change", "target units")
+    return forecast_plots.Unit("return", "target units" if source == "npz" else "%")
+
+
+def _history(path: Path) -> training_plots.History | None:
+    """The losses of a history.csv; None where it has none."""
+    rows = read_rows(path)
+    try:
+        train, validation = ([float(row[f"{split}_loss"]) for row in rows] for split in ("train", "validation"))
+        best_epoch = int(rows[-1]["best_epoch"]) if rows else 0
+        return training_plots.History(np.array(train), np.array(validation), best_epoch) if rows else None
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error!r})") from error
+
+
+def _data(data: Mapping[str, Any], folds: Sequence[Mapping[str, str]]) -> Section:
+    """Where the splits lie, what was left out, and the folds."""
+    of_folds = data.get("folds") or [data]
+    spans = [list(_spans(of_fold)) for of_fold in of_folds]
+    if data.get("folds"):
+        rows = {f"fold {number}": of_fold for number, of_fold in enumerate(spans)}
+        text = f"{data['rows']:,} rows; {len(of_folds)} fold{'s' if len(of_folds) > 1 else ''}, a model for each"
+    else:
+        rows = {f"{found.split} ({data['samples'][found.split]:,})": [found] for found in spans[0]}
+        text = f"{data['rows']:,} rows; {', '.join(f'{split} {n:,} samples' for split, n in data['samples'].items())}"
+    left_out = list(data["dropped"])
+    if purged := sum(of_fold["purged"] for of_fold in of_folds):
+        left_out.append(f"{purged} samples (purged: their targets end in the next split)")
+    shown = {*_FOLD_COLUMNS, *(f"test_{metric.name}" for metric in table.shown("folds"))}
+    header = [name for name in folds[0] if name in shown] if folds else []
+    cells = [[number(fold[name]) for name in header] for fold in folds]
+    tables = [Table("Folds; folds.csv has all their days and scores", header, cells)] if folds else []
+    timeline = training_plots.timeline(rows, dated=isinstance(spans[0][0].first, str))
+    return Section("Data and splits", [f"{text}. Left out: {'; '.join(left_out) or 'nothing'}."], tables, [timeline])
+
+
+def _spans(of_fold: Mapping[str, Any]) -> Iterator[training_plots.Span]:
+    """Each split's days, or sample numbers where the days are not known."""
+    days, before = of_fold.get("spans") or {}, 0
+    for split, n in of_fold["samples"].items():
+        first, last = days.get(split) or (None, None)
+        yield training_plots.Span(split, first, last) if first else training_plots.Span(split, before, before + n - 1)
+        before += n
+
+
+def _origin(metadata: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in metadata["versions"].items() if version)
+    commit = f"commit {metadata['git_commit']}; " if metadata.get("git_commit") else ""
+    return f"On {metadata['device']}; {versions}; {commit}data fingerprint {metadata['data']['fingerprint'][:16]}."

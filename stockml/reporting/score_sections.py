@@ -1,0 +1,130 @@
+"""The sections of a run's page with its scores and with their significance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stockml.evaluation import metrics as table
+from stockml.reporting.document import Section, Table
+from stockml.reporting.result_tables import forecasters
+
+_MOST_STOCKS = 50
+
+
+def sections(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> list[Section]:
+    """The sections, given what metrics.json says and the rows of stocks.csv."""
+    found = metrics.get("significance")
+    return [_scores(metrics, stocks), *([_significance(found)] if found else [])]
+
+
+def _scores(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> Section:
+    text = [
+        "* the best baseline on validation, which the model is compared with. mse, mae, rmse and r2 are of the target "
+        "itself; r2_zero, hit_rate and ic are of returns. r2_zero compares with the forecast of no change."
+    ]
+    if table.has_pooled(metrics["test"]):
+        text.append(
+            "Between stocks: daily_ic and daily_rank_ic are the correlation of forecast and realised returns over the "
+            "stocks of a day, averaged over days; icir and rank_icir are that mean over the standard deviation of days."
+        )
+    return Section("Scores", text, [*(score_table(metrics, split) for split in ("test", "validation")), *_of(stocks)])
+
+
+def score_table(metrics: Mapping[str, Any], split: str) -> Table:
+    """Every forecaster's scores on a split, given what metrics.json says."""
+    pooled = table.shown("page", pooled=True) if table.has_pooled(metrics[split]) else []
+    columns = [*table.shown("page"), *pooled]
+    best = metrics["best_baseline"]
+    rows = [
+        [f"{name} *" if name == best else name, *(metric.format(of[split].get(metric.name)) for metric in columns)]
+        for name, of in forecasters(metrics).items()
+    ]
+    caption = f"{split.capitalize()}, {metrics[split]['n']:,} samples"
+    return Table(caption, ["", *(metric.name for metric in columns)], rows, strong=[0])
+
+
+def _of(stocks: Sequence[Mapping[str, str]]) -> list[Table]:
+    """The stocks of a pooled run, the best first."""
+    if not stocks:
+        return []
+    ranked = sorted(stocks, key=lambda row: -float(row["test_r2_zero"] or "-inf"))
+    header = [name for name in stocks[0] if name != "synthetic" and _is_in_short_tables(name)]
+    cells = [[number(row[name]) for name in header] for row in ranked[:_MOST_STOCKS]]
+    left = f"; {len(ranked) - len(cells):,} more" if len(ranked) > len(cells) else ""
+    return [Table(f"Stocks, by test_r2_zero; stocks.csv has all their scores{left}", header, cells)]
+
+
+def _is_in_short_tables(column: str) -> bool:
+    metric = table.of_column(column)
+    return metric is None or "short tables" in metric.shown_in
+
+
+def _significance(found: Mapping[str, Any]) -> Section:
+    """Tests and confidence intervals of the model's skill, given `significance` of metrics.json."""
+    confidence, identity = f"{100 * found['confidence']:g} % CI", found["r2_identity"]
+    against = [
+        [
+            rival,
+            f"{of['mse_difference']:+.4g}",
+            span(of["interval"], "{:+.3g}"),
+            *_outcome(of["diebold_mariano"]),
+            *_outcome(of["clark_west"]),
+        ]
+        for rival, of in found["against"].items()
+    ]
+    direction, p_value = _outcome(found["pesaran_timmermann"])
+    bootstrap = f"block bootstrap, {found['resamples']:,} resamples of blocks of {found['block_days']}"
+    further = [
+        [f"R²_zero, {confidence}", span(found["r2_zero_interval"], "{:+.2%}"), bootstrap],
+        ["R²_ct", percent(found["r2_ct"]), "against the mean of all returns known by then (Campbell & Thompson 2008)"],
+        ["R²", percent(identity["r2"]), "of returns, = ρ² − (s − ρ)² − (bias/σ)²"],
+        ["ρ", table.SIGNED(identity["correlation"]), "correlation of forecasts and returns"],
+        ["s", table.SIGNED(identity["spread_ratio"]), "standard deviation of forecasts over that of returns"],
+        ["bias/σ", table.SIGNED(identity["bias_ratio"]), "mean error over the standard deviation of returns"],
+        ["Pesaran–Timmermann", direction, f"test of the direction, p {p_value}"],
+    ]
+    further += [
+        [f"Smallest R² that {name} detects", percent(found["minimum_detectable_r2"][test]), "with 80 % power"]
+        for test, name in (("diebold_mariano", "Diebold–Mariano"), ("clark_west", "Clark–West"))
+    ]
+    overlap = f", {found['horizon']} days ahead" if found["horizon"] > 1 else ""
+    text = (
+        f"{found['n']:,} {found['unit']}{overlap}. p-values are one-sided: the probability of a result at least as "
+        "good for the model if it were no better. Clark–West corrects for the noise of estimated forecasts."
+    )
+    header = ["against", "MSE saved", confidence, "Diebold–Mariano", "p", "Clark–West", "p"]
+    tables = [
+        Table("Squared error of the baseline minus the model’s: positive where the model is better", header, against),
+        Table("Further figures", [], further),
+    ]
+    return Section(f"Significance on {found['part']}", [text], tables)
+
+
+def _outcome(test: Mapping[str, float | None]) -> tuple[str, str]:
+    """A test's statistic and p-value."""
+    statistic, p_value = test["statistic"], test["p_value"]
+    return ("–" if statistic is None else f"{statistic:+.2f}", "–" if p_value is None else f"{p_value:.3f}")
+
+
+def percent(value: float | None) -> str:
+    """A share, signed, in percent."""
+    return "–" if value is None else f"{value:+.2%}"
+
+
+def span(interval: Sequence[float] | None, form: str) -> str:
+    """An interval's two ends."""
+    return "–" if interval is None else " to ".join(form.format(end) for end in interval)
+
+
+def number(text: str) -> str:
+    """A number of a CSV file, shortened; other text as it is."""
+    try:
+        return text if text.isdigit() else f"{float(text):.4g}"
+    except ValueError:
+        return text or "–"
+
+
+def sentence(text: str) -> str:
+    """The text with a capital letter."""
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,80 @@
+"""How a sweep goes on, on a terminal: a line for each job that ends, and below it how many are done."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from stockml.evaluation.metrics import metric
+
+
+class SweepProgress:
+    """Prints a line for each job that ends; on a terminal, a last line with the state of the sweep."""
+
+    def __init__(self, total: int | None, done: int) -> None:
+        """`total` counts the jobs, None where that is not known; `done` are those that an earlier call has finished."""
+        self._total, self._done, self._failed, self._running = total, done, 0, 0
+        self._started: float | None = None
+        self._ended = 0
+        self._best: tuple[float, str] | None = None
+        self._live = sys.stdout.isatty()
+
+    def started(self) -> None:
+        """A job has started."""
+        self._running += 1
+        self._started = self._started or time.monotonic()
+        self.tick()
+
+    def ended(self, row: Mapping[str, Any]) -> None:
+        """A job has ended; `row` is its row of the summary."""
+        self._running -= 1
+        self._ended += 1
+        if row["status"] == "ok":
+            self._done += 1
+            score = row["val_r2"]  # comparable from stock to stock, as errors are not
+            if score is not None and (self._best is None or score > self._best[0]):
+                self._best = (score, str(row["job"]))
+            epochs = "1 epoch" if row["epochs"] == 1 else f"{row['epochs']} epochs"
+            result = f"{epochs}, validation r2 {metric('r2').format(score)}"
+        else:
+            self._failed += 1
+            result = str(row.get("error") or "")
+        seconds = f", {row['seconds']:.1f} s" if row.get("seconds") is not None else ""
+        self._clear()
+        print(f"{row['job']:<16} {row['status']:<7} {result}{seconds}  |  {self._state()}", flush=True)
+        self.tick()
+
+    def tick(self) -> None:
+        """Time has passed."""
+        if self._live:
+            self._clear()
+            print(self._state()[: shutil.get_terminal_size().columns - 1], end="", flush=True)
+
+    def ending(self) -> None:
+        """The running jobs are asked to end, which takes them a moment."""
+        self._clear()
+        print(f"ending {self._running} job{'' if self._running == 1 else 's'} …", flush=True)
+
+    def close(self) -> None:
+        """No more jobs."""
+        self._clear()
+
+    def _clear(self) -> None:
+        if self._live:
+            print("\r\x1b[K", end="")
+
+    def _state(self) -> str:
+        counts = ((self._done, "done"), (self._failed, "failed"), (self._running, "running"))
+        parts = [f"{count} {what}" for count, what in counts if count]
+        if self._total is not None:
+            left = self._total - self._done - self._failed - self._running
+            parts += [f"{left} left"] if left else []
+            if self._started is not None and self._ended and left + self._running:
+                seconds = (time.monotonic() - self._started) / self._ended * (left + self._running)
+                parts.append(f"about {seconds:.0f} s left")
+        if self._best is not None:
+            parts.append(f"best {self._best[1]}, validation r2 {self._best[0]:+.4f}")
+        return ", ".join(parts)
