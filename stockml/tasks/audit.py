@@ -12,6 +12,8 @@ import torch
 
 from stockml.data import dataset
 from stockml.data.batches import Batches
+from stockml.data.settings import BarsConfig
+from stockml.data.sources import loading
 from stockml.errors import RunError
 from stockml.evaluation import baselines
 from stockml.evaluation.audit import array_checks, bar_checks, leaks
@@ -32,7 +34,7 @@ _RESULTS = {True: "passed", False: "FAILED", None: "not applicable"}
 
 def run(config: Config, place: RunLocation | None = None, records: dict[str, str] | None = None) -> None:  # noqa: ARG001  (Hydra's jobs are given these)
     """Print what each check finds. Raises UserError for faults of the data, RunError where a check fails."""
-    if config.data.source == "simulated":
+    if config.data.synthetic:
         print(*terminal.SYNTHETIC, sep="\n")
     config = dataclasses.replace(config, hardware=_reproducible(config))
     folds, checks = _subjects(config)
@@ -71,12 +73,11 @@ def _subjects(config: Config) -> tuple[Sequence[Subject], list[Callable[[], bar_
     forecasters: dict[str, Forecaster] = {config.model.name: functools.partial(model_forecasts, config)}
     if window * width <= baselines.MOST_RIDGE_INPUTS:
         forecasters = {"ridge": ridge_forecasts, **forecasters}
-    if config.data.source == "npz":
-        windows, before_test = dataset.load(config)
-        assert before_test is not None
+    if not isinstance(config.data, BarsConfig):
+        windows, before_test = loading.load_windows(config)
         arrays = array_checks.ArraysSubject(config, forecasters, windows, before_test)
         return [arrays], array_checks.on_arrays(arrays)
-    bars, pipeline = dataset.load_bars(config), leaks.pipeline(config.audit.plant)
+    bars, pipeline = loading.load_bars(config), leaks.pipeline(config.audit.plant)
     folds = [bar_checks.BarsSubject(each, forecasters, bars, pipeline) for each in config.each_fold()]
     return folds, bar_checks.on_bars(folds)
 

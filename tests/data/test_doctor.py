@@ -248,7 +248,7 @@ def test_warnings_are_counted() -> None:
     volume = put(put(bars.columns["volume"], 3, 0), 9, 0)
     bars = changed(bars, volume=volume)
     bars, _, _ = spike(bars, 50, lambda _: 100)
-    assert doctor.told(doctor.counts(bars)) == ("spike", "zero volume (2)")
+    assert doctor.labels(doctor.counts(bars)) == ("spike", "zero volume (2)")
 
 
 def test_lines_stay_with_their_bars() -> None:

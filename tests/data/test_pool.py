@@ -14,7 +14,7 @@ from stockml import compose
 from stockml.config.root import Config
 from stockml.data.bars import Bars
 from stockml.data.batches import Batches
-from stockml.data.dataset import Data, load, prepare, prepare_folds
+from stockml.data.dataset import Data, load_panel, prepare, prepare_folds
 from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
 from tests.conftest import random_bars, write_bars
@@ -49,7 +49,7 @@ def config(folder: Path, *overrides: str) -> Config:
 
 
 def test_no_window_and_no_target_crosses_from_one_stock_into_another(folder: Path) -> None:
-    panel, _ = load(config(folder))
+    panel, _ = load_panel(config(folder))
     assert panel.stocks is not None
     assert len(panel.samples) == sum(days - 1 - (WINDOW - 1) - 1 for days in DAYS.values())
     for row in panel.samples:
@@ -80,7 +80,7 @@ def test_all_stocks_are_split_by_the_same_days_and_no_target_reaches_into_the_ne
 
 
 def test_samples_are_in_order_of_time_then_of_the_stock(folder: Path) -> None:
-    panel, _ = load(config(folder))
+    panel, _ = load_panel(config(folder))
     assert panel.dates is not None
     assert panel.stocks is not None
     keys = list(zip(panel.dates[panel.samples].tolist(), panel.stocks.of(panel.samples).tolist(), strict=True))
@@ -153,8 +153,8 @@ def test_every_ticker_of_one_long_file_is_a_stock(folder: Path, tmp_path: Path) 
         text = (folder / f"{ticker}.csv").read_text().splitlines()[1:]
         lines += [f"{line.split(',')[0]},{ticker},{line.split(',', 1)[1]}" for line in text]
     (tmp_path / "long.csv").write_text("\n".join([lines[0], *sorted(lines[1:])]) + "\n")
-    long = load(compose.compose("data=csv", f"data.path={tmp_path / 'long.csv'}", "data.tickers=all"))[0]
-    apart = load(compose.compose("data=csv", f"data.dir={folder}", "data.tickers=all"))[0]
+    long = load_panel(compose.compose("data=csv", f"data.path={tmp_path / 'long.csv'}", "data.tickers=all"))[0]
+    apart = load_panel(compose.compose("data=csv", f"data.dir={folder}", "data.tickers=all"))[0]
     assert long.stocks is not None
     assert long.stocks.tickers == tuple(BARS)
     np.testing.assert_array_equal(long.values, apart.values)
@@ -164,14 +164,14 @@ def test_every_ticker_of_one_long_file_is_a_stock(folder: Path, tmp_path: Path) 
 def test_a_file_is_its_stock_whatever_the_stock_is_called_in_it(folder: Path, tmp_path: Path) -> None:
     head, *rows = (folder / "AAA.csv").read_text().splitlines()
     (tmp_path / "one_file.csv").write_text("\n".join([f"{head},Symbol", *(f"{row},^AAA" for row in rows)]) + "\n")
-    panel, _ = load(config(tmp_path))
+    panel, _ = load_panel(config(tmp_path))
     assert panel.stocks is not None
     assert panel.stocks.tickers == ("one_file",)
 
 
 def test_a_folder_without_tables_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^data\.dir=.*: holds no table of bars"):
-        load(config(tmp_path))
+        load_panel(config(tmp_path))
 
 
 def test_the_faults_of_all_stocks_are_told_at_once(folder: Path, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_the_faults_of_all_stocks_are_told_at_once(folder: Path, tmp_path: Path)
         text[7] = text[7].replace(text[7].split(",")[4], "oops")
         (tmp_path / f"{ticker}.csv").write_text("\n".join(text) + "\n")
     with pytest.raises(UserError) as told:
-        load(config(tmp_path))
+        load_panel(config(tmp_path))
     assert len(told.value.lines) == 2
     assert all("line 8: Close is 'oops'" in line for line in told.value.lines)
 

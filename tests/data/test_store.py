@@ -16,7 +16,7 @@ import pytest
 
 from stockml import compose
 from stockml.data import store
-from stockml.data.dataset import load
+from stockml.data.dataset import load_panel
 from stockml.data.panel import Panel
 from stockml.errors import UserError
 from tests.conftest import ROOT, random_bars, write_bars
@@ -77,7 +77,7 @@ def test_a_builder_that_is_killed_leaves_nothing_and_the_next_one_builds(tmp_pat
 def panel(bars: Path, kept: Path) -> Panel:
     """Of the folder's stocks."""
     overrides = ("data=csv", f"data.dir={bars}", "data.tickers=all", f"data.panel_cache={kept}", "data.window=5")
-    return load(compose.compose(*overrides))[0]
+    return load_panel(compose.compose(*overrides))[0]
 
 
 @pytest.fixture
@@ -136,9 +136,9 @@ def test_a_folder_that_cannot_be_used_is_told(bars: Path, tmp_path: Path) -> Non
 def test_settings_that_the_rows_do_not_depend_on_share_them(bars: Path, tmp_path: Path) -> None:
     panel(bars, tmp_path / "kept")
     overrides = ("data=csv", f"data.dir={bars}", "data.tickers=all", f"data.panel_cache={tmp_path / 'kept'}")
-    load(compose.compose(*overrides, "data.window=9", "data.scaler=global"))
+    load_panel(compose.compose(*overrides, "data.window=9", "data.scaler=global"))
     assert len(list((tmp_path / "kept").glob("*/facts.json"))) == 1
-    load(compose.compose(*overrides, "data.window=9", "data.horizon=2"))
+    load_panel(compose.compose(*overrides, "data.window=9", "data.horizon=2"))
     assert len(list((tmp_path / "kept").glob("*/facts.json"))) == 2
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from stockml import compose
 from stockml.data.bars import Bars
-from stockml.data.dataset import load, load_bars, prepare
+from stockml.data.dataset import load_panel, prepare
+from stockml.data.sources.loading import load_bars
 from stockml.evaluation.audit import array_checks, bar_checks, leaks
 from stockml.evaluation.audit.bar_checks import Finding
 from stockml.tasks.audit import ridge_forecasts
@@ -151,7 +152,7 @@ def findings_of(folder: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> dict[s
 
 def audited_arrays(*overrides: str) -> dict[str, Finding]:
     config = compose.compose("data=npz", *overrides)
-    windows, before_test = load(config)
+    windows, before_test = load_panel(config)
     assert before_test is not None
     subject = array_checks.ArraysSubject(config, {"ridge": ridge_forecasts}, windows, before_test)
     return {found.check: found for found in (check() for check in array_checks.on_arrays(subject))}

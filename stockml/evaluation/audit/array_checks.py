@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stockml.data.dataset import Data, scaled
+from stockml.data.dataset import Data, scale
 from stockml.data.split import split
 from stockml.evaluation.audit.bar_checks import (
     FEWEST_SAMPLES,
@@ -55,7 +55,7 @@ class ArraysSubject(Subject):
     def data(self, noise_after: int | None = None) -> Data:
         """The samples, split and scaled."""
         panel = self.panel(noise_after)
-        return scaled(panel, split(panel, self.config.data, self.before_test))
+        return scale(panel, split(panel, self.config.data, self.before_test))
 
     def with_future(self) -> ArraysSubject:
         """The same with the target's change among the features."""

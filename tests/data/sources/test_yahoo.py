@@ -127,7 +127,7 @@ def test_what_yahoo_asks_to_wait_is_waited_or_not_asked_again(server: YahooServe
     first, second = [when for when, path in server.requests if "chart" in path][:2]
     assert second - first >= 1
     server.requests.clear()
-    in_an_hour = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
+    in_an_hour = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
     server.faults.append(status(429, Retry_After=f"{in_an_hour:%a, %d %b %Y %H:%M:%S} GMT"))
     aged(tmp_path, 4)
     assert re.search(r"too many requests \(429\), and asks to wait for 3,(599|600) s", load(tmp_path).origin)
