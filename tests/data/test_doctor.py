@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from stockml import compose
 from stockml.data import doctor
 from stockml.data.bars import Bars, Floats
-from stockml.data.dataset import load_bars
 from stockml.data.doctor import Days, Finding
+from stockml.data.sources.loading import load_bars
 from stockml.errors import UserError
 from tests.conftest import random_bars
 

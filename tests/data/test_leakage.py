@@ -115,7 +115,7 @@ def test_every_target_ends_before_the_next_part_s_first_target_begins(
     try:
         parts = split(panel, config)
     except Exception as error:  # too little is left for a part: refused, which is no leak
-        assert "too small" in str(error) or "must lie after" in str(error)
+        assert "too small" in str(error) or "must be after" in str(error)
         return
     for earlier, later in ((parts.train, parts.validation), (parts.validation, parts.test)):
         assert earlier[-1] + horizon < later[0] + 1  # a target begins on the day after its window's last

@@ -76,7 +76,7 @@ def test_errors_are_status_1_and_stop_a_run_before_it_has_a_folder(
     assert cli.main(["task=doctor", *arguments]) == 1
     printed = capsys.readouterr()
     assert " error      high below low   TEST.csv, line 9" in printed.out
-    assert printed.err.endswith("TEST.csv: 1 error, which stop every run: high below low\n")
+    assert printed.err.endswith("TEST.csv: 1 error, with which no run starts: high below low\n")
     assert cli.main(arguments) == 2
     told = capsys.readouterr().err
     assert "high below low: low " in told
@@ -110,7 +110,7 @@ def test_gaps_are_found_by_the_calendar_and_without_it_the_long_ones(
     monkeypatch.setitem(sys.modules, "exchange_calendars", None)
     assert cli.main(["task=doctor", *typed(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    assert "only gaps of more than 5 days are looked for" in printed
+    assert "only gaps of more than 5 days are reported" in printed
     assert f"{bars.dates[106]}" in printed
     assert printed.count("missing sessions   TEST.csv") == 1
     monkeypatch.undo()

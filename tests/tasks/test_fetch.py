@@ -48,14 +48,14 @@ def test_what_could_not_be_renewed_has_failed(
     aged(tmp_path, 4)
     server.faults += [status(503)] * 2
     assert cli.main(typed) == 1
-    assert "NOT RENEWED: Yahoo: a server's error (503), 2 times" in capsys.readouterr().out
+    assert "NOT RENEWED: Yahoo: a server error (503), 2 times" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("typed", "line"),
     [
         (["task=fetch", "data=csv", "data.dir=."], "data.source=csv: task=fetch downloads from Yahoo"),
-        (["task=fetch", "data.tickers=[../AAPL]"], "data.tickers: '../AAPL' is no ticker"),
+        (["task=fetch", "data.tickers=[../AAPL]"], "data.tickers: '../AAPL' is not a ticker"),
         (["task=fetch", "data.symbols=[SP500]"], "data.symbols: 'SP500' is not of the form TICKER=SYMBOL"),
         (["-m", "task=fetch", "seed=1,2"], "task=fetch: is no task for a sweep; leave out -m"),
     ],

@@ -125,7 +125,7 @@ def test_a_corrected_history_is_told(copy: Path, capsys: pytest.CaptureFixture[s
     columns = {name: np.append(v[:380], v[380:] * 1.1) for name, v in BARS.columns.items()}
     write_bars(Bars(BARS.ticker, BARS.dates, columns, ""), copy / "bars")
     forecast(copy / "holdout")
-    assert f"1 of 76 realised values of its test are changed or missing, the first of {BARS.dates[379]}" in (
+    assert f"1 of 76 targets of its test are changed or missing, the first on {BARS.dates[379]}" in (
         capsys.readouterr().out
     )
 
@@ -138,9 +138,9 @@ def test_missing_columns_are_named(copy: Path) -> None:
 
 
 def test_the_run_s_own_settings_cannot_be_changed(copy: Path) -> None:
-    with pytest.raises(UserError, match=r"^model.hidden_dim, data.window: the run's own are used; leave them out"):
+    with pytest.raises(UserError, match=r"^model.hidden_dim, data.window: the run's own settings .* leave them out"):
         forecast(copy / "holdout", "model.hidden_dim=3", "data.window=30")
-    with pytest.raises(UserError, match=r"^data.test_ratio, data.embargo: the run's own are used"):
+    with pytest.raises(UserError, match=r"^data.test_ratio, data.embargo: the run's own settings are used"):
         forecast(copy / "holdout", "data.test_ratio=0.5", "data.embargo=3")
 
 
@@ -151,7 +151,7 @@ def test_windows_are_the_run_s_when_the_source_is_switched(copy: Path) -> None:
 def test_a_run_that_did_not_end_well_is_not_used(copy: Path) -> None:
     result = copy / "holdout" / "result.json"
     result.write_text(json.dumps({**json.loads(result.read_text()), "status": "failed"}))
-    with pytest.raises(UserError, match="did not end well"):
+    with pytest.raises(UserError, match="is not finished"):
         forecast(copy / "holdout")
 
 

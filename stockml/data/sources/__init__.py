@@ -16,6 +16,7 @@ import dataclasses
 from dataclasses import dataclass
 from importlib import metadata
 
+from stockml.config.schema import bounded
 from stockml.data.settings import BarsConfig, DataConfig
 from stockml.data.sources.csv import CsvConfig
 from stockml.data.sources.npz import NpzConfig
@@ -23,7 +24,18 @@ from stockml.data.sources.simulated import SimulatedConfig
 from stockml.data.sources.yahoo import YahooConfig
 from stockml.errors import UserError
 
-__all__ = ["BUILT_IN", "ENTRY_POINTS", "BarsConfig", "DataConfig", "Source", "modules", "names", "settings", "source"]
+__all__ = [
+    "BUILT_IN",
+    "ENTRY_POINTS",
+    "BarsConfig",
+    "DataConfig",
+    "Source",
+    "bounded",
+    "modules",
+    "names",
+    "settings",
+    "source",
+]
 
 ENTRY_POINTS = "stockml.sources"
 

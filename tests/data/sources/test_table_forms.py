@@ -195,22 +195,22 @@ def edited(text: str) -> Callable[[Path], Config]:
 HEAD = "Date,Open,High,Low,Close,Volume\n"
 REFUSED = [
     (edited(f"{HEAD}2020-01-02,1,2,3\n"), "line 2: has fewer cells than the 6 names"),
-    (edited(f'{HEAD}2020-01-02,1,"2\n",3,4,5\n'), "line 2: has a quote that does not end with it"),
+    (edited(f'{HEAD}2020-01-02,1,"2\n",3,4,5\n'), "line 2: has a quote that is not closed"),
     (edited(f"2020-01-01,1,2,3,4,5\n{HEAD}2020-01-02,1,2,3,4,5\n"), "line 1 holds numbers above the names of line 2"),
     (edited(f"{HEAD}2020-01-02,$1,$2,€3,$4,5\n2020-01-03,$1,$2,€3,$4,5\n"), "mix $ and €"),
     (edited(f"{HEAD}2020-01-02,1,2,3,4,5\n2020-01-03,$1,2,3,4,5\n"), "line 3: Open is '$1', no number"),
     (edited(f"{HEAD}2020-01-02,1,2,3,4,5\n2020-01-03,1t,2,3,4,5\n"), "line 3: Open is '1t', no number"),
-    (edited(f"{HEAD}2020-01-02,1,2,3,4,\0\n"), "AAPL.csv: is no text (a zero byte"),
+    (edited(f"{HEAD}2020-01-02,1,2,3,4,\0\n"), "AAPL.csv: is not a text file (a zero byte"),
     (
         edited("Date;Open;High;Low;Close;Volume\n2020-01-02;1,234;1,234;1,234;1,234;5\n"),
-        "whether its comma is a decimal",
+        "shows whether the comma is a decimal",
     ),
     (edited("Date,Open,High,Low,Close\n2020-01-02,1,2,3,4\n"), "has no column Volume"),
     (edited(f"Ticker,{HEAD}MSFT,2020-01-02,1,2,3,4,5\n"), "its tickers are MSFT, not AAPL"),
-    (edited(f"Ticker,{HEAD}AAPL,2020-01-02,1,2,3,4,5\n,2020-01-03,1,2,3,4,5\n"), "line 3: names no ticker"),
+    (edited(f"Ticker,{HEAD}AAPL,2020-01-02,1,2,3,4,5\n,2020-01-03,1,2,3,4,5\n"), "line 3: has no ticker"),
     (edited(f"Ticker,{HEAD}AAPL,2020-01-02,1,2,3,4,5\nMS\n"), "line 3: has fewer cells"),  # whose it is, who knows
     (edited("sep=;\n"), "is empty"),
-    (edited("{" + "a" * 200_000 + "}"), "is no table"),
+    (edited("{" + "a" * 200_000 + "}"), "is not a table"),
     (edited("Date,Open,High,Low,Close,Close,Volume\n2020-01-02,1,2,3,4,5,6\n"), "the column Close twice"),
 ]
 
@@ -313,7 +313,7 @@ def test_a_file_is_found_by_its_name_a_word_of_it_or_the_tickers_in_it(tmp_path:
     for ticker in ("BRK", "A"):
         assert f"holds no {ticker}.csv" in refusal(of_folder(tmp_path, ticker))
     (tmp_path / "NVDA_old.csv").write_bytes(written(rows, "NVDA", Form()))
-    assert "NVDA_old.csv, nasdaq_NVDA.csv.gz may each be NVDA; name one with data.path=" in refusal(
+    assert "NVDA_old.csv, nasdaq_NVDA.csv.gz may each be NVDA; choose one with data.path=" in refusal(
         of_folder(tmp_path, "NVDA")
     )
     (tmp_path / "NVDA.csv").write_bytes(written(rows, "NVDA", Form()))

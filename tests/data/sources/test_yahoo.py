@@ -130,7 +130,7 @@ def test_what_yahoo_asks_to_wait_is_waited_or_not_asked_again(server: YahooServe
     in_an_hour = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
     server.faults.append(status(429, Retry_After=f"{in_an_hour:%a, %d %b %Y %H:%M:%S} GMT"))
     aged(tmp_path, 4)
-    assert re.search(r"too many requests \(429\), and asks to wait for 3,(599|600) s", load(tmp_path).origin)
+    assert re.search(r"too many requests \(429\), with a Retry-After of 3,(599|600) s", load(tmp_path).origin)
     assert sum("chart" in path for _, path in server.requests) == 1
 
 
@@ -138,7 +138,7 @@ def test_faults_that_do_not_pass_end_in_a_line(server: YahooServer, tmp_path: Pa
     server.hold(BARS)
     server.faults += [status(503)] * 3
     with pytest.raises(
-        RunError, match=r"^TEST: Yahoo: a server's error \(503\), 3 times; nothing of it is cached; try"
+        RunError, match=r"^TEST: Yahoo: a server error \(503\), 3 times; none of its bars are cached; try"
     ):
         load(tmp_path, "data.retries=2")
     assert server.faults == []
@@ -184,11 +184,11 @@ def test_offline_the_cache_is_served_and_tells_its_age(
     bars = load(tmp_path)
     assert same(bars, BARS)
     assert "(4 days old; Yahoo: cannot be reached; " in bars.origin
-    with pytest.raises(RunError, match=r"cannot be reached; data\.refresh=auto takes what is cached"):
+    with pytest.raises(RunError, match=r"cannot be reached; data\.refresh=auto uses the cached bars"):
         load(tmp_path, "data.refresh=true")
-    with pytest.raises(RunError, match="TEST: Yahoo: cannot be reached; nothing of it is cached"):
+    with pytest.raises(RunError, match="TEST: Yahoo: cannot be reached; none of its bars are cached"):
         load(tmp_path / "other")
-    with pytest.raises(UserError, match=r"TEST\.parquet: is not there; data\.refresh=auto downloads it"):
+    with pytest.raises(UserError, match=r"TEST\.parquet: does not exist; data\.refresh=auto downloads it"):
         load(tmp_path / "other", "data.refresh=false")
 
 
