@@ -1,4 +1,4 @@
-"""Windows are gathered by index, each whole and in place."""
+"""Windows are gathered by index, complete and in order."""
 
 from __future__ import annotations
 
