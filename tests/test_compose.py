@@ -47,7 +47,7 @@ def test_a_ticker_without_a_file_brings_no_figures_of_another() -> None:
     assert (stock.ticker, stock.name, stock.simulator) == ("NVDA", "", None)
     named = compose.compose("data=csv", "data.dir=.", "stock.ticker=NVDA", "stock.name=NVIDIA").stock
     assert named.name == "NVIDIA"
-    with pytest.raises(UserError, match="no simulator figures"):
+    with pytest.raises(UserError, match="no simulator settings"):
         compose.compose("stock.ticker=NVDA")
 
 

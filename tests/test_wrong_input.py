@@ -266,7 +266,9 @@ TYPED = [
     ),
     pytest.param("stock.features=[]", ["stock.features: must name at least one feature"], id="no-features"),
     pytest.param("stock.features=[close,close]", ["stock.features: …names a feature twice"], id="feature-twice"),
-    pytest.param("stock.ticker=a/b", ["stock.ticker: 'a/b' is no file name; a folder goes into data.dir"], id="path"),
+    pytest.param(
+        "stock.ticker=a/b", ["stock.ticker: 'a/b' is not a file name; a folder belongs in data.dir"], id="path"
+    ),
     pytest.param("'stock.name=${nope}'", ["stock.name: Interpolation key 'nope' not found"], id="interpolation"),
     # combinations
     pytest.param(
@@ -284,20 +286,20 @@ TYPED = [
     ),
     pytest.param("data=csv", ["data.dir: needed with data=csv, …data.dir=FOLDER"], id="csv-without-folder"),
     pytest.param("data=csv data.path=a data.dir=b", ["data.path: …one of the two"], id="csv-file-and-folder"),
-    pytest.param("data=csv data.dir=. data.date_format=%d", ["data.date_format: '%d' must tell day"], id="no-form"),
+    pytest.param("data=csv data.dir=. data.date_format=%d", ["data.date_format: '%d' must have a day"], id="no-form"),
     pytest.param("data=csv data.dir=", ["data.dir: needed with data=csv, …data.dir=FOLDER"], id="csv-folder-empty"),
     pytest.param("data=npz", ["data.path: …either data.path=FILE.npz or data.dir=FOLDER"], id="npz-without-file"),
     pytest.param("data=npz data.path=", ["data.path: …either data.path=FILE.npz or data.dir=FOLDER"], id="npz-empty"),
     pytest.param("data=npz data.path=a data.dir=b", ["data.path: …one of the two"], id="npz-file-and-folder"),
-    pytest.param("stock.ticker=NVDA", ["stock.ticker: 'NVDA' has no simulator figures; …data=csv"], id="no-figures"),
-    pytest.param("data.days=50", ["data.days: 50 days hold no …60 days …; raise it, or lower"], id="too-few-days"),
+    pytest.param("stock.ticker=NVDA", ["stock.ticker: 'NVDA' has no simulator settings; …data=csv"], id="no-figures"),
+    pytest.param("data.days=50", ["data.days: 50 days are too few …60 days …; raise it, or lower"], id="too-few-days"),
     pytest.param(
         "data.start=2021-01-01 data.end=2020-01-01",
         ["data.end: 2020-01-01 must come after start (2021-01-01)"],
         id="end-before-start",
     ),
     pytest.param("stock.simulator.garch.beta=2", ["stock.simulator.garch…beta must be below 1"], id="explosive"),
-    pytest.param("stock.simulator.idio_vol_percent=1e5", ["stock.simulator: …beyond"], id="overflowing-figures"),
+    pytest.param("stock.simulator.idio_vol_percent=1e5", ["stock.simulator: …overflow"], id="overflowing-figures"),
     # several processes
     pytest.param("trainer.world_size=2", ["trainer.world_size: no such key; it belongs to trainer=ddp"], id="no-ddp"),
     pytest.param(
@@ -414,23 +416,23 @@ def test_a_wrong_command_line_is_told_fault_by_fault(
 NPZ = [
     # files
     pytest.param(nothing, "data.path=…a.npz: there is no such file", id="no-file"),
-    pytest.param(file("a.npz", b""), "a.npz: is no readable npz file…np.savez", id="empty"),
-    pytest.param(file("a.npz", "Date,Close\n"), "a.npz: is no readable npz file…np.savez", id="text"),
-    pytest.param(file("a.npz", bytes(range(256))), "a.npz: is no readable npz file…np.savez", id="binary"),
-    pytest.param(file("a.npz", cut(packed(), 0.5)), "a.npz: is no readable npz file…truncated", id="truncated"),
-    pytest.param(file("a.npz", packed().replace(b"<f8", b"<q9")), "a.npz: is no readable npz file ", id="damaged"),
-    pytest.param(file("a.npz", saved(np.ones(9))), "a.npz: is no readable npz file…X_train, …np.savez", id="npy"),
-    pytest.param(file("a.npz", pickle.dumps(_Code())), "a.npz: is no readable npz file…np.savez", id="pickle"),
+    pytest.param(file("a.npz", b""), "a.npz: is not a readable npz file…np.savez", id="empty"),
+    pytest.param(file("a.npz", "Date,Close\n"), "a.npz: is not a readable npz file…np.savez", id="text"),
+    pytest.param(file("a.npz", bytes(range(256))), "a.npz: is not a readable npz file…np.savez", id="binary"),
+    pytest.param(file("a.npz", cut(packed(), 0.5)), "a.npz: is not a readable npz file…truncated", id="truncated"),
+    pytest.param(file("a.npz", packed().replace(b"<f8", b"<q9")), "a.npz: is not a readable npz file ", id="damaged"),
+    pytest.param(file("a.npz", saved(np.ones(9))), "a.npz: is not a readable npz file…X_train, …np.savez", id="npy"),
+    pytest.param(file("a.npz", pickle.dumps(_Code())), "a.npz: is not a readable npz file…np.savez", id="pickle"),
     pytest.param(npz(y_train=np.array([_Code()] * 50)), "a.npz: …pickled …save plain arrays", id="pickled-objects"),
     pytest.param(
-        file("a.npz", zipped(**dict.fromkeys(sound_arrays(), "1"))), "a.npz: X_train is no array", id="zip-of-texts"
+        file("a.npz", zipped(**dict.fromkeys(sound_arrays(), "1"))), "a.npz: X_train is not an array", id="zip-of-texts"
     ),
     # keys, shapes, types
     pytest.param(npz(X_test=None, y_test=None), "a.npz: has no X_test, y_test; …this one has X_train, y", id="keys"),
     pytest.param(npz(X_train=np.ones((50, 5))), "a.npz: X_train has shape (50, 5); must be (N, T, F)", id="flat-X"),
     pytest.param(npz(y_test=np.ones(19)), "a.npz: X_test has 20 samples, y_test 19; they must be equal", id="lengths"),
     pytest.param(
-        npz(X_train=np.ones((0, 5, 2)), y_train=np.ones(0)), "X_train has shape (0, 5, 2): no", id="no-samples"
+        npz(X_train=np.ones((0, 5, 2)), y_train=np.ones(0)), "X_train has shape (0, 5, 2): it is empty", id="no-samples"
     ),
     pytest.param(npz(X_train=np.ones((2, 5, 2)), y_train=np.ones(2)), "split too small (train 1, ", id="two-samples"),
     pytest.param(npz(y_train=np.array(["up"] * 50)), "a.npz: y_train is of type <U2; must be numbers", id="strings"),
@@ -451,7 +453,7 @@ CSV = [
     # files
     pytest.param(nothing, "data.dir=…: holds no AAPL.csv, …; it holds no csv", id="no-file"),
     pytest.param(file("AAPL.csv", ""), "AAPL.csv: …empty…", id="empty"),
-    pytest.param(file("AAPL.csv", b"PK\x03\x04\xff\xfe"), "AAPL.csv: is no text …; save it as UTF-8 CSV", id="binary"),
+    pytest.param(file("AAPL.csv", b"PK\x03\x04\xff\xfe"), "AAPL.csv: is not a text file …as UTF-8 CSV", id="binary"),
     pytest.param(
         file("AAPL.csv", cut(text(table()).encode(), 0.51)), "AAPL.csv, line 32: has fewer cells than", id="truncated"
     ),
@@ -468,7 +470,7 @@ CSV = [
     pytest.param(bars(lambda rows: rows.pop(0)), "AAPL.csv: has no column Date, Open, High", id="no-names"),
     pytest.param(
         bars(lambda rows: rows[4].append("9")),
-        "AAPL.csv, line 5: has more cells than the 6 names; mend",
+        "AAPL.csv, line 5: has more cells than the 6 names; fix",
         id="field-too-many",
     ),
     pytest.param(
@@ -477,22 +479,24 @@ CSV = [
         id="name-too-few",
     ),
     pytest.param(bars(lambda rows: rows[4].pop()), "AAPL.csv, line 5: has fewer cells than", id="field-too-few"),
-    pytest.param(bars(lambda rows: rows.insert(4, [])), "AAPL.csv, line 5: is blank; mend", id="blank-line"),
+    pytest.param(bars(lambda rows: rows.insert(4, [])), "AAPL.csv, line 5: is blank; fix", id="blank-line"),
     # cells
-    pytest.param(
-        cell(5, "Close", "n/a"), "AAPL.csv, line 5: Close is 'n/a', no number …mend or delete", id="no-number"
-    ),
-    pytest.param(cell(5, "Close", ""), "AAPL.csv, line 5: Close is empty, no number …mend or delete", id="empty-cell"),
-    pytest.param(cell(5, "Close", "1e39"), "AAPL.csv, line 5: Close is …mend or delete", id="beyond-float32"),
-    pytest.param(cell(5, "Close", "1e-300"), "AAPL.csv, line 5: Close is …mend or delete", id="below-float32"),
-    pytest.param(cell(5, "Low", "-3"), "AAPL.csv, line 5: Low is '-3', must be above 0; mend or delete", id="negative"),
+    pytest.param(cell(5, "Close", "n/a"), "AAPL.csv, line 5: Close is 'n/a', no number …fix or delete", id="no-number"),
+    pytest.param(cell(5, "Close", ""), "AAPL.csv, line 5: Close is empty, no number …fix or delete", id="empty-cell"),
+    pytest.param(cell(5, "Close", "1e39"), "AAPL.csv, line 5: Close is …fix or delete", id="beyond-float32"),
+    pytest.param(cell(5, "Close", "1e-300"), "AAPL.csv, line 5: Close is …fix or delete", id="below-float32"),
+    pytest.param(cell(5, "Low", "-3"), "AAPL.csv, line 5: Low is '-3', must be above 0; fix or delete", id="negative"),
     pytest.param(cell(5, "Close", '"9'), "AAPL.csv: cannot be read", id="open-quote"),
     pytest.param(whole_column("Volume", "0"), "AAPL.csv: feature volume never changes in train", id="constant-volume"),
     pytest.param(whole_column("Close", "5"), "AAPL.csv: feature close never changes in train", id="constant-close"),
     # dates
     pytest.param(cell(5, "Date", "soon"), "AAPL.csv, line 5: Date is 'soon'; must be a date, Y-M-D, or", id="no-date"),
     pytest.param(cell(5, "Date", "2020-01"), "AAPL.csv, line 5: Date is '2020-01'; must be", id="month-alone"),
-    pytest.param(cell(5, "Date", "2020-01-03"), "AAPL.csv, line 5: 2020-01-03 comes twice; one line a day", id="twice"),
+    pytest.param(
+        cell(5, "Date", "2020-01-03"),
+        "AAPL.csv, line 5: …comes twice; there must be one line per day",
+        id="twice",
+    ),
     pytest.param(
         bars(lambda rows: rows.__setitem__(slice(5, 7), rows[6:4:-1])),
         "AAPL.csv, line 7: 2020-01-05 comes after 2020-01-06; …the oldest first",
@@ -519,7 +523,7 @@ MISFITS = [
     pytest.param(
         npz(),
         "data=npz data.dir=. stock=XOM",
-        "data.dir=…: holds no XOM.npz, nor classification/XOM.npz; it holds a",
+        "data.dir=…: holds no XOM.npz and no classification/XOM.npz; it holds a",
         id="ticker-without-arrays",
     ),
     pytest.param(
@@ -528,13 +532,13 @@ MISFITS = [
     pytest.param(
         bars(),
         f"{BARS} data.test_start=2030-01-01",
-        "data.test_start=2030-01-01: must lie after …and not after 2020-02-2",
+        "data.test_start=2030-01-01: must be after …and not after 2020-02-2",
         id="test-after-the-data",
     ),
     pytest.param(
         bars(),
         f"{BARS} data.valid_start=2010-01-01",
-        "data.valid_start=2010-01-01: must lie after 2020-01-0",
+        "data.valid_start=2010-01-01: must be after 2020-01-0",
         id="validation-before-the-data",
     ),
     pytest.param(

@@ -1,4 +1,4 @@
-"""A server that answers as Yahoo's chart API does, and misbehaves when told to."""
+"""A server with Yahoo's chart API, and with faults on request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Fault = Callable[[BaseHTTPRequestHandler, bytes], None]
 
 
 class YahooServer(ThreadingHTTPServer):
-    """Bars by symbol; faults that the next requests for bars meet with, in turn; and what was asked for."""
+    """Bars by symbol, the faults of the next requests for bars in turn, and the requests so far."""
 
     daemon_threads = True
 
@@ -35,16 +35,16 @@ class YahooServer(ThreadingHTTPServer):
         self.charts: dict[str, dict[str, Any]] = {}
         self.faults: list[Fault] = []
         self.downloads: dict[str, int] = defaultdict(int)
-        """Answers to requests for a whole history, by symbol."""
+        """Number of responses with a whole history, by symbol."""
         self.requests: list[tuple[float, str]] = []
-        """When, and for what."""
+        """Time and path of each request."""
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
     def hold(self, bars: Bars, adjusted: float = 1.0, *, over: bool = True, zone: ZoneInfo = NEW_YORK) -> None:
-        """Have these bars; Adj Close is Close times a factor. Trading of today, in that time zone, is over or not."""
+        """Serve these bars, with Adj Close = Close × a factor; today's trading, in the time zone, is over or not."""
         zone_days = [datetime.datetime.fromisoformat(f"{day}T09:30").replace(tzinfo=zone) for day in bars.dates]
         end = datetime.datetime.now(zone) + datetime.timedelta(hours=-2 if over else 2)
         ends_at = int(end.timestamp())
@@ -104,17 +104,17 @@ def answer(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, **he
 
 
 def status(code: int, **headers: object) -> Fault:
-    """An answer of that status."""
+    """A response with that status."""
     return lambda handler, _: answer(handler, b"Too Many Requests", code, **headers)
 
 
 def says(text: str) -> Fault:
-    """That text in place of the bars."""
+    """A text in place of the bars."""
     return lambda handler, _: answer(handler, text.encode())
 
 
 def late(seconds: float) -> Fault:
-    """The bars, when they are no longer waited for."""
+    """The bars, after the client's timeout."""
 
     def fault(handler: BaseHTTPRequestHandler, body: bytes) -> None:
         time.sleep(seconds)
@@ -124,22 +124,22 @@ def late(seconds: float) -> Fault:
 
 
 def truncated(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    """Half of the JSON, as if it were all."""
+    """Half of the JSON, with its own length."""
     answer(handler, body[: len(body) // 2])
 
 
 def broken_off(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    """Half of what is announced."""
+    """Half of the announced length."""
     answer(handler, body[: len(body) // 2], Content_Length=len(body))
 
 
 def hung_up(handler: BaseHTTPRequestHandler, _body: bytes) -> None:
-    """Nothing at all."""
+    """No response."""
     handler.close_connection = True
 
 
 def aged(folder: Path, days: int) -> Path:
-    """The cache as if all had been downloaded so many days earlier."""
+    """Date the downloads in the cache so many days back."""
     path = folder / "TEST.parquet"
     held = downloads.read(path)
     assert held is not None
@@ -164,6 +164,6 @@ def serving() -> Iterator[YahooServer]:
 
 
 def until(bars: Bars, last: datetime.date) -> Bars:
-    """The same bars, on the days before `last` and on that day itself."""
+    """The same bars, on the days up to `last`."""
     days = np.datetime64(last) - np.arange(len(bars.dates))[::-1]
     return Bars(ticker=bars.ticker, dates=days, columns=bars.columns, origin=bars.origin)

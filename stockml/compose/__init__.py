@@ -45,7 +45,7 @@ from stockml.compose.grammar import (
 )
 from stockml.compose.saved import drift, followed_as_before, laid_over, saved_file
 from stockml.config.root import Config, saved
-from stockml.data.sources.simulated import SimulatedConfig
+from stockml.data import sources
 from stockml.errors import UserError
 from stockml.runs.location import RunLocation
 
@@ -258,7 +258,7 @@ def compose(*overrides: str) -> Config:
 
 def records(config: Config) -> dict[str, str]:
     """The texts of a run's `.hydra` folder: resolved, so that nothing in them evaluates differently later."""
-    mark = "# synthetic: true\n" if isinstance(config.data, SimulatedConfig) else ""
+    mark = "# synthetic: true\n" if config.data.synthetic else ""
     texts = {"config.yaml": mark + OmegaConf.to_yaml(OmegaConf.create(literal(saved(config))))}
     if HydraConfig.initialized():
         of_this_run = [o for o in HydraConfig.get().overrides.task if not o.startswith(_OF_ONE_RUN)]
@@ -281,7 +281,8 @@ def _help(args: argparse.Namespace) -> str:
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(one_line(error)) from error
         groups = [group for group in loader().list_groups("") if group not in ("hydra", "base")]
-        names = {group: {*options(group), *(models.names() if group == "model" else [])} for group in sorted(groups)}
+        installed = {"model": models.names(), "data": sources.names()}
+        names = {group: {*options(group), *installed.get(group, [])} for group in sorted(groups)}
     choices = [f"{group}: {', '.join(sorted(of_group))}\n" for group, of_group in names.items()]
     template = string.Template(composed.hydra.help.template)
     settings = OmegaConf.to_yaml(OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"]))

@@ -18,6 +18,7 @@ from stockml.compose.grammar import composition, extra, is_choice, one_line, opt
 from stockml.config.root import Config, check
 from stockml.config.schema import nearest, one_of
 from stockml.config.values import show
+from stockml.data import sources
 
 if TYPE_CHECKING:
     from stockml.compose.sweeps import Mode
@@ -75,7 +76,7 @@ def unknown_choices(overrides: list[Override]) -> dict[str, str]:
             given = o.sweep_string_iterator() if o.is_sweep_override() else [value]
         for choice in map(show, given):
             if not is_choice(group, choice):
-                known = models.names() if group == "model" else choices
+                known = models.names() if group == "model" else sorted(sources.names()) if group == "data" else choices
                 faults[group] = f"{group}={choice}: must be {one_of(known)}{extra(choice) or nearest(choice, known)}"
         if group == "experiment" and o.type == OverrideType.CHANGE:
             faults[group] = f"{o.input_line}: an experiment is added with a plus: +{o.input_line}"
@@ -134,7 +135,8 @@ def checked(composed: DictConfig, typed: list[Override], stock: str | None) -> t
     installed = {n: f.config for n, f in models.BUILT_IN.items()}
     if isinstance(name, str) and name not in installed and (found := models.family(name)):
         installed[name] = found.config
-    config, problems = check(values, installed)
+    source = values["data"].get("source") if isinstance(values.get("data"), dict) else None
+    config, problems = check(values, sources.settings(source), installed)
     return _absolute(config) if config else None, problems
 
 
@@ -152,7 +154,8 @@ def _name_what_is_run(values: dict[str, Any], typed: set[str], chosen_stock: str
     names_stock = any(key == "stock" or key.startswith("stock.") for key in typed)
     if isinstance(path := data.get("path"), str) and path and not names_stock and not pooled:
         stock.update(ticker=Path(path.removesuffix(".gz")).stem, name="", simulator=None)
-        stock.update({"features": []} if data.get("source") == "npz" else {})
+        source = sources.source(str(data.get("source")))
+        stock.update({"features": []} if source is not None and not source.is_dated else {})
 
 
 def _absolute(config: Config) -> Config:

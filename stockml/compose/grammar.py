@@ -30,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from stockml import models
 from stockml.config.values import show
+from stockml.data import sources
 from stockml.errors import UserError
 
 _PACKAGE = Path(__file__).parent.parent
@@ -97,24 +98,31 @@ def options(group: str) -> list[str]:
 
 
 def is_choice(group: str, choice: Any) -> bool:
-    """Whether a group has this choice; an installed package's model becomes one of the group `model`."""
+    """Whether a group has this choice; an installed package's model or source is added to its group."""
     if not isinstance(choice, str):
         return False
-    return choice in options(group) or (group == "model" and _register_installed(choice))
+    return choice in options(group) or _register_installed(group, choice)
 
 
-def _register_installed(name: str) -> bool:
-    found = models.family(name)
-    if found is not None:
-        defaults = {f.name: f.default for f in dataclasses.fields(found.config) if f.default is not dataclasses.MISSING}
-        ConfigStore.instance().store(group="model", name=name, node={**defaults, "name": name})
-    return found is not None
+def _register_installed(group: str, name: str) -> bool:
+    found = models.family(name) if group == "model" else sources.source(name) if group == "data" else None
+    if found is None:
+        return False
+    node = {f.name: f.default for f in dataclasses.fields(found.config) if f.default is not dataclasses.MISSING}
+    if isinstance(found, sources.Source):  # the defaults of the settings that sources share are in conf/base
+        base = f"/base/{'bars' if found.is_dated else 'panel'}@_here_"
+        node = {"defaults": [base, "_self_"], **node, "source": name}
+    else:
+        node["name"] = name
+    ConfigStore.instance().store(group=group, name=name, node=node)
+    return True
 
 
 def name_installed() -> None:
-    """Let Hydra know the names of installed packages' models, for it to list; it imports none of them."""
-    for name in set(models.names()) - set(models.BUILT_IN):
-        ConfigStore.instance().store(group="model", name=name, node={"name": name})
+    """Let Hydra know the names of installed packages' models and sources, for it to list; it imports none of them."""
+    for group, key, register in (("model", "name", models), ("data", "source", sources)):
+        for name in set(register.names()) - set(register.BUILT_IN):
+            ConfigStore.instance().store(group=group, name=name, node={key: name})
 
 
 @functools.lru_cache(maxsize=4)

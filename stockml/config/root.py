@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,9 +12,6 @@ from typing import Any, Literal
 from stockml.config.schema import Reader, bounded, nearest, one_of
 from stockml.config.values import plain, show
 from stockml.data.settings import BarsConfig, DataConfig, StockConfig
-from stockml.data.sources.csv import CsvConfig
-from stockml.data.sources.npz import NpzConfig
-from stockml.data.sources.simulated import SimulatedConfig
 from stockml.data.sources.yahoo import YahooConfig
 from stockml.distributed.settings import DDPConfig
 from stockml.models.settings import ModelConfig
@@ -99,68 +97,52 @@ class Config:
             yield "export.onnx: a trained model is exported: task=predict run=FOLDER export.onnx=true"
         if self.audit.plant and self.task != "audit":
             yield f"audit.plant={self.audit.plant}: a leak is planted for task=audit alone; leave it out"
-        if self.audit.plant and isinstance(data, NpzConfig):
+        if self.audit.plant and not isinstance(data, BarsConfig):
             yield f"audit.plant={self.audit.plant}: needs daily bars, data=csv or data=simulated; leave it out"
-        if self.task == "doctor" and isinstance(data, NpzConfig):
+        if self.task == "doctor" and not isinstance(data, BarsConfig):
             yield "task=doctor: needs dated daily bars, data=csv or data=simulated; task=audit looks at arrays"
-        if isinstance(data, SimulatedConfig):
-            if stock.simulator is None:
-                yield (
-                    f"stock.ticker: {stock.ticker!r} has no simulator figures; take a stock of conf/stock, "
-                    "or real data: data=csv data.dir=FOLDER"
-                )
-            if data.days < data.window + data.horizon + 3:
-                yield (
-                    f"data.days: {data.days} days hold no train, validation and test samples of "
-                    f"{data.window} days and {data.horizon} ahead; raise it, or lower data.window"
-                )
+        if isinstance(data, BarsConfig):
+            yield from data.stock_conflicts(stock)
         if self.task == "fetch" and not isinstance(data, YahooConfig):
             yield f"data.source={data.source}: task=fetch downloads from Yahoo; leave it out, or take data=yahoo"
         if self.task == "audit" and isinstance(data, BarsConfig) and data.pooled:
             yield "data.tickers: task=audit looks at one stock at a time; leave it out, and name one with stock.ticker="
-        if isinstance(data, BarsConfig) and not stock.features:
-            yield "stock.features: must name at least one feature"
         if isinstance(self.trainer, DDPConfig) and self.hardware.device == "mps":
             yield "trainer.name: ddp does not work on mps; take hardware=cpu, or trainer=single"
-
-
-SOURCES: dict[str, type[DataConfig]] = {
-    "simulated": SimulatedConfig,
-    "csv": CsvConfig,
-    "yahoo": YahooConfig,
-    "npz": NpzConfig,
-}
 
 
 TRAINERS: dict[str, type[TrainerConfig]] = {"single": TrainerConfig, "ddp": DDPConfig}
 
 
-def check(values: Mapping[str, Any], models: Mapping[str, type[Any]]) -> tuple[Config | None, list[str]]:
+def check(
+    values: Mapping[str, Any], sources: Mapping[str, type[Any]], models: Mapping[str, type[Any]]
+) -> tuple[Config | None, list[str]]:
     """Turn plain `values` into a Config.
 
-    `models` maps each installed model's name to its config dataclass. Returns the config and no problems, or
-    None and every problem found, a line each.
+    `sources` and `models` map the name of each data source and each model to its settings dataclass. Returns the config
+    and no problems, or None and every problem found, a line each.
     """
+    kinds: dict[str, Mapping[str, type[Any]]] = {"data": sources, "model": models, "trainer": TRAINERS}
     problems: list[str] = []
     sections: dict[str, Any] = {}
-    for section, key, kinds in (("data", "source", SOURCES), ("model", "name", models), ("trainer", "name", TRAINERS)):
+    for section, known in kinds.items():
+        key = "source" if section == "data" else "name"
         given = values.get(section)
         kind = given.get(key) if isinstance(given, Mapping) else None
-        if isinstance(kind, str) and kind in kinds:
-            sections[section] = kinds[kind]
+        if isinstance(kind, str) and kind in known:
+            sections[section] = known[kind]
         elif section in values:
-            hint = nearest(str(kind), kinds)
-            problems.append(f"{section}.{key}={show(kind)}: must be {one_of(list(kinds))}{hint}")
+            hint = nearest(str(kind), known)
+            problems.append(f"{section}.{key}={show(kind)}: must be {one_of(list(known))}{hint}")
             sections[section] = None
-    reader = Reader(sections, _elsewhere)
+    reader = Reader(sections, functools.partial(_elsewhere, {**kinds, "model": {}}))
     config = reader.read(Config, values)
     problems += reader.problems
     return (None, problems) if problems else (config, [])
 
 
-def _elsewhere(key: str, path: str) -> str:
+def _elsewhere(registers: Mapping[str, Mapping[str, type[Any]]], key: str, path: str) -> str:
     """Where a key that is unknown here would be right."""
-    registers: dict[str, dict[str, Any]] = {"data": SOURCES, "trainer": TRAINERS}
     for section, hint in typing.get_type_hints(Config).items():
         if not dataclasses.is_dataclass(hint):
             continue

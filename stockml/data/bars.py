@@ -1,4 +1,4 @@
-"""Dated daily bars of one ticker, however they were come by."""
+"""Dated daily bars of one ticker, from any source."""
 
 from __future__ import annotations
 
@@ -19,33 +19,34 @@ class Bars:
 
     ticker: str
     dates: NDArray[np.datetime64]
-    """(R,) of days, strictly increasing."""
+    """(R,) days, strictly increasing."""
     columns: dict[str, Floats]
-    """(R,) each: `close` always, the other features as far as they are needed."""
+    """(R,) each: always `close`, and the other features that are needed."""
     origin: str
-    """Where they come from, as it is told to the user: a path, or the simulator's settings."""
+    """Where they come from, as shown to the user: a path, or the simulator's settings."""
     parsing_notes: str = ""
-    """How a table was read, as it is told to the user."""
+    """How a table was read, as shown to the user."""
     dropped: tuple[str, ...] = ()
-    """What a table's reader left out and why, each as it is told to the user."""
+    """What the reader left out and why, one text each, as shown to the user."""
     synthetic: bool = False
+    """Whether they are simulated, as `synthetic` of the source's settings says too."""
     lines: NDArray[np.int64] | None = None
-    """(R,) where each bar stands in the file that `origin` names, from 1; None where that is not known."""
+    """(R,) line of each bar in the file `origin`, from 1; None if unknown."""
     expected: Floats | None = None
-    """(R,) simulated data only: the expected log return of each day given all days before it."""
+    """(R,) simulated bars only: the expected log return of each day given all days before it."""
 
     def where(self, row: int) -> str:
-        """Where a bar comes from, as it is told: the file, and the line (of Parquet the row) where that is known."""
+        """Where a bar comes from, as shown to the user: the file, and the line (for Parquet the row) if known."""
         if self.lines is None:
             return self.origin
         return place(self.origin, int(self.lines[row]))
 
     def first(self, count: int) -> Bars:
-        """The first bars alone."""
-        return self._of(slice(count))
+        """The first `count` bars."""
+        return self._select(slice(count))
 
     def between(self, start: object, end: object) -> Bars:
-        """The bars from the day `start` to the day `end`, both included; None leaves that side open."""
+        """The bars from `start` to `end`, both included; None means no limit. UserError where there are none."""
         keep = np.ones(len(self.dates), dtype=bool)
         if start is not None:
             keep &= self.dates >= np.datetime64(str(start), "D")
@@ -58,9 +59,9 @@ class Bars:
                 f"{self.origin}: no bars between data.start={start} and data.end={end}; "
                 f"it holds {self.dates[0]} to {self.dates[-1]}"
             )
-        return self._of(keep)
+        return self._select(keep)
 
-    def _of(self, keep: slice | NDArray[np.bool_]) -> Bars:
+    def _select(self, keep: slice | NDArray[np.bool_]) -> Bars:
         return replace(
             self,
             dates=self.dates[keep],
@@ -71,12 +72,12 @@ class Bars:
 
 
 def place(path: str, line: int) -> str:
-    """A place in a table's file, as it is told: of Parquet, which has no lines, the row."""
+    """A line of a table's file, as shown to the user; for Parquet, which has no lines, the row."""
     return f"{path}, {'row' if path.lower().endswith(('.parquet', '.pq')) else 'line'} {line}"
 
 
 def adjusted(columns: Mapping[str, Floats]) -> dict[str, Floats]:
-    """The columns with prices × `adj close` / `close`, where there is such a column, which is then left out."""
+    """The columns with prices × `adj close` / `close` and without `adj close`; unchanged if there is no such column."""
     kept = {name: values for name, values in columns.items() if name != "adj close"}
     if "adj close" not in columns:
         return kept

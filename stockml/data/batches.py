@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from stockml.data.file_reader import Reader
+from stockml.data.file_reader import FileReader
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,21 +20,21 @@ if TYPE_CHECKING:
     from stockml.data.panel import Panel
     from stockml.data.scaler import Scaler
 
-_LEAST_AHEAD = 3  # pieces of a file that are read while the one before them is trained on
+_LEAST_AHEAD = 3  # pieces of a file that are read while the one before them is in use
 Batch = tuple["Tensor", "Tensor"]
 
 
 class Batches:
-    """The scaled panel as tensors; a batch is what `gather` finds for the rows that its windows end in."""
+    """The scaled panel as tensors; `gather` makes a batch from the rows in which its windows end."""
 
     def __init__(
         self, panel: Panel, scaler: Scaler, device: torch.device, dtype: torch.dtype, num_workers: int = 0
     ) -> None:
         self.device = device
         self.by_blocks = panel.mapped
-        """Whether the values stay in their file, which is read fast only where it is read by blocks."""
+        """Whether the values stay in their file, which is read fast only in blocks."""
         self.storage_device = torch.device("cpu") if num_workers or panel.mapped else device
-        """Where the panel lies: background processes gather in main memory, and so does what is read from a file."""
+        """Where the panel is: main memory for worker processes and for a mapped panel, else the device."""
         self.dtype = dtype
         values = torch.from_numpy(panel.values)
         self.values = values if panel.mapped else values.to(self.storage_device, dtype)
@@ -44,13 +43,9 @@ class Batches:
         self.window = panel.window
         self.width = len(panel.features)
         self._offsets = None if panel.windowed else torch.arange(1 - panel.window, 1, device=self.storage_device)
-        self._loader: DataLoader[Batch] | None = None
-        self._reader = Reader(panel, self._scaling.apply) if self._scaling is not None else None
+        self._reader = FileReader(panel, self._scaling.apply) if self._scaling is not None else None
         self._ahead = max(_LEAST_AHEAD, num_workers)
-        if (
-            num_workers and not panel.mapped
-        ):  # over a copy: in a circle of references the workers' queues would be closed before the workers
-            self._loader = _loader(copy.copy(self), num_workers)
+        self._num_workers = num_workers
 
     def gather(self, rows: Tensor) -> Batch:
         """Windows (B, T, F) and scaled targets (B,) of the samples (B,) that end in `rows`."""
@@ -68,30 +63,28 @@ class Batches:
         return values.index_select(0, index).view(len(ends), self.window, self.width)
 
     def iter_batches(self, rows: Tensor, ends: Sequence[int], at_once: int = 1) -> Iterator[Batch]:
-        """Batches of the samples in the order of `rows`, each up to one of the positions `ends`; one may be empty.
+        """Batches of the samples in the order of `rows`, cut at the positions `ends`; a batch may be empty.
 
-        Of values that stay in their file, so many batches are read at once.
+        Values that stay in their file are read `at_once` batches at a time.
         """
         if self._reader is not None:
-            yield from map(self._moved, self._read(self._reader, rows, ends, at_once))
-        elif self._loader is None:
-            yield from map(self.gather, _Chunks(rows, ends))
+            yield from map(self._to_device, self._read(self._reader, rows, ends, at_once))
+        elif self._num_workers:
+            yield from map(self._to_device, _loader(self, _Chunks(rows, ends), self._num_workers))
         else:
-            sampler: Any = self._loader.sampler
-            sampler.rows, sampler.ends = rows, ends
-            yield from map(self._moved, self._loader)
+            yield from map(self.gather, _Chunks(rows, ends))
 
     def iter_windows(self, rows: Tensor, ends: Sequence[int], at_once: int = 1) -> Iterator[Tensor]:
-        """The windows of the batches that `iter_batches` gives, in this process."""
+        """The windows of the batches that `iter_batches` yields, gathered in this process."""
         if self._reader is not None:
-            return (self._moved(batch)[0] for batch in self._read(self._reader, rows, ends, at_once))
-        return (self.windows(part).to(self.device) for part in _Chunks(rows, ends))
+            return (self._to_device(batch)[0] for batch in self._read(self._reader, rows, ends, at_once))
+        return (self.windows(chunk).to(self.device) for chunk in _Chunks(rows, ends))
 
-    def _moved(self, batch: Batch) -> Batch:
+    def _to_device(self, batch: Batch) -> Batch:
         x, y = batch
         return x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
 
-    def _read(self, reader: Reader, rows: Tensor, ends: Sequence[int], at_once: int) -> Iterator[Batch]:
+    def _read(self, reader: FileReader, rows: Tensor, ends: Sequence[int], at_once: int) -> Iterator[Batch]:
         edges = [0, *ends[at_once - 1 : -1 : at_once], ends[-1]]
         pieces = reader.pieces((rows[start:end] for start, end in itertools.pairwise(edges)), self._ahead)
         batches = iter(_Chunks(torch.arange(len(rows)), ends))
@@ -103,13 +96,13 @@ class Batches:
 
 @dataclass(frozen=True)
 class _Scaling:
-    """What `Scaler.transform` does, for some of the rows, or for the windows that end in them."""
+    """`Scaler.transform` for some rows, or for the windows that end in them."""
 
     mean: Tensor
     """(K, F)"""
     std: Tensor
     starts: Tensor
-    """(K,) the row with which each stock begins."""
+    """(K,) the first row of each stock."""
 
     @classmethod
     def of(cls, panel: Panel, scaler: Scaler) -> _Scaling:
@@ -127,9 +120,9 @@ class _Scaling:
         return values.sub_(mean).div_(std)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Chunks:
-    """Rows by the batch, cut off as they are asked for; as a sampler it is given others for each pass."""
+    """The rows of each batch; the sampler of a pass."""
 
     rows: Tensor
     ends: Sequence[int]
@@ -149,20 +142,20 @@ class _Gathered(Dataset[Batch]):
         return self._batches.gather(rows)
 
 
-def _loader(batches: Batches, num_workers: int) -> DataLoader[Batch]:
+def _loader(batches: Batches, chunks: _Chunks, num_workers: int) -> DataLoader[Batch]:
+    """Loads the batches of one pass in worker processes."""
     return DataLoader(
         _Gathered(batches),
         batch_size=None,
-        sampler=_Chunks(torch.empty(0, dtype=torch.int64), []),
+        sampler=chunks,
         num_workers=num_workers,
-        persistent_workers=True,
         pin_memory=batches.device.type == "cuda",
         worker_init_fn=_ignore_signals,
-        generator=torch.Generator(),  # its own: the loader must not draw from the stream that dropout draws from
+        generator=torch.Generator(),  # the loader must not draw from the stream that dropout draws from
     )
 
 
 def _ignore_signals(_worker: int) -> None:
-    """A terminal or a scheduler signals every process; the training process alone answers, and ends its workers."""
+    """A terminal or a scheduler signals every process; only the training process responds, and ends its workers."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Trading days, from an exchange's calendar."""
+"""Trading days of an exchange."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LONGEST_HOLIDAYS = 30  # days, more than enough
-INSTALL = "the exchange's calendar comes with: pip install 'stockml[calendar]'"
+INSTALL = "exchange calendars come with: pip install 'stockml[calendar]'"
 
 
 def days_after(day: np.datetime64, count: int, exchange: str) -> NDArray[np.datetime64] | None:
-    """The next `count` days after `day` that the exchange (ISO 10383, XNYS say) trades on; None without the library.
+    """The next `count` trading days after `day` of the exchange (ISO 10383 code); None without the calendar library.
 
-    UserError where there is no such exchange.
+    Raises UserError where there is no such exchange.
     """
     first = day.astype(datetime.date) + datetime.timedelta(days=1)
     days = _sessions(first, first + datetime.timedelta(days=2 * count + _LONGEST_HOLIDAYS), exchange)
@@ -29,14 +29,15 @@ def days_after(day: np.datetime64, count: int, exchange: str) -> NDArray[np.date
 
 
 def days_between(first: np.datetime64, last: np.datetime64, exchange: str) -> NDArray[np.datetime64] | None:
-    """The days from `first` to `last`, both included, that the exchange trades on.
+    """The exchange's trading days from `first` to `last`, both included.
 
-    None without the library, or where its calendar does not reach so far. UserError where there is no such exchange.
+    None without the calendar library, or where its calendar does not cover these days. Raises UserError where there is
+    no such exchange.
     """
     end = last.astype(datetime.date)
     try:
         days = _sessions(first.astype(datetime.date), end + datetime.timedelta(days=_LONGEST_HOLIDAYS), exchange)
-    except ValueError:  # before or after all that the calendar knows
+    except ValueError:  # outside the days that the calendar covers
         return None
     return None if days is None else days[days <= last]
 
@@ -48,7 +49,7 @@ def _sessions(first: datetime.date, last: datetime.date, exchange: str) -> NDArr
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it leans on what pandas is about to change
+            warnings.simplefilter("ignore")  # it uses deprecated parts of pandas
             calendar = exchange_calendars.get_calendar(exchange, start=first.isoformat(), end=last.isoformat())
     except exchange_calendars.errors.InvalidCalendarName as error:
         known = exchange_calendars.get_calendar_names()
@@ -64,6 +65,6 @@ def weekdays_between(first: np.datetime64, last: np.datetime64) -> NDArray[np.da
 
 
 def weekdays_after(day: np.datetime64, count: int) -> NDArray[np.datetime64]:
-    """The next `count` days after `day` from Monday to Friday, which is when the simulator trades."""
+    """The next `count` days after `day` from Monday to Friday, the simulator's trading days."""
     days: NDArray[np.datetime64] = np.busday_offset(day, np.arange(1, count + 1), roll="backward")
     return days

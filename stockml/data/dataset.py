@@ -1,4 +1,4 @@
-"""From a source of numbers to scaled samples: source → panel → split → scaler → batches."""
+"""From a source to scaled samples: source → panel → split → scaler → batches."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from stockml.data import doctor, sources
+from stockml.data import doctor
 from stockml.data.panel import Panel, from_bars
 from stockml.data.scaler import Scaler
 from stockml.data.settings import BarsConfig
+from stockml.data.sources import loading
 from stockml.data.split import Rows, Split, split
+from stockml.errors import UserError
 
 if TYPE_CHECKING:
     from stockml.config.root import Config
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Data:
-    """A panel, scaled; how it is split; and what scaled it."""
+    """A scaled panel, its split, and its scaler."""
 
     panel: Panel
     split: Split
@@ -34,24 +36,24 @@ class Data:
 
 
 def prepare(config: Config) -> Data:
-    """Load, split and scale what the config names. Raises UserError for every fault of the data.
+    """Load, split and scale the config's data; of a walk-forward config the fold `data.fold`, 0 by default.
 
-    Of a walk-forward config it is the fold that is named, the first one by default.
+    Raises UserError for every fault of the data.
     """
-    panel, before_test = load(config)
-    return scaled(panel, split(panel, config.data, before_test), _fit(config))
+    panel, before_test = load_panel(config)
+    return scale(panel, split(panel, config.data, before_test), _fit(config))
 
 
 def prepare_folds(config: Config) -> list[Data]:
-    """Every fold of a walk-forward config, from one reading of the data; of any other config the one that there is."""
-    panel, before_test = load(config)
-    parts = [split(panel, fold.data, before_test) for fold in config.each_fold()]
-    copies = [_own(panel) for _ in parts[1:]]  # each is scaled by itself
-    return [scaled(own, part, _fit(config)) for own, part in zip([*copies, panel], parts, strict=True)]
+    """One Data per fold of a walk-forward config, else a list of one; the data are read once."""
+    panel, before_test = load_panel(config)
+    splits = [split(panel, fold.data, before_test) for fold in config.each_fold()]
+    copies = [panel if panel.mapped else _copy(panel) for _ in splits[1:]]  # each is scaled by itself
+    return [scale(own, parts, _fit(config)) for own, parts in zip([*copies, panel], splits, strict=True)]
 
 
-def _own(panel: Panel) -> Panel:
-    return panel if panel.mapped else dataclasses.replace(panel, values=panel.values.copy())
+def _copy(panel: Panel) -> Panel:
+    return dataclasses.replace(panel, values=panel.values.copy())
 
 
 def _fit(config: Config) -> Callable[[Panel, Rows], Scaler]:
@@ -59,55 +61,61 @@ def _fit(config: Config) -> Callable[[Panel, Rows], Scaler]:
     return functools.partial(Scaler.fit, per_stock=isinstance(data, BarsConfig) and data.scaler == "per_stock")
 
 
-def scaled(panel: Panel, parts: Split, fit: Callable[[Panel, Rows], Scaler] = Scaler.fit) -> Data:
-    """The panel, scaled in place by what `fit` makes of its train rows. Raises UserError.
+def scale(panel: Panel, splits: Split, fit: Callable[[Panel, Rows], Scaler] = Scaler.fit) -> Data:
+    """Scale the panel in place with what `fit` makes of its train rows. Raises UserError.
 
-    Values that stay in their file are scaled by the batch, as they are read.
+    The values of a mapped panel are not changed: they are scaled batch by batch as they are read.
     """
     fingerprint = panel.fingerprint()
-    scaler = fit(panel, parts.train)
+    scaler = fit(panel, splits.train)
     if not panel.mapped:
         scaler.transform(panel)
-    return Data(panel, parts, scaler, fingerprint)
+    return Data(panel, splits, scaler, fingerprint)
+
+
+def scaled_copy(panel: Panel, scaler: Scaler) -> Panel:
+    """A scaled copy of the panel; a mapped panel itself, which is scaled batch by batch as it is read."""
+    if panel.mapped:
+        return panel
+    copy = _copy(panel)
+    scaler.transform(copy)
+    return copy
 
 
 def sample_shape(config: Config) -> tuple[int, int]:
-    """Days and features (T, F) of a sample, without loading the data. Raises UserError."""
-    if config.data.source == "npz":
-        from stockml.data.sources.npz import arrays
-
-        return arrays.sample_shape(config)
-    return cast("BarsConfig", config.data).window, len(config.stock.features)
+    """Days and features (T, F) of a sample, without loading dated bars. Raises UserError."""
+    if isinstance(config.data, BarsConfig):
+        return config.data.window, len(config.stock.features)
+    return loading.sample_shape(config)
 
 
-def load(config: Config) -> tuple[Panel, int | None]:
-    """The panel of the config's source; for arrays windowed elsewhere, how many samples come before the test too.
+def load_panel(config: Config) -> tuple[Panel, int | None]:
+    """The config's panel; for windowed arrays also the number of samples before the test split, else None.
 
-    Raises UserError, for errors that the data doctor finds too.
+    Raises UserError, also for errors that the data doctor finds.
     """
-    if config.data.source == "npz":
-        from stockml.data.sources.npz import arrays
-
-        with sources.readable():
-            return arrays.load(config)
-    data = cast("BarsConfig", config.data)
+    data = config.data
+    if not isinstance(data, BarsConfig):
+        return loading.load_windows(config)
     if data.pooled:
         from stockml.data import pooled
 
         return pooled.load(config), None
-    bars = load_bars(config).between(data.start, data.end)
-    data_warnings = doctor.told(doctor.counts(bars))
+    bars = loading.load_bars(config).between(data.start, data.end)
+    data_warnings = doctor.labels(doctor.counts(bars))
     return dataclasses.replace(from_bars(bars, config.stock.features, data), data_warnings=data_warnings), None
 
 
-def panel_to_forecast(config: Config) -> Panel:
-    """The panel of the dated bars that the config names, whose samples are all full windows. Raises UserError."""
-    data = cast("BarsConfig", config.data)
+def load_panel_to_forecast(config: Config) -> Panel:
+    """The panel of the config's dated bars, with every full window as a sample, its target known or not.
+
+    Raises UserError, also where the data are not dated bars.
+    """
+    data = config.data
+    if not isinstance(data, BarsConfig):
+        raise UserError(f"data.source={data.source}: forecasts need dated bars; name a source such as data=csv")
     if data.pooled:
         from stockml.data import pooled
 
         return pooled.load(config, to_forecast=True)
-    return from_bars(load_bars(config), config.stock.features, data, to_forecast=True)
-
-
-load_bars = sources.load
+    return from_bars(loading.load_bars(config), config.stock.features, data, to_forecast=True)

@@ -1,6 +1,6 @@
-"""What is wrong, or odd, in daily bars: checks that name the check, the day, the value, and what to do.
+"""Finds faults in daily bars; each finding has the check, the day, the value, and what to do.
 
-Errors are what no market can have quoted; warnings are what it may have, and seldom did.
+Errors are values that no market can have quoted; warnings are values that are possible but rare.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from stockml.errors import UserError
 
 Days = NDArray[np.datetime64]
 Mask = NDArray[np.bool_]
-_Case = tuple[int, np.datetime64, str]  # the bar's number, the day, and what is there
+_Case = tuple[int, np.datetime64, str]  # row of the bar, day, description of the value
 
 LONGEST_GAP_DAYS = 5  # a weekend and two holidays
-_ROUNDING = 1e-6  # relative: prices handed on in float32, and then adjusted
+_ROUNDING = 1e-6  # relative: prices stored in float32 and then adjusted
 _SIGMAS = 8.0
-_NEIGHBOURS = 30  # bars to either side whose volatility counts too: it comes in clusters
+_NEIGHBOURS = 30  # bars to either side whose volatility counts too, since volatility clusters
 _LEAST_SPIKE = 0.10
 _REVERTED = 0.7
 _STALE_DAYS = 3
@@ -35,25 +35,25 @@ _SPLIT_ROUNDING = 0.015
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault, or one run of days with the same fault."""
+    """One fault, or consecutive days with the same fault."""
 
     severity: Literal["error", "warning"]
     check: str
     row: int
-    """The bar that it is about, or starts with; the one after bars that are missing."""
+    """The bar, or the first one; for missing bars the one after them."""
     date: np.datetime64
     value: str
     remedy: str
 
 
 def examine(bars: Bars, sessions: Days | None = None) -> list[Finding]:
-    """All that is found, errors first, then by check and day.
+    """All findings: errors first, then by check and day.
 
-    `sessions` are the days on which the exchange traded from the first bar to the last; without them, gaps of more than
-    5 calendar days are looked for instead. Of the prices, the columns that are there are looked at.
+    `sessions` are the exchange's trading days from the first bar to the last; without them, gaps of more than 5
+    calendar days are reported instead. The columns that the bars have are examined.
     """
     subject = _Subject(bars, sessions)
-    with np.errstate(all="ignore"):  # what is no number, or has no logarithm, is a finding and no return
+    with np.errstate(all="ignore"):  # a value without a logarithm is a finding, and has no return
         return [
             Finding(check.severity, check.name, row, day, value, check.remedy)
             for check in _CHECKS
@@ -62,9 +62,9 @@ def examine(bars: Bars, sessions: Days | None = None) -> list[Finding]:
 
 
 def counts(bars: Bars) -> Counter[str]:
-    """The checks that warn of something, with their number of findings.
+    """The number of findings of each check with warnings; raises UserError where there are errors.
 
-    UserError where there are errors. It needs no calendar, and 2 ms for 20 years.
+    It needs no calendar, and 2 ms for 20 years of bars.
     """
     if not len(bars.dates):
         return Counter()
@@ -75,19 +75,22 @@ def counts(bars: Bars) -> Counter[str]:
         others = f" ({len(errors):,} errors in all)" if len(errors) > 1 else ""
         raise UserError(
             f"{bars.where(first.row)}: {first.date}: {first.check}: {first.value}{others}; {first.remedy}; "
-            "task=doctor, with the same data and stock, shows all"
+            "task=doctor with the same data and stock shows all"
         )
     return Counter(finding.check for finding in found)
 
 
-def told(counts: Counter[str]) -> tuple[str, ...]:
-    """Each check as it is told, with its number of findings where there are several."""
+def labels(counts: Counter[str]) -> tuple[str, ...]:
+    """Each check as shown to the user, with its number of findings if there are several.
+
+    These texts, and so the names of the checks, are part of the fingerprint of pooled runs.
+    """
     return tuple(f"{check} ({count:,})" if count > 1 else check for check, count in counts.items())
 
 
 @dataclass(frozen=True)
 class _Subject:
-    """The bars, and what several checks need of them."""
+    """The bars, and values derived from them that several checks use."""
 
     bars: Bars
     sessions: Days | None
@@ -98,7 +101,7 @@ class _Subject:
 
     @functools.cached_property
     def prices(self) -> dict[str, Floats]:
-        """The columns that are prices, the close first; NaN where they are not positive, which is told by itself."""
+        """The price columns, close first; NaN where not positive, which has a check of its own."""
         columns = self.bars.columns
         names = [name for name in ("close", "open", "high", "low") if name in columns]
         return {name: np.where(columns[name] > 0, columns[name], np.nan) for name in names}
@@ -109,12 +112,12 @@ class _Subject:
 
     @functools.cached_property
     def changes(self) -> dict[str, Floats]:
-        """(R − 1,) log returns from bar to bar of each price; NaN where there is none."""
+        """(R − 1,) log returns from bar to bar of each price; NaN where undefined."""
         return {name: np.diff(np.log(price)) for name, price in self.prices.items()}
 
     @functools.cached_property
     def spikes(self) -> dict[int, str]:
-        """The bars that a price left and came back from at once, and that price."""
+        """The bars at which a price jumped and reverted at once, and the name of that price."""
         found: dict[int, str] = {}
         for name, change in self.changes.items():
             there, back = change[:-1], change[1:]
@@ -127,13 +130,13 @@ class _Subject:
 
     @staticmethod
     def is_large(change: Floats, at: int, size: float | None = None) -> bool:
-        """Whether a change (or the `size` given) is large beside the 30 before and the 30 after it and the next."""
+        """Whether a change (or `size`) is large compared with the 30 changes before and the 30 after the next one."""
         around = np.concatenate([change[max(at - _NEIGHBOURS, 0) : at], change[at + 2 : at + 2 + _NEIGHBOURS]])
         return bool(abs(change[at] if size is None else size) > _SIGMAS * _sigma(around))
 
     @functools.cached_property
     def stale(self) -> Mask:
-        """(R,) bars that repeat the day before, three or more in a row; and bars of one price without any volume."""
+        """(R,) bars that repeat the day before, three or more in a row; and bars with a single price and no volume."""
         same = np.ones(len(self.dates) - 1, dtype=bool)
         for price in self.prices.values():
             same &= _equal(price[1:], price[:-1])
@@ -149,7 +152,7 @@ class _Subject:
 
 
 def _sigma(values: Floats) -> float:
-    """A standard deviation that outliers do not move: 1.4826 × the median distance from the median (Hampel 1974)."""
+    """A robust standard deviation: 1.4826 × the median distance from the median (Hampel 1974)."""
     finite = values[np.isfinite(values)]
     return 1.4826 * float(np.median(np.abs(finite - np.median(finite)))) if len(finite) else 0.0
 
@@ -160,7 +163,7 @@ def _equal(one: Floats, other: Floats) -> Mask:
 
 
 def _runs(mask: Mask) -> list[tuple[int, int]]:
-    """Where the mask holds: first and last + 1 of each stretch."""
+    """First and last + 1 of each run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8))).tolist()
     return list(zip(edges[::2], edges[1::2], strict=True))
 
@@ -189,7 +192,7 @@ def _not_positive(subject: _Subject) -> Iterator[_Case]:
 
 
 def _crossed(subject: _Subject, lower: str, upper: str) -> Iterator[_Case]:
-    """Where the price that must be the lower one is the higher one, by more than rounding."""
+    """Rows where the price that must be lower is higher, by more than rounding."""
     if lower not in subject.prices or upper not in subject.prices:
         return
     low, high = subject.prices[lower], subject.prices[upper]
@@ -198,7 +201,7 @@ def _crossed(subject: _Subject, lower: str, upper: str) -> Iterator[_Case]:
 
 
 def _outside(subject: _Subject, *, above: bool) -> Iterator[_Case]:
-    """Opens and closes beyond the high, or the low, of a bar whose high and low are themselves in order."""
+    """Opens and closes outside the high or low of a bar whose high and low are in order."""
     crossed = {row for row, _, _ in _crossed(subject, "low", "high")}
     for name in ("open", "close"):
         for row, day, value in _crossed(subject, *((name, "high") if above else ("low", name))):
@@ -238,7 +241,7 @@ def _spikes(subject: _Subject) -> Iterator[_Case]:
 
 
 def _splits(subject: _Subject) -> Iterator[_Case]:
-    """Overnight ratios near that of a split, which the close has not undone."""
+    """Overnight ratios near that of a split, which the close did not revert."""
     prices, change = subject.prices, subject.changes["close"]
     ratio = prices.get("open", prices["close"])[1:] / prices["close"][:-1]
     jump = np.log(ratio)
@@ -279,14 +282,14 @@ class _Check:
     remedy: str
 
 
-_MEND = "mend or delete the line"
-_COMPARE = "compare with another source; mend the line if it is a fault"
+_FIX = "fix or delete the line"
+_COMPARE = "compare with another source; fix the line if it is wrong"
 
 _CHECKS: Sequence[_Check] = (
-    _Check("error", "duplicate date", _duplicates, "keep one line a day"),
-    _Check("error", "NaN amid bars", functools.partial(_no_numbers, amid=True), _MEND),
-    _Check("error", "price not positive", _not_positive, _MEND),
-    _Check("error", "high below low", functools.partial(_crossed, lower="low", upper="high"), _MEND),
+    _Check("error", "duplicate date", _duplicates, "keep one line per day"),
+    _Check("error", "NaN amid bars", functools.partial(_no_numbers, amid=True), _FIX),
+    _Check("error", "price not positive", _not_positive, _FIX),
+    _Check("error", "high below low", functools.partial(_crossed, lower="low", upper="high"), _FIX),
     _Check(
         "warning",
         "NaN at an end",
@@ -299,22 +302,24 @@ _CHECKS: Sequence[_Check] = (
         "warning",
         "missing sessions",
         _missing_sessions,
-        "add them if it traded; data.calendar names another exchange",
+        "add them if it traded; set data.calendar if it is another exchange",
     ),
     _Check(
         "warning",
         "exchange closed",
         _closed_days,
-        "delete the bars if nothing traded; data.calendar names another exchange",
+        "delete the bars if nothing traded; set data.calendar if it is another exchange",
     ),
-    _Check("warning", "stale bars", _stale, "delete the lines if nothing traded: their returns of 0 are no forecast's"),
+    _Check("warning", "stale bars", _stale, "delete the lines if nothing traded: their returns of 0 are not real"),
     _Check("warning", "spike", _spikes, _COMPARE),
     _Check(
         "warning",
         "split not adjusted",
         _splits,
-        "if it was a split, take adjusted prices, or a file with Adj Close",
+        "if it was a split, use adjusted prices or a file with Adj Close",
     ),
-    _Check("warning", "zero volume", _no_volume, "if the source knows none, leave volume out: stock.features"),
-    _Check("warning", "open repeats close", _opens_repeat, "the open says nothing there; leave it out: stock.features"),
+    _Check("warning", "zero volume", _no_volume, "if the source has no volume, leave it out of stock.features"),
+    _Check(
+        "warning", "open repeats close", _opens_repeat, "the open is not a real one; leave it out of stock.features"
+    ),
 )

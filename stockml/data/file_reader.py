@@ -1,4 +1,4 @@
-"""Windows from a file that does not fit into memory: a piece of it is read at a time, the next one meanwhile."""
+"""Windows from a file that does not fit into memory: read piece by piece, the next ones in the background."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from stockml.data.panel import Panel
 
-_GAP_BYTES = 2**18  # what lies between two rows is read along with them rather than jumped over
+_GAP_BYTES = 2**18  # a smaller gap between two rows is read along with them instead of skipped
 
 
 @dataclass(frozen=True)
@@ -28,42 +28,42 @@ class Piece:
     """Rows of a panel in memory."""
 
     memory: Tensor
-    """What the values are the first part of."""
+    """The allocated memory, whose first rows are the values."""
     values: Tensor
-    """As in the panel, but fewer, and scaled."""
+    """Scaled rows of the panel's values."""
     positions: Tensor
-    """(N,) where among them each of the samples' windows ends."""
+    """(N,) the position among them in which each sample's window ends."""
 
 
-class Reader:
-    """Reads the windows of samples from a mapped panel's file, and has what was read scaled, by the rows it is of."""
+class FileReader:
+    """Reads the windows of samples from a mapped panel's file and scales them with `scale(values, rows)`."""
 
     def __init__(self, panel: Panel, scale: Callable[[Tensor, Tensor], Tensor]) -> None:
         mapped: Any = panel.values
         self._scale = scale
-        self._spare: list[Tensor] = []  # memory that is used again: new memory costs as much as reading
+        self._spare: list[Tensor] = []  # memory for reuse: allocating it costs as much as reading
         self._path = Path(mapped.filename)
         self._row = panel.values.shape[1:]
         self._row_bytes = math.prod(self._row) * panel.values.itemsize
         self._reach = 0 if panel.windowed else panel.window - 1
 
     def pieces(self, each: Iterable[Tensor], ahead: int) -> Iterator[Piece]:
-        """The pieces of so many samples each, given by the rows (N,) that they end in; so many are read `ahead`."""
+        """A piece for each tensor of rows (N,) in which samples end; `ahead` of them are read in the background."""
         with self._path.open("rb") as file, ThreadPoolExecutor(ahead, "stockml-reader") as threads:
             begun: deque[Future[Piece]] = deque()
             try:
                 for rows in each:
                     begun.append(threads.submit(self._piece, file.fileno(), rows))
                     if len(begun) > ahead:
-                        yield from self._lent(begun.popleft().result())
+                        yield from self._lend(begun.popleft().result())
                 while begun:
-                    yield from self._lent(begun.popleft().result())
+                    yield from self._lend(begun.popleft().result())
             finally:
                 for future in begun:
                     future.cancel()
 
     def _piece(self, file: int, rows: Tensor) -> Piece:
-        """What the windows (N, T, F) of the samples that end in `rows` are made of, read in the order of the file."""
+        """The rows of the windows of the samples that end in `rows`, read in the order of the file."""
         samples = rows.numpy()
         ordered = np.sort(samples)
         breaks = np.flatnonzero(np.diff(ordered) > self._reach + _GAP_BYTES // self._row_bytes)
@@ -73,7 +73,7 @@ class Reader:
         memory = self._memory(int(places[-1]))
         values = memory[: int(places[-1])]
         raw = values.numpy().reshape(-1).view(np.uint8).data
-        if hasattr(os, "posix_fadvise"):  # all at once, so that the disk may take them as it likes
+        if hasattr(os, "posix_fadvise"):  # all at once, so that the disk can choose the order
             for first, count in zip(firsts.tolist(), counts.tolist(), strict=True):
                 start, size = first * self._row_bytes, count * self._row_bytes
                 os.posix_fadvise(file, start, size, os.POSIX_FADV_WILLNEED)
@@ -83,8 +83,8 @@ class Reader:
         run = np.searchsorted(firsts, samples, side="right") - 1
         return Piece(memory, values, torch.from_numpy(samples - firsts[run] + places[run]))
 
-    def _lent(self, piece: Piece) -> Iterator[Piece]:
-        """The piece, whose memory is free again when the next one is asked for."""
+    def _lend(self, piece: Piece) -> Iterator[Piece]:
+        """Yield the piece; its memory is reused once the next one is requested."""
         yield piece
         self._spare.append(piece.memory)
 

@@ -23,74 +23,77 @@ Kind = Literal["return", "level", "class"]
 
 @dataclass(frozen=True)
 class Stocks:
-    """Whose the rows of a pooled panel are: each stock's together, in order of time."""
+    """Which rows of a pooled panel belong to which stock: each stock's are together, in order of time."""
 
     tickers: tuple[str, ...]
     """(K,)"""
     starts: NDArray[np.int64]
-    """(K + 1,) the row with which each stock begins, and last the number of rows."""
+    """(K + 1,) the first row of each stock, then the number of rows."""
 
     def of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(N,) the number of the stock that each row belongs to."""
+        """(N,) the index of each row's stock."""
         return np.searchsorted(self.starts, rows, side="right") - 1
 
 
 @dataclass(frozen=True)
 class Panel:
-    """What a model learns from; sample i is the window that ends in row i.
+    """Features and targets, unscaled; sample i is the window that ends in row i.
 
-    R rows of bars, or R windows that were made elsewhere. Nothing here is scaled.
+    R rows of bars, or R windows of windowed arrays.
     """
 
     ticker: str
-    """Of the stock; or what several are called together."""
+    """Of the stock; a pool has a name of its own."""
     origin: str
-    """Where the numbers come from, as it is told to the user."""
+    """Where the numbers come from, as shown to the user."""
     features: Sequence[str]
     values: NDArray[np.float32]
-    """(R, F), a row a bar; or (R, T, F), windows made elsewhere."""
+    """(R, F), one row per bar; or (R, T, F) of windowed arrays."""
     window: int
     """T, the days of a window."""
     target: Floats
-    """(R,) what is forecast; NaN in rows that are no sample."""
+    """(R,) the target; NaN in rows that are not a sample."""
     kind: Kind
     """A return around zero, a level like a price, or a class, 0 or 1."""
     samples: NDArray[np.int64]
     """(N,) the rows in which a full window with a known target ends, in order of time, then of the stock."""
     dropped: tuple[str, ...]
-    """What was left out and why, each as it is told to the user."""
+    """What was left out and why, one text each, as shown to the user."""
     parsing_notes: str = ""
-    """How the file was read, as it is told to the user."""
+    """How the file was read, as shown to the user."""
     data_warnings: tuple[str, ...] = ()
-    """What the data doctor warns of, each as it is told to the user; only for dated bars."""
+    """Warnings of the data doctor, one text each; only for dated bars."""
     synthetic: bool = False
     dates: NDArray[np.datetime64] | None = None
     """(R,) days of the rows; None for undated arrays."""
     horizon: int = 0
-    """Rows from a window's end to its target's; 0 where that is not known."""
+    """Rows from a window's end to its target's end; 0 if unknown."""
     last: Floats | None = None
-    """(R,) levels only: the last value known of what is forecast; persistence forecasts it."""
+    """(R,) levels only: the last known value of the target series, which is the persistence forecast."""
     last_name: str = ""
     relative: bool = True
     """Levels only: whether changes are relative to `last` (prices), or differences."""
     expected: Floats | None = None
     """(R,) simulated returns only: the best possible forecast."""
     stocks: Stocks | None = None
-    """Of a pooled panel."""
+    """Pooled panels only."""
     origins: tuple[str, ...] = ()
-    """Of a pooled panel: where the numbers of each stock come from."""
+    """Pooled panels only: where the numbers of each stock come from."""
     content: str = ""
-    """A hash of what was read from a file that holds panels; empty of others."""
-    mapped: bool = False
-    """Whether the values stay in such a file, and are never scaled there."""
+    """A hash of the stored file that the panel was read from; empty for other panels."""
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the values stay in their file, where they are never scaled; a copy of them is in memory."""
+        return getattr(self.values, "filename", None) is not None
 
     @property
     def windowed(self) -> bool:
-        """Whether the windows were made elsewhere."""
+        """Whether it was read from windowed arrays."""
         return self.values.ndim == 3
 
     def fingerprint(self) -> str:
-        """A hash of every number that a model can see."""
+        """A hash of every number that is an input or a target."""
         digest = hashlib.sha256(f"{self.features} {self.window} {self.horizon} {self.values.shape}".encode())
         digest.update(self.content.encode())
         for array in (self.samples,) if self.content else (self.values, self.target, self.samples, self.dates):
@@ -99,22 +102,22 @@ class Panel:
         return digest.hexdigest()
 
     def date(self, row: int) -> str:
-        """The day of a row, or an empty text."""
+        """The day of a row; an empty text for undated arrays."""
         return "" if self.dates is None else str(self.dates[row])
 
     def days(self) -> str:
-        """The first and the last day that any stock has, as they are told; of dated panels."""
+        """The first and the last day of any stock, as shown to the user; only for dated panels."""
         assert self.dates is not None
         return f"{self.dates.min()} to {self.dates.max()}"
 
     def spans(self) -> list[slice]:
-        """The rows of each stock; one stock has all of them."""
+        """The rows of each stock; all rows for one stock."""
         edges = [0, len(self.values)] if self.stocks is None else self.stocks.starts.tolist()
         return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
 
     @functools.cached_property
     def day_numbers(self) -> NDArray[np.integer[Any]]:
-        """(R,) the rows' days, counted from the first that any stock has; of one stock, and undated, the rows' own."""
+        """(R,) the number of each row's day among the days of all stocks; the row numbers for one stock or undated."""
         if self.stocks is None:
             return np.arange(len(self.values))
         assert self.dates is not None
@@ -126,7 +129,7 @@ class Panel:
 
     @property
     def past_return(self) -> Floats | None:
-        """(R,) the last return known at the end of the row, over one horizon; only of dated returns."""
+        """(R,) the last return over one horizon that is known at the end of each row; None unless dated returns."""
         if self.dates is None or self.kind != "return":
             return None
         known = np.full(len(self.target), np.nan)
@@ -136,9 +139,9 @@ class Panel:
 
 
 def from_bars(bars: Bars, features: Sequence[str], config: BarsConfig, *, to_forecast: bool = False) -> Panel:
-    """Features and targets of dated bars; UserError where there are too few.
+    """Features and targets of dated bars; UserError where there are too few bars.
 
-    Those `to_forecast` from may be few, and full windows whose target is not known yet are samples too.
+    With `to_forecast`, one full window is enough, and full windows whose target is not known yet are samples too.
     Targets over h days: log_return ln(C[t+h]/C[t]), return C[t+h]/C[t] − 1, close C[t+h].
     """
     bars = bars.between(config.start, config.end)
@@ -170,12 +173,12 @@ def from_bars(bars: Bars, features: Sequence[str], config: BarsConfig, *, to_for
 
 
 def kind(config: BarsConfig) -> Kind:
-    """What sort of number the target of dated bars is."""
+    """The kind of the target of dated bars."""
     return "level" if config.target == "close" else "return"
 
 
 def unusable(config: BarsConfig, stocks: int = 1) -> tuple[str, ...]:
-    """The bars that are no sample's last one, of so many stocks, each as it is told."""
+    """How many bars of how many stocks end no sample and why, one text each."""
     lost, window, horizon = _lost(config), config.window, config.horizon
     of_each = " of each stock" if stocks > 1 else ""
     return tuple(
@@ -190,11 +193,11 @@ def unusable(config: BarsConfig, stocks: int = 1) -> tuple[str, ...]:
 
 
 def rows_of(bars: Bars, features: Sequence[str], config: BarsConfig) -> dict[str, Any]:
-    """What a panel has a row a bar of, by the names of its fields. Raises UserError for numbers beyond float32."""
+    """The fields of a panel that have one row per bar, by name. Raises UserError for numbers beyond float32."""
     lost, horizon = _lost(config), config.horizon
     rows = max(0, len(bars.dates) - lost)
     values = np.empty((rows, len(features)), dtype=np.float32)
-    with np.errstate(over="ignore"):  # told below
+    with np.errstate(over="ignore"):  # reported below
         for number, name in enumerate(features):
             values[:, number] = _transformed(name, bars.columns[name], config.transform)
     if not np.isfinite(values).all():
@@ -211,19 +214,19 @@ def rows_of(bars: Bars, features: Sequence[str], config: BarsConfig) -> dict[str
 
 
 def _lost(config: BarsConfig) -> int:
-    return 1 if config.transform == "returns" else 0  # the first bar has no change from the one before
+    return 1 if config.transform == "returns" else 0  # the first bar has no bar before it
 
 
 def _transformed(name: str, column: Floats, transform: str) -> Floats:
     if transform == "levels":
         return column
-    if name == "volume":  # may be 0; for shares a day the added 1 does not show
+    if name == "volume":  # may be 0; the added 1 is negligible for daily volumes
         return np.diff(np.log1p(column))
     return np.diff(np.log(column))
 
 
 def _oracle(bars: Bars, config: BarsConfig, lost: int) -> Floats | None:
-    """The best possible forecast where it is known: of the next day's log return of simulated bars."""
+    """The best possible forecast of the next day's log return; None unless the bars are simulated."""
     if bars.expected is None or config.target != "log_return" or config.horizon != 1:
         return None
     return np.append(bars.expected[lost + 1 :], np.nan)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from stockml.config.values import list_stocks, plain
-from stockml.data import doctor, sources, store
+from stockml.data import doctor, store
 from stockml.data.panel import Panel, Stocks, kind, rows_of, unusable
+from stockml.data.sources import loading
 from stockml.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,25 +22,24 @@ if TYPE_CHECKING:
     from stockml.data.bars import Bars
     from stockml.data.settings import BarsConfig
 
-_MOST_TOLD = 10
-_OF_ROWS = ("transform", "target", "horizon", "start", "end")
-"""Settings that the rows of a panel depend on, besides those of the source."""
+_MOST_FAULTS = 10
+_ROW_SETTINGS = ("transform", "target", "horizon", "start", "end")
+"""Settings that the rows of a panel depend on, in addition to those of the source."""
 
 
 def load(config: Config, *, to_forecast: bool = False) -> Panel:
-    """The panel of the config's stocks, read from its file once it is there; UserError where a stock has faults.
+    """The panel of the config's stocks, from the file that is built first if it is missing.
 
-    Of those `to_forecast` from, full windows whose target is not known yet are samples too. Stocks without a sample
-    are left out.
+    With `to_forecast`, full windows whose target is not known yet are samples too. Stocks without a sample are left
+    out. Raises UserError where a stock's bars have faults.
     """
     data = cast("BarsConfig", config.data)
-    with sources.readable():
-        each = each_stock(config)
-        tickers = [one.stock.ticker for one in each]
-        contents = [sources.of(config).content(one) for one in each]
-        settings = {name: plain(getattr(data, name)) for name in _OF_ROWS}
-        made_of = [config.stock.features, {name: str(value) for name, value in settings.items()}, tickers, contents]
-        found = store.get_or_build(Path(data.panel_cache), made_of, functools.partial(_build, config, each))
+    each = each_stock(config)
+    tickers = [one.stock.ticker for one in each]
+    contents = [loading.content(one) for one in each]
+    settings = {name: plain(getattr(data, name)) for name in _ROW_SETTINGS}
+    made_of = [config.stock.features, {name: str(value) for name, value in settings.items()}, tickers, contents]
+    found = store.get_or_build(Path(data.panel_cache), made_of, functools.partial(_build, config, each))
     return _panel(config, found, to_forecast=to_forecast)
 
 
@@ -53,7 +53,7 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
     few = [ticker for ticker, own in zip(stocks.tickers, samples, strict=True) if not len(own)]
     origin = str(getattr(data, "dir", None) or getattr(data, "path", None) or data.source)
     if len(few) == len(samples):
-        raise UserError(f"{origin}: none has a full window of {data.window} days with a target; a lower data.window")
+        raise UserError(f"{origin}: no stock has a full window of {data.window} days with a target; lower data.window")
     mapped = found.size("values") > data.memory_limit * 1e9
     arrays: dict[str, Any] = {name: found.array(name, mapped=mapped and name == "values") for name in found.heads}
     left_out = (f"{list_stocks(few)} (no full window of {data.window} days with a target)",) if few else ()
@@ -67,13 +67,12 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
         dropped=(*facts["dropped"], *left_out, *unusable(data, len(stocks.tickers))),
         parsing_notes=facts["understood"],
         data_warnings=tuple(facts["doubts"]),
-        synthetic=data.source == "simulated",
+        synthetic=data.synthetic,
         horizon=data.horizon,
         last_name="close",
         stocks=stocks,
         origins=tuple(facts["origins"]),
         content=found.content,
-        mapped=mapped,
         **arrays,
     )
     by_day = np.argsort(panel.day_numbers[panel.samples], kind="stable")
@@ -81,11 +80,14 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
 
 
 def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict[str, Any]:
-    """Read, examine and write one stock after another. Raises UserError for the faults of all of them."""
+    """Read, examine and write one stock after another. Raises UserError with the faults of all of them.
+
+    The names and texts of what is returned are part of the fingerprint of pooled runs.
+    """
     data = cast("BarsConfig", config.data)
     starts, origins, faults = [0], [], list[str]()
     parsing_notes, data_warnings, dropped = Counter[str](), Counter[str](), list[str]()
-    for load_one in _loaders(config, each):
+    for load_one in loading.loaders(each):
         try:
             bars = load_one()
             origins.append(bars.origin)
@@ -102,25 +104,23 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
                 writer.append(name, array)
         starts.append(starts[-1] + len(rows["values"]))
     if faults:
-        more = [f"and {len(faults) - _MOST_TOLD:,} faults more"] if len(faults) > _MOST_TOLD else []
-        raise UserError(*faults[:_MOST_TOLD], *more)
+        more = [f"and {len(faults) - _MOST_FAULTS:,} faults more"] if len(faults) > _MOST_FAULTS else []
+        raise UserError(*faults[:_MOST_FAULTS], *more)
     return {
         "tickers": [one.stock.ticker for one in each],
         "starts": starts,
         "origins": origins,
         "understood": _parsing_notes(parsing_notes),
-        "doubts": doctor.told(data_warnings),
+        "doubts": doctor.labels(data_warnings),
         "dropped": [f"in {len(dropped)} stocks bad rows (the first: {dropped[0]})"] if len(dropped) > 1 else dropped,
     }
 
 
 def each_stock(config: Config) -> list[Config]:
-    """The config of each of a pooled config's stocks alone. Raises UserError."""
+    """The config of each of a pooled config's stocks on its own. Raises UserError."""
     data = cast("BarsConfig", config.data)
     if data.tickers == "all":
-        from stockml.data.sources.csv import tables
-
-        found: Sequence[tuple[str, BarsConfig]] = tables.each_stock(config)
+        found: Sequence[tuple[str, BarsConfig]] = loading.list_stocks(config)
     else:
         found = [(ticker, data) for ticker in data.tickers]
 
@@ -128,21 +128,11 @@ def each_stock(config: Config) -> list[Config]:
         stock = dataclasses.replace(config.stock, ticker=ticker, name="")
         return dataclasses.replace(config, stock=stock, data=dataclasses.replace(data, tickers=()))
 
-    if not found:
-        raise UserError(f"data.dir={getattr(data, 'dir', None)}: holds no table of bars; name another folder")
-    return [alone(ticker, where) for ticker, where in found]
-
-
-def _loaders(config: Config, each: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
-    if config.data.source == "csv":
-        from stockml.data.sources.csv import tables
-
-        return tables.loaders(each)
-    return (functools.partial(sources.load, one) for one in each)
+    return [alone(ticker, settings) for ticker, settings in found]
 
 
 def _between(bars: Bars, data: BarsConfig) -> Bars:
-    """The bars from data.start to data.end, which may be none."""
+    """The bars from data.start to data.end; possibly none."""
     first, last = (np.datetime64(str(day), "D") if day is not None else None for day in (data.start, data.end))
     if (first is not None and bars.dates[-1] < first) or (last is not None and bars.dates[0] > last):
         return bars.first(0)
@@ -150,8 +140,8 @@ def _between(bars: Bars, data: BarsConfig) -> Bars:
 
 
 def _parsing_notes(texts: Counter[str]) -> str:
-    """How the tables were read: what most of them had in common first."""
+    """How the tables were read: the most frequent notes first."""
     if len(texts) == 1:
         return next(iter(texts))
-    told = [f"{text} ({count:,} stock{'s' if count > 1 else ''})" for text, count in texts.most_common(3)]
-    return " | ".join([*told, *(["…"] if len(texts) > len(told) else [])])
+    notes = [f"{text} ({count:,} stock{'s' if count > 1 else ''})" for text, count in texts.most_common(3)]
+    return " | ".join([*notes, *(["…"] if len(texts) > len(notes) else [])])

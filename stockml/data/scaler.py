@@ -1,4 +1,4 @@
-"""Standardisation, fitted on the train rows alone."""
+"""Standardisation, fitted on the train rows only."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _CHUNK = 65_536  # rows at a time: no float64 copy of the whole panel
 
 @dataclass(frozen=True)
 class Scaler:
-    """Mean and standard deviation of each feature, (F,), and of the target."""
+    """Mean and standard deviation (F,) of the features, and of the target."""
 
     mean: Floats
     std: Floats
     target_mean: float
     target_std: float
-    """Where each stock has its own, the root of their mean square, by train samples."""
+    """If each stock has its own: the root of their mean square, weighted by train samples."""
     rows: int
     """Rows it was fitted on."""
     stocks: Mapping[str, Scaler] | None = None
-    """By ticker, where each stock of a pooled panel is scaled by itself; the others are then of all together."""
+    """By ticker, if each stock of a pooled panel is scaled by itself; the other fields are then of all stocks."""
 
     @classmethod
     def fit(cls, panel: Panel, train: Rows, *, per_stock: bool = False) -> Scaler:
-        """Fit on every row of a train window; UserError where a feature or the target never changes there."""
+        """Fit on every row of a train window; UserError where a feature or the target is constant there."""
         spans = _rows_of_windows(panel, train)
         shared = _fitted(panel, train, list(spans.values()), panel.origin)
         if not per_stock or panel.stocks is None:
@@ -53,7 +53,7 @@ class Scaler:
 
     @classmethod
     def from_dict(cls, stats: Mapping[str, Any]) -> Scaler:
-        """Back from what `stats` gave."""
+        """The scaler that `to_dict` or `figures` wrote."""
         target = stats["target"]
         scaler = cls(np.array(stats["mean"]), np.array(stats["std"]), target["mean"], target["std"], stats["rows"])
         stocks = stats.get("stocks")
@@ -64,21 +64,21 @@ class Scaler:
         )
 
     def inverse_transform(self, forecasts: Floats, panel: Panel, rows: Rows) -> Floats:
-        """Scaled forecasts (N,) of the samples that end in `rows`, in the target's own units."""
+        """Scaled forecasts (N,) of the samples that end in `rows`, converted to the target's units."""
         mean, std = self._targets(panel, rows)
         return forecasts * std + mean
 
     def transform_target(self, panel: Panel) -> Floats:
-        """(R,) the panel's target, standardised."""
+        """(R,) the panel's standardised target."""
         mean, std = self._targets(panel)
         return (panel.target - mean) / std
 
     def train_mean(self, panel: Panel) -> Floats:
-        """(R,) in each row the mean of the train targets that it is scaled by."""
+        """(R,) the mean of the train targets that each row is scaled by."""
         return np.broadcast_to(self._targets(panel)[0], panel.target.shape)
 
     def moments(self, panel: Panel) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(K, F) each, mean and standard deviation of the features of each stock; K = 1 where all have the same."""
+        """(K, F) each: mean and standard deviation of the features of each stock; K = 1 if all share them."""
         each = self._each(panel)
         return np.array([own.mean for own in each], np.float32), np.array([own.std for own in each], np.float32)
 
@@ -91,7 +91,7 @@ class Scaler:
             np.divide(values, spread, out=values)
 
     def to_dict(self, panel: Panel, train: Rows) -> dict[str, Any]:
-        """What norm_stats.json says."""
+        """The content of norm_stats.json."""
         first = min(span.start for span in _rows_of_windows(panel, train).values())
         stocks = {} if self.stocks is None else {name: own.figures() for name, own in self.stocks.items()}
         return {
@@ -104,7 +104,7 @@ class Scaler:
         }
 
     def figures(self) -> dict[str, Any]:
-        """Those that all stocks share, as plain numbers."""
+        """Mean, standard deviation and rows, without the stocks' own, as plain numbers."""
         return {
             "mean": self.mean.tolist(),
             "std": self.std.tolist(),
@@ -113,14 +113,14 @@ class Scaler:
         }
 
     def _each(self, panel: Panel) -> list[Scaler]:
-        """Of each of the panel's stocks; the shared one for a stock that was not there in train."""
+        """The scaler of each of the panel's stocks; the shared one for a stock without train samples."""
         if self.stocks is None:
             return [self]
         tickers = [panel.ticker] if panel.stocks is None else panel.stocks.tickers
         return [self.stocks.get(ticker, self) for ticker in tickers]
 
     def _targets(self, panel: Panel, rows: Rows | None = None) -> tuple[Floats | float, Floats | float]:
-        """Mean and standard deviation of the target for each of the rows, or for all of them."""
+        """Mean and standard deviation of the target for each of `rows`, by default for all rows."""
         each = self._each(panel)
         if len(each) == 1:
             return each[0].target_mean, each[0].target_std
@@ -134,7 +134,7 @@ class Scaler:
 
 
 def _rows_of_windows(panel: Panel, train: Rows) -> dict[int, slice]:
-    """By the number of each stock that has train samples: all rows that are in their windows."""
+    """By the index of each stock that has train samples: all rows of their windows."""
     reach = 0 if panel.windowed else panel.window - 1
     if panel.stocks is None:
         return {0: slice(int(train[0]) - reach, int(train[-1]) + 1)}
@@ -148,7 +148,7 @@ def _rows_of_windows(panel: Panel, train: Rows) -> dict[int, slice]:
 
 
 def _fitted(panel: Panel, train: Rows, spans: Sequence[slice], origin: str) -> Scaler:
-    """Fitted on the rows of the spans, and on the targets of the train samples."""
+    """The scaler fitted on the rows of the spans and on the targets of the train samples."""
     rows, width = sum(span.stop - span.start for span in spans), len(panel.features)
     count = rows * (panel.window if panel.windowed else 1)
 
@@ -162,10 +162,10 @@ def _fitted(panel: Panel, train: Rows, spans: Sequence[slice], origin: str) -> S
     target = panel.target[train]
     scaler = Scaler(mean, std, float(target.mean()), float(target.std()), rows)
     for name, value, spread in zip(panel.features, mean, std, strict=True):
-        if not spread > 1e-7 * abs(value):  # float32 cannot tell smaller changes from rounding
+        if not spread > 1e-7 * abs(value):  # smaller changes are rounding in float32
             raise UserError(
                 f"{origin}: feature {name} never changes in train (always {value:g}); "
-                f"leave it out of the data and of stock.features"
+                "leave it out of the data and of stock.features"
             )
     if not scaler.target_std > 1e-9 * abs(scaler.target_mean):
         raise UserError(f"{origin}: the target never changes in train (always {scaler.target_mean:g})")

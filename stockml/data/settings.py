@@ -1,4 +1,4 @@
-"""Settings of a stock and of the data that every source shares. Imports nothing heavy."""
+"""Settings of a stock, and the data settings that several sources share. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class GarchConfig:
     beta: float = bounded(least=0)
 
     def conflicts(self) -> Iterator[str]:
-        """Rules across fields that are broken, each as `key: what is wrong`."""
+        """Broken rules across fields, each as `key: what is wrong`."""
         if self.alpha + self.gamma / 2 + self.beta >= 1:
             yield "alpha + gamma/2 + beta must be below 1, or the variance grows without bound"
 
@@ -40,7 +40,7 @@ class VolumeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatorConfig:
-    """How one stock moves in the simulator; volatilities and drift are annual, in per cent."""
+    """How one stock moves in the simulator; volatilities and the drift are annual, in percent."""
 
     market_beta: float
     idio_vol_percent: float = bounded(least=0)
@@ -52,54 +52,58 @@ class SimulatorConfig:
     drift_percent: float
 
     def conflicts(self) -> Iterator[str]:
-        """Rules across fields that are broken."""
+        """Broken rules across fields."""
         if self.idio_vol_percent == 0 and self.market_beta == 0:
             yield "idio_vol_percent and market_beta are both 0: the price would never move"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StockConfig:
-    """What is forecast."""
+    """The stock that is forecast."""
 
     ticker: str
-    """Symbol; names `<ticker>.csv`, `<ticker>.npz` and the run folder."""
+    """Symbol; it names `<ticker>.csv`, `<ticker>.npz` and the run folder."""
     name: str
-    """Of the company; empty where it is not known."""
+    """Name of the company; empty if unknown."""
     features: tuple[Feature, ...]
-    """Columns of a bar that the model sees; empty with `data.path`: as many as the arrays have."""
+    """Columns of a bar that are the model's input; empty with `data.path`: all features of the arrays."""
     simulator: SimulatorConfig | None
 
     def conflicts(self) -> Iterator[str]:
-        """Rules across fields that are broken."""
+        """Broken rules across fields."""
         if not self.ticker.strip():
             yield "ticker: must not be empty"
         elif "/" in self.ticker or "\\" in self.ticker or self.ticker.startswith("."):
-            yield f"ticker: {self.ticker!r} is no file name; a folder goes into data.dir"
+            yield f"ticker: {self.ticker!r} is not a file name; a folder belongs in data.dir"
         if len(set(self.features)) < len(self.features):
             yield f"features: [{', '.join(self.features)}] names a feature twice"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What every source of data has."""
+    """Settings of every data source."""
 
     source: str
+    """The source's name in the register `stockml.data.sources`."""
     valid_ratio: float = bounded(above=0, below=1)
-    """Share of the samples before the test that become validation: the latest ones."""
+    """Share of the samples before the test split that become the validation split: the latest ones."""
     memory_limit: float = bounded(least=0)
-    """GB of features up to which a pooled panel, or an array, is held in memory; larger ones stay in their file."""
+    """GB of features up to which a pooled panel or windowed arrays are held in memory; larger ones stay in a file."""
     panel_cache: str
-    """Folder of those files, and of every pooled panel."""
+    """Folder of these files and of every pooled panel."""
+
+    synthetic: ClassVar[bool] = False
+    """Whether the data are simulated; every file of a run then says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BarsConfig(DataConfig):
-    """What every source of dated daily bars has."""
+    """Settings of every source of dated daily bars."""
 
     window: int = bounded(least=1)
-    """Days that a model sees."""
+    """Days in a sample."""
     horizon: int = bounded(least=1)
-    """Days ahead that the target lies."""
+    """Days from the end of the window to the end of the target."""
     target: Literal["log_return", "return", "close"]
     transform: Literal["returns", "levels"]
     test_ratio: float = bounded(above=0, below=1)
@@ -108,24 +112,25 @@ class BarsConfig(DataConfig):
     valid_start: datetime.date | None
     test_start: datetime.date | None
     split: Literal["holdout", "walk_forward"]
-    """One train, validation and test; or, over the test's days, fold after fold of them, each trained anew."""
+    """holdout: one train, validation and test split. walk_forward: the test days are cut into folds, and a model is
+    trained for each."""
     folds: int = bounded(least=2)
-    """Walk-forward: pieces that the test is cut into."""
+    """Walk-forward: number of folds that the test days are cut into."""
     fold: int | None = bounded(least=0)
-    """Walk-forward: the one piece that is forecast, counted from 0; None: each of them, in one run."""
+    """Walk-forward: the only fold to run, counted from 0; None: all of them in one run."""
     train_span: Literal["expanding", "rolling"]
-    """Walk-forward: whether a fold trains on all that came before, or on as much as the first one."""
+    """Walk-forward: expanding: a fold trains on all days before it. rolling: on as many days as the first fold."""
     embargo: int = bounded(least=0)
-    """Days left out before validation and before test, besides those that purging takes."""
+    """Days left out before validation and before test, in addition to the purged ones."""
     calendar: str
-    """The exchange whose trading days these are, by its ISO 10383 code."""
+    """ISO 10383 code of the exchange whose trading days apply."""
     tickers: tuple[str, ...] | Literal["all"]
-    """Stocks that one model is trained on; all: every file of `data.dir`, or every ticker of `data.path`; none: one."""
+    """Stocks that one model is trained on; all: every stock of the source; empty: `stock.ticker` alone."""
     scaler: Literal["per_stock", "global"]
-    """Whether each stock of several has a mean and a standard deviation of its own, or all have the same."""
+    """Several stocks: whether each is scaled by its own mean and standard deviation, or all by shared ones."""
 
-    can_take_all_tickers: ClassVar[bool] = False
-    """Whether `tickers` may be `all`: the source itself knows which stocks it has."""
+    can_list_stocks: ClassVar[bool] = False
+    """Whether `tickers` may be `all`: the source can list its stocks."""
 
     @property
     def pooled(self) -> bool:
@@ -133,24 +138,29 @@ class BarsConfig(DataConfig):
         return bool(self.tickers)
 
     def conflicts(self) -> Iterator[str]:
-        """Rules across fields that are broken."""
+        """Broken rules across fields."""
         if isinstance(self.tickers, tuple):
             twice = [name for name, count in collections.Counter(self.tickers).items() if count > 1]
             if twice:
                 yield f"tickers: names {', '.join(twice)} twice"
             for name in self.tickers:
                 if "/" in name or "\\" in name or name.startswith(".") or not name.strip():
-                    yield f"tickers: {name!r} is no ticker"
-        elif not self.can_take_all_tickers:
-            yield "tickers: all belongs to data=csv; name the stocks, 'data.tickers=[AAPL,AMZN]'"
+                    yield f"tickers: {name!r} is not a ticker"
+        elif not self.can_list_stocks:
+            yield "tickers: all needs a source that lists its stocks, as csv; name them, 'data.tickers=[AAPL,AMZN]'"
         if self.fold is not None and self.fold >= self.folds:
             yield f"fold: {self.fold} is too high; {self.folds} folds are numbered from 0 (data.folds)"
         if self.fold is not None and self.split == "holdout":
-            yield "fold: belongs to data.split=walk_forward"
+            yield "fold: needs data.split=walk_forward"
         if self.valid_start is not None and self.split == "walk_forward":
-            yield "valid_start: each fold has a validation of its own; leave it out, and set data.valid_ratio"
+            yield "valid_start: each fold has its own validation split; leave it out, and set data.valid_ratio"
         names = ("start", "valid_start", "test_start", "end")
         given = [(name, value) for name in names if (value := getattr(self, name)) is not None]
         for (earlier, first), (later, second) in itertools.pairwise(given):
             if first >= second:
                 yield f"{later}: {second} must come after {earlier} ({first})"
+
+    def stock_conflicts(self, stock: StockConfig) -> Iterator[str]:
+        """Broken rules between these settings and the stock's, each as `section.key: what is wrong`."""
+        if not stock.features:
+            yield "stock.features: must name at least one feature"

@@ -1,14 +1,16 @@
-"""Arrays on disk, keyed by what they are made of: built once, by one process, and checked whenever they are opened."""
+"""Arrays on disk, keyed by what they are built from: built once, by one process, and verified when they are opened."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,18 +22,22 @@ from numpy.typing import NDArray
 from stockml.errors import UserError
 
 _FACTS = "facts.json"
+_VERIFIED = "verified.json"
+_SETTLED_NS = 2_000_000_000
+"""Age from which a file's time stamps identify its content: some file systems count in steps of two seconds."""
+_LARGE_BYTES = 2**24  # smaller files are hashed faster than a record of their hash is kept
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Arrays in files, and what is known of them."""
+    """Arrays in files, and the facts recorded with them."""
 
     folder: Path
     heads: Mapping[str, Mapping[str, Any]]
-    """Of each array `dtype` and `shape`."""
+    """`dtype` and `shape` of each array."""
     facts: Mapping[str, Any]
     content: str
-    """A hash of all of it."""
+    """A hash of all arrays and facts."""
 
     def size(self, name: str) -> int:
         """Bytes of an array."""
@@ -39,7 +45,7 @@ class Stored:
         return int(math.prod(head["shape"]) * np.dtype(head["dtype"]).itemsize)
 
     def array(self, name: str, *, mapped: bool = False) -> NDArray[Any]:
-        """An array in memory; or `mapped`, read from its file as needed, where what is written to it does not go."""
+        """An array in memory, or `mapped`: read from its file on access; writing to it does not change the file."""
         path, dtype, shape = self.folder / name, np.dtype(self.heads[name]["dtype"]), tuple(self.heads[name]["shape"])
         if mapped and self.size(name):
             return np.memmap(path, dtype, "c", shape=shape)
@@ -47,7 +53,7 @@ class Stored:
 
 
 class Writer:
-    """Takes arrays piece by piece, so that none needs to fit into memory."""
+    """Writes arrays piece by piece, so that none needs to fit into memory."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -56,7 +62,7 @@ class Writer:
         self._heads: dict[str, dict[str, Any]] = {}
 
     def append(self, name: str, rows: NDArray[Any]) -> None:
-        """Add rows to an array, all of one type and shape."""
+        """Append rows to an array; all of its rows have the same type and shape."""
         if name not in self._files:
             self._files[name] = (self._folder / name).open("wb")
             self._digests[name] = hashlib.sha256()
@@ -67,25 +73,26 @@ class Writer:
         self._heads[name]["shape"][0] += len(rows)
 
     def close(self, facts: Mapping[str, Any]) -> None:
-        """Bring all of it to the disk."""
+        """Write the facts and flush everything to the disk."""
         for name, file in self._files.items():
             self._heads[name]["sha256"] = self._digests[name].hexdigest()
-            _flushed(file)
+            _flush_and_close(file)
         with (self._folder / _FACTS).open("wb") as file:
+            # This text is hashed into the fingerprint of pooled runs: another key or order is another fingerprint.
             file.write(json.dumps({"arrays": self._heads, "facts": facts}, ensure_ascii=False).encode())
-            _flushed(file)
+            _flush_and_close(file)
 
     def abandon(self) -> None:
-        """Close the files, whatever is in them."""
+        """Close the files as they are."""
         for file in self._files.values():
             file.close()
 
 
 def get_or_build(folder: Path, made_of: Any, build: Callable[[Writer], Mapping[str, Any]]) -> Stored:
-    """What the folder holds of what is `made_of` such things, JSON, by such code as this.
+    """The arrays in `folder` that were built from `made_of` (JSON) by this version of the code.
 
-    Where it is missing or damaged it is made by `build`, which returns the facts: one process builds, the others wait.
-    Raises UserError where the folder cannot be used, and what `build` raises.
+    Missing or damaged arrays are built by `build`, which returns their facts: one process builds, the others wait.
+    Raises UserError where the folder cannot be used, and whatever `build` raises.
     """
     key = hashlib.sha256(json.dumps([_hash_of_code(), made_of]).encode()).hexdigest()[:32]
     path = folder / key
@@ -95,31 +102,76 @@ def get_or_build(folder: Path, made_of: Any, build: Callable[[Writer], Mapping[s
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{key}.lock"):
-            return _read(path) or _built(path, build)
+            return _read(path) or _build(path, build)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"data.panel_cache={folder}: cannot be used ({reason}); name another folder") from error
 
 
-def hash_of(path: Path) -> str:
-    """A hash of a file's bytes."""
-    return _hash(path, path.stat().st_mtime_ns, path.stat().st_size)
+def hash_of(path: Path, cache: Path | None = None) -> str:
+    """SHA-256 of a file's bytes; a large file's hash is recorded in the folder `cache`, and the file read again only
+    after it has changed."""
+    stamp = _stamp(path)
+    if cache is None or stamp[0] < _LARGE_BYTES:
+        return _hash_once(path, stamp)
+    record = cache / f"{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32]}.hash.json"
+    try:
+        known = json.loads(record.read_bytes())
+        if tuple(known["stamp"]) == stamp:
+            return str(known["sha256"])
+    except (OSError, ValueError, LookupError, TypeError):
+        pass
+    found = _hash(path)
+    if _is_settled([stamp]):
+        _record(record, {"path": str(path), "stamp": stamp, "sha256": found})
+    return found
 
 
-@functools.lru_cache(maxsize=1)  # for a file that is asked for stock after stock
-def _hash(path: Path, _changed_ns: int, _size: int) -> str:
-    return _file_hash(path)
+Stamp = tuple[int, int, int]
+
+
+def _stamp(path: Path) -> Stamp:
+    """Size, and times of the last change of content and of status: equal stamps of a settled file, equal content."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _is_settled(stamps: Iterable[Stamp]) -> bool:
+    """Whether all files are old enough for a later change to give them another stamp."""
+    return all(time.time_ns() - max(changed) > _SETTLED_NS for _, *changed in stamps)
+
+
+def _record(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a record atomically; without a folder that can be written, there is none."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(content))
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+@functools.lru_cache(maxsize=1)  # one file is asked for once per stock in it
+def _hash_once(path: Path, _stamp: Stamp) -> str:
+    return _hash(path)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _hash_of_code() -> str:
-    """A hash of the code that makes panels: what another code makes may be another panel."""
+    """A hash of the code that builds panels: other code may build other panels."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _built(path: Path, build: Callable[[Writer], Mapping[str, Any]]) -> Stored:
+def _build(path: Path, build: Callable[[Writer], Mapping[str, Any]]) -> Stored:
     for left in path.parent.glob(f".{path.name}.*.tmp"):  # by builders that were killed
         shutil.rmtree(left)
     shutil.rmtree(path, ignore_errors=True)  # damaged
@@ -140,22 +192,34 @@ def _built(path: Path, build: Callable[[Writer], Mapping[str, Any]]) -> Stored:
 
 
 def _read(path: Path) -> Stored | None:
-    """None where it is not there, or not what was written."""
+    """The arrays in a folder; None where they are missing or damaged.
+
+    The files are hashed unless they have the stamps that they had when they were last verified.
+    """
     try:
         text = (path / _FACTS).read_bytes()
-        whole = json.loads(text)
-        sound = all(_file_hash(path / name) == head["sha256"] for name, head in whole["arrays"].items())
+        content, whole = hashlib.sha256(text).hexdigest(), json.loads(text)
+        heads, facts = whole["arrays"], whole["facts"]
+        stamps = {name: _stamp(path / name) for name in heads}
+        seen = {"content": content, "stamps": {name: list(stamp) for name, stamp in stamps.items()}}
+        if not _was_verified(path, seen):
+            if any(_hash(path / name) != head["sha256"] for name, head in heads.items()):
+                return None
+            if _is_settled(stamps.values()):
+                _record(path / _VERIFIED, seen)
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    return Stored(path, whole["arrays"], whole["facts"], hashlib.sha256(text).hexdigest()) if sound else None
+    return Stored(path, heads, facts, content)
 
 
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _was_verified(path: Path, seen: Mapping[str, Any]) -> bool:
+    try:
+        return bool(json.loads((path / _VERIFIED).read_bytes()) == seen)
+    except (OSError, ValueError):
+        return False
 
 
-def _flushed(file: BinaryIO) -> None:
+def _flush_and_close(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
     file.close()

@@ -12,6 +12,8 @@ import torch
 
 from stockml.data import dataset
 from stockml.data.batches import Batches
+from stockml.data.settings import BarsConfig
+from stockml.data.sources import loading
 from stockml.errors import RunError
 from stockml.evaluation import baselines
 from stockml.evaluation.audit import checks, leaks
@@ -33,7 +35,7 @@ _RESULTS = {True: "passed", False: "FAILED", None: "not applicable"}
 
 def run(config: Config, place: RunLocation | None = None, records: dict[str, str] | None = None) -> None:  # noqa: ARG001  (Hydra's jobs are given these)
     """Print what each check finds. Raises UserError for faults of the data, RunError if a check fails."""
-    if config.data.source == "simulated":
+    if config.data.synthetic:
         print(*terminal.SYNTHETIC, sep="\n")
     config = dataclasses.replace(config, hardware=_reproducible(config))
     folds = _subjects(config)
@@ -71,11 +73,10 @@ def _subjects(config: Config) -> Sequence[Subject]:
     forecasters: dict[str, Forecaster] = {config.model.name: functools.partial(model_forecasts, config)}
     if window * width <= baselines.MOST_RIDGE_INPUTS:
         forecasters = {"ridge": ridge_forecasts, **forecasters}
-    if config.data.source == "npz":
-        windows, before_test = dataset.load(config)
-        assert before_test is not None
+    if not isinstance(config.data, BarsConfig):
+        windows, before_test = loading.load_windows(config)
         return [ArraysSubject(config, forecasters, windows, before_test)]
-    bars, pipeline = dataset.load_bars(config), leaks.pipeline(config.audit.plant)
+    bars, pipeline = loading.load_bars(config), leaks.pipeline(config.audit.plant)
     return [BarsSubject(of_fold, forecasters, bars, pipeline) for of_fold in config.each_fold()]
 
 

@@ -1,4 +1,4 @@
-"""task=doctor: what is wrong, or odd, in the daily bars that a config names. Nothing is written."""
+"""task=doctor: examine the config's daily bars for faults. Nothing is written."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
 from stockml.config.values import list_stocks
-from stockml.data import calendar, dataset, doctor, pooled
+from stockml.data import calendar, doctor, pooled
 from stockml.data.settings import Feature
+from stockml.data.sources import loading
 from stockml.errors import RunError, UserError
 from stockml.reporting import terminal, text_tables
 
@@ -20,37 +21,34 @@ if TYPE_CHECKING:
     from stockml.data.doctor import Days, Finding
     from stockml.data.settings import BarsConfig
 
-_MOST_ROWS = 10  # of a check
+_MOST_ROWS = 10  # per check
 
 
 def run(config: Config) -> None:
-    """Print all that is found, of several stocks one after another.
-
-    Raises UserError where the bars cannot be read, RunError where there are errors.
-    """
-    if config.data.source == "simulated":
+    """Print all findings. Raises UserError where bars cannot be read, RunError where there are errors."""
+    if config.data.synthetic:
         print(*terminal.SYNTHETIC, sep="\n")
     if not cast("BarsConfig", config.data).pooled:
         bars, checks = _examine(config)
         if checks:
             errors = _counted(sum(checks.values()), "error")
-            raise RunError(f"{bars.origin}: {errors}, which stop every run: {', '.join(checks)}")
+            raise RunError(f"{bars.origin}: {errors}, with which no run starts: {', '.join(checks)}")
         return
-    ill = []
+    faulty = []
     for one in (every := pooled.each_stock(config)):
         try:
-            ill += [one.stock.ticker] if _examine(one)[1] else []
+            faulty += [one.stock.ticker] if _examine(one)[1] else []
         except UserError as error:
-            ill.append(one.stock.ticker)
+            faulty.append(one.stock.ticker)
             print(*error.lines, sep="\n")
-    if ill:
+    if faulty:
         raise RunError(
-            f"{len(ill):,} of {list_stocks([one.stock.ticker for one in every])} have errors: {', '.join(ill)}"
+            f"{len(faulty):,} of {list_stocks([one.stock.ticker for one in every])} have errors: {', '.join(faulty)}"
         )
 
 
 def _examine(config: Config) -> tuple[Bars, Counter[str]]:
-    """Print what is found in one stock's bars; the errors by check."""
+    """Print the findings in one stock's bars; the bars, and the number of errors of each check."""
     data = cast("BarsConfig", config.data)
     bars = _bars(config).between(data.start, data.end)
     first, last = bars.dates[0], bars.dates[-1]
@@ -58,12 +56,12 @@ def _examine(config: Config) -> tuple[Bars, Counter[str]]:
     print(f"            {len(bars.dates):,} bars, {first} to {last}: {', '.join(bars.columns)}, prices as adjusted")
     if bars.synthetic:
         sessions: Days | None = calendar.weekdays_between(first, last)
-        print("calendar    Monday to Friday, when the simulator trades")
+        print("calendar    Monday to Friday, the simulator's trading days")
     elif (sessions := calendar.days_between(first, last, data.calendar)) is not None:
         print(f"calendar    {data.calendar}")
     else:
-        gaps = f"only gaps of more than {doctor.LONGEST_GAP_DAYS} days are looked for"
-        print(f"calendar    {data.calendar}'s is not known for these days, so {gaps}; {calendar.INSTALL}")
+        gaps = f"only gaps of more than {doctor.LONGEST_GAP_DAYS} days are reported"
+        print(f"calendar    {data.calendar} is not available for these days, so {gaps}; {calendar.INSTALL}")
     findings = doctor.examine(bars, sessions)
     if findings:
         print(text_tables.finding_table(_rows(bars, findings)))
@@ -75,25 +73,25 @@ def _examine(config: Config) -> tuple[Bars, Counter[str]]:
 
 
 def _bars(config: Config) -> Bars:
-    """The bars with every column of a bar; else with every price; else with those columns that the stock needs."""
+    """The bars with all columns; if there are not all, with all prices; else with the columns that the stock needs."""
     every: tuple[Feature, ...] = get_args(Feature)
-    told: list[str] = []
+    notes: list[str] = []
     for features in (every, tuple(name for name in every if name != "volume")):
         try:
             stock = dataclasses.replace(config.stock, features=features)
-            bars = dataset.load_bars(dataclasses.replace(config, stock=stock))
+            bars = loading.load_bars(dataclasses.replace(config, stock=stock))
         except UserError as error:
-            told = told or [f"not all columns can be looked at: {error}"]
+            notes = notes or [f"not all columns can be examined: {error}"]
         else:
             break
     else:
-        bars = dataset.load_bars(config)
-    print(*told, sep="\n", end="\n" if told else "")
+        bars = loading.load_bars(config)
+    print(*notes, sep="\n", end="\n" if notes else "")
     return bars
 
 
 def _rows(bars: Bars, findings: list[Finding]) -> list[tuple[str, ...]]:
-    """Severity, check, place, day and value of each finding; of many of one check the first ones, and how many more."""
+    """Severity, check, place, day and value of each finding; of many by one check the first, and how many more."""
     rows: list[tuple[str, ...]] = []
     for check, group in itertools.groupby(findings, key=lambda finding: finding.check):
         of_check = list(group)

@@ -11,8 +11,8 @@ import numpy as np
 
 from stockml.config.root import Config, saved
 from stockml.config.values import ABSENT, differences, show
-from stockml.data import dataset
 from stockml.data.settings import BarsConfig
+from stockml.data.sources import loading
 from stockml.errors import RunError, UserError
 from stockml.evaluation import baselines
 from stockml.evaluation.evaluate import evaluate
@@ -21,7 +21,7 @@ from stockml.evaluation.predictions import Predictions, tickers_of
 from stockml.reporting import predictions_file, result_tables, terminal
 from stockml.runs.folder import RunFolder
 from stockml.tasks import run_metadata
-from stockml.tasks.predictor import Fitted
+from stockml.tasks.predictor import Predictor
 
 if TYPE_CHECKING:
     from stockml.data.panel import Panel
@@ -62,7 +62,7 @@ def _different_results(metrics: dict[str, Any], now: dict[str, Any]) -> dict[str
 
 
 def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -> None:
-    fitted = Fitted.of(folder, config)
+    fitted = Predictor.load(folder, config)
     fitted.check_own_settings(config)
     panel, rows = _other_samples(fitted, config)
     if panel.synthetic:
@@ -93,7 +93,7 @@ def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -
     print(f"written     {folder.path / name}")
 
 
-def _other_samples(fitted: Fitted, config: Config) -> tuple[Panel, Rows]:
+def _other_samples(fitted: Predictor, config: Config) -> tuple[Panel, Rows]:
     """The unscaled panel, and the rows of the samples that the run has not trained on: from its first test day on."""
     if isinstance(config.data, BarsConfig):
         panel = fitted.bars_panel(config)
@@ -107,7 +107,7 @@ def _other_samples(fitted: Fitted, config: Config) -> tuple[Panel, Rows]:
                 "days before were used to train it; give later bars"
             )
         return panel, rows
-    panel, before_test = dataset.load(config)
+    panel, before_test = loading.load_windows(config)
     fold, (window, width) = fitted.folds[0], panel.values.shape[1:]
     if fold.first_day is not None or (window, width) != fold.shape:
         raise UserError(

@@ -1,4 +1,4 @@
-"""A trained model as an ONNX file, from raw windows to forecasts in the target's own units."""
+"""Exports a trained model as an ONNX file that maps unscaled windows to forecasts in the target's units."""
 
 from __future__ import annotations
 
@@ -22,37 +22,38 @@ if TYPE_CHECKING:
     from stockml.data.scaler import Scaler
     from stockml.data.split import Rows
     from stockml.runs.folder import RunFolder
-    from stockml.tasks.predictor import Fitted
+    from stockml.tasks.predictor import Predictor
 
-_TOLERANCE = 1e-5  # in units of the target's standard deviation
+_TOLERANCE = 1e-5  # in standard deviations of the target
 _MOST_CHECKED = 1024
 
 
 def require_installed() -> None:
-    """UserError where what exporting needs is not installed."""
+    """Raise UserError where a package for the export is not installed."""
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"export.onnx=true: needs {', '.join(missing)}: pip install 'stockml[onnx]'")
 
 
-def onnx(folder: RunFolder, fitted: Fitted, panel: Panel, rows: Rows) -> Path:
-    """Write model.onnx, which maps unscaled windows (N, T, F) to forecasts (N,); of a walk-forward run the last fold's.
+def onnx(folder: RunFolder, predictor: Predictor, panel: Panel, rows: Rows) -> Path:
+    """Write model.onnx: unscaled windows (N, T, F) to forecasts (N,); of a walk-forward run the last fold's model.
 
-    Raises RunError where its forecasts of the panel's windows are not the model's own to 1e-5 standard deviations.
+    Raises RunError where its forecasts of the panel's windows differ from the model's by more than 1e-5 standard
+    deviations of the target, UserError where each stock is scaled by itself.
     """
     import onnxruntime
 
-    fold = fitted.folds[-1]
+    fold = predictor.folds[-1]
     if fold.scaler.stocks is not None:
         raise UserError(
-            "export.onnx=true: each stock of the run is scaled by itself, which one model of raw windows cannot do; "
+            "export.onnx=true: the run scales each stock by itself, and one ONNX model has a single scaler; "
             "train with data.scaler=global"
         )
     module = _FromRawWindows(fold.model, fold.scaler).cpu().float().eval()
     windows = torch.from_numpy(_windows(panel, rows[-_MOST_CHECKED:]))
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # of what torch and onnx say of their own insides, nothing concerns the user
+        warnings.simplefilter("ignore")  # of torch and onnx about their own code
         program = torch.onnx.export(
             module,
             (windows[:2],),
@@ -75,12 +76,12 @@ def onnx(folder: RunFolder, fitted: Fitted, panel: Panel, rows: Rows) -> Path:
 
 
 def _windows(panel: Panel, rows: Rows) -> np.ndarray[tuple[int, int, int], np.dtype[np.float32]]:
-    """(N, T, F) as the bars have them."""
+    """(N, T, F) unscaled windows that end in `rows`."""
     return np.stack([panel.values[row - panel.window + 1 : row + 1] for row in rows])
 
 
 class _FromRawWindows(torch.nn.Module):
-    """The scaler, the model, and back to the target's own units."""
+    """Scaler, model, and conversion to the target's units."""
 
     def __init__(self, model: torch.nn.Module, scaler: Scaler) -> None:
         super().__init__()

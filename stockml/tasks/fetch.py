@@ -1,4 +1,4 @@
-"""task=fetch: fill the cache of data=yahoo for a list of tickers. No run folder is made."""
+"""task=fetch: download tickers into the cache of data=yahoo. No run folder is made."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def run(config: Config) -> None:
-    """Print a row a ticker as it comes. Raises RunError where one failed, once all the others are there."""
+    """Print a row per ticker as it arrives. Raises RunError at the end if one failed."""
     data = cast("YahooConfig", config.data)
     tickers = list(dict.fromkeys(data.tickers or [config.stock.ticker]))
     width = max(map(len, [*tickers, "ticker"])) + 2

@@ -1,4 +1,4 @@
-"""task=predict: a trained run's forecasts of dated bars, the day to come among them."""
+"""task=predict: a trained run's forecasts of dated bars, including the next days."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stockml.reporting import terminal, text_tables
 from stockml.runs.folder import RunFolder
 from stockml.runs.names import safe_name
 from stockml.tasks import export
-from stockml.tasks.predictor import Fitted
+from stockml.tasks.predictor import Predictor
 from stockml.training import hardware
 
 if TYPE_CHECKING:
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
 
     from stockml.data.panel import Panel
 
-_SHOWN = 5  # known forecasts on the terminal, before those of days to come
+_SHOWN = 5  # forecasts with a known target on the terminal, before those of the next days
 _MOST_ROWS = 40
 
 
 @dataclass(frozen=True)
 class Forecasts:
-    """What is forecast of a panel, and where it is written."""
+    """The forecasts of a panel, and the files they are written to."""
 
     panel: Panel
     table: list[list[Any]]
-    """A row a forecast: date, target_date, ticker, y_pred, y_true; empty or None where it is not known."""
+    """One row per forecast: date, target_date, ticker, y_pred, y_true; empty or None if unknown."""
     path: Path
     onnx: Path | None
-    """The exported model, where that is asked for."""
+    """The exported model; None unless `export.onnx`."""
 
 
 def run(config: Config) -> None:
-    """Forecast, as `forecasts` does, and print the last of what is forecast. Raises UserError as it does."""
+    """Forecast, as `forecasts` does, and print the last forecasts. Raises UserError as it does."""
     found = forecasts(config, print)
     panel, table = found.panel, found.table
     print(f"data        {panel.ticker} from {panel.origin}, {panel.days()}")
@@ -56,49 +56,48 @@ def run(config: Config) -> None:
     if len(shown) > _MOST_ROWS:
         print(f"            and {len(shown) - _MOST_ROWS:,} more")
     if not all(row[_HEADER.index("target_date")] for row in table):
-        print(f"            days to come are not named; {calendar.INSTALL}")
-    print(f"forecasts   {len(table):,}, of which {len(table) - known:,} of days to come: {found.path}")
+        print(f"            the dates of the next days are unknown; {calendar.INSTALL}")
+    print(f"forecasts   {len(table):,}, {len(table) - known:,} of them of the next days: {found.path}")
     if found.onnx is not None:
         print(f"onnx        {found.onnx}")
 
 
 @hardware.restored()
 def forecasts(config: Config, emit: Callable[[str], None]) -> Forecasts:
-    """Forecast every bar since the run's test began, and the days after the last bar; write forecasts.csv.
+    """Forecast every bar since the first day of the run's test, and the days after the last bar; write forecasts.csv.
 
-    What the user should know before believing them is said, a line at a time. Raises UserError where the run or the
-    bars do not serve.
+    `emit` gets warnings line by line. Raises UserError where the run or the bars cannot be used.
     """
     if config.export.onnx:
         export.require_installed()
     folder = RunFolder.existing(Path(str(config.run)))
-    fitted = Fitted.of(folder, config)
-    fitted.check_own_settings(config)
-    panel = fitted.bars_panel(config)
+    predictor = Predictor.load(folder, config)
+    predictor.check_own_settings(config)
+    panel = predictor.bars_panel(config)
     if panel.synthetic:
         emit("\n".join(terminal.SYNTHETIC))
-    for line in _warnings(folder, fitted, panel):
+    for line in _warnings(folder, predictor, panel):
         emit(f"warning     {line}")
-    first_day = fitted.folds[0].first_day
+    first_day = predictor.folds[0].first_day
     assert panel.dates is not None and first_day is not None
     rows = panel.samples[panel.dates[panel.samples] >= first_day]
     if not len(rows):
         raise UserError(
-            f"{panel.origin}: ends on {panel.dates.max()}, and the run may forecast from {first_day} on: the days "
-            "before were used to train it; later bars"
+            f"{panel.origin}: ends on {panel.dates.max()}, and the run can forecast from {first_day} on: earlier days "
+            "were used to train it; use later bars"
         )
     days = _target_days(panel, cast("BarsConfig", config.data))
-    y_pred = fitted.forecast(panel, rows).tolist()
+    y_pred = predictor.forecast(panel, rows).tolist()
     tickers = tickers_of(panel, rows)
     names = [panel.ticker] * len(rows) if tickers is None else tickers.tolist()
     table = [
         [str(panel.dates[row]), "" if np.isnat(day) else str(day), ticker, forecast, _known(panel.target[row])]
         for row, day, ticker, forecast in zip(rows, days[rows], names, y_pred, strict=True)
     ]
-    other = "" if panel.ticker == fitted.config.stock.ticker else f"_{safe_name(panel.ticker)}"
+    other = "" if panel.ticker == predictor.config.stock.ticker else f"_{safe_name(panel.ticker)}"
     name = f"forecasts{other}.csv"
     folder.write_csv(name, _HEADER, table, synthetic=panel.synthetic)
-    onnx = export.onnx(folder, fitted, panel, rows) if config.export.onnx else None
+    onnx = export.onnx(folder, predictor, panel, rows) if config.export.onnx else None
     return Forecasts(panel, table, folder.path / name, onnx)
 
 
@@ -110,10 +109,10 @@ def _known(value: float) -> float | None:
 
 
 def _target_days(panel: Panel, config: BarsConfig) -> NDArray[np.datetime64]:
-    """(R,) the day that each row's forecast is of; NaT where no calendar tells."""
+    """(R,) the day that each row forecasts; NaT where the calendar is unknown."""
     assert panel.dates is not None
     target_days = np.full(len(panel.dates), np.datetime64("NaT"), dtype="datetime64[D]")
-    to_come = functools.cache(
+    next_days = functools.cache(
         lambda last: (
             calendar.weekdays_after(last, panel.horizon)
             if panel.synthetic
@@ -124,21 +123,21 @@ def _target_days(panel: Panel, config: BarsConfig) -> NDArray[np.datetime64]:
         days, own = panel.dates[rows], target_days[rows]
         own[: -panel.horizon] = days[panel.horizon :]
         count = min(panel.horizon, len(days))
-        if count and (later := to_come(days[-1])) is not None:
+        if count and (later := next_days(days[-1])) is not None:
             own[-count:] = later[-count:]
     return target_days
 
 
-def _warnings(folder: RunFolder, fitted: Fitted, panel: Panel) -> list[str]:
-    """What the user should know of the bars before believing the forecasts."""
+def _warnings(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str]:
+    """Reasons to doubt the forecasts."""
     then = written.read(folder)["test"]
     assert panel.dates is not None and then.dates is not None
-    trained = [fitted.config.stock.ticker] if then.tickers is None else np.unique(then.tickers).tolist()
+    trained = [predictor.config.stock.ticker] if then.tickers is None else np.unique(then.tickers).tolist()
     tickers = [panel.ticker] if panel.stocks is None else panel.stocks.tickers
     warnings = []
-    if unknown := fitted.unknown(panel):
+    if unknown := predictor.unknown(panel):
         warnings.append(
-            f"left out are {list_stocks(unknown)}: the run, which scaled each stock by itself, never saw them"
+            f"{list_stocks(unknown)} left out: the run scales each stock by itself, and has no scaler for them"
         )
     if others := [ticker for ticker in tickers if ticker not in trained]:
         warnings.append(f"the run was trained on {', '.join(trained)}, these are bars of {', '.join(others)}")
@@ -152,7 +151,7 @@ def _warnings(folder: RunFolder, fitted: Fitted, panel: Panel) -> list[str]:
         same[own] = (days[rows] == then.dates[own]) & np.isclose(target[rows], then.truth.y_true[own], 1e-3, 1e-6)
     if not same.all():
         warnings.append(
-            f"the history is another than the run's: {np.count_nonzero(~same):,} of {len(same):,} realised values of "
-            f"its test are changed or missing, the first of {then.dates[~same][0]}"
+            f"the bars differ from the run's: {np.count_nonzero(~same):,} of {len(same):,} targets of "
+            f"its test are changed or missing, the first on {then.dates[~same][0]}"
         )
     return warnings

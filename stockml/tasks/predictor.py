@@ -1,4 +1,4 @@
-"""A run's trained models, put to use on bars that may be others than it was trained on."""
+"""A run's trained models, which forecast the run's data or other data."""
 
 from __future__ import annotations
 
@@ -28,91 +28,92 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Fold:
-    """One model, with what it needs to forecast."""
+class FoldPredictor:
+    """The model of a run or of one of its folds, with its scaler."""
 
     model: torch.nn.Module
     shape: tuple[int, int]
     """(T, F) of its windows."""
     scaler: Scaler
     first_day: np.datetime64 | None
-    """Of its test: the first one that it may be judged by; None for undated arrays."""
+    """First day of its test; None for undated arrays."""
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A run's models: one, or one a fold."""
+class Predictor:
+    """A run's models: one per fold."""
 
     config: Config
-    """The run's own, but for the hardware."""
-    folds: tuple[Fold, ...]
+    """The run's own, except for the hardware."""
+    folds: tuple[FoldPredictor, ...]
     chosen: hardware.Hardware
 
     @classmethod
-    def of(cls, folder: RunFolder, config: Config) -> Fitted:
-        """The models of a finished run, on the hardware of `config`; UserError where they cannot be rebuilt."""
+    def load(cls, folder: RunFolder, config: Config) -> Predictor:
+        """Load the models of a finished run on the hardware of `config`; UserError where they cannot be rebuilt."""
         if folder.outcome() != "ok":
-            raise UserError(f"{folder.path}: did not end well ({folder.outcome()}); its model is not to be used")
+            raise UserError(f"{folder.path}: is not finished ({folder.outcome()}); its model cannot be used")
         own = dataclasses.replace(run_metadata.saved_config(folder), hardware=config.hardware)
         chosen = hardware.choose(own.hardware)
         spans = folder.read_json("config.json")["data"]
         paths = [f"folds/{number}" for number in range(len(spans.get("folds", [])))] or ["."]
-        parts = spans.get("folds", [spans])
-        folds = [_fold(folder, path, own, part["spans"], chosen) for path, part in zip(paths, parts, strict=True)]
+        each = spans.get("folds", [spans])
+        folds = [_load_fold(folder, path, own, fold["spans"], chosen) for path, fold in zip(paths, each, strict=True)]
         size = sum(p.numel() for p in folds[0].model.parameters())
         hardware.set_up(own.hardware, size * own.trainer.batch_size)
         return cls(own, tuple(folds), chosen)
 
     def bars_panel(self, config: Config) -> Panel:
-        """The panel of dated bars that `config` names, with the run's own features and windows; unscaled.
+        """The unscaled panel of the config's dated bars, with the run's features and windows.
 
-        Its samples are all full windows, with or without a known target. UserError where the run or the data are not
-        dated, where a feature is missing, or where there is no full window.
+        Its samples are all full windows, with or without a known target. Raises UserError where the run or the data are
+        not dated, where a feature is missing, or where there is no full window.
         """
         own, given = self.config.data, config.data
         if not isinstance(own, BarsConfig) or not isinstance(given, BarsConfig):
             raise UserError(
-                f"data.source={given.source}: forecasts need dated bars, and a run that was trained on such"
+                f"data.source={given.source}: forecasts need dated bars, and a run that was trained on dated bars"
             )
         shape = {name: getattr(own, name) for name in ("window", "horizon", "target", "transform")}
         stock = dataclasses.replace(config.stock, features=self.config.stock.features)
         config = dataclasses.replace(config, data=dataclasses.replace(given, **shape), stock=stock)
-        panel = dataset.panel_to_forecast(config)
+        panel = dataset.load_panel_to_forecast(config)
         unknown = self.unknown(panel)
         if not unknown:
             return panel
         tickers = [panel.ticker] if panel.stocks is None else panel.stocks.tickers
         if len(unknown) == len(tickers):
             raise UserError(
-                f"{list_stocks(unknown)}: the run scaled each stock by itself, and these were not among them; "
-                "train with data.scaler=global to forecast others"
+                f"{list_stocks(unknown)}: the run scales each stock by itself, and has no scaler for these; "
+                "train with data.scaler=global to forecast other stocks"
             )
         assert panel.stocks is not None
         known = np.isin(tickers, unknown, invert=True)[panel.stocks.of(panel.samples)]
         return dataclasses.replace(panel, samples=panel.samples[known])
 
     def unknown(self, panel: Panel) -> list[str]:
-        """The panel's stocks that the run, where it scaled each by itself, has no figures of."""
+        """The panel's stocks that the run has no scaler for, if it scales each by itself."""
         scaled = self.folds[-1].scaler.stocks
         tickers = [panel.ticker] if panel.stocks is None else panel.stocks.tickers
         return [] if scaled is None else [ticker for ticker in tickers if ticker not in scaled]
 
     def forecast(self, panel: Panel, rows: Rows) -> Floats:
-        """Forecasts (N,) in the target's own units of the samples that end in `rows`, each by the latest fold's model
-        whose test had begun by then."""
+        """Forecasts (N,), in the target's units, of the samples that end in `rows`.
+
+        Each is made by the last fold whose test had begun by then.
+        """
         forecasts = np.empty(len(rows))
-        for fold, chosen in zip(self.folds, self._shares(panel, rows), strict=True):
-            if not chosen.any():
+        for fold, own in zip(self.folds, self._rows_of_folds(panel, rows), strict=True):
+            if not own.any():
                 continue
-            scaled = dataclasses.replace(panel, values=panel.values.copy())
-            fold.scaler.transform(scaled)
+            scaled = dataset.scaled_copy(panel, fold.scaler)
             batches = Batches(scaled, fold.scaler, self.chosen.device, self.chosen.dtype)
-            found = engine.forecast(fold.model, batches, torch.from_numpy(rows[chosen]), self.chosen)
-            forecasts[chosen] = fold.scaler.inverse_transform(found.numpy(), panel, rows[chosen])
+            found = engine.forecast(fold.model, batches, torch.from_numpy(rows[own]), self.chosen)
+            forecasts[own] = fold.scaler.inverse_transform(found.numpy(), panel, rows[own])
         return forecasts
 
-    def _shares(self, panel: Panel, rows: Rows) -> list[np.ndarray[Any, np.dtype[np.bool_]]]:
-        """For each fold, which of the rows its model forecasts."""
+    def _rows_of_folds(self, panel: Panel, rows: Rows) -> list[np.ndarray[Any, np.dtype[np.bool_]]]:
+        """(N,) for each fold: which of the rows its model forecasts."""
         if len(self.folds) == 1 or panel.dates is None:
             return [np.ones(len(rows), dtype=bool)]
         first_days = np.array([fold.first_day for fold in self.folds])
@@ -120,27 +121,29 @@ class Fitted:
         return [numbers == number for number in range(len(self.folds))]
 
     def check_own_settings(self, config: Config) -> None:
-        """UserError where `config` asks for other settings than the run was trained with, other than of its data."""
+        """Raise UserError where `config` changes settings of the run other than those of other data."""
         changed = differences(saved(self.config), saved(config))
-        keys = [key for key in changed if not key.startswith(("hardware.", *_OF_OTHER_DATA))]
+        keys = [key for key in changed if not key.startswith(("hardware.", *_DATA_SECTIONS))]
         if self.config.data.source == config.data.source:
-            keys += [key for key in changed if key in _OF_SAMPLES]
+            keys += [key for key in changed if key in _SAMPLE_SETTINGS]
             keys += [key for key in changed if key == "stock.features"]
         if keys:
             raise UserError(
-                f"{', '.join(keys)}: the run's own are used; leave {'it' if len(keys) == 1 else 'them'} out"
+                f"{', '.join(keys)}: the run's own settings are used; leave {'it' if len(keys) == 1 else 'them'} out"
             )
 
 
-_OF_OTHER_DATA = ("data.", "stock.")
-_OF_THE_BARS = ("start", "end", "calendar", "tickers", "memory_limit", "panel_cache")
-_OF_SAMPLES = {f"data.{f.name}" for f in dataclasses.fields(BarsConfig) if f.name not in _OF_THE_BARS}
+_DATA_SECTIONS = ("data.", "stock.")
+_BARS_SETTINGS = ("start", "end", "calendar", "tickers", "memory_limit", "panel_cache")
+_SAMPLE_SETTINGS = {f"data.{f.name}" for f in dataclasses.fields(BarsConfig) if f.name not in _BARS_SETTINGS}
 
 
-def _fold(folder: RunFolder, path: str, config: Config, spans: dict[str, Any], chosen: hardware.Hardware) -> Fold:
+def _load_fold(
+    folder: RunFolder, path: str, config: Config, spans: dict[str, Any], chosen: hardware.Hardware
+) -> FoldPredictor:
     state = checkpoint.load(folder.path / path / "best.pt")
     shape = (state["window"], len(state["features"]))
     model = models.averaged([models.build(config.model, *shape) for _ in config.each_member()]).to(chosen.dtype)
     model.load_state_dict(state["state_dict"])
     first_day = np.datetime64(spans["test"][0], "D") if spans["test"] else None
-    return Fold(model.to(chosen.device), shape, Scaler.from_dict(state["scaler"]), first_day)
+    return FoldPredictor(model.to(chosen.device), shape, Scaler.from_dict(state["scaler"]), first_day)

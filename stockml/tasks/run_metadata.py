@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from stockml import models
 from stockml.config.root import Config, check, saved
+from stockml.data import sources
 from stockml.errors import UserError
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def saved_config(folder: RunFolder) -> Config:
     values: Any = facts.get("config")
     name = values["model"]["name"] if isinstance(values, dict) and isinstance(values.get("model"), dict) else ""
     found = models.family(name)
-    config, problems = check(values or {}, {} if found is None else {name: found.config})
+    source = values["data"].get("source") if isinstance(values, dict) and isinstance(values.get("data"), dict) else None
+    config, problems = check(values or {}, sources.settings(source), {} if found is None else {name: found.config})
     if config is None:
         raise UserError(*(f"{folder.path / 'config.json'}: {problem}" for problem in problems))
     return config

@@ -22,8 +22,7 @@ from stockml.compose.launcher import Calls, JobLauncher, target
 from stockml.compose.sweeps import Job, Sweep
 from stockml.config.root import Config, saved
 from stockml.config.values import differences, show
-from stockml.data import dataset
-from stockml.data.sources.simulated import SimulatedConfig
+from stockml.data import dataset, sources
 from stockml.distributed.settings import DDPConfig
 from stockml.errors import Interrupted, RunError, UserError, describe_error
 from stockml.processes import job_pool, machine
@@ -239,16 +238,14 @@ def _can_go_on(folder: RunFolder, config: Config) -> bool:
 
 
 def _is_synthetic(config: Config | None) -> bool:
-    return config is not None and isinstance(config.data, SimulatedConfig)
+    return config is not None and config.data.synthetic
 
 
 def import_what_jobs_need(configs: Sequence[Config | None]) -> None:
     """Import here, once, what every forked job would otherwise import for itself."""
     names = {"stockml.tasks.train", "stockml.evaluation.baselines", "rich.console", "rich.table"}
     names |= {"torch.utils.serialization"}  # which torch imports at the first checkpoint
-    modules = {"simulated": "simulator", "csv": "tables", "yahoo": "downloads", "npz": "arrays"}
-    sources = {config.data.source for config in configs if config}
-    names |= {f"stockml.data.sources.{source}.{modules[source]}" for source in sources}
+    names = names.union(*(sources.modules(config.data.source) for config in configs if config))
     names |= trackers.packages(config.tracker.names() if config.tracker else [] for config in configs if config)
     for name in names:
         importlib.import_module(name)

@@ -44,7 +44,7 @@ def run(
     chosen = hardware.choose(config.hardware, group.local_rank)
     if config.trainer.resume is not None and group.is_main:
         place = ExistingRun(resume.resumable(Path(config.trainer.resume), config), place.verbose)
-    if config.data.source == "simulated":
+    if config.data.synthetic:
         run_log.emit(*terminal.SYNTHETIC)
     folds = dataset.prepare_folds(config)
     run_log.emit(*data_report.lines(folds))

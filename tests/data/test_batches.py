@@ -1,4 +1,4 @@
-"""Windows are gathered by index, each whole and in place."""
+"""Windows are gathered by index, complete and in order."""
 
 from __future__ import annotations
 
@@ -59,6 +59,15 @@ def test_background_workers_give_the_same_batches_and_leave_the_random_stream_al
         )
         assert all(torch.equal(a, b) for one, other in pairs for a, b in zip(one, other, strict=True))
     assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_passes_at_the_same_time_do_not_disturb_each_other(data: Data, num_workers: int) -> None:
+    made, rows = batches(data, num_workers), [torch.from_numpy(data.split.train), torch.from_numpy(data.split.test)]
+    passes = [made.iter_batches(own, sixteens(own)) for own in rows]
+    firsts = [next(own)[0] for own in passes]
+    for own, first, rest in zip(rows, firsts, passes, strict=True):
+        assert torch.equal(torch.cat([first, *(x for x, _ in rest)]), made.gather(own)[0])
 
 
 def test_the_panel_is_not_copied_on_the_cpu(data: Data) -> None:

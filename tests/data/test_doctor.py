@@ -1,4 +1,4 @@
-"""The data doctor names the fault that is there, its day, and no other."""
+"""The data doctor finds each injected fault on its day, and no other."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from stockml import compose
 from stockml.data import doctor
 from stockml.data.bars import Bars, Floats
-from stockml.data.dataset import load_bars
 from stockml.data.doctor import Days, Finding
+from stockml.data.sources.loading import load_bars
 from stockml.errors import UserError
 from tests.conftest import random_bars
 
@@ -163,14 +163,14 @@ def seen(findings: list[Finding]) -> set[tuple[str, str, str]]:
     return {(finding.severity, finding.check, str(finding.date)) for finding in findings}
 
 
-def test_every_check_has_a_planted_fault() -> None:
+def test_every_check_has_an_injected_fault() -> None:
     assert {check.name for check in doctor._CHECKS} == set(FAULTS.values())
 
 
 @pytest.mark.parametrize("plant", FAULTS, ids=lambda plant: plant.__name__)
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, DAYS - 25), st.data())
-def test_a_planted_fault_is_named_with_its_day_and_nothing_else(
+def test_an_injected_fault_is_the_only_finding_and_has_its_day(
     plant: Callable[[Bars, int, Draw], Planted], seed: int, row: int, data: st.DataObject
 ) -> None:
     bars = random_bars(DAYS, seed)
@@ -208,7 +208,7 @@ def test_prices_that_were_rounded_to_float32_and_then_adjusted_are_in_order(seed
         )
     )
 )
-def test_whatever_the_numbers_are_findings_come_and_no_exception(columns: dict[str, Floats]) -> None:
+def test_any_numbers_give_findings_and_no_exception(columns: dict[str, Floats]) -> None:
     dates = np.datetime64("2020-01-01") + np.arange(len(columns["close"]))
     for finding in doctor.examine(Bars("X", dates, columns, "x.csv"), dates):
         assert finding.value and finding.remedy and finding.date in dates
@@ -248,7 +248,7 @@ def test_warnings_are_counted() -> None:
     volume = put(put(bars.columns["volume"], 3, 0), 9, 0)
     bars = changed(bars, volume=volume)
     bars, _, _ = spike(bars, 50, lambda _: 100)
-    assert doctor.told(doctor.counts(bars)) == ("spike", "zero volume (2)")
+    assert doctor.labels(doctor.counts(bars)) == ("spike", "zero volume (2)")
 
 
 def test_lines_stay_with_their_bars() -> None:

@@ -50,7 +50,7 @@ def bars(request: pytest.FixtureRequest) -> Bars:
 
 
 def scrambled_after(bars: Bars, row: int) -> Bars:
-    """The bars, every row after `row` replaced by noise, in which a high stays above its low."""
+    """The bars, with noise in place of every row after `row`, in which a high stays above its low."""
     noise = np.exp(np.random.default_rng(1).standard_normal(len(bars.dates) - row - 1))
     columns = {name: column.copy() for name, column in bars.columns.items()}
     for column in columns.values():
@@ -102,7 +102,7 @@ def test_scaler_sees_every_train_row_and_no_other() -> None:
     test_ratio=st.floats(0.05, 0.5),
     by_date=st.booleans(),
 )
-def test_every_target_ends_before_the_next_part_s_first_target_begins(
+def test_every_target_ends_before_the_first_target_of_the_next_split_begins(
     days: int, window: int, horizon: int, valid_ratio: float, test_ratio: float, by_date: bool
 ) -> None:
     bars = random_bars(days)
@@ -112,19 +112,19 @@ def test_every_target_ends_before_the_next_part_s_first_target_begins(
     )
     panel = from_bars(bars, FIVE, config)
     try:
-        parts = split(panel, config)
-    except Exception as error:  # too little is left for a part: refused, which is no leak
-        assert "too small" in str(error) or "must lie after" in str(error)
+        splits = split(panel, config)
+    except Exception as error:  # a split is too small: refused, which is not a leak
+        assert "too small" in str(error) or "must be after" in str(error)
         return
-    for earlier, later in ((parts.train, parts.validation), (parts.validation, parts.test)):
+    for earlier, later in ((splits.train, splits.validation), (splits.validation, splits.test)):
         assert earlier[-1] + horizon < later[0] + 1  # a target begins on the day after its window's last
-    total = len(parts.train) + len(parts.validation) + len(parts.test) + parts.purged
+    total = len(splits.train) + len(splits.validation) + len(splits.test) + splits.purged
     assert total == len(panel.samples) == days - 1 - (window - 1) - horizon
     assert panel.samples[0] == window - 1
     if by_date:
         assert panel.dates is not None
-        assert panel.dates[parts.validation[0]] >= np.datetime64(dates["valid_start"])
-        assert panel.dates[parts.test[0]] >= np.datetime64(dates["test_start"])
+        assert panel.dates[splits.validation[0]] >= np.datetime64(dates["valid_start"])
+        assert panel.dates[splits.test[0]] >= np.datetime64(dates["test_start"])
 
 
 def test_start_and_end_bound_the_bars(tmp_path: Path) -> None:

@@ -14,18 +14,18 @@ from stockml import compose
 from stockml.config.root import Config
 from stockml.data.bars import Bars
 from stockml.data.batches import Batches
-from stockml.data.dataset import Data, load, prepare, prepare_folds
+from stockml.data.dataset import Data, load_panel, prepare, prepare_folds
 from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
 from tests.conftest import random_bars, write_bars
 
 WINDOW = 10
 DAYS = {"AAA": 300, "BBB": 220, "CCC": 260}
-"""How many bars each stock has; they all end on the same day."""
+"""Number of bars of each stock; they all end on the same day."""
 
 
 def bars_of(ticker: str, days: int, seed: int) -> Bars:
-    """Bars of different volatility, that end where the longest do."""
+    """Bars of different volatility that end on the same day."""
     bars = random_bars(max(DAYS.values()), seed=seed, ticker=ticker)
     columns = {name: values[-days:] ** (1 if name == "volume" else 1 + seed) for name, values in bars.columns.items()}
     return replace(bars, dates=bars.dates[-days:], columns=columns)
@@ -36,7 +36,7 @@ BARS = {ticker: bars_of(ticker, days, seed) for seed, (ticker, days) in enumerat
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a file of each stock."""
+    """A folder with one file per stock."""
     folder = tmp_path_factory.mktemp("bars")
     for bars in BARS.values():
         write_bars(bars, folder)
@@ -44,12 +44,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(folder: Path, *overrides: str) -> Config:
-    """Of all stocks of the folder."""
+    """The config of all stocks of the folder."""
     return compose.compose("data=csv", f"data.dir={folder}", "data.tickers=all", f"data.window={WINDOW}", *overrides)
 
 
 def test_no_window_and_no_target_crosses_from_one_stock_into_another(folder: Path) -> None:
-    panel, _ = load(config(folder))
+    panel, _ = load_panel(config(folder))
     assert panel.stocks is not None
     assert len(panel.samples) == sum(days - 1 - (WINDOW - 1) - 1 for days in DAYS.values())
     for row in panel.samples:
@@ -64,15 +64,15 @@ def test_no_window_and_no_target_crosses_from_one_stock_into_another(folder: Pat
 
 
 @pytest.mark.parametrize("overrides", [(), ("data.horizon=5", "data.embargo=3"), ("data.split=walk_forward",)])
-def test_all_stocks_are_split_by_the_same_days_and_no_target_reaches_into_the_next_part(
+def test_all_stocks_are_split_by_the_same_days_and_no_target_reaches_into_the_next_split(
     folder: Path, overrides: tuple[str, ...]
 ) -> None:
     for data in prepare_folds(config(folder, *overrides)):
         panel = data.panel
         assert panel.dates is not None
         days = np.unique(panel.dates)
-        parts = list(data.split.by_name().values())
-        for earlier, later in itertools.pairwise(parts):
+        splits = list(data.split.by_name().values())
+        for earlier, later in itertools.pairwise(splits):
             begins = panel.dates[later].min()
             ends = np.searchsorted(days, panel.dates[earlier + panel.horizon].max())
             embargo = 3 if overrides[:1] == ("data.horizon=5",) else 0
@@ -80,7 +80,7 @@ def test_all_stocks_are_split_by_the_same_days_and_no_target_reaches_into_the_ne
 
 
 def test_samples_are_in_order_of_time_then_of_the_stock(folder: Path) -> None:
-    panel, _ = load(config(folder))
+    panel, _ = load_panel(config(folder))
     assert panel.dates is not None
     assert panel.stocks is not None
     keys = list(zip(panel.dates[panel.samples].tolist(), panel.stocks.of(panel.samples).tolist(), strict=True))
@@ -88,7 +88,7 @@ def test_samples_are_in_order_of_time_then_of_the_stock(folder: Path) -> None:
 
 
 def per_stock_moments(data: Data) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Mean and deviation of each stock's scaled rows that train windows see."""
+    """Mean and standard deviation of each stock's scaled rows in train windows."""
     panel, train = data.panel, data.split.train
     assert panel.stocks is not None
     found = {}
@@ -99,14 +99,14 @@ def per_stock_moments(data: Data) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return found
 
 
-def test_a_scaler_per_stock_knows_the_train_rows_of_that_stock_alone(folder: Path) -> None:
+def test_a_scaler_per_stock_is_fitted_on_the_train_rows_of_that_stock_only(folder: Path) -> None:
     data = prepare(config(folder, "data.scaler=per_stock"))
     for mean, std in per_stock_moments(data).values():
         np.testing.assert_allclose(mean, 0, atol=1e-5)
         np.testing.assert_allclose(std, 1, atol=1e-5)
 
 
-def test_a_global_scaler_keeps_the_stocks_apart_as_they_are(folder: Path) -> None:
+def test_a_global_scaler_keeps_the_differences_between_stocks(folder: Path) -> None:
     data = prepare(config(folder, "data.scaler=global"))
     deviations = {ticker: std[3] for ticker, (_, std) in per_stock_moments(data).items()}
     assert deviations["CCC"] / deviations["AAA"] == pytest.approx(3, rel=0.2)
@@ -123,7 +123,7 @@ def test_unscaled_forecasts_are_in_each_stocks_own_units(folder: Path, scaler: s
     )
 
 
-def test_a_stock_without_train_samples_is_left_out_where_each_is_scaled_by_itself(tmp_path: Path) -> None:
+def test_a_stock_without_train_samples_is_left_out_if_each_is_scaled_by_itself(tmp_path: Path) -> None:
     for bars in (BARS["AAA"], bars_of("NEW", 40, 1)):
         write_bars(bars, tmp_path / "bars")
     own, shared = (prepare(config(tmp_path / "bars", f"data.scaler={scaler}")) for scaler in ("per_stock", "global"))
@@ -153,44 +153,44 @@ def test_every_ticker_of_one_long_file_is_a_stock(folder: Path, tmp_path: Path) 
         text = (folder / f"{ticker}.csv").read_text().splitlines()[1:]
         lines += [f"{line.split(',')[0]},{ticker},{line.split(',', 1)[1]}" for line in text]
     (tmp_path / "long.csv").write_text("\n".join([lines[0], *sorted(lines[1:])]) + "\n")
-    long = load(compose.compose("data=csv", f"data.path={tmp_path / 'long.csv'}", "data.tickers=all"))[0]
-    apart = load(compose.compose("data=csv", f"data.dir={folder}", "data.tickers=all"))[0]
+    long = load_panel(compose.compose("data=csv", f"data.path={tmp_path / 'long.csv'}", "data.tickers=all"))[0]
+    apart = load_panel(compose.compose("data=csv", f"data.dir={folder}", "data.tickers=all"))[0]
     assert long.stocks is not None
     assert long.stocks.tickers == tuple(BARS)
     np.testing.assert_array_equal(long.values, apart.values)
     np.testing.assert_array_equal(long.target, apart.target)
 
 
-def test_a_file_is_its_stock_whatever_the_stock_is_called_in_it(folder: Path, tmp_path: Path) -> None:
+def test_a_file_s_name_is_its_stock_even_if_the_file_has_another_name_for_it(folder: Path, tmp_path: Path) -> None:
     head, *rows = (folder / "AAA.csv").read_text().splitlines()
     (tmp_path / "one_file.csv").write_text("\n".join([f"{head},Symbol", *(f"{row},^AAA" for row in rows)]) + "\n")
-    panel, _ = load(config(tmp_path))
+    panel, _ = load_panel(config(tmp_path))
     assert panel.stocks is not None
     assert panel.stocks.tickers == ("one_file",)
 
 
-def test_a_folder_without_tables_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^data\.dir=.*: holds no table of bars"):
-        load(config(tmp_path))
+        load_panel(config(tmp_path))
 
 
-def test_the_faults_of_all_stocks_are_told_at_once(folder: Path, tmp_path: Path) -> None:
+def test_the_faults_of_all_stocks_are_reported_at_once(folder: Path, tmp_path: Path) -> None:
     for ticker in ("AAA", "BBB"):
         text = (folder / f"{ticker}.csv").read_text().splitlines()
         text[7] = text[7].replace(text[7].split(",")[4], "oops")
         (tmp_path / f"{ticker}.csv").write_text("\n".join(text) + "\n")
-    with pytest.raises(UserError) as told:
-        load(config(tmp_path))
-    assert len(told.value.lines) == 2
-    assert all("line 8: Close is 'oops'" in line for line in told.value.lines)
+    with pytest.raises(UserError) as refused:
+        load_panel(config(tmp_path))
+    assert len(refused.value.lines) == 2
+    assert all("line 8: Close is 'oops'" in line for line in refused.value.lines)
 
 
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
         (("data.tickers=[AAA,AAA]",), "data.tickers: names AAA twice"),
-        (("data.tickers=[a/b]",), "data.tickers: 'a/b' is no ticker"),
-        (("data.tickers=all",), "data.tickers: all belongs to data=csv"),
+        (("data.tickers=[a/b]",), "data.tickers: 'a/b' is not a ticker"),
+        (("data.tickers=all",), "data.tickers: all needs a source that lists its stocks"),
         (("task=audit", "data.tickers=[A,B]"), "data.tickers: task=audit looks at one stock at a time"),
     ],
 )
@@ -199,7 +199,7 @@ def test_what_cannot_be_pooled_is_refused(typed: tuple[str, ...], says: str) -> 
         compose.compose(*typed)
 
 
-def test_a_pool_is_called_so_unless_it_is_named(folder: Path) -> None:
+def test_a_pool_is_named_pool_unless_a_ticker_is_typed(folder: Path) -> None:
     assert config(folder).stock.ticker == "pool"
     assert config(folder, "stock.ticker=DOW").stock.ticker == "DOW"
     data = config(folder).data

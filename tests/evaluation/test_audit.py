@@ -12,7 +12,8 @@ import pytest
 
 from stockml import compose
 from stockml.data.bars import Bars
-from stockml.data.dataset import load, load_bars, prepare
+from stockml.data.dataset import load_panel, prepare
+from stockml.data.sources.loading import load_bars
 from stockml.evaluation.audit import checks, leaks
 from stockml.evaluation.audit.checks import CHECKS, Check
 from stockml.evaluation.audit.strength_checks import feature_and_target, ridge_r2
@@ -184,7 +185,7 @@ def findings_of(folder: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> dict[s
 
 def audited_arrays(*overrides: str) -> dict[str, Finding]:
     config = compose.compose("data=npz", *overrides)
-    windows, before_test = load(config)
+    windows, before_test = load_panel(config)
     assert before_test is not None
     return dict(checks.run([ArraysSubject(config, {"ridge": ridge_forecasts}, windows, before_test)]))
 

@@ -1,4 +1,4 @@
-"""task=doctor: what is printed, and the status; and what a run says of its bars."""
+"""task=doctor: what is printed, and the status; and what a run reports of its bars."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def typed(folder: Path) -> list[str]:
 
 
 def written(folder: Path, **columns: Floats) -> list[str]:
-    """Bars with those columns changed, as a file, and what is typed to name it."""
+    """Write bars with changed columns to a file; the overrides that name it."""
     bars = random_bars(DAYS)
     write_bars(Bars(bars.ticker, bars.dates, {**bars.columns, **columns}, ""), folder)
     return typed(folder)
@@ -33,7 +33,7 @@ def crossed() -> dict[str, Floats]:
     return {"low": low, "high": high}
 
 
-def test_clean_bars_are_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_clean_bars_have_no_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("exchange_calendars")
     assert cli.main(["task=doctor", *written(tmp_path)]) == 0
     printed = capsys.readouterr().out
@@ -42,7 +42,7 @@ def test_clean_bars_are_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert printed.endswith("found       0 errors, 0 warnings\n")
 
 
-def test_warnings_are_a_table_of_at_most_ten_rows_a_check_and_status_0(
+def test_warnings_are_a_table_of_at_most_ten_rows_per_check_and_status_0(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     volume = random_bars(DAYS).columns["volume"].copy()
@@ -76,21 +76,21 @@ def test_errors_are_status_1_and_stop_a_run_before_it_has_a_folder(
     assert cli.main(["task=doctor", *arguments]) == 1
     printed = capsys.readouterr()
     assert " error      high below low   TEST.csv, line 9" in printed.out
-    assert printed.err.endswith("TEST.csv: 1 error, which stop every run: high below low\n")
+    assert printed.err.endswith("TEST.csv: 1 error, with which no run starts: high below low\n")
     assert cli.main(arguments) == 2
-    told = capsys.readouterr().err
-    assert "high below low: low " in told
-    assert told.count("\n") == 1
-    assert "task=doctor" in told
+    printed_error = capsys.readouterr().err
+    assert "high below low: low " in printed_error
+    assert printed_error.count("\n") == 1
+    assert "task=doctor" in printed_error
     assert [path.name for path in tmp_path.iterdir()] == ["bars"]
 
 
-def test_an_error_outside_the_days_that_are_used_stops_nothing(tmp_path: Path, run: Run) -> None:
+def test_an_error_outside_the_used_days_stops_no_run(tmp_path: Path, run: Run) -> None:
     arguments = written(tmp_path / "bars", **crossed())
     assert run("a", *arguments, "+experiment=quick", f"data.start={random_bars().dates[8]}")
 
 
-def test_a_run_says_in_a_line_what_the_doctor_warns_of(
+def test_a_run_prints_the_doctor_s_warnings_in_a_line(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     volume = random_bars(DAYS).columns["volume"].copy()
@@ -101,7 +101,7 @@ def test_a_run_says_in_a_line_what_the_doctor_warns_of(
     assert "doctor" not in capsys.readouterr().out
 
 
-def test_gaps_are_found_by_the_calendar_and_without_it_the_long_ones(
+def test_gaps_are_found_by_the_calendar_and_long_gaps_without_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bars = random_bars(DAYS)
@@ -110,7 +110,7 @@ def test_gaps_are_found_by_the_calendar_and_without_it_the_long_ones(
     monkeypatch.setitem(sys.modules, "exchange_calendars", None)
     assert cli.main(["task=doctor", *typed(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    assert "only gaps of more than 5 days are looked for" in printed
+    assert "only gaps of more than 5 days are reported" in printed
     assert f"{bars.dates[106]}" in printed
     assert printed.count("missing sessions   TEST.csv") == 1
     monkeypatch.undo()
@@ -121,7 +121,7 @@ def test_gaps_are_found_by_the_calendar_and_without_it_the_long_ones(
     assert f"{bars.dates[100]}   6 sessions, to {bars.dates[105]}\n" in printed
 
 
-def test_columns_that_a_stock_does_not_need_are_looked_at_as_far_as_they_are_there(
+def test_existing_columns_that_a_stock_does_not_need_are_examined_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "TEST.csv"
@@ -134,29 +134,29 @@ def test_columns_that_a_stock_does_not_need_are_looked_at_as_far_as_they_are_the
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "says"),
     [
         (["data=npz", "data.path=a.npz"], "task=doctor: needs dated daily bars"),
         (["data=csv", "data.dir=nowhere"], "there is no such folder"),
     ],
 )
-def test_what_cannot_be_looked_at_is_status_2(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+def test_data_that_cannot_be_examined_are_status_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
     assert cli.main(["task=doctor", *arguments]) == 2
     error = capsys.readouterr().err
-    assert told in error
+    assert says in error
     assert error.count("\n") == 1
 
 
-def test_simulated_bars_are_called_so_and_have_no_errors(capsys: pytest.CaptureFixture[str]) -> None:
+def test_simulated_bars_are_marked_and_have_no_errors(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["task=doctor", "stock=JPM", "data.seed=3"]) == 0
     printed = capsys.readouterr().out
     assert "SIMULATED DATA (synthetic: true)" in printed
     assert "found       0 errors, 1 warning\n" in printed
 
 
-def test_a_run_s_own_data_are_looked_at(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_s_own_data_are_examined(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("a", "+experiment=quick", "data.days=300", "data.seed=3")
     before = sorted(path.name for path in (tmp_path / "a").iterdir())
     capsys.readouterr()

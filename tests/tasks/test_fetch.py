@@ -16,7 +16,7 @@ pytest.importorskip("yfinance")
 FAST = ("data.backoff_seconds=0.001", "data.retries=1")
 
 
-def test_one_that_fails_costs_no_other_and_sets_the_status(
+def test_a_failed_ticker_does_not_stop_the_others_and_sets_the_status(
     server: YahooServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -31,7 +31,7 @@ def test_one_that_fails_costs_no_other_and_sets_the_status(
     assert sorted(path.name for path in (tmp_path / "cache").glob("*.parquet")) == ["AAPL.parquet", "NVDA.parquet"]
 
 
-def test_all_that_came_is_a_success_and_asked_for_once(server: YahooServer, tmp_path: Path) -> None:
+def test_a_ticker_is_requested_once_and_a_complete_list_is_a_success(server: YahooServer, tmp_path: Path) -> None:
     server.hold(replace(random_bars(300), ticker="TSLA"))
     server.faults.append(status(429))
     typed = ["task=fetch", "data=yahoo", "stock=TSLA", f"data.cache_dir={tmp_path}", *FAST]
@@ -39,7 +39,7 @@ def test_all_that_came_is_a_success_and_asked_for_once(server: YahooServer, tmp_
     assert dict(server.downloads) == {"TSLA": 1}
 
 
-def test_what_could_not_be_renewed_has_failed(
+def test_a_ticker_that_could_not_be_renewed_has_failed(
     server: YahooServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.hold(replace(random_bars(300), ticker="TEST"))
@@ -48,18 +48,18 @@ def test_what_could_not_be_renewed_has_failed(
     aged(tmp_path, 4)
     server.faults += [status(503)] * 2
     assert cli.main(typed) == 1
-    assert "NOT RENEWED: Yahoo: a server's error (503), 2 times" in capsys.readouterr().out
+    assert "NOT RENEWED: Yahoo: a server error (503), 2 times" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("typed", "line"),
     [
         (["task=fetch", "data=csv", "data.dir=."], "data.source=csv: task=fetch downloads from Yahoo"),
-        (["task=fetch", "data.tickers=[../AAPL]"], "data.tickers: '../AAPL' is no ticker"),
+        (["task=fetch", "data.tickers=[../AAPL]"], "data.tickers: '../AAPL' is not a ticker"),
         (["task=fetch", "data.symbols=[SP500]"], "data.symbols: 'SP500' is not of the form TICKER=SYMBOL"),
         (["-m", "task=fetch", "seed=1,2"], "task=fetch: is no task for a sweep; leave out -m"),
     ],
 )
-def test_what_means_nothing_is_refused(typed: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_settings_are_refused(typed: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(typed) == 2
     assert capsys.readouterr().err.startswith(line)

@@ -1,4 +1,4 @@
-"""A pooled run, from the command to its files and back."""
+"""A pooled run: its files, and tasks on it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUICK = ("report=false", "+experiment=quick", "model=mlp_flat", "data.window=20"
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with bars/<ticker>.csv and the runs `own` and `shared` of all but the last, by their scalers."""
+    """A folder with bars/<ticker>.csv and the runs `own` and `shared` of all stocks but the last, by their scaler."""
     folder = tmp_path_factory.mktemp("runs")
     for seed, ticker in enumerate(TICKERS):
         write_bars(random_bars(300, seed=seed, ticker=ticker), folder / "bars")
@@ -33,12 +33,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rows(path: Path) -> list[dict[str, str]]:
-    """Of a table."""
+    """The rows of a table."""
     return list(csv.DictReader(path.read_text().splitlines()))
 
 
 @pytest.mark.parametrize("name", ["own", "shared"])
-def test_the_stocks_scores_make_up_those_of_all(runs: Path, name: str) -> None:
+def test_the_scores_of_the_stocks_average_to_those_of_the_pool(runs: Path, name: str) -> None:
     test = json.loads((runs / name / "metrics.json").read_text())["test"]
     stocks = rows(runs / name / "stocks.csv")
     assert [row["ticker"] for row in stocks] == list(TICKERS[:3])
@@ -68,7 +68,7 @@ def test_it_is_evaluated_and_forecasts_what_it_tested(
     assert len({row["target_date"] for row in to_come}) == 1
 
 
-def test_only_a_global_scaler_forecasts_a_stock_that_was_never_seen(runs: Path) -> None:
+def test_only_a_global_scaler_forecasts_an_unknown_stock(runs: Path) -> None:
     typed = ("task=predict", "data.tickers=[DDD]")
     assert cli.main([*typed, f"run={runs / 'shared'}"]) == 0
     assert cli.main([*typed, f"run={runs / 'own'}"]) == 2
@@ -99,7 +99,7 @@ def test_it_is_reproduced_and_ranks_train_as_one_process_does(runs: Path, tmp_pa
     assert pairs[0] == pytest.approx(pairs[1], rel=1e-8)
 
 
-def test_a_run_says_that_it_reads_from_a_file_and_shuffles_by_blocks(runs: Path, tmp_path: Path) -> None:
+def test_a_run_reports_that_it_reads_from_a_file_and_shuffles_by_blocks(runs: Path, tmp_path: Path) -> None:
     for name, limit in (("file", 0), ("memory", 4)):
         pool = [f"data.dir={runs / 'bars'}", "data.tickers=all", f"data.memory_limit={limit}"]
         assert cli.main([*QUICK, *pool, f"hydra.run.dir={tmp_path / name}"]) == 0

@@ -1,4 +1,4 @@
-"""task=evaluate and task=predict: a trained run judged again, and put to use."""
+"""task=evaluate and task=predict of a trained run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QUICK = ("report=false", "+experiment=quick", "model=mlp_flat", "data.window=20"
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with bars/TEST.csv and the runs `holdout` and `walk` of them, to be read only."""
+    """A folder with bars/TEST.csv and the runs `holdout` and `walk` of them, read-only."""
     folder = tmp_path_factory.mktemp("runs")
     write_bars(BARS, folder / "bars")
     for name, overrides in {"holdout": (), "walk": ("data.split=walk_forward", "data.folds=3")}.items():
@@ -37,7 +37,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(runs: Path, tmp_path: Path) -> Path:
-    """The same, to be written to; the runs read their bars from there."""
+    """A copy that can be written to; its runs read their bars from it."""
     shutil.copytree(runs, tmp_path / "runs")
     for path in (tmp_path / "runs").glob("*/.hydra/config.yaml"):
         path.write_text(path.read_text().replace(str(runs), str(tmp_path / "runs")))
@@ -54,7 +54,7 @@ def forecast(run: Path, *overrides: str, file: str = "forecasts.csv") -> dict[st
 
 
 def rows_of_test(run: Path) -> dict[str, str]:
-    """The test rows of the run's own predictions: the forecast, by date."""
+    """The forecasts of the test rows of the run's predictions, by date."""
     with (run / "predictions.csv").open() as lines:
         return {row["date"]: row["y_pred"] for row in csv.DictReader(lines) if row["split"] == "test"}
 
@@ -65,7 +65,7 @@ def between(first: int, last: int) -> Bars:
 
 
 @pytest.mark.parametrize("name", ["holdout", "walk"])
-def test_the_test_s_forecasts_come_out_again_to_the_last_digit(copy: Path, name: str) -> None:
+def test_the_forecasts_of_the_test_are_repeated_to_the_last_digit(copy: Path, name: str) -> None:
     found, then = forecast(copy / name), rows_of_test(copy / name)
     assert then.items() == {date: found[date]["y_pred"] for date in then}.items()
     assert len(found) == len(then) + 1
@@ -119,13 +119,13 @@ def test_another_ticker_is_warned_about_by_name_and_kept_apart(copy: Path, capsy
     assert not (copy / "holdout" / "forecasts.csv").exists()
 
 
-def test_a_corrected_history_is_told(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_corrected_history_is_reported(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     forecast(copy / "holdout")
     assert "warning" not in capsys.readouterr().out
     columns = {name: np.append(v[:380], v[380:] * 1.1) for name, v in BARS.columns.items()}
     write_bars(Bars(BARS.ticker, BARS.dates, columns, ""), copy / "bars")
     forecast(copy / "holdout")
-    assert f"1 of 76 realised values of its test are changed or missing, the first of {BARS.dates[379]}" in (
+    assert f"1 of 76 targets of its test are changed or missing, the first on {BARS.dates[379]}" in (
         capsys.readouterr().out
     )
 
@@ -138,24 +138,24 @@ def test_missing_columns_are_named(copy: Path) -> None:
 
 
 def test_the_run_s_own_settings_cannot_be_changed(copy: Path) -> None:
-    with pytest.raises(UserError, match=r"^model.hidden_dim, data.window: the run's own are used; leave them out"):
+    with pytest.raises(UserError, match=r"^model.hidden_dim, data.window: the run's own settings .* leave them out"):
         forecast(copy / "holdout", "model.hidden_dim=3", "data.window=30")
-    with pytest.raises(UserError, match=r"^data.test_ratio, data.embargo: the run's own are used"):
+    with pytest.raises(UserError, match=r"^data.test_ratio, data.embargo: the run's own settings are used"):
         forecast(copy / "holdout", "data.test_ratio=0.5", "data.embargo=3")
 
 
-def test_windows_are_the_run_s_when_the_source_is_switched(copy: Path) -> None:
+def test_windows_are_those_of_the_run_with_another_source(copy: Path) -> None:
     assert forecast(copy / "holdout") == forecast(copy / "holdout", "data=csv", f"data.dir={copy / 'bars'}")
 
 
-def test_a_run_that_did_not_end_well_is_not_used(copy: Path) -> None:
+def test_an_unfinished_run_is_not_used(copy: Path) -> None:
     result = copy / "holdout" / "result.json"
     result.write_text(json.dumps({**json.loads(result.read_text()), "status": "failed"}))
-    with pytest.raises(UserError, match="did not end well"):
+    with pytest.raises(UserError, match="is not finished"):
         forecast(copy / "holdout")
 
 
-def test_several_days_ahead_are_each_named(run: Any, tmp_path: Path) -> None:
+def test_each_of_several_days_ahead_has_its_date(run: Any, tmp_path: Path) -> None:
     run("a", "+experiment=quick", "data.days=300", "data.window=5", "data.horizon=3")
     rows = list(forecast(tmp_path / "a").values())
     dates = [row["date"] for row in rows]
@@ -196,7 +196,7 @@ def test_onnx_gives_the_forecasts_of_the_run(copy: Path) -> None:
     assert str(BARS.dates[-1]) in found
 
 
-def test_evaluate_gives_a_run_s_metrics_from_its_folder_alone(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_gives_a_run_s_metrics_from_its_folder_only(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(copy / "bars")
     for name in ("holdout", "walk"):
         (copy / name / "best.pt").unlink(missing_ok=True)
@@ -204,7 +204,7 @@ def test_evaluate_gives_a_run_s_metrics_from_its_folder_alone(copy: Path, capsys
         assert "identical to its metrics.json" in capsys.readouterr().out
 
 
-def test_evaluate_tells_what_does_not_fit(copy: Path) -> None:
+def test_evaluate_reports_files_that_do_not_fit(copy: Path) -> None:
     path = copy / "holdout" / "predictions.csv"
     lines = path.read_text().splitlines()
     cells = lines[-1].split(",")
@@ -216,7 +216,7 @@ def test_evaluate_tells_what_does_not_fit(copy: Path) -> None:
         evaluate.run(compose.compose("task=evaluate", f"run={copy / 'holdout'}"))
 
 
-def test_evaluate_on_other_data_says_what_differs(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_on_other_data_prints_the_differences(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_bars(random_bars(420, seed=1, ticker="OTHER"), copy / "others")
     overrides = (f"data.dir={copy / 'others'}", "stock.ticker=OTHER")
     evaluate.run(compose.compose("task=evaluate", f"run={copy / 'holdout'}", *overrides))
@@ -244,7 +244,7 @@ def test_evaluate_on_the_same_bars_elsewhere_gives_the_same_test_scores(copy: Pa
         (["export.onnx=true"], "task=predict run=FOLDER export.onnx=true"),
     ],
 )
-def test_what_cannot_be_done_is_refused(
+def test_impossible_requests_are_refused(
     arguments: list[str],
     fault: str,
     tmp_path: Path,

@@ -155,7 +155,7 @@ def test_folds_can_be_swept() -> None:
 @pytest.mark.parametrize(
     ("overrides", "fault"),
     [
-        (["data.fold=1"], "data.fold: belongs to data.split=walk_forward"),
+        (["data.fold=1"], "data.fold: needs data.split=walk_forward"),
         (["data.split=walk_forward", "data.fold=5"], "data.fold: 5 is too high; 5 folds are numbered from 0"),
         (["data.split=walk_forward", "data.valid_start=2008-01-02"], "data.valid_start: each fold has a validation"),
         (["data=npz", "data.path=a.npz", "data.split=walk_forward"], "it belongs to data=simulated or csv"),
@@ -168,5 +168,5 @@ def test_folds_that_cannot_be_are_refused(overrides: list[str], fault: str) -> N
 
 
 def test_more_folds_than_test_samples_are_refused() -> None:
-    with pytest.raises(UserError, match="leave a part of the split too small"):
+    with pytest.raises(UserError, match="make a split too small"):
         dataset.prepare(compose.compose("data.days=80", "data.split=walk_forward", "data.folds=50"))

@@ -1,47 +1,124 @@
-"""Where dated daily bars come from: one way to ask for them, whatever the source."""
+"""The register of data sources. Importing it imports settings only.
+
+A package adds a source with an entry point in the group `stockml.sources`, whose name is the source's name and whose
+value is a `Source`:
+
+    [project.entry-points."stockml.sources"]
+    my_source = "my_package:SOURCE"
+
+`data=my_source` then works without a file in `conf/data`. The source's own settings take the defaults of its dataclass,
+and the settings of `BarsConfig` and `DataConfig` take those of `conf/base`.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol, cast
+import dataclasses
+from dataclasses import dataclass
+from importlib import metadata
 
+from stockml.config.schema import bounded
+from stockml.data.settings import BarsConfig, DataConfig
+from stockml.data.sources.csv import CsvConfig
+from stockml.data.sources.npz import NpzConfig
+from stockml.data.sources.simulated import SimulatedConfig
+from stockml.data.sources.yahoo import YahooConfig
 from stockml.errors import UserError
 
-if TYPE_CHECKING:
-    from stockml.config.root import Config
-    from stockml.data.bars import Bars
+__all__ = [
+    "BUILT_IN",
+    "ENTRY_POINTS",
+    "BarsConfig",
+    "DataConfig",
+    "Source",
+    "bounded",
+    "modules",
+    "names",
+    "settings",
+    "source",
+]
+
+ENTRY_POINTS = "stockml.sources"
 
 
-class Source(Protocol):
-    """What the module of a source offers."""
+@dataclass(frozen=True)
+class Source:
+    """A data source: its settings, and the functions that read it, each named as `module:function`.
 
-    def load(self, config: Config) -> Bars:
-        """The bars of the config's stock. Raises UserError."""
+    A source of dated daily bars has settings derived from `BarsConfig`. Any other source provides windowed arrays.
+    """
 
-    def content(self, config: Config) -> str:
-        """A text that is another when these bars are others. Raises UserError."""
+    config: type[DataConfig]
+    load: str
+    """`(config) -> Bars` of the config's stock; for windowed arrays `(config) -> (Panel, samples before the test)`."""
+    content: str | None = None
+    """`(config) -> str` that differs when the bars differ; None: a hash of the loaded bars."""
+    list_stocks: str | None = None
+    """`(config) -> [(ticker, its settings), …]` for `data.tickers=all`; needed if `config.can_list_stocks` is set."""
+    load_many: str | None = None
+    """`(configs) -> iterator of functions () -> Bars`, for a source with many stocks in one file; None: `load` each."""
+    sample_shape: str | None = None
+    """Windowed arrays: `(config) -> (T, F)` without loading them; None: they are loaded."""
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.config, type) and issubclass(self.config, DataConfig)):
+            raise TypeError("config must be a dataclass derived from BarsConfig or DataConfig")
+        if not dataclasses.is_dataclass(self.config):
+            raise TypeError(f"{self.config.__name__} must be a dataclass")
+        if issubclass(self.config, BarsConfig) and self.config.can_list_stocks and self.list_stocks is None:
+            raise TypeError(f"{self.config.__name__}.can_list_stocks is set, but list_stocks is None")
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether it provides dated daily bars, and not windowed arrays."""
+        return issubclass(self.config, BarsConfig)
+
+    def modules(self) -> set[str]:
+        """The modules of its functions."""
+        functions = (self.load, self.content, self.list_stocks, self.load_many, self.sample_shape)
+        return {function.partition(":")[0] for function in functions if function}
 
 
-_MODULES = {"csv": "csv.tables", "yahoo": "yahoo.downloads", "simulated": "simulated.simulator"}
+_CSV = "stockml.data.sources.csv.tables"
+_YAHOO = "stockml.data.sources.yahoo.downloads"
+_SIMULATED = "stockml.data.sources.simulated.simulator"
+_NPZ = "stockml.data.sources.npz.arrays"
+
+BUILT_IN = {
+    "simulated": Source(SimulatedConfig, f"{_SIMULATED}:load", f"{_SIMULATED}:content"),
+    "csv": Source(CsvConfig, f"{_CSV}:load", f"{_CSV}:content", f"{_CSV}:list_stocks", f"{_CSV}:load_many"),
+    "yahoo": Source(YahooConfig, f"{_YAHOO}:load", f"{_YAHOO}:content"),
+    "npz": Source(NpzConfig, f"{_NPZ}:load", sample_shape=f"{_NPZ}:sample_shape"),
+}
 
 
-def of(config: Config) -> Source:
-    """The source that the config names."""
-    return cast("Source", importlib.import_module(f"stockml.data.sources.{_MODULES[config.data.source]}"))
+def names() -> list[str]:
+    """Every source, built in or installed."""
+    return [*BUILT_IN, *sorted({entry.name for entry in metadata.entry_points(group=ENTRY_POINTS)} - set(BUILT_IN))]
 
 
-def load(config: Config) -> Bars:
-    """The daily bars of the config's stock. Raises UserError."""
-    with readable():
-        return of(config).load(config)
+def source(name: str) -> Source | None:
+    """The source of that name, None where there is none. Raises UserError where a package's entry point is broken."""
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    for entry in metadata.entry_points(group=ENTRY_POINTS, name=name):
+        try:
+            found = entry.load()
+        except Exception as error:
+            raise UserError(f"data={name}: the installed entry point {entry.value} does not load: {error}") from error
+        if not isinstance(found, Source):
+            raise UserError(f"data={name}: the entry point {entry.value} is not a stockml.data.sources.Source")
+        return found
+    return None
 
 
-@contextlib.contextmanager
-def readable() -> Iterator[None]:
-    """What the system says of a file that cannot be read becomes a UserError."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
+def settings(name: object) -> dict[str, type[DataConfig]]:
+    """The settings dataclass of each built-in source, and of the installed source `name`. Raises as `source`."""
+    found = source(name) if isinstance(name, str) else None
+    return {built_in: known.config for built_in, known in BUILT_IN.items()} | (
+        {str(name): found.config} if found else {}
+    )
+
+
+def modules(name: str) -> set[str]:
+    """The modules that read a built-in source; none of an installed one, whose code runs in the jobs only."""
+    return BUILT_IN[name].modules() if name in BUILT_IN else set()

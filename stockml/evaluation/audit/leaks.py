@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stockml.data.dataset import Data, scaled
+from stockml.data.dataset import Data, scale
 from stockml.data.panel import Panel, from_bars
 from stockml.data.scaler import Scaler
 from stockml.data.split import Rows, Split, split
@@ -35,7 +35,7 @@ class Pipeline:
     def data(self, bars: Bars, features: Sequence[str], config: BarsConfig) -> Data:
         """The scaled samples; with the default stages, those of `stockml.data.dataset.prepare`. Raises UserError."""
         panel = self.panel(bars, features, config)
-        return scaled(panel, self.split(panel, config), self.scaler)
+        return scale(panel, self.split(panel, config), self.scaler)
 
 
 def with_future(panel: Panel) -> Panel:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import numpy as np
 
-from stockml.data.dataset import Data, scaled
+from stockml.data.dataset import Data, scale
 from stockml.data.settings import BarsConfig
 from stockml.data.split import split
 from stockml.evaluation.audit.leaks import LEAKS, Pipeline, with_future
@@ -141,7 +141,7 @@ class ArraysSubject(Subject):
     def data(self, noise_after: int | None = None) -> Data:
         """The samples, split and scaled."""
         panel = self.panel(noise_after)
-        return scaled(panel, split(panel, self.config.data, self.before_test))
+        return scale(panel, split(panel, self.config.data, self.before_test))
 
     def with_future(self) -> ArraysSubject:
         """The same windows with the target's change among the features."""

@@ -1,4 +1,4 @@
-"""Tables of daily bars, written in every form that exports have."""
+"""Writes tables of daily bars in every format that exports have."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 
 ROLES = ("open", "high", "low", "close", "volume", "adj close")
 Rows = Sequence[tuple[datetime.date, Mapping[str, Decimal]]]
-"""A day's bar each, oldest first."""
+"""One bar per day, oldest first."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """How a table is written."""
+    """The format of a table."""
 
     names: tuple[str, ...] = ("Date", "Open", "High", "Low", "Close", "Volume")
-    """Of the date, open, high, low, close, volume, and adjusted close if there is a seventh."""
+    """Names of the date, open, high, low, close, volume, and as an optional seventh the adjusted close."""
     order: tuple[int, ...] = ()
-    """The columns' order, where it is not that of the names."""
+    """The order of the columns, if it is not that of the names."""
     delimiter: str = ","
     decimal: str = "."
     thousands: str = ""
@@ -39,23 +39,23 @@ class Form:
     line_end: str = "\n"
     blank_rows: int = 0
     tickers: tuple[str, ...] = ()
-    """Stocks of the file, besides the one that is looked for."""
+    """Other stocks in the file."""
     layout: str = "plain"
     """plain | long (a column of tickers) | header (a row of tickers) | prefix (the ticker in each name) | index (an
     unnamed column of row numbers first)."""
     ticker_name: str = "Symbol"
     extra: bool = False
-    """Whether a column that nobody needs is there too."""
+    """Whether there is an unused column too."""
     packed: bool = False
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The columns besides the date, as `names` has them."""
+        """The columns other than the date, in the order of `names`."""
         return ROLES[: len(self.names) - 1]
 
 
 def number(value: Decimal, form: Form, role: str) -> str:
-    """A number as the form has it."""
+    """A number in the format."""
     scaled = form.millions and role == "volume"
     text = f"{(value.scaleb(-6) if scaled else value):,f}"
     text = text.translate({ord(","): form.thousands, ord("."): form.decimal})
@@ -63,7 +63,7 @@ def number(value: Decimal, form: Form, role: str) -> str:
 
 
 def day(date: datetime.date, form: Form) -> str:
-    """A date as the form has it."""
+    """A date in the format."""
     pattern = (
         form.date
         if form.padded or form.date == "%Y%m%d"
@@ -73,7 +73,7 @@ def day(date: datetime.date, form: Form) -> str:
 
 
 def written(rows: Rows, ticker: str, form: Form) -> bytes:
-    """The file; other tickers have the same bars, twice as high."""
+    """Write the file; other tickers have the same bars with doubled prices."""
     stocks = [*form.tickers[:1], ticker, *form.tickers[1:]]
     factors = {t: Decimal(1 if t == ticker else 2) for t in stocks}
     table: list[list[str]] = []

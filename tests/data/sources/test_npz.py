@@ -1,4 +1,4 @@
-"""Arrays windowed elsewhere."""
+"""Windowed arrays from npz files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def save(path: Path, *, n: int = 100, width: int = 5, y: np.ndarray | None = Non
     return path
 
 
-def test_a_path_names_the_run_and_brings_its_own_features(tmp_path: Path) -> None:
+def test_a_path_gives_the_run_its_name_and_features(tmp_path: Path) -> None:
     config = compose.compose("data=npz", f"data.path={save(tmp_path / 'mine.npz', width=3)}")
     assert (config.stock.ticker, config.stock.name, config.stock.features) == ("mine", "", ())
     assert prepare(config).panel.features == ("x0", "x1", "x2")
@@ -36,7 +36,7 @@ def test_a_folder_is_searched_for_the_ticker_and_then_for_its_classification(tmp
     assert prepare(config).panel.origin.endswith(f"{tmp_path.name}/AAPL.npz")
 
 
-def test_validation_is_the_last_part_of_train_and_test_is_the_file_s(tmp_path: Path) -> None:
+def test_validation_is_the_end_of_train_and_test_is_that_of_the_file(tmp_path: Path) -> None:
     split = prepare(compose.compose("data=npz", f"data.path={save(tmp_path / 'a.npz')}")).split
     assert split.train.tolist() == list(range(90))
     assert split.validation.tolist() == list(range(90, 100))
@@ -54,7 +54,7 @@ def test_any_numeric_type_is_read(tmp_path: Path, dtype: str) -> None:
     assert np.array_equal(panel.values, x.astype(np.float32))
 
 
-def test_what_sort_of_target_it_is_is_judged_by_train_alone(tmp_path: Path) -> None:
+def test_the_kind_of_the_target_depends_on_train_only(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((120, 8, 2)).astype(np.float32)
     level = x[:, -1, 1] + 0.1 * rng.standard_normal(120)

@@ -1,4 +1,4 @@
-"""The simulator keeps to its recipe, looks like daily bars, and knows the best possible forecast."""
+"""The simulator follows its formulas, resembles daily bars, and has the best possible forecast."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def same(one: Bars, other: Bars) -> bool:
     )
 
 
-def test_bars_depend_on_the_data_seed_and_not_on_the_run_s() -> None:
+def test_bars_depend_on_the_data_seed_and_not_on_the_run_seed() -> None:
     first, again, other = (
         load(compose("data.days=300", f"data.seed={data_seed}", f"seed={seed}"))
         for data_seed, seed in ((3, 1), (3, 2), (4, 1))
@@ -82,7 +82,7 @@ def test_bars_depend_on_the_data_seed_and_not_on_the_run_s() -> None:
     assert not same(first, other)
 
 
-def test_two_tickers_share_the_market_alone() -> None:
+def test_two_tickers_share_only_the_market() -> None:
     apart = dataclasses.replace(figures("AAPL"), market_beta=0.0)
     together = dataclasses.replace(figures("AAPL"), idio_vol_percent=0.0)
     for kept, shared in ((apart, 0.0), (together, 1.0)):
@@ -170,7 +170,7 @@ def test_overnight_and_intraday_share_one_mixing_draw_a_day() -> None:
 
 @pytest.mark.parametrize("ticker", TICKERS)
 def test_range_is_that_of_a_continuous_intraday_path(ticker: str) -> None:
-    """Rogers & Satchell (1991): E[ln(H/O) ln(H/C) + ln(L/O) ln(L/C)] is the intraday variance, whatever the drift."""
+    """Rogers & Satchell (1991): E[ln(H/O) ln(H/C) + ln(L/O) ln(L/C)] is the intraday variance, for any drift."""
     opened, high, low, close = (np.log(bars(ticker).columns[name]) for name in ("open", "high", "low", "close"))
     estimated = ((high - opened) * (high - close) + (low - opened) * (low - close)).mean()
     assert estimated == pytest.approx(np.square(close - opened).mean(), rel=0.07)
@@ -199,7 +199,7 @@ def test_volume_is_higher_where_volatility_is() -> None:
 
 
 def expected_from_the_days_before(columns: dict[str, Floats], own: SimulatorConfig, strength: float) -> Floats:
-    """μ of each day from the second to the one after the last, each from the days before it alone."""
+    """μ of each day from the second to the one after the last, computed only from the days before it."""
     r, log_volume = close_returns(columns), np.log(columns["volume"])
     garch, drift = own.garch, own.drift_percent / 100 / YEAR
     target = (own.idio_vol_percent / 100) ** 2 / YEAR
@@ -221,15 +221,15 @@ def expected_from_the_days_before(columns: dict[str, Floats], own: SimulatorConf
     return np.array(expected)
 
 
-def test_expected_return_is_the_recipe_s_and_follows_from_the_days_before() -> None:
-    own = dataclasses.replace(figures("AAPL"), market_beta=0.0)  # then the day's shock, and so its σ, can be told
+def test_expected_return_follows_the_formula_from_the_days_before() -> None:
+    own = dataclasses.replace(figures("AAPL"), market_beta=0.0)  # then the day's shock, and so its σ, can be computed
     columns, expected = simulate(own, "AAPL", 2_000, 0, 0.2)
     rebuilt = expected_from_the_days_before(columns, own, 0.2)[:-1]
     settled = slice(600, None)  # the variance before the first day is not known, and forgotten by then
     assert np.allclose(rebuilt[settled], expected[1:][settled], rtol=1e-3, atol=1e-7)
 
 
-def test_no_column_tells_the_expected_return() -> None:
+def test_no_column_contains_the_expected_return() -> None:
     found = bars("AAPL", "strong", 60_000)
     assert found.expected is not None
     today, tomorrow = found.expected[1:-1], found.expected[2:]
@@ -239,32 +239,32 @@ def test_no_column_tells_the_expected_return() -> None:
             assert abs(correlation(known, tomorrow)) < 0.8  # the last return is a part of the signal
 
 
-def test_without_a_signal_nothing_but_the_drift_is_expected() -> None:
+def test_without_a_signal_the_expected_return_is_the_drift() -> None:
     found = bars("AAPL")
     assert found.expected is not None
     assert np.ptp(found.expected) == 0
     assert found.expected[0] == pytest.approx(0.12 / YEAR)
 
 
-def planted_r2(r: Floats, expected: Floats) -> float:
-    """Share of Σr² that the signal makes up, once the oracle's own R² has been seen to agree with it."""
+def injected_r2(r: Floats, expected: Floats) -> float:
+    """Share of the signal in Σr², which is checked against the oracle's R²."""
     total = np.square(r).sum()
-    planted, reached = np.square(expected).sum() / total, 1 - np.square(r - expected).sum() / total
+    injected, reached = np.square(expected).sum() / total, 1 - np.square(r - expected).sum() / total
     error = math.sqrt(len(r)) * (2 * expected * (r - expected)).std() / total
-    assert abs(reached - planted) < 3.5 * error
-    return float(planted)
+    assert abs(reached - injected) < 3.5 * error
+    return float(injected)
 
 
 @pytest.mark.parametrize(("strength", "r2", "hit_rate"), [(0.09, 0.01, 0.53), (0.2, 0.043, 0.56)])
 def test_oracle_s_r2_on_ten_years_of_seven_stocks_is_as_quoted(strength: float, r2: float, hit_rate: float) -> None:
-    planted, hits = [], []
+    injected, hits = [], []
     for seed in range(10):
         histories = [simulate(figures(ticker), ticker, 2_520, seed, strength) for ticker in STOCKS]
         r = np.concatenate([close_returns(columns) for columns, _ in histories])
         expected = np.concatenate([expected[1:] for _, expected in histories])
-        planted.append(planted_r2(r, expected))
+        injected.append(injected_r2(r, expected))
         hits.append((np.sign(r) == np.sign(expected)).mean())
-    assert np.mean(planted) == pytest.approx(r2, rel=0.15)
+    assert np.mean(injected) == pytest.approx(r2, rel=0.15)
     assert np.mean(hits) == pytest.approx(hit_rate, abs=0.01)
 
 
@@ -272,22 +272,22 @@ def test_oracle_s_r2_on_ten_years_of_seven_stocks_is_as_quoted(strength: float, 
     ("signal", "r2"), [(None, 0.0007), ("realistic", 0.008), ("strong", 0.034), ("interaction", 0.04)]
 )
 def test_oracle_s_r2_on_a_long_history_of_one_stock(signal: str | None, r2: float) -> None:
-    """Lower than that of the seven: half of AAPL's variance is the market's, on which no signal is planted."""
+    """Lower than that of the seven: half of AAPL's variance is the market's, on which no signal is injected."""
     found = bars("AAPL", signal, 60_000)
     assert found.expected is not None
-    assert planted_r2(close_returns(found.columns), found.expected[1:]) == pytest.approx(r2, rel=0.3)
+    assert injected_r2(close_returns(found.columns), found.expected[1:]) == pytest.approx(r2, rel=0.3)
 
 
 @pytest.mark.parametrize("ticker", ["AAPL", "SP500"])
 def test_more_days_continue_the_same_history(ticker: str) -> None:
-    """So no number of a day depends on a later one."""
+    """No number of a day depends on a later one."""
     few, many = (bars(ticker, "strong", days) for days in (500, 1_300))
     columns = {name: column[:500] for name, column in many.columns.items()}
     assert many.expected is not None
     assert same(few, dataclasses.replace(many, columns=columns, expected=many.expected[:500]))
 
 
-def test_of_the_interaction_alone_no_linear_model_sees_anything() -> None:
+def test_a_linear_model_finds_nothing_of_the_interaction() -> None:
     """Ridge on raw windows explains nothing, while on the strong signal it finds half of it."""
     shares = {}
     for signal in ("interaction", "strong"):

@@ -1,4 +1,4 @@
-"""Any export of daily bars is read to the last digit, or refused for a reason."""
+"""Any export of daily bars is read to the last digit, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stockml.data.bars import Bars
 from stockml.data.dataset import prepare
 from stockml.data.sources.csv import tables
 from stockml.errors import UserError
-from stockml.reporting.terminal import data_report
+from stockml.reporting import data_report
 from tests.campaigns import mutations
 from tests.conftest import random_bars, write_bars
 from tests.data.sources.exports import Form, Rows, written
@@ -42,7 +42,7 @@ def of_folder(folder: Path, ticker: str = "AAPL", **data: Any) -> Config:
 
 
 def refusal(config: Config) -> str:
-    """The one line that bars are refused with."""
+    """The one line with which bars are refused."""
     with pytest.raises(UserError) as caught:
         tables.load(config)
     (line,) = caught.value.lines
@@ -76,7 +76,7 @@ NAMED = ["%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d %b %Y", "%d-%b-%y", "%a, %d %
 
 @st.composite
 def forms(draw: st.DrawFn) -> Form:
-    """Any combination of what exports differ in."""
+    """Any combination of the formats of exports."""
     layout = draw(st.sampled_from(["plain", "long", "header", "prefix", "index"]))
     names = draw(st.sampled_from(NAMES[:2] if layout in ("header", "prefix") else NAMES))
     decimal = draw(st.sampled_from(".,"))
@@ -105,7 +105,7 @@ def forms(draw: st.DrawFn) -> Form:
 
 @st.composite
 def bars_of_a_stock(draw: st.DrawFn) -> Rows:
-    """Bars of consecutive weekdays with prices of up to six decimals; one price at least has two."""
+    """Bars of consecutive weekdays with prices of up to six decimals; at least one price has two."""
     first = draw(st.dates(datetime.date(1970, 1, 5), datetime.date(2060, 1, 1)))
     dates = np.busday_offset(np.datetime64(first), np.arange(draw(st.integers(3, 12))), roll="forward").tolist()
     price = st.integers(1, 10**9).flatmap(lambda n: st.integers(0, 6).map(lambda places: Decimal(n).scaleb(-places)))
@@ -121,7 +121,7 @@ def bars_of_a_stock(draw: st.DrawFn) -> Rows:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=bars_of_a_stock(), form=forms())
-def test_bars_in_any_form_are_read_to_the_last_digit(tmp_path: Path, rows: Rows, form: Form) -> None:
+def test_bars_in_any_format_are_read_to_the_last_digit(tmp_path: Path, rows: Rows, form: Form) -> None:
     path = tmp_path / "AAPL.csv"
     path.write_bytes(written(rows, "AAPL", form))
     config = of_file(path)
@@ -145,7 +145,7 @@ def three_days(dates: list[str], **data: Any) -> Callable[[Path], Config]:
     return config
 
 
-def test_dates_that_may_be_read_in_two_ways_are_read_in_the_one_that_is_in_order(tmp_path: Path) -> None:
+def test_of_two_readings_of_dates_the_one_in_order_is_taken(tmp_path: Path) -> None:
     for dates, days in (
         (["01/02/2020", "01/03/2020", "01/06/2020"], ["2020-01-02", "2020-01-03", "2020-01-06"]),  # else Saturdays
         (["03/02/2020", "04/02/2020", "02/03/2020"], ["2020-02-03", "2020-02-04", "2020-03-02"]),
@@ -154,7 +154,7 @@ def test_dates_that_may_be_read_in_two_ways_are_read_in_the_one_that_is_in_order
         assert tables.load(three_days(dates)(tmp_path)).dates.astype(str).tolist() == days
 
 
-def test_dates_that_may_be_read_in_two_ways_alike_are_asked_for(tmp_path: Path) -> None:
+def test_dates_with_two_equal_readings_are_refused(tmp_path: Path) -> None:
     dates = ["02/03/2020", "03/04/2020", "04/05/2021"]  # weekdays in order, either way
     line = refusal(three_days(dates)(tmp_path))
     assert "02/03/2020 may be M/D/Y or D/M/Y" in line
@@ -163,7 +163,7 @@ def test_dates_that_may_be_read_in_two_ways_alike_are_asked_for(tmp_path: Path) 
         assert str(tables.load(three_days(dates, date_format=date_format)(tmp_path)).dates[0]) == first
 
 
-def test_bad_rows_are_left_out_where_that_is_asked_for_and_counted(tmp_path: Path) -> None:
+def test_bad_rows_are_left_out_and_counted_if_that_is_set(tmp_path: Path) -> None:
     path = write_bars(random_bars(100, ticker="AAPL"), tmp_path)
     whole = tables.load(of_folder(tmp_path))
     lines = path.read_text().splitlines()
@@ -179,11 +179,11 @@ def test_bad_rows_are_left_out_where_that_is_asked_for_and_counted(tmp_path: Pat
     assert dropped.startswith("3 bad rows (data.on_bad_rows=drop; the first")
     data = prepare(dataclasses.replace(config, data=dataclasses.replace(cast("Any", config.data), window=5)))
     assert data.panel.dropped[0] == dropped
-    assert any("dates Y-M-D" in line for line in data_report([data]))
+    assert any("dates Y-M-D" in line for line in data_report.lines([data]))
 
 
 def edited(text: str) -> Callable[[Path], Config]:
-    """The config of a file that holds this."""
+    """The config of a file with this content."""
 
     def config(folder: Path) -> Config:
         (folder / "AAPL.csv").write_text(text)
@@ -195,28 +195,28 @@ def edited(text: str) -> Callable[[Path], Config]:
 HEAD = "Date,Open,High,Low,Close,Volume\n"
 REFUSED = [
     (edited(f"{HEAD}2020-01-02,1,2,3\n"), "line 2: has fewer cells than the 6 names"),
-    (edited(f'{HEAD}2020-01-02,1,"2\n",3,4,5\n'), "line 2: has a quote that does not end with it"),
+    (edited(f'{HEAD}2020-01-02,1,"2\n",3,4,5\n'), "line 2: has a quote that is not closed"),
     (edited(f"2020-01-01,1,2,3,4,5\n{HEAD}2020-01-02,1,2,3,4,5\n"), "line 1 holds numbers above the names of line 2"),
     (edited(f"{HEAD}2020-01-02,$1,$2,€3,$4,5\n2020-01-03,$1,$2,€3,$4,5\n"), "mix $ and €"),
     (edited(f"{HEAD}2020-01-02,1,2,3,4,5\n2020-01-03,$1,2,3,4,5\n"), "line 3: Open is '$1', no number"),
     (edited(f"{HEAD}2020-01-02,1,2,3,4,5\n2020-01-03,1t,2,3,4,5\n"), "line 3: Open is '1t', no number"),
-    (edited(f"{HEAD}2020-01-02,1,2,3,4,\0\n"), "AAPL.csv: is no text (a zero byte"),
+    (edited(f"{HEAD}2020-01-02,1,2,3,4,\0\n"), "AAPL.csv: is not a text file (a zero byte"),
     (
         edited("Date;Open;High;Low;Close;Volume\n2020-01-02;1,234;1,234;1,234;1,234;5\n"),
-        "whether its comma is a decimal",
+        "shows whether the comma is a decimal",
     ),
     (edited("Date,Open,High,Low,Close\n2020-01-02,1,2,3,4\n"), "has no column Volume"),
     (edited(f"Ticker,{HEAD}MSFT,2020-01-02,1,2,3,4,5\n"), "its tickers are MSFT, not AAPL"),
-    (edited(f"Ticker,{HEAD}AAPL,2020-01-02,1,2,3,4,5\n,2020-01-03,1,2,3,4,5\n"), "line 3: names no ticker"),
+    (edited(f"Ticker,{HEAD}AAPL,2020-01-02,1,2,3,4,5\n,2020-01-03,1,2,3,4,5\n"), "line 3: has no ticker"),
     (edited(f"Ticker,{HEAD}AAPL,2020-01-02,1,2,3,4,5\nMS\n"), "line 3: has fewer cells"),  # whose it is, who knows
     (edited("sep=;\n"), "is empty"),
-    (edited("{" + "a" * 200_000 + "}"), "is no table"),
+    (edited("{" + "a" * 200_000 + "}"), "is not a table"),
     (edited("Date,Open,High,Low,Close,Close,Volume\n2020-01-02,1,2,3,4,5,6\n"), "the column Close twice"),
 ]
 
 
 @pytest.mark.parametrize(("made", "says"), REFUSED)
-def test_what_has_no_one_meaning_is_refused(tmp_path: Path, made: Callable[[Path], Config], says: str) -> None:
+def test_an_ambiguous_or_malformed_table_is_refused(tmp_path: Path, made: Callable[[Path], Config], says: str) -> None:
     assert says in refusal(made(tmp_path))
 
 
@@ -262,7 +262,7 @@ WILD = {
 
 
 @pytest.mark.parametrize("text", WILD.values(), ids=WILD.keys())
-def test_exports_as_they_are_found_in_the_wild_are_read(tmp_path: Path, text: str) -> None:
+def test_exports_of_known_programs_are_read(tmp_path: Path, text: str) -> None:
     (tmp_path / "AAPL.csv").write_text(text)
     read = tables.load(of_folder(tmp_path))
     assert read.dates.astype(str).tolist() == ["2020-01-02", "2020-01-03"]
@@ -278,7 +278,7 @@ MESSY = [
 
 
 @pytest.mark.parametrize(("ticker", "file", "rows", "says"), MESSY)
-def test_real_exports_are_read_or_refused_for_the_rows_that_are_no_bars(
+def test_real_exports_are_read_or_refused_for_rows_that_are_not_bars(
     market: Path, ticker: str, file: str, rows: int, says: str
 ) -> None:
     config = of_folder(market / "messy", ticker)
@@ -293,7 +293,7 @@ def test_real_exports_are_read_or_refused_for_the_rows_that_are_no_bars(
     assert read.origin == str(market / "messy" / file)
 
 
-def test_a_file_is_found_by_its_name_a_word_of_it_or_the_tickers_in_it(tmp_path: Path) -> None:
+def test_a_file_is_found_by_its_name_or_a_word_of_it_or_its_tickers(tmp_path: Path) -> None:
     rows = [
         (datetime.date(2020, 1, n), {name: Decimal(f"{n}.25") for name in ("open", "high", "low", "close")})
         for n in (2, 3)
@@ -313,17 +313,15 @@ def test_a_file_is_found_by_its_name_a_word_of_it_or_the_tickers_in_it(tmp_path:
     for ticker in ("BRK", "A"):
         assert f"holds no {ticker}.csv" in refusal(of_folder(tmp_path, ticker))
     (tmp_path / "NVDA_old.csv").write_bytes(written(rows, "NVDA", Form()))
-    assert "NVDA_old.csv, nasdaq_NVDA.csv.gz may each be NVDA; name one with data.path=" in refusal(
+    assert "NVDA_old.csv, nasdaq_NVDA.csv.gz may each be NVDA; choose one with data.path=" in refusal(
         of_folder(tmp_path, "NVDA")
     )
     (tmp_path / "NVDA.csv").write_bytes(written(rows, "NVDA", Form()))
     assert tables.load(of_folder(tmp_path, "NVDA")).origin == str(tmp_path / "NVDA.csv")
 
 
-def test_a_file_alone_names_the_stock(tmp_path: Path) -> None:
-    path = write_bars(random_bars(5, ticker="NVDA"), tmp_path)
-    for file in (path, path.rename(tmp_path / "NVDA.csv.gz")):
-        path = file
+def test_a_file_without_a_stock_names_the_stock(tmp_path: Path) -> None:
+    path = write_bars(random_bars(5, ticker="NVDA"), tmp_path).rename(tmp_path / "NVDA.csv.gz")
     config = compose.compose("data=csv", f"data.path={path}")
     assert (config.stock.ticker, config.stock.simulator) == ("NVDA", None)
     assert len(config.stock.features) == 5
@@ -345,7 +343,7 @@ def test_parquet_of_several_stocks_is_read_like_its_csv(tmp_path: Path) -> None:
         assert all(np.array_equal(values, bars.columns[name]) for name, values in read.columns.items())
 
 
-def test_mutated_files_are_read_as_they_stand_or_refused_in_a_line(tmp_path: Path) -> None:
+def test_mutated_files_are_read_unchanged_or_refused_in_a_line(tmp_path: Path) -> None:
     outcomes = mutations.outcomes(40, tmp_path, seed=1)
     assert set(outcomes) <= {"read as it stands", "refused"}, outcomes
     assert outcomes["read as it stands"] and outcomes["refused"]

@@ -62,20 +62,20 @@ def test_parquet_and_csv_give_the_same_bars(tmp_path: Path) -> None:
         assert all(np.array_equal(v, from_parquet.columns[k]) for k, v in from_csv.columns.items())
 
 
-def test_a_ticker_that_yaml_takes_for_something_else_names_its_file(tmp_path: Path) -> None:
+def test_a_ticker_with_another_meaning_in_yaml_names_its_file(tmp_path: Path) -> None:
     for ticker in ("ON", "NO", "0700.HK", "^GSPC", "BRK-B", "null_", "1e3x"):
         write_bars(random_bars(5, ticker=ticker), tmp_path)
         assert load(tmp_path, f"'{ticker}'").ticker == ticker
 
 
-def test_blank_lines_at_the_end_and_names_in_any_case_are_fine(tmp_path: Path) -> None:
+def test_blank_lines_at_the_end_and_names_in_any_case_are_accepted(tmp_path: Path) -> None:
     path = write_bars(random_bars(5), tmp_path)
     path.write_text(path.read_text().replace("Close", " CLOSE ") + "\n\n,,,,,\n")
     assert len(load(tmp_path).dates) == 5
 
 
 @pytest.mark.parametrize("ticker", EIGHT)
-def test_real_bars_are_read_whole_and_agree_with_an_independent_reader(market: Path, ticker: str) -> None:
+def test_real_bars_are_read_completely_and_agree_with_an_independent_reader(market: Path, ticker: str) -> None:
     path = market / "ohlcv" / f"{ticker}.csv"
     config = compose.compose("data=csv", f"data.dir={path.parent}", f"stock={ticker}")
     read = tables.load(config)

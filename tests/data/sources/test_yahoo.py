@@ -1,4 +1,4 @@
-"""Daily bars from Yahoo: what is cached, what is asked for again, what is refused. Nothing asks the real Yahoo."""
+"""Daily bars from Yahoo: caching, retries and refusals. Nothing is requested from the real Yahoo."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import stockml.data.sources.yahoo
 from stockml import compose
@@ -66,7 +64,7 @@ def same(one: Bars, other: Bars) -> bool:
     )
 
 
-def test_bars_are_those_of_yahoo_and_their_origin_tells_date_version_and_hash(
+def test_bars_are_those_of_yahoo_and_their_origin_has_date_version_and_hash(
     server: YahooServer, tmp_path: Path
 ) -> None:
     server.hold(BARS)
@@ -85,7 +83,7 @@ def test_prices_are_adjusted_and_volume_is_not(server: YahooServer, tmp_path: Pa
     assert "adj close" not in bars.columns
 
 
-def test_what_is_cached_is_not_asked_for_again_until_a_wanted_day_is_over(server: YahooServer, tmp_path: Path) -> None:
+def test_cached_bars_are_not_requested_again_until_a_wanted_day_is_over(server: YahooServer, tmp_path: Path) -> None:
     server.hold(BARS)
     first = load(tmp_path)
     asked = len(server.requests)
@@ -113,32 +111,32 @@ def test_what_is_cached_is_not_asked_for_again_until_a_wanted_day_is_over(server
     ],
     ids=["429", "5xx", "late", "cut off", "no answer"],
 )
-def test_faults_that_pass_are_outlasted(server: YahooServer, tmp_path: Path, faults: list[Fault]) -> None:
+def test_temporary_faults_are_retried(server: YahooServer, tmp_path: Path, faults: list[Fault]) -> None:
     server.hold(BARS)
     server.faults += faults
     assert same(load(tmp_path), BARS)
     assert server.faults == []
 
 
-def test_what_yahoo_asks_to_wait_is_waited_or_not_asked_again(server: YahooServer, tmp_path: Path) -> None:
+def test_a_retry_after_is_waited_for_or_ends_the_retries(server: YahooServer, tmp_path: Path) -> None:
     server.hold(BARS)
     server.faults.append(status(429, Retry_After=1))
     load(tmp_path)
     first, second = [when for when, path in server.requests if "chart" in path][:2]
     assert second - first >= 1
     server.requests.clear()
-    in_an_hour = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
+    in_an_hour = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
     server.faults.append(status(429, Retry_After=f"{in_an_hour:%a, %d %b %Y %H:%M:%S} GMT"))
     aged(tmp_path, 4)
-    assert re.search(r"too many requests \(429\), and asks to wait for 3,(599|600) s", load(tmp_path).origin)
+    assert re.search(r"too many requests \(429\), with a Retry-After of 3,(599|600) s", load(tmp_path).origin)
     assert sum("chart" in path for _, path in server.requests) == 1
 
 
-def test_faults_that_do_not_pass_end_in_a_line(server: YahooServer, tmp_path: Path) -> None:
+def test_permanent_faults_end_in_a_line(server: YahooServer, tmp_path: Path) -> None:
     server.hold(BARS)
     server.faults += [status(503)] * 3
     with pytest.raises(
-        RunError, match=r"^TEST: Yahoo: a server's error \(503\), 3 times; nothing of it is cached; try"
+        RunError, match=r"^TEST: Yahoo: a server error \(503\), 3 times; none of its bars are cached; try"
     ):
         load(tmp_path, "data.retries=2")
     assert server.faults == []
@@ -154,7 +152,7 @@ def test_faults_that_do_not_pass_end_in_a_line(server: YahooServer, tmp_path: Pa
     ],
     ids=["not found", "empty", "no bars"],
 )
-def test_an_unknown_ticker_is_refused_with_what_to_do(server: YahooServer, tmp_path: Path, fault: Fault | None) -> None:
+def test_an_unknown_ticker_is_refused_with_a_remedy(server: YahooServer, tmp_path: Path, fault: Fault | None) -> None:
     server.faults += [fault] * 4 if fault else []
     with pytest.raises(UserError, match=r"^TEST: Yahoo has no bars of TEST \(.*(no bars|delisted)\)") as refused:
         load(tmp_path)
@@ -165,7 +163,7 @@ def test_an_unknown_ticker_is_refused_with_what_to_do(server: YahooServer, tmp_p
     assert list(tmp_path.glob("*.parquet")) == []
 
 
-def test_bars_without_a_number_are_no_bars(server: YahooServer, tmp_path: Path) -> None:
+def test_bars_without_a_number_are_refused(server: YahooServer, tmp_path: Path) -> None:
     server.hold(BARS)
     chart = server.charts["TEST"]["indicators"]
     for column in (*chart["quote"][0].values(), chart["adjclose"][0]["adjclose"]):
@@ -174,7 +172,7 @@ def test_bars_without_a_number_are_no_bars(server: YahooServer, tmp_path: Path) 
         load(tmp_path)
 
 
-def test_offline_the_cache_is_served_and_tells_its_age(
+def test_offline_the_cache_is_used_and_its_age_reported(
     server: YahooServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.hold(BARS)
@@ -184,22 +182,22 @@ def test_offline_the_cache_is_served_and_tells_its_age(
     bars = load(tmp_path)
     assert same(bars, BARS)
     assert "(4 days old; Yahoo: cannot be reached; " in bars.origin
-    with pytest.raises(RunError, match=r"cannot be reached; data\.refresh=auto takes what is cached"):
+    with pytest.raises(RunError, match=r"cannot be reached; data\.refresh=auto uses the cached bars"):
         load(tmp_path, "data.refresh=true")
-    with pytest.raises(RunError, match="TEST: Yahoo: cannot be reached; nothing of it is cached"):
+    with pytest.raises(RunError, match="TEST: Yahoo: cannot be reached; none of its bars are cached"):
         load(tmp_path / "other")
-    with pytest.raises(UserError, match=r"TEST\.parquet: is not there; data\.refresh=auto downloads it"):
+    with pytest.raises(UserError, match=r"TEST\.parquet: does not exist; data\.refresh=auto downloads it"):
         load(tmp_path / "other", "data.refresh=false")
 
 
 def where_it_is_evening() -> ZoneInfo:
-    """A time zone whose clock says between six and seven."""
+    """A time zone in which it is between 18:00 and 19:00."""
     ahead = 18 - datetime.datetime.now(datetime.UTC).hour
     ahead -= 24 if ahead > 12 else 0
     return ZoneInfo(f"Etc/GMT{-ahead:+}")  # these names count westwards
 
 
-def test_a_bar_of_a_day_that_is_not_over_is_left_out_and_told(server: YahooServer, tmp_path: Path) -> None:
+def test_a_bar_of_a_day_that_is_not_over_is_left_out_and_reported(server: YahooServer, tmp_path: Path) -> None:
     zone = where_it_is_evening()
     today = datetime.datetime.now(zone).date()
     bars = until(BARS, today)
@@ -211,7 +209,7 @@ def test_a_bar_of_a_day_that_is_not_over_is_left_out_and_told(server: YahooServe
     assert read.dropped == (f"1 bar ({today}: its trading was not over)",)
 
 
-def test_corrected_history_is_told_and_what_was_cached_is_kept(server: YahooServer, tmp_path: Path) -> None:
+def test_a_corrected_history_is_reported_and_the_cached_one_kept(server: YahooServer, tmp_path: Path) -> None:
     server.hold(BARS)
     load(tmp_path)
     path = aged(tmp_path, 4)
@@ -226,48 +224,10 @@ def test_corrected_history_is_told_and_what_was_cached_is_kept(server: YahooServ
     day = BARS.dates[100]
     assert f"CORRECTED: 3 of 400 days differ, the first {day}, from the copy of {kept.stem[5:]}, kept as" in told
     assert kept.read_bytes() == old
-    assert load(tmp_path).parsing_notes == told  # whoever reads the cache is told
+    assert load(tmp_path).parsing_notes == told  # also when the cache is read
 
 
-PRICES = ("Open", "High", "Low", "Close", "Adj Close")
-
-
-def table_of(bars: Bars) -> pd.DataFrame:
-    columns = {name: bars.columns[name.lower()] for name in ("Open", "High", "Low", "Close")}
-    rest = {"Adj Close": bars.columns["close"] * 0.9, "Volume": bars.columns["volume"]}
-    return pd.DataFrame({"Date": bars.dates.astype("datetime64[ns]"), **columns, **rest})
-
-
-@settings(max_examples=25)
-@given(split=st.sampled_from([0.1, 0.5, 1.0, 1.5, 2.0, 20.0]), dividend=st.floats(0.9, 1.0))
-def test_a_split_or_a_dividend_since_is_no_correction(split: float, dividend: float) -> None:
-    new = table_of(BARS)
-    old = new.iloc[:-5].copy()
-    for name in PRICES:
-        new[name] = (new[name] / split * (dividend if name == "Adj Close" else 1)).round(6)
-    new["Volume"] = (new["Volume"] * split).round()
-    assert downloads.corrections(old, new) == ""
-
-
-@settings(max_examples=25)
-@given(row=st.integers(0, 399), name=st.sampled_from([*PRICES, "Volume"]), change=st.sampled_from([0.98, 1.005, 2.0]))
-def test_any_changed_number_is_a_correction(row: int, name: str, change: float) -> None:
-    old, new = table_of(BARS), table_of(BARS)
-    new[name] = new[name].where(new.index != row, new[name] * change)
-    assert downloads.corrections(old, new) == f"1 of 400 days differ, the first {BARS.dates[row]},"
-
-
-@settings(max_examples=10)
-@given(row=st.integers(0, 398))
-def test_a_day_that_comes_or_goes_is_a_correction(row: int) -> None:
-    whole = table_of(BARS)
-    fewer = whole.drop(index=row)
-    told = f"1 of 400 days differ, the first {BARS.dates[row]},"
-    assert downloads.corrections(whole, fewer) == told
-    assert downloads.corrections(fewer, whole) == told
-
-
-def test_a_damaged_cache_is_noticed_and_downloaded_anew(server: YahooServer, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_found_and_downloaded_again(server: YahooServer, tmp_path: Path) -> None:
     server.hold(BARS)
     load(tmp_path)
     path = tmp_path / "TEST.parquet"
@@ -299,7 +259,7 @@ print(len(downloads.load(compose.compose("data=yahoo", "data.cache_dir=" + sys.a
 """
 
 
-def test_processes_that_want_the_same_at_once_download_it_once(server: YahooServer, tmp_path: Path) -> None:
+def test_processes_at_once_download_a_symbol_once(server: YahooServer, tmp_path: Path) -> None:
     server.hold(BARS)
     server.faults += [late(0.5)] * 2
     program = [sys.executable, "-c", LOAD, str(tmp_path / "cache")]
@@ -308,7 +268,7 @@ def test_processes_that_want_the_same_at_once_download_it_once(server: YahooServ
     assert server.downloads["TEST"] == 1
 
 
-def test_an_index_is_asked_for_by_the_name_that_yahoo_has_for_it(server: YahooServer, tmp_path: Path) -> None:
+def test_an_index_is_requested_by_its_symbol_at_yahoo(server: YahooServer, tmp_path: Path) -> None:
     server.hold(replace(BARS, ticker="^GSPC"))
     bars = downloads.load(compose.compose("data=yahoo", f"data.cache_dir={tmp_path}", "stock=SP500"))
     assert (bars.ticker, list(bars.columns), server.downloads["^GSPC"]) == ("SP500", ["close"], 1)
@@ -341,7 +301,7 @@ def test_the_saved_cache_dir_is_absolute(tmp_path: Path, monkeypatch: pytest.Mon
     assert cache_dir() == "/elsewhere/stockml/yahoo"
 
 
-def test_a_run_records_what_it_was_given_and_gives_the_same_offline(
+def test_a_run_records_its_download_and_is_the_same_offline(
     server: YahooServer, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.hold(BARS)
@@ -356,7 +316,7 @@ def test_a_run_records_what_it_was_given_and_gives_the_same_offline(
     assert "4 days old" in (tmp_path / "second" / "train.log").read_text()
 
 
-def test_without_yfinance_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_yfinance_the_message_has_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yfinance", None)
     monkeypatch.delitem(sys.modules, "stockml.data.sources.yahoo.client", raising=False)
     monkeypatch.delattr(stockml.data.sources.yahoo, "client", raising=False)

@@ -1,4 +1,4 @@
-"""Daily bars from CSV or Parquet files: settings. Imports nothing heavy."""
+"""Settings of daily bars from CSV or Parquet files. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from stockml.data.settings import BarsConfig
 
 @dataclass(frozen=True, kw_only=True)
 class CsvConfig(BarsConfig):
-    """Bars from a table: the file `path`, or that of the ticker in `dir`."""
+    """Bars from a table: the file `path`, or the ticker's file in `dir`."""
 
     path: str | None
     dir: str | None
     date_format: str | None
-    """strptime's signs; None: as the file's own dates tell."""
+    """In the notation of strptime; None: recognised from the file's dates."""
     on_bad_rows: Literal["error", "drop"]
-    """Whether rows without a date or a usable number are refused, or left out and counted."""
+    """Rows without a date or a usable number are refused, or left out and counted."""
 
-    can_take_all_tickers: ClassVar[bool] = True
+    can_list_stocks: ClassVar[bool] = True
 
     def conflicts(self) -> Iterator[str]:
-        """Rules across fields that are broken."""
+        """Broken rules across fields."""
         yield from super().conflicts()
         if not self.dir and not self.path:
             yield "dir: needed with data=csv, the folder of the bars: data.dir=FOLDER (or one file: data.path=FILE)"
         elif self.dir and self.path:
             yield "path: data=csv needs either data.path=FILE or data.dir=FOLDER, one of the two"
-        signs = set(re.findall("%.", self.date_format or ""))
+        codes = set(re.findall("%.", self.date_format or ""))
         if self.date_format is not None and not (
-            {"%d"} & signs and {"%m", "%b", "%B"} & signs and {"%Y", "%y"} & signs
+            {"%d"} & codes and {"%m", "%b", "%B"} & codes and {"%Y", "%y"} & codes
         ):
-            yield f"date_format: {self.date_format!r} must tell day, month and year, as %d/%m/%Y does"
+            yield f"date_format: {self.date_format!r} must have a day, a month and a year, as %d/%m/%Y has"

@@ -1,4 +1,4 @@
-"""Dates and numbers, recognised by the form that all cells of a column share."""
+"""Parses dates and numbers, whose format is recognised from all cells of a column."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stockml.data.sources.csv.columns import Unclear
+from stockml.data.sources.csv.columns import AmbiguousTableError
 
 Floats = NDArray[np.float64]
 Days = NDArray[np.datetime64]
 
-# What may follow a day: a time, and how far its clock is from UTC.
+# What may follow a day: a time and its time zone.
 _TIME = re.compile(
     r"(?:T|,?\s+)\d\d?:\d\d(?::\d\d(?:\.\d+)?)?(?:\s*[AaPp]\.?[Mm]\.?)?(?:\s*(?:[A-Z]{1,4}|[+-]\d\d:?\d\d))?$"
 )
@@ -29,7 +29,7 @@ _FORMS: dict[str, tuple[str, ...]] = {
     r"[A-Za-z]{3}-[0-9]{1,2}-[0-9]{4}": ("%b-%d-%Y",),
     r"[0-9]{4}-[A-Za-z]{3}-[0-9]{1,2}": ("%Y-%b-%d",),
 }
-"""The strptime formats that a day of each form may have."""
+"""The possible strptime formats of days that match each pattern."""
 for _sign in "-/.":
     _FORMS[rf"[0-9]{{4}}[{_sign}][0-9]{{1,2}}[{_sign}][0-9]{{1,2}}"] = (f"%Y{_sign}%m{_sign}%d",)
     for _year, _digits in (("%Y", 4), ("%y", 2)):
@@ -41,10 +41,10 @@ for _sign in "-/.":
 
 
 def days(column: pd.Series[str], date_format: str | None = None) -> tuple[Days, str]:
-    """(R,) days, NaT where a cell is none in the form that most have, and that form, as in `M/D/Y`.
+    """(R,) days, NaT where a cell is not a date in the most frequent format, and that format as in `M/D/Y`.
 
-    Where the cells fit several forms alike, the one is taken under which the days are in order, and, where both
-    are, none of them at a weekend; `Unclear` where that does not decide. A stamp's day is the one it is written with.
+    If several formats fit equally, the one in which the days are in order is taken, then the one without weekends;
+    raises AmbiguousTableError if more than one remains. A time stamp's day is the one that is written.
     """
     if column.dtype.kind == "M":
         return pd.DatetimeIndex(column).tz_localize(None).to_numpy().astype("datetime64[D]"), "as stamps"
@@ -67,15 +67,15 @@ def days(column: pd.Series[str], date_format: str | None = None) -> tuple[Days, 
         weekdays = [f for f in ordered if np.is_busday(fitting[f][~np.isnat(fitting[f])]).all()]
         likely = ordered if len(ordered) == 1 else weekdays if len(weekdays) == 1 else likely
     if len(likely) > 1:
-        raise Unclear(
-            f"{texts.iloc[0]} may be {' or '.join(map(form, likely))}, which the order of the dates does not tell; "
-            f"name it: 'data.date_format=\"{likely[0]}\"'"
+        raise AmbiguousTableError(
+            f"{texts.iloc[0]} may be {' or '.join(map(form, likely))}, and the order of the dates fits each; "
+            f"set 'data.date_format=\"{likely[0]}\"'"
         )
     return fitting[likely[0]], form(likely[0])
 
 
 def form(date_format: str) -> str:
-    """A strptime format as it is told: `%m/%d/%Y` as M/D/Y."""
+    """A strptime format as shown to the user: `%m/%d/%Y` as M/D/Y."""
     if date_format == "%Y%m%d":
         return "YYYYMMDD"
     names = {"%Y": "Y", "%y": "YY", "%m": "M", "%d": "D", "%b": "Mon", "%B": "Month"}
@@ -83,7 +83,7 @@ def form(date_format: str) -> str:
 
 
 def _tidy(text: str) -> str:
-    """The day alone of a stamp; with the month's name in three letters and dashes between, where it has one."""
+    """The day of a time stamp; with dashes and three letters of the month if the month is a name."""
     text = _TIME.sub("", text)
     if text.replace("-", "").replace("/", "").isdigit():
         return text
@@ -110,7 +110,7 @@ _GROUPS = {
 
 
 def _pattern(decimal: str, groups: str) -> re.Pattern[str]:
-    """A number with this decimal sign, and one sign, if any, between its groups of digits."""
+    """A number with this decimal mark, and at most one kind of separator between its groups of digits."""
     whole = _GROUPS[groups].format(r"[\s'’,]" if decimal == "." else r"[\s'’.]")
     number = rf"[+-]?(?=[.,]?[0-9])(?:{whole}|[0-9]+)?(?:{re.escape(decimal)}[0-9]*)?(?:[eE][+-]?[0-9]+)?"
     before, after = _CURRENCY.format("before"), _CURRENCY.format("after")
@@ -119,7 +119,7 @@ def _pattern(decimal: str, groups: str) -> re.Pattern[str]:
 
 @dataclass(frozen=True)
 class _Reading:
-    """What cells mean under one convention."""
+    """The cells read by one convention."""
 
     values: dict[str, Floats]
     notes: list[str]
@@ -130,11 +130,11 @@ class _Reading:
 
 
 def numbers(columns: Mapping[str, pd.Series[str]]) -> tuple[dict[str, Floats], list[str]]:
-    """(R,) a column, each equal to the decimal number that is written to the last digit, NaN where none is written;
-    and what was understood.
+    """(R,) numbers of each column, exact to the last digit, NaN where a cell is not a number; and notes on the parsing.
 
-    All are read by one convention, that under which most cells are numbers: decimal point or comma, groups of three
-    digits or lakhs. `Unclear` where two fit alike and give different numbers, or where currencies are mixed.
+    All columns are read by the convention under which most cells are numbers: decimal point or comma, groups of three
+    digits or lakhs. Raises AmbiguousTableError where two conventions fit equally and give different numbers, or where
+    currencies are mixed.
     """
     known = {n: c.to_numpy(dtype=np.float64, na_value=np.nan) for n, c in columns.items() if c.dtype.kind in "fiub"}
     texts = {n: c.astype(str).str.strip().tolist() for n, c in columns.items() if n not in known}
@@ -155,14 +155,14 @@ def _check_equal(texts: Mapping[str, list[str]], one: _Reading, other: _Reading)
     for name, column in texts.items():
         differ = ~((one.values[name] == other.values[name]) | np.isnan(one.values[name]))
         if differ.any():
-            raise Unclear(
-                f"{name.title()} is {column[int(differ.argmax())]!r}, and no number in the file tells whether its "
-                "comma is a decimal one; save the numbers without signs between thousands"
+            raise AmbiguousTableError(
+                f"{name.title()} is {column[int(differ.argmax())]!r}, and no number in the file shows whether the "
+                "comma is a decimal one; save the numbers without thousands separators"
             )
 
 
 def _plain(texts: Mapping[str, list[str]]) -> dict[str, Floats] | None:
-    """The numbers, where every cell is one as computers write them."""
+    """The numbers if every cell is in plain notation, else None."""
     if not set("".join("".join(column) for column in texts.values())) <= set("0123456789.eE+-"):
         return None
     try:
@@ -172,9 +172,10 @@ def _plain(texts: Mapping[str, list[str]]) -> dict[str, Floats] | None:
 
 
 def _read(texts: Mapping[str, list[str]], decimal: str, groups: str) -> _Reading:
-    """The numbers of every column by one convention; `Unclear` of two currencies.
+    """The numbers of every column by one convention. Raises AmbiguousTableError for two currencies.
 
-    A cell whose currency is not that of most cells of its column is none: `$32.99` among `4032.99` is a damaged one.
+    A cell whose currency differs from that of most cells of its column is not a number: `$32.99` among `4032.99` is
+    damaged.
     """
     pattern, read, currencies, scales, is_grouped = _pattern(decimal, groups), {}, set(), set(), False
     for name, column in texts.items():
@@ -193,7 +194,7 @@ def _read(texts: Mapping[str, list[str]], decimal: str, groups: str) -> _Reading
             values[row] = float(number.replace(decimal, ".") + _SCALES[scale])
         read[name] = values
     if len(currencies) > 1:
-        raise Unclear(f"its columns mix {' and '.join(sorted(currencies))}; save one currency alone")
+        raise AmbiguousTableError(f"its columns mix {' and '.join(sorted(currencies))}; save one currency alone")
     notes = {
         "decimal commas": decimal == ",",
         f"{''.join(currencies)} taken off": currencies,

@@ -1,4 +1,4 @@
-"""Which column is which: the names that exports give to a day's figures, recognised by their words."""
+"""Recognises the columns of a table by the words of their names."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-# As Yahoo's page copies them, with what it says when the mouse is over them.
+# As copied from Yahoo's page, with the text of the tooltips.
 _SPLITS = "close close price adjusted for splits"
 _DIVIDENDS = "adj close adjusted close price adjusted for splits and dividend and or capital gain distributions"
-# For each role the names that it goes by, words only; the earlier one is taken where several are there.
-# An empty name may be the dates' alone: an index that was saved without one.
+# The known names of each role, words only; the earliest is taken if a table has several of them.
+# Only the dates may have an empty name: an index that was saved without one.
 _NAMES = {
     "date": ("date", "trade date", "trading date", "datetime", "date time", "timestamp", "time", "day", "index", ""),
     "open": ("open", "open price", "px open", "opening price"),
@@ -30,7 +30,7 @@ _NUMBER = re.compile(r"\W*\d[\d.,]*\W*")
 
 
 def words(name: str) -> str:
-    """A name's words alone, lower-case: `Adj. Close**` and `ADJ_CLOSE` are `adj close`."""
+    """The words of a name in lower case: `Adj. Close**` and `ADJ_CLOSE` are `adj close`."""
     name = unicodedata.normalize("NFKC", name).lower().strip()
     name = re.sub(r"^(\d+\.\s|unnamed: \d+(_level_\d+)?$)", "", name)
     name = re.sub(r"(?<=\w)\s*\(.*\)$", "", name)  # a unit, as in Close (USD)
@@ -38,23 +38,23 @@ def words(name: str) -> str:
 
 
 def _letters(name: str) -> str:
-    """A name's letters and figures alone: `adjClose` and `Adj Close` are `adjclose`."""
+    """The letters and digits of a name: `adjClose` and `Adj Close` are `adjclose`."""
     return words(name).replace(" ", "")
 
 
 def same_ticker(one: str, other: str) -> bool:
-    """Whether two spellings mean one stock: ^GSPC and GSPC, BRK-B and brk.b, AAPL and AAPL.US."""
+    """Whether two spellings are one stock: ^GSPC and GSPC, BRK-B and brk.b, AAPL and AAPL.US."""
     spelt, like = (words(ticker).removesuffix(" us").replace(" ", "") for ticker in (one, other))
     return spelt == like != ""
 
 
-class Unclear(ValueError):
-    """A table that can be read in more than one way; says which, and what to do."""
+class AmbiguousTableError(ValueError):
+    """A table that can be read in more than one way; the message has the readings and what to do."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """The names over a table's columns, and where its bars begin."""
+    """The names of a table's columns, and where its bars begin."""
 
     names: tuple[str, ...]
     first: int
@@ -63,7 +63,10 @@ class Header:
     """The stock of each column, where the header has a row of them."""
 
     def column(self, role: str, ticker: str) -> int | None:
-        """The number of the column that has a role for a ticker; `Unclear` where two have it alike."""
+        """The number of the column with a role for a ticker; None if there is none.
+
+        Raises AmbiguousTableError where two columns have the same name.
+        """
         own, stock = [_letters(name) for name in self.names], _letters(ticker)
         if self.tickers is not None and role in _FIGURES:
             own = [n if same_ticker(t, ticker) else "" for n, t in zip(own, self.tickers, strict=True)]
@@ -72,25 +75,25 @@ class Header:
             spelt = {name, stock + name, name + stock} if role in _FIGURES else {name}
             found = [number for number, letters in enumerate(own) if letters in spelt]
             if len(found) > 1 and name:
-                raise Unclear(f"has the column {self.names[found[0]].strip()} twice; rename or delete one")
+                raise AmbiguousTableError(f"has the column {self.names[found[0]].strip()} twice; rename or delete one")
             if found:
                 return found[0]
         return None
 
     def is_plain(self, role: str, number: int, ticker: str) -> bool:
-        """Whether the column goes by its role's own name, with or without the ticker."""
+        """Whether the column's name is that of its role, with or without the ticker."""
         stock, name = _letters(ticker), _letters(role)
         return _letters(self.names[number]) in (name, stock + name, name + stock)
 
     def is_surely_tickers(self, number: int) -> bool:
-        """Whether the column can hold nothing but tickers; a column `Name` may hold the company's name."""
+        """Whether the column can only hold tickers; a column `Name` may hold the company's name."""
         return words(self.names[number]) in _SURE_TICKERS
 
 
 def header(rows: Sequence[Sequence[str]]) -> Header:
-    """The header among a table's first rows: names, and, as yfinance writes them, tickers and the index's name.
+    """The header in a table's first rows: names and, as yfinance writes them, tickers and the name of the index.
 
-    `Unclear` where a row above the names holds numbers.
+    Raises AmbiguousTableError where a row above the names holds numbers.
     """
     named = next((n for n, row in enumerate(rows) if figures_named(row) >= 2), None)
     if named is None:
@@ -104,25 +107,27 @@ def header(rows: Sequence[Sequence[str]]) -> Header:
         found = replace(found, tickers=_padded(rows[found.first], len(names)), first=found.first + 1)
     numbers = [n for n in above if any(_NUMBER.fullmatch(cell.strip()) for cell in rows[n])]
     if numbers:
-        raise Unclear(f"line {numbers[0] + 1} holds numbers above the names of line {named + 1}; put the names first")
+        raise AmbiguousTableError(
+            f"line {numbers[0] + 1} holds numbers above the names of line {named + 1}; put the names first"
+        )
     index = rows[found.first] if len(rows) > found.first else []
     if index and words(index[0]) in _NAMES["date"][:-1] and not any(map(str.strip, index[1:])):
         found = replace(found, names=(index[0], *names[1:]), first=found.first + 1)
     elif found.tickers is not None:
         found = replace(found, names=("", *names[1:]))
     elif len(index) == len(names) + 1 and not any(words(name) in _NAMES["date"] for name in names):
-        found = replace(found, names=("", *names))  # as R writes the names of rows: under no name
+        found = replace(found, names=("", *names))  # as R writes row names: without a name
     return found
 
 
 def figures_named(row: Sequence[str]) -> int:
-    """How many of the cells name a figure or the date, with or without a ticker around it."""
+    """The number of cells that name a price, the volume or the date, with or without a ticker."""
     spelt = [words(cell) for cell in row]
     return sum(_FIGURE.fullmatch(cell) is not None for cell in spelt) + (spelt[:1] == [""] and len(row) > 1)
 
 
 def _is_of_tickers(row: Sequence[str], width: int, sure: Sequence[str] = ("ticker", "symbol", "")) -> bool:
-    """Whether a row of the header tells the stock of each column but the first."""
+    """Whether a row of the header names the stock of each column but the first."""
     first, rest = (words(row[0]) if row else "", [cell.strip() for cell in row[1:]])
     if first not in sure or len(row) != width or width < 2 or not all(rest):
         return False

@@ -1,4 +1,4 @@
-"""A table as it stands in its file: found by its ticker, its cells read as text."""
+"""Finds the file of a ticker and reads its table as text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ENDINGS = (".csv", ".csv.gz", ".parquet", ".txt")
 _DELIMITERS = ",;\t|"
 _HEAD = 40
-"""Rows among which the names of the columns are looked for."""
+"""Number of rows that may hold the names of the columns."""
 
 
 @dataclass(frozen=True)
@@ -39,24 +39,24 @@ class Table:
     path: Path
     header: Header
     cells: pd.DataFrame
-    """A column each as in the header; text, but what a Parquet file holds as numbers or stamps."""
+    """One column per name of the header; text, except for numbers and time stamps of a Parquet file."""
     lines: NDArray[np.int64]
-    """(R,) where each row stands in the file, from 1."""
+    """(R,) line of each row in the file, from 1."""
     widths: NDArray[np.int64]
-    """(R,) how many cells each row has; as many as there are names, where it has all of them."""
+    """(R,) number of cells of each row; equal to the number of names in a complete row."""
     ticker: str = ""
-    """The stock, as the table spells it; empty where the table says nothing of that."""
+    """The stock as spelled in the table; empty if the table does not name it."""
     tickers: int = 0
-    """How many stocks the file names."""
+    """Number of stocks that the file names."""
 
     def where(self, row: int) -> str:
-        """File and line, as they are told."""
+        """File and line, as shown to the user."""
         return place(str(self.path), int(self.lines[row]))
 
 
 def find(data: CsvConfig, ticker: str) -> Path:
-    """The file that `data.path` names; else that in `data.dir` named by the ticker, or with the ticker as a word of its
-    name, or which has rows of that ticker. UserError where there is none, or where several fit."""
+    """The file `data.path`; else the one in `data.dir` whose name is the ticker or has it as a word, or which has rows
+    of the ticker. Raises UserError where there is none or where several fit."""
     if data.path is not None:
         if not Path(data.path).is_file():
             raise UserError(f"data.path={data.path}: there is no such file")
@@ -72,17 +72,17 @@ def find(data: CsvConfig, ticker: str) -> Path:
         return found[0]
     if found:
         names = ", ".join(path.name for path in found)
-        raise UserError(f"data.dir={folder}: {names} may each be {ticker}; name one with data.path=FILE")
+        raise UserError(f"data.dir={folder}: {names} may each be {ticker}; choose one with data.path=FILE")
     there = [stem(path) for path in tables]
-    held = f"{', '.join(there[:20])}{', …' if len(there) > 20 else ''}" or "no csv or parquet file at all"
+    held = f"{', '.join(there[:20])}{', …' if len(there) > 20 else ''}" or "no csv or parquet file"
     raise UserError(
-        f"data.dir={folder}: holds no {ticker}.csv, .csv.gz, .parquet or .txt, nor another file of {ticker}; "
+        f"data.dir={folder}: holds no {ticker}.csv, .csv.gz, .parquet or .txt, and no other file of {ticker}; "
         f"it holds {held}{nearest(ticker, there)}"
     )
 
 
 def files(folder: Path) -> list[Path]:
-    """The tables in `data.dir`, by name. Raises UserError where there is no such folder."""
+    """The tables in `data.dir`, sorted by name. Raises UserError where there is no such folder."""
     _require_folder(folder)
     return sorted(path for path in folder.iterdir() if path.name.lower().endswith(ENDINGS) and path.is_file())
 
@@ -99,9 +99,9 @@ def stem(path: Path) -> str:
 
 
 def _is_word(ticker: str, name: str) -> bool:
-    """Whether a ticker is a word of a file's name, with or without an exchange's two letters: INFY in a_INFY.NS.
+    """Whether a ticker is a word of a file's name, with or without the suffix of an exchange: INFY in a_INFY.NS.
 
-    BRK is no word of BRK-B, which is another stock, nor is B.
+    BRK and B are not words of BRK-B, which is another stock.
     """
     bare = ticker.lstrip("^")
     before = r"(?<![\w.])" if len(bare) > 1 else r"(?<![\w.-])"
@@ -118,55 +118,55 @@ def _has_rows_of(path: Path, ticker: str) -> bool:
         if not _is_parquet(path):
             header = columns.header(_head(_text(path).split("\n", _HEAD)[:_HEAD])[1])
             if header.tickers is None and header.column("ticker", ticker) is None:
-                return False  # told by its first lines, without reading the rest
+                return False  # without reading the rest
         return read(path, ticker).ticker != ""
-    except (UserError, columns.Unclear, csv.Error):
+    except (UserError, columns.AmbiguousTableError, csv.Error):
         return False
 
 
 def read(path: Path, ticker: str, *, sole: bool = False) -> Table:
-    """The ticker's rows, less blank ones at the end; of a `sole` stock in the file its rows, however it is called.
+    """The ticker's rows, without blank ones at the end; with `sole`, of a single stock by any name.
 
-    UserError where the file is no table, or holds other tickers alone.
+    Raises UserError where the file is not a table, or only holds other tickers.
     """
-    with clear(path):
+    with user_errors(path):
         return of_ticker(whole(path), ticker, sole=sole)
 
 
 def whole(path: Path) -> Table:
-    """All rows of the file, less blank ones at the end. Raises UserError."""
-    with clear(path):
+    """All rows of the file, without blank ones at the end. Raises UserError."""
+    with user_errors(path):
         return _parquet(path) if _is_parquet(path) else _text_table(path)
 
 
 @contextlib.contextmanager
-def clear(path: Path) -> Iterator[None]:
-    """What is unclear in a file, or no table at all, becomes a UserError."""
+def user_errors(path: Path) -> Iterator[None]:
+    """Turn errors of an ambiguous or malformed table into a UserError."""
     try:
         yield
-    except columns.Unclear as error:
+    except columns.AmbiguousTableError as error:
         raise UserError(f"{path}: {error}") from error
     except csv.Error as error:
-        raise UserError(f"{path}: is no table ({error}); save the bars again") from error
+        raise UserError(f"{path}: is not a table ({error}); save the bars again") from error
 
 
 def by_ticker(table: Table) -> dict[str, Table]:
-    """The rows that may be of each stock, by the stock's name in the file; empty where the file names none."""
+    """The rows that may be of each stock, by its name in the file; empty if the file names no stocks."""
     header = table.header
     if header.tickers is not None:
-        return dict.fromkeys(_over_columns(header), table)
-    with clear(table.path):
+        return dict.fromkeys(_stocks_of_columns(header), table)
+    with user_errors(table.path):
         column = header.column("ticker", "")
     if column is None or not header.is_surely_tickers(column):
         return {}
     texts = table.cells[column].astype(str).str.strip()
-    anyone = (table.widths != len(header.names)) | (texts == "").to_numpy()  # told of, whosever it is
+    anyone = (table.widths != len(header.names)) | (texts == "").to_numpy()  # reported for every stock
     groups = {str(name): rows for name, rows in texts.groupby(texts, sort=False).indices.items() if name}
     return {name: _rows(table, np.union1d(groups[name], anyone.nonzero()[0])) for name in sorted(groups)}
 
 
-def _over_columns(header: Header) -> list[str]:
-    """The stocks that the header names over the columns."""
+def _stocks_of_columns(header: Header) -> list[str]:
+    """The stocks that the header names above the columns."""
     assert header.tickers is not None
     own = [spelt for spelt, name in zip(header.tickers, header.names, strict=True) if name]
     return list(dict.fromkeys(own[1:] if header.names[0] else own))
@@ -187,7 +187,7 @@ def _text_table(path: Path) -> Table:
         raise UserError(f"{path}: is empty; save the bars again")
     width = min(max(line.count(delimiter) for line in lines) + 1, max(map(len, head)) + 20)
     try:
-        # Blank lines are kept, so that a row's number tells its line.
+        # Blank lines are kept, so that a row's number is that of its line.
         cells = pd.read_csv(
             io.StringIO(text),
             sep=delimiter,
@@ -200,12 +200,10 @@ def _text_table(path: Path) -> Table:
             skipinitialspace=True,
         )
     except ValueError as error:  # pandas' parser errors are ValueErrors
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())}); mend the line") from error
+        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())}); fix the line") from error
     if len(cells) != len(lines):
         broken = cells.apply(lambda column: column.str.contains("\n", regex=False)).any(axis=1)
-        raise UserError(
-            f"{path}, line {int(broken.argmax()) + 1}: has a quote that does not end with it; mend the line"
-        )
+        raise UserError(f"{path}, line {int(broken.argmax()) + 1}: has a quote that is not closed on the line; fix it")
     widths = np.where((cells[range(names, cells.shape[1])] != "").to_numpy().any(axis=1), names + 1, names)
     for row in np.flatnonzero((cells[names - 1].to_numpy() == "") & (widths == names)):  # pandas pads short lines
         widths[row] = min(names, len(_fields([lines[row]], delimiter)[0]))
@@ -215,23 +213,25 @@ def _text_table(path: Path) -> Table:
 
 
 def _text(path: Path) -> str:
-    """What the file holds, gzipped or not, its lines ended by \\n alone."""
+    """The text of a file, gzipped or not, with lines that end in \\n."""
     content = path.read_bytes()
     try:
         content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
         text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is no text ({error.reason} at byte {error.start}); save it as UTF-8 CSV") from error
+        raise UserError(
+            f"{path}: is not a text file ({error.reason} at byte {error.start}); save it as UTF-8 CSV"
+        ) from error
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be unpacked ({error}); it may be truncated: save it again") from error
     if "\0" in text:
-        raise UserError(f"{path}: is no text (a zero byte at {text.index(chr(0))}); save it as UTF-8 CSV")
+        raise UserError(f"{path}: is not a text file (a zero byte at {text.index(chr(0))}); save it as UTF-8 CSV")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _head(lines: list[str]) -> tuple[str, list[list[str]]]:
-    """The delimiter under which most columns have a name that is known, and the lines' cells under it."""
-    if re.fullmatch("sep=.", lines[0].strip()):  # what Excel is told by
+    """The delimiter that gives most columns with a known name, and the cells of the lines."""
+    if re.fullmatch("sep=.", lines[0].strip()):  # as for Excel
         return lines[0].strip()[-1], [[], *_fields(lines[1:], lines[0].strip()[-1])]
     heads = {delimiter: _fields(lines, delimiter) for delimiter in _DELIMITERS}
     best = max(heads, key=lambda d: (max(map(columns.figures_named, heads[d])), max(map(len, heads[d]))))
@@ -239,7 +239,7 @@ def _head(lines: list[str]) -> tuple[str, list[list[str]]]:
 
 
 def _fields(lines: list[str], delimiter: str) -> list[list[str]]:
-    """The cells of each line by itself."""
+    """The cells of each line, parsed on its own."""
     reader = (next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), []) for line in lines)
     return list(reader)
 
@@ -265,10 +265,10 @@ def _parquet(path: Path) -> Table:
 
 
 def of_ticker(table: Table, ticker: str, *, sole: bool = False) -> Table:
-    """The ticker's rows; of a `sole` stock in the file its rows, however it is called. Raises UserError."""
+    """The ticker's rows; with `sole`, of a single stock by any name. Raises UserError."""
     header, column = table.header, table.header.column("ticker", ticker)
     if header.tickers is not None:
-        held = _over_columns(header)
+        held = _stocks_of_columns(header)
     elif column is not None:
         texts = table.cells[column].astype(str).str.strip()
         held = list(texts.unique())
@@ -281,12 +281,12 @@ def of_ticker(table: Table, ticker: str, *, sole: bool = False) -> Table:
         alike = held
     if len(alike) != 1:
         which = f"{', '.join(held[:20])}{', …' if len(held) > 20 else ''}" or "none"
-        raise UserError(f"{table.path}: its tickers are {which}, not {ticker}; name one with stock.ticker=")
+        raise UserError(f"{table.path}: its tickers are {which}, not {ticker}; choose one with stock.ticker=")
     if column is not None and header.tickers is None:
-        # A row of another length may be anyone's, so that it is told rather than passed over.
+        # A row of another length may belong to any stock: it is reported and not skipped.
         mine = (texts == alike[0]).to_numpy() | (table.widths != len(header.names))
         nobody = (texts == "").to_numpy() & ~mine
         if nobody.any():
-            raise UserError(f"{table.where(int(nobody.argmax()))}: names no ticker; mend or delete the line")
+            raise UserError(f"{table.where(int(nobody.argmax()))}: has no ticker; fix or delete the line")
         table = _rows(table, mine.nonzero()[0])
     return replace(table, ticker=alike[0], tickers=len(held))

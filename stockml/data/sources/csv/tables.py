@@ -1,7 +1,7 @@
-"""Daily bars from a table, in whatever form it was exported: any delimiter, names of columns, dates and numbers.
+"""Daily bars from a table with any delimiter, column names, and date and number formats.
 
-What a table means is told by its own cells (`columns`, `cells`), never by who wrote it; what they
-do not tell is refused.
+The formats are recognised from the cells (`columns`, `cells`), not from the program that wrote them; an ambiguous table
+is refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PRICES = ("open", "high", "low", "close")
 
 
 def load(config: Config) -> Bars:
-    """The bars of the config's stock, prices adjusted by Adj Close / Close. UserError says file, line and remedy."""
+    """The bars of the config's stock, with prices × Adj Close / Close. Raises UserError with file, line and remedy."""
     data, ticker = cast("CsvConfig", config.data), config.stock.ticker
     path = table_files.find(data, ticker)
     return _bars(
@@ -41,27 +41,29 @@ def load(config: Config) -> Bars:
 
 
 def content(config: Config) -> str:
-    """A text that is another when the bars of the config's stock are others. Raises UserError."""
+    """A text that differs when the bars of the config's stock differ. Raises UserError."""
     data = cast("CsvConfig", config.data)
     path = table_files.find(data, config.stock.ticker)
-    return f"{path} {store.hash_of(path)} {data.date_format} {data.on_bad_rows}"
+    return f"{path} {store.hash_of(path, Path(data.panel_cache))} {data.date_format} {data.on_bad_rows}"
 
 
-def each_stock(config: Config) -> list[tuple[str, CsvConfig]]:
-    """Every ticker that the file `data.path` names, or that a file of `data.dir` is called by, and where its bars are.
+def list_stocks(config: Config) -> list[tuple[str, CsvConfig]]:
+    """Every ticker in the file `data.path`, or with a file in `data.dir`, and the settings that load its bars.
 
-    Raises UserError.
+    Raises UserError where there is none.
     """
     data = cast("CsvConfig", config.data)
     if data.path is None:
         files = table_files.files(Path(str(data.dir)))
+        if not files:
+            raise UserError(f"data.dir={data.dir}: holds no table of bars; name another folder")
         return [(table_files.stem(path), dataclasses.replace(data, dir=None, path=str(path))) for path in files]
     path = table_files.find(data, "")
     return [(ticker, data) for ticker in table_files.by_ticker(table_files.whole(path)) or (table_files.stem(path),)]
 
 
-def loaders(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
-    """What loads the bars of each config's stock; one file that holds all of them is read once."""
+def load_many(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
+    """A function for each config that loads its stock's bars; a file that holds all of them is read once."""
     data = cast("CsvConfig", configs[0].data)
     if data.path is None or any(config.data != data for config in configs):
         return (functools.partial(load, config) for config in configs)
@@ -77,11 +79,11 @@ def loaders(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
 
 
 def _bars(table: Table, config: Config) -> Bars:
-    with table_files.clear(table.path):
-        return _parsing_notes(table, config)
+    with table_files.user_errors(table.path):
+        return _parse(table, config)
 
 
-def _parsing_notes(table: Table, config: Config) -> Bars:
+def _parse(table: Table, config: Config) -> Bars:
     path, ticker, data = table.path, config.stock.ticker, cast("CsvConfig", config.data)
     wanted = list(dict.fromkeys([*config.stock.features, "close"]))
     found = {
@@ -98,7 +100,7 @@ def _parsing_notes(table: Table, config: Config) -> Bars:
     read, notes = cells.numbers(column)
     is_adjusted = "adj close" in read
     read = {role: read[role] for role in [*wanted, *(["adj close"] if is_adjusted else [])]}
-    rows, dropped = _sound_rows(table, days, form, read, found, data)
+    rows, dropped = _usable_rows(table, days, form, read, found, data)
     newest_first = _is_newest_first(table, days, rows)
     rows = rows[::-1] if newest_first else rows
     read = adjusted({role: values[rows] for role, values in read.items()})
@@ -112,7 +114,7 @@ def _parsing_notes(table: Table, config: Config) -> Bars:
         parsing_notes="; ".join(
             [
                 f"dates {form}{', newest first' if newest_first else ''}",
-                *_taken_for(table, found, [role for role in wanted if role in _PRICES], ticker),
+                *_choices(table, found, [role for role in wanted if role in _PRICES], ticker),
                 *notes,
                 "prices × Adj Close / Close"
                 if is_adjusted
@@ -122,7 +124,7 @@ def _parsing_notes(table: Table, config: Config) -> Bars:
     )
 
 
-def _sound_rows(
+def _usable_rows(
     table: Table,
     days: Days,
     form: str,
@@ -130,7 +132,7 @@ def _sound_rows(
     found: Mapping[str, int | None],
     data: CsvConfig,
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """The rows that can be used, and what is told of those left out; UserError where none may be."""
+    """The rows that can be used, and a text on those left out; UserError where a row may not be left out."""
     names, limits = table.header.names, np.finfo(np.float32)
     faults: list[tuple[NDArray[np.bool_], str]] = [
         (np.asarray((table.cells == "").all(axis=1), dtype=bool), "is blank"),
@@ -156,13 +158,13 @@ def _sound_rows(
     first = f"{table.where(row)}: {what.format(cell=cell)}"
     if data.on_bad_rows == "error" or bad.all():
         others = f" ({bad.sum():,} bad rows in all)" if bad.sum() > 1 else ""
-        raise UserError(f"{first}{others}; mend or delete the line, or set data.on_bad_rows=drop")
-    told = f"{bad.sum():,} bad row{'s' if bad.sum() > 1 else ''} (data.on_bad_rows=drop; the first, {first})"
-    return (~bad).nonzero()[0], (told,)
+        raise UserError(f"{first}{others}; fix or delete the line, or set data.on_bad_rows=drop")
+    note = f"{bad.sum():,} bad row{'s' if bad.sum() > 1 else ''} (data.on_bad_rows=drop; the first, {first})"
+    return (~bad).nonzero()[0], (note,)
 
 
 def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64]) -> bool:
-    """Whether the days fall; UserError where they neither fall nor rise throughout."""
+    """Whether the days are in descending order; UserError where they are in no order."""
     steps = np.diff(days[rows]).astype(np.int64)
     falls = bool((steps < 0).sum() > (steps > 0).sum())
     late = steps >= 0 if falls else steps <= 0
@@ -170,26 +172,28 @@ def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64]) -> bool:
         row, before = rows[int(late.argmax()) + 1], rows[int(late.argmax())]
         what = "comes twice" if days[row] == days[before] else f"comes after {days[before]}"
         order = "newest" if falls else "oldest"
-        raise UserError(f"{table.where(row)}: {days[row]} {what}; one line a day, in order, here the {order} first")
+        raise UserError(
+            f"{table.where(row)}: {days[row]} {what}; there must be one line per day, in order, here the {order} first"
+        )
     return falls
 
 
-def _taken_for(table: Table, found: Mapping[str, int | None], wanted: Sequence[str], ticker: str) -> list[str]:
-    """What is told of columns and rows that had to be chosen."""
-    told = [
+def _choices(table: Table, found: Mapping[str, int | None], wanted: Sequence[str], ticker: str) -> list[str]:
+    """Notes on the columns and rows that were chosen among several."""
+    notes = [
         f"{table.header.names[number].strip()} taken for {role}"
         for role in wanted
         if (number := found[role]) is not None and not table.header.is_plain(role, number, table.ticker or ticker)
     ]
     if table.tickers > 1:
-        told.append(f"{table.ticker}, one of {table.tickers:,} tickers")
+        notes.append(f"{table.ticker}, one of {table.tickers:,} tickers")
     elif table.ticker and table.ticker != ticker:
-        told.append(f"ticker {table.ticker}")
-    return told
+        notes.append(f"ticker {table.ticker}")
+    return notes
 
 
 def _shown(value: Any) -> str:
-    """A cell as it is told."""
+    """A cell as shown to the user."""
     missing = not value.strip() if isinstance(value, str) else pd.api.types.is_scalar(value) and pd.isna(value)
     text = textwrap.shorten(str(value), 60, placeholder=" …")
     return "empty" if missing else repr(text) if isinstance(value, str) else text

@@ -1,4 +1,4 @@
-"""Arrays windowed elsewhere: settings. Imports nothing heavy."""
+"""Settings of windowed arrays. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from stockml.data.settings import DataConfig
 
 @dataclass(frozen=True, kw_only=True)
 class NpzConfig(DataConfig):
-    """Arrays windowed elsewhere, from `path`, or from `<dir>/<ticker>.npz`."""
+    """Windowed arrays from the file `path`, or from `<dir>/<ticker>.npz`."""
 
     path: str | None
     dir: str | None
 
     def conflicts(self) -> Iterator[str]:
-        """Rules across fields that are broken."""
+        """Broken rules across fields."""
         if bool(self.path) == bool(self.dir):
             yield "path: data=npz needs either data.path=FILE.npz or data.dir=FOLDER, one of the two"

@@ -1,4 +1,4 @@
-"""Arrays windowed elsewhere, from an npz file: X_train (N, T, F), y_train (N,), X_test, y_test."""
+"""Windowed arrays from an npz file: X_train (N, T, F), y_train (N,), X_test, y_test."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 KEYS = ("X_train", "y_train", "X_test", "y_test")
 _BLOCK_BYTES = 2**25
-_LEVEL_R2 = 0.5  # a window's last value that explains this much of the target makes the target a level
+_LEVEL_R2 = 0.5  # the target is a level if a window's last value explains this much of its variance
 
 
 def load(config: Config) -> tuple[Panel, int]:
-    """The panel, and how many of its samples come before the test. Raises UserError."""
+    """The panel, and how many of its samples come before the test split. Raises UserError."""
     data = cast("NpzConfig", config.data)
     path = _file(data, config.stock.ticker)
     found = _from_store(path, data) if _size(path) > data.memory_limit * 1e9 else None
@@ -39,7 +39,7 @@ def load(config: Config) -> tuple[Panel, int]:
     if len(features) != width:
         raise UserError(
             f"{path}: has {width} feature{'s' if width > 1 else ''}, but stock.features names {len(features)} "
-            f"({', '.join(features)}); set stock.features, or name the file alone: data.path={path}"
+            f"({', '.join(features)}); set stock.features, or name only the file: data.path={path}"
         )
     return Panel(
         ticker=config.stock.ticker,
@@ -55,12 +55,11 @@ def load(config: Config) -> tuple[Panel, int]:
         last_name=f"last {features[last_number]}",
         relative=False,
         content="" if found is None else found.content,
-        mapped=found is not None,
     ), n_train
 
 
 def sample_shape(config: Config) -> tuple[int, int]:
-    """Days and features (T, F) of a sample, from the file's head alone. Raises UserError."""
+    """Days and features (T, F) of a sample, from the file's header. Raises UserError."""
     path = _file(cast("NpzConfig", config.data), config.stock.ticker)
     try:
         with _opened(path, KEYS[0]) as (_, (_, window, width), _):
@@ -74,17 +73,17 @@ _UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib
 
 @contextlib.contextmanager
 def _opened(path: Path, key: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], np.dtype[Any]]]:
-    """An array's file after its head; and its shape and type."""
+    """An array's file, positioned after its header, with its shape and type."""
     with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:
         read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
         shape, by_column, dtype = read[np.lib.format.read_magic(file)[0]](file)
         if by_column and len(shape) > 1:
-            raise ValueError("its rows are not one after another: save it with np.ascontiguousarray")
+            raise ValueError("it is in column order: save it with np.ascontiguousarray")
         yield file, shape, dtype
 
 
 def _size(path: Path) -> int:
-    """Bytes that the windows take in memory; 0 where the file cannot be read, which is told by who reads it whole."""
+    """Bytes of the windows in memory; 0 where the file cannot be read, which is reported when it is loaded."""
     try:
         shapes = []
         for key in KEYS[::2]:
@@ -96,7 +95,7 @@ def _size(path: Path) -> int:
 
 
 def _in_memory(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64], int]:
-    """Windows (N, T, F) of train and test, targets (N,), and how many are of train."""
+    """Windows (N, T, F) and targets (N,) of train and test, and the number of train samples."""
     x_train, y_train, x_test, y_test = arrays = _read(path)
     _check_shapes(path, [array.shape for array in arrays])
     values = np.empty((len(x_train) + len(x_test), *x_train.shape[1:]), dtype=np.float32)
@@ -105,10 +104,10 @@ def _in_memory(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64], in
 
 
 def _from_store(path: Path, data: NpzConfig) -> store.Stored:
-    """The same, from a file that is read as it is needed: made block by block."""
+    """The same in the store, written block by block."""
 
     def build(writer: store.Writer) -> dict[str, Any]:
-        _, y_train, _, y_test = arrays = _read(path, targets_alone=True)
+        _, y_train, _, y_test = arrays = _read(path, only_targets=True)
         _check_shapes(path, [array.shape for array in arrays])
         for key in KEYS[::2]:
             with _opened(path, key) as (file, shape, dtype):
@@ -122,9 +121,11 @@ def _from_store(path: Path, data: NpzConfig) -> store.Stored:
         return {"train": len(y_train)}
 
     try:
-        return store.get_or_build(Path(data.panel_cache), [str(path), store.hash_of(path)], build)
+        return store.get_or_build(
+            Path(data.panel_cache), [str(path), store.hash_of(path, Path(data.panel_cache))], build
+        )
     except _UNREADABLE as error:
-        raise UserError(f"{path}: is no readable npz file ({error}); it may be truncated: save it again") from error
+        raise UserError(f"{path}: is not a readable npz file ({error}); it may be truncated: save it again") from error
 
 
 def _mapped(found: store.Stored) -> tuple[NDArray[np.float32], NDArray[np.float64], int]:
@@ -132,17 +133,17 @@ def _mapped(found: store.Stored) -> tuple[NDArray[np.float32], NDArray[np.float6
 
 
 def _check_shapes(path: Path, shapes: Sequence[tuple[int, ...]]) -> None:
-    """UserError where the arrays' shapes do not go together."""
+    """Raise UserError where the shapes of the arrays do not fit together."""
     for key, shape in zip(KEYS, shapes, strict=True):
         wanted = 3 if key.startswith("X") else 1
         if len(shape) != wanted:
             raise UserError(f"{path}: {key} has shape {shape}; must be {'(N, T, F)' if wanted == 3 else '(N,)'}")
     x_train, y_train, x_test, y_test = shapes
-    for part, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
+    for name, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
         if x[0] != y[0]:
-            raise UserError(f"{path}: X_{part} has {x[0]:,} samples, y_{part} {y[0]:,}; they must be equal")
+            raise UserError(f"{path}: X_{name} has {x[0]:,} samples, y_{name} {y[0]:,}; they must be equal")
         if not math.prod(x):
-            raise UserError(f"{path}: X_{part} has shape {x}: no numbers in it")
+            raise UserError(f"{path}: X_{name} has shape {x}: it is empty")
     if x_train[1:] != x_test[1:]:
         raise UserError(f"{path}: windows of X_train are {x_train[1:]}, of X_test {x_test[1:]}; must be equal")
 
@@ -161,18 +162,18 @@ def _file(data: NpzConfig, ticker: str) -> Path:
     if found is None:
         there = sorted(p.stem for p in [*folder.glob("*.npz"), *(folder / "classification").glob("*.npz")])
         raise UserError(
-            f"data.dir={folder}: holds no {ticker}.npz, nor classification/{ticker}.npz; "
-            f"it holds {', '.join(there) or 'no npz file at all'}"
+            f"data.dir={folder}: holds no {ticker}.npz and no classification/{ticker}.npz; "
+            f"it holds {', '.join(there) or 'no npz file'}"
         )
     return found
 
 
-def _read(path: Path, *, targets_alone: bool = False) -> list[NDArray[Any]]:
-    """The arrays, in the order of KEYS; of windows that are not to be read now, none but their shape is right."""
+def _read(path: Path, *, only_targets: bool = False) -> list[NDArray[Any]]:
+    """The arrays, in the order of KEYS; with `only_targets`, the windows are zeros of the right shape."""
     arrays = []
-    if not zipfile.is_zipfile(path):  # np.load takes whatever is neither zip nor array for a pickle
+    if not zipfile.is_zipfile(path):  # np.load takes any other file for a pickle
         raise UserError(
-            f"{path}: is no readable npz file, it may be truncated; save {', '.join(KEYS)} in one with np.savez"
+            f"{path}: is not a readable npz file, it may be truncated; save {', '.join(KEYS)} in one with np.savez"
         )
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -183,7 +184,7 @@ def _read(path: Path, *, targets_alone: bool = False) -> list[NDArray[Any]]:
                     f"this one has {', '.join(file.files) or 'nothing'}"
                 )
             for key in KEYS:
-                if targets_alone and key.startswith("X"):
+                if only_targets and key.startswith("X"):
                     with _opened(path, key) as (_, shape, dtype):
                         arrays.append(np.broadcast_to(np.zeros((), dtype), shape))
                 else:
@@ -194,14 +195,14 @@ def _read(path: Path, *, targets_alone: bool = False) -> list[NDArray[Any]]:
                 f"{path}: holds pickled Python objects, which could run code and are never loaded; "
                 "save plain arrays of numbers with np.savez"
             ) from error
-        raise UserError(f"{path}: is no readable npz file ({error}); it may be truncated: save it again") from error
+        raise UserError(f"{path}: is not a readable npz file ({error}); it may be truncated: save it again") from error
     return arrays
 
 
 def _numbers(path: Path, key: str, array: NDArray[Any], start: int | None = None) -> NDArray[Any]:
-    """The array, or a block of it that starts at the sample `start`; UserError where it holds what is no number."""
+    """The array, or a block of it that starts at the sample `start`; UserError where a value is not usable."""
     if not isinstance(array, np.ndarray):
-        raise UserError(f"{path}: {key} is no array; save arrays of numbers with np.savez")
+        raise UserError(f"{path}: {key} is not an array; save arrays of numbers with np.savez")
     if array.dtype.kind not in "fiub":
         raise UserError(f"{path}: {key} is of type {array.dtype}; must be numbers")
     largest = np.finfo(np.float32).max
@@ -220,7 +221,7 @@ def _numbers(path: Path, key: str, array: NDArray[Any], start: int | None = None
 def _kind(
     values: NDArray[np.float32], target: NDArray[np.float64], n_train: int
 ) -> tuple[Kind, NDArray[np.float64] | None, int]:
-    """What sort of number the target is, judged by train; of a level, its last known value and feature."""
+    """The kind of the target, judged by the train samples; of a level, its last known value and its feature."""
     train = target[:n_train]
     if np.isin(target, (0, 1)).all():
         return "class", None, 0

@@ -2,14 +2,15 @@
 
 Log returns are r = market_beta · m + e + μ: a market part m that all tickers share and an idiosyncratic part e,
 each a GJR-GARCH(1,1) with Student-t innovations (Glosten, Jagannathan & Runkle 1993), targeted to a given annual
-volatility. μ, the planted signal, depends on the days before alone. It is handed over beside the bars and never
-among them, so that the R² of the best possible forecast (the oracle's) is known for any split.
+volatility. μ, the injected signal, depends only on the days before. It is returned beside the bars and is not a column
+of them, so that the R² of the best possible forecast (the oracle) is known for any split.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -23,26 +24,26 @@ if TYPE_CHECKING:
     from stockml.data.settings import SimulatorConfig
     from stockml.data.sources.simulated import SimulatedConfig
 
-# The S&P 500's own figures, fitted to 1990-2022.
+# Fitted to the S&P 500, 1990-2022.
 _MARKET_VOL_PERCENT = 18.3
 _MARKET_TAIL = 6.7
 _MARKET_GARCH = GarchConfig(alpha=0.002, gamma=0.172, beta=0.898)
 
 _TRADING_DAYS = 252
 _FIRST_DAY = np.datetime64("2000-01-03", "D")
-_BURN_IN = 250  # days thrown away, so that the start values of the recursions do not show
-_STRENGTH = {None: 0.0, "realistic": 0.09, "strong": 0.2, "interaction": 0.5}  # k of the planted signal
+_BURN_IN = 250  # first days, discarded: they depend on the start values of the recursions
+_STRENGTH = {None: 0.0, "realistic": 0.09, "strong": 0.2, "interaction": 0.5}  # k of the injected signal
 
 
 def content(config: Config) -> str:
-    """A text that is another when the bars of the config's stock are others."""
-    data: SimulatedConfig = config.data  # type: ignore[assignment]
+    """A text that differs when the bars of the config's stock differ."""
+    data = cast("SimulatedConfig", config.data)
     return f"{config.stock.ticker} {config.stock.simulator} {data.days} {data.signal} {data.seed}"
 
 
 def load(config: Config) -> Bars:
-    """The bars of the config's stock: the same for the same `data.seed`, whatever the run's own seed."""
-    data: SimulatedConfig = config.data  # type: ignore[assignment]
+    """The bars of the config's stock; they depend on `data.seed` and not on the run's seed. Raises UserError."""
+    data = cast("SimulatedConfig", config.data)
     figures = config.stock.simulator
     assert figures is not None
     with np.errstate(all="ignore"):
@@ -56,9 +57,7 @@ def load(config: Config) -> Bars:
         )
     for name, values in columns.items():
         if not (np.isfinite(values).all() and (values.min() > 0 or name == "volume")):
-            raise UserError(
-                f"stock.simulator: its figures carry the {name} beyond all numbers; lower them, or data.days"
-            )
+            raise UserError(f"stock.simulator: its settings make the {name} overflow; lower them, or data.days")
     return Bars(
         ticker=config.stock.ticker,
         dates=np.busday_offset(_FIRST_DAY, np.arange(data.days), roll="forward"),
@@ -74,7 +73,7 @@ def simulate(
 ) -> tuple[dict[str, Floats], Floats]:
     """Columns open, high, low, close, volume, (days,) each, and the expected log return of each day, (days,).
 
-    Without the signal's linear part, only the interaction is left.
+    Without `linear`, the signal is the interaction only.
     """
     total = days + _BURN_IN
     market = _innovations(seed, "/market", total, _MARKET_VOL_PERCENT, _MARKET_TAIL, _MARKET_GARCH)
@@ -87,13 +86,13 @@ def simulate(
     usual_sigma = math.hypot(beta * _MARKET_VOL_PERCENT, figures.idio_vol_percent) / 100 / math.sqrt(_TRADING_DAYS)
     noise = _generator(seed, ticker, "volume").standard_normal(total)
     level = np.log(sigma / usual_sigma)
-    planted = _with_signal(shocks, sigma, level, signal_sigma, noise, figures, strength, linear=linear)
-    returns, expected, log_volume = planted
+    injected = _with_signal(shocks, sigma, level, signal_sigma, noise, figures, strength, linear=linear)
+    returns, expected, log_volume = injected
 
-    # Overnight and intraday parts of one day's shock: independent, summing to it, sharing its mixing draw.
+    # Overnight and intraday shocks: independent, with the day's shock as their sum, from the same mixing draw.
     overnight = share * (returns - shocks)
-    for part, loading in ((market, beta), (own, 1.0)):
-        overnight += loading * (share * part.returns + math.sqrt(share * (1 - share)) * part.bridge)
+    for factor, loading in ((market, beta), (own, 1.0)):
+        overnight += loading * (share * factor.returns + math.sqrt(share * (1 - share)) * factor.bridge)
     intraday = returns - overnight
     spread = (1 - share) * (np.square(beta * market.scale) + np.square(own.scale))  # variance given the mixing draw
     uniform = 1.0 - _generator(seed, ticker, "range").random((total, 2)).T
@@ -111,19 +110,25 @@ def simulate(
     return {name: values[_BURN_IN:].copy() for name, values in columns.items()}, expected[_BURN_IN:].copy()
 
 
-class _Part:
-    """One part's returns, conditional volatility, volatility given the mixing draw, and bridge noise, (R,) each."""
+@dataclass(frozen=True)
+class _Factor:
+    """Returns of the market or of the stock alone, (R,) each."""
 
-    def __init__(self, returns: Floats, sigma: Floats, scale: Floats, bridge: Floats) -> None:
-        self.returns, self.sigma, self.scale, self.bridge = returns, sigma, scale, bridge
+    returns: Floats
+    sigma: Floats
+    """Conditional volatility."""
+    scale: Floats
+    """Volatility given the mixing draw."""
+    bridge: Floats
+    """Noise that divides a return into overnight and intraday."""
 
 
 def _generator(seed: int, name: str, purpose: str) -> np.random.Generator:
-    """A stream of its own for each purpose, drawn from day by day: more days continue the same history."""
+    """A random stream for each purpose, drawn day by day: more days continue the same history."""
     return np.random.default_rng([seed, *f"{name}/{purpose}".encode()])
 
 
-def _innovations(seed: int, name: str, days: int, vol_percent: float, tail: float, garch: GarchConfig) -> _Part:
+def _innovations(seed: int, name: str, days: int, vol_percent: float, tail: float, garch: GarchConfig) -> _Factor:
     """A GJR-GARCH(1,1) path with unit-variance Student-t innovations and the given annual volatility."""
     chisquare = _generator(seed, name, "mixing").chisquare(tail, days)
     mixing = np.sqrt((tail - 2) / chisquare)  # a t draw is a normal one times this
@@ -140,7 +145,7 @@ def _innovations(seed: int, name: str, days: int, vol_percent: float, tail: floa
         variance = omega + variance * ((down if z < 0 else alpha) * z * z + beta)
     sigma = np.sqrt(variances)
     scale = sigma * mixing
-    return _Part(scale * normal, sigma, scale, scale * bridge)
+    return _Factor(scale * normal, sigma, scale, scale * bridge)
 
 
 def _with_signal(
@@ -154,14 +159,14 @@ def _with_signal(
     *,
     linear: bool,
 ) -> tuple[Floats, Floats, Floats]:
-    """Returns with the planted signal, its expectation, and log volume relative to its usual level, (R,) each.
+    """Returns with the injected signal, its expectation, and log volume relative to its usual level, (R,) each.
 
     μ = drift + σ·k·(g₁ + g₂): g₁ = clip(−(sum of the last 5 returns) / (√5 · rv20), ±3), linear in the window;
     g₂ = −clip(last return / rv20, ±3) · tanh(volume surprise / 0.35), an interaction. rv20 is the root mean square of
     the last 20 returns, the surprise yesterday's log volume less its mean over 20 days.
 
-    As volume rises with the size of a return, g₂ has a linear part of its own, which a linear model finds. Without the
-    linear part, g₁ is 0 and the surprise less what the size of the return explains of it: nothing linear is left.
+    Since volume rises with the size of a return, g₂ has a linear part that a linear model finds. Without `linear`, g₁
+    is 0, and what the size of the return explains is subtracted from the surprise: nothing linear is left.
     """
     days, volume = len(shocks), figures.volume
     drift = figures.drift_percent / 100 / _TRADING_DAYS

@@ -1,6 +1,6 @@
-"""Daily bars from Yahoo, by way of a cache: `<cache_dir>/<symbol>.parquet`, with what is known of the download in it.
+"""Daily bars from Yahoo in a cache: `<cache_dir>/<symbol>.parquet`, with facts of the download in its metadata.
 
-A download is of the whole history: each dividend and each split changes all prices before it.
+Each download is the whole history, since each dividend and each split changes all earlier prices.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from filelock import FileLock
 
 from stockml.data.bars import Bars, adjusted
+from stockml.data.sources.yahoo import QUOTE_DELAY
 from stockml.errors import RunError, UserError
 from stockml.runs.folder import Folder
 
@@ -27,24 +28,23 @@ if TYPE_CHECKING:
 
     from stockml.config.root import Config
     from stockml.data.sources.yahoo import YahooConfig
-    from stockml.data.sources.yahoo.client import Answer
+    from stockml.data.sources.yahoo.client import History
 
 INSTALL = "data=yahoo needs yfinance and pyarrow: pip install 'stockml[yahoo]'"
-_KEY = b"stockml"  # of the Parquet file's metadata
-_AT_ONCE = datetime.timedelta(minutes=10)
-SETTLED = datetime.timedelta(minutes=30)  # quotes come up to so much late
+_KEY = b"stockml"  # in the Parquet file's metadata
+_FRESH = datetime.timedelta(minutes=10)  # the jobs of a sweep, or ranks, ask for the same download
 
 
 @dataclass(frozen=True)
 class Download:
-    """A symbol's bars as they were downloaded."""
+    """A symbol's downloaded bars."""
 
     table: pd.DataFrame
     """Date, Open, High, Low, Close, Adj Close, Volume; oldest day first."""
     facts: dict[str, Any]
     """`downloaded` (UTC), `yfinance` (version), `sha256` (of the table), `through` (the last day that was over),
     `timezone` and `closes` (HH:MM) of the exchange, `unfinished` (the day that was left out, or null), `corrected` (how
-    it differs from the one before, or null)."""
+    it differs from the previous download, or null)."""
 
     @property
     def at(self) -> datetime.datetime:
@@ -58,14 +58,14 @@ class Download:
 
 
 def load(config: Config) -> Bars:
-    """The bars of the config's stock, prices adjusted by Adj Close / Close. Raises UserError."""
+    """The bars of the config's stock, with prices × Adj Close / Close. Raises UserError."""
     data = cast("YahooConfig", config.data)
     symbol = data.symbol(config.stock.ticker)
     download, problem = get_or_download(data, config.stock.ticker)
     facts = download.facts
-    told = [f"yfinance {facts['yfinance']}", f"sha256 {facts['sha256'][:12]}"]
+    notes = [f"yfinance {facts['yfinance']}", f"sha256 {facts['sha256'][:12]}"]
     if problem:
-        told.insert(0, f"{_count(download.days_old, 'day')} old; {problem}")
+        notes.insert(0, f"{_count(download.days_old, 'day')} old; {problem}")
     table, corrected = download.table, facts["corrected"]
     bars = Bars(
         ticker=config.stock.ticker,
@@ -74,7 +74,7 @@ def load(config: Config) -> Bars:
             name: table[name.title()].to_numpy(dtype=np.float64)
             for name in dict.fromkeys([*config.stock.features, "close", "adj close"])
         },
-        origin=f"Yahoo's {symbol} of {download.at.date()} ({'; '.join(told)})",
+        origin=f"Yahoo's {symbol} of {download.at.date()} ({'; '.join(notes)})",
         parsing_notes=f"prices × Adj Close / Close{f'; CORRECTED: {corrected}' if corrected else ''}",
         dropped=(f"1 bar ({day}: its trading was not over)",) if (day := facts["unfinished"]) else (),
     ).between(data.start, data.end)
@@ -83,23 +83,23 @@ def load(config: Config) -> Bars:
 
 
 def content(config: Config) -> str:
-    """A text that is another when the bars of the config's stock are others. Raises UserError."""
+    """A text that differs when the bars of the config's stock differ. Raises UserError."""
     data = cast("YahooConfig", config.data)
     download, problem = get_or_download(data, config.stock.ticker)
     return f"{config.stock.ticker} {download.facts} {problem}"
 
 
 def get_or_download(data: YahooConfig, ticker: str) -> tuple[Download, str]:
-    """What the cache has of a ticker once it has got what it lacks, and why that is not the newest, where it is not.
+    """A ticker's bars from the cache, downloaded if missing or old, and why they are not the newest, else "".
 
-    One process downloads; the others wait, and find it in the cache. Raises UserError.
+    One process downloads; the others wait and read the cache. Raises UserError.
     """
     symbol, folder = data.symbol(ticker), Path(data.cache_dir)
     path = folder / f"{symbol}.parquet"
     held = read(path)
     if data.refresh is False:
         if held is None:
-            state = "is damaged" if path.exists() else "is not there"
+            state = "is damaged" if path.exists() else "does not exist"
             raise UserError(f"{path}: {state}; data.refresh=auto downloads it")
         return held, ""
     if held is not None and not _is_stale(held, data):
@@ -110,45 +110,45 @@ def get_or_download(data: YahooConfig, ticker: str) -> tuple[Download, str]:
             held = read(path)
             if held is not None and not _is_stale(held, data):
                 return held, ""
-            return _downloaded(data, ticker, path, held)
+            return _download(data, ticker, path, held)
     except OSError as error:
         raise UserError(f"data.cache_dir={folder}: cannot be written ({error.strerror or error})") from error
 
 
-def _downloaded(data: YahooConfig, ticker: str, path: Path, held: Download | None) -> tuple[Download, str]:
+def _download(data: YahooConfig, ticker: str, path: Path, held: Download | None) -> tuple[Download, str]:
     try:
         from stockml.data.sources.yahoo import client
     except ImportError as error:
         raise UserError(f"{INSTALL} ({error})") from error
     try:
-        answer = client.ask(
+        history = client.download(
             path.stem,
             retries=data.retries,
             backoff_seconds=data.backoff_seconds,
             timeout_seconds=data.timeout_seconds,
             folder=path.parent / "yfinance",
         )
-    except client.NoAnswerError as error:
+    except client.NoBarsError as error:
         unknown = isinstance(error, client.UnknownSymbolError)
         problem = f"Yahoo: {error}"
         if held is not None and data.refresh == "auto":
             return held, problem
         if unknown:
             raise UserError(
-                f"{ticker}: Yahoo has no bars of {path.stem} ({error}); finance.yahoo.com tells what it calls it "
-                f"(such as BRK-B, 0700.HK, ^GSPC): 'data.symbols=[\"{ticker}=SYMBOL\"]'"
+                f"{ticker}: Yahoo has no bars of {path.stem} ({error}); look up its symbol on finance.yahoo.com "
+                f"(such as BRK-B, 0700.HK, ^GSPC) and set 'data.symbols=[\"{ticker}=SYMBOL\"]'"
             ) from error
-        instead = "data.refresh=auto takes what is cached" if held is not None else "nothing of it is cached"
-        raise RunError(f"{ticker}: {problem}; {instead}; try again later, or take data=csv") from error
-    download = _new(answer, path, held)
+        instead = "data.refresh=auto uses the cached bars" if held is not None else "none of its bars are cached"
+        raise RunError(f"{ticker}: {problem}; {instead}; try again later, or use data=csv") from error
+    download = _new(history, path, held)
     _write(download, path)
     return download, ""
 
 
-def _new(answer: Answer, path: Path, held: Download | None) -> Download:
-    """The answer as it is cached; where it corrects what is cached, that is kept beside."""
+def _new(history: History, path: Path, held: Download | None) -> Download:
+    """The download to cache; a cached one that it corrects is kept under another name."""
     corrected = None
-    if held is not None and (found := corrections(held.table, answer.table)):
+    if held is not None and (found := corrections(held.table, history.table)):
         kept = path.with_name(f"{path.stem}.{held.at.date()}.parquet")
         if kept.exists():
             kept = path.with_name(f"{path.stem}.{held.at:%Y-%m-%dT%H%M%S}.parquet")
@@ -157,20 +157,20 @@ def _new(answer: Answer, path: Path, held: Download | None) -> Download:
     facts = {
         "downloaded": _now().isoformat(timespec="seconds"),
         "yfinance": metadata.version("yfinance"),
-        "sha256": _sha256(answer.table),
-        "through": answer.through.isoformat(),
-        "timezone": answer.timezone,
-        "closes": answer.closes,
-        "unfinished": answer.unfinished and answer.unfinished.isoformat(),
+        "sha256": _sha256(history.table),
+        "through": history.through.isoformat(),
+        "timezone": history.timezone,
+        "closes": history.closes,
+        "unfinished": history.unfinished and history.unfinished.isoformat(),
         "corrected": corrected,
     }
-    return Download(answer.table, facts)
+    return Download(history.table, facts)
 
 
 def corrections(old: pd.DataFrame, new: pd.DataFrame) -> str:
-    """How many days of an old table a new one has otherwise, and the first of them; nothing where it has none.
+    """How many days differ between an old and a new table, and the first of them; an empty text if none.
 
-    A split or a dividend since then multiplies a whole column by one factor, which is allowed for.
+    A later split or dividend, which multiplies a whole column by one factor, is not a difference.
     """
     old, new = old.set_index("Date"), new.set_index("Date")
     new = new[new.index <= old.index[-1]]
@@ -181,7 +181,7 @@ def corrections(old: pd.DataFrame, new: pd.DataFrame) -> str:
         was, now = old.loc[both, name].to_numpy(), new.loc[both, name].to_numpy()
         nonzero = (was != 0) & (now != 0) & np.isfinite(was) & np.isfinite(now)
         expected = was * (np.median(now[nonzero] / was[nonzero]) if nonzero.any() else 1.0)
-        rounding = 1.0 if name == "Volume" else 1e-6  # whole shares, and Yahoo's six decimals
+        rounding = 1.0 if name == "Volume" else 1e-6  # whole shares; Yahoo has six decimals
         same = np.isclose(now, expected, rtol=1e-4, atol=rounding, equal_nan=True)
         differs[days.isin(both[~same])] = True
     if not differs.any():
@@ -191,7 +191,7 @@ def corrections(old: pd.DataFrame, new: pd.DataFrame) -> str:
 
 
 def read(path: Path) -> Download | None:
-    """What is cached; None where that is nothing, or damaged."""
+    """The cached download; None if it is missing or damaged."""
     if not path.is_file():
         return None
     try:
@@ -218,7 +218,7 @@ def _write(download: Download, path: Path) -> None:
 
 
 def _sha256(table: pd.DataFrame) -> str:
-    """A hash of a table's days and numbers."""
+    """SHA-256 of a table's days and numbers."""
     digest = hashlib.sha256(" ".join(table.columns).encode())
     digest.update(table["Date"].to_numpy().astype("datetime64[D]").astype(np.int64).tobytes())
     digest.update(table.drop(columns="Date").to_numpy(dtype=np.float64).tobytes(order="C"))
@@ -226,21 +226,21 @@ def _sha256(table: pd.DataFrame) -> str:
 
 
 def _is_stale(held: Download, data: YahooConfig) -> bool:
-    """Whether Yahoo is to be asked; never within ten minutes, in which a sweep's jobs, or ranks, ask for the same."""
-    if _now() - held.at < _AT_ONCE:
+    """Whether to download again; never within ten minutes."""
+    if _now() - held.at < _FRESH:
         return False
     if data.refresh is True:
         return True
     hours, minutes = map(int, held.facts["closes"].split(":"))
     there = _now().astimezone(ZoneInfo(held.facts["timezone"]))
-    over = (there - datetime.timedelta(hours=hours, minutes=minutes) - SETTLED).date()
-    # On an exchange's holiday it is asked once in vain.
+    over = (there - datetime.timedelta(hours=hours, minutes=minutes) - QUOTE_DELAY).date()
+    # On an exchange's holiday this is one request too many.
     wanted = np.busday_offset(over if data.end is None else min(over, data.end), 0, roll="backward")
     return bool(np.datetime64(held.facts["through"]) < wanted)
 
 
 def _check_usable(bars: Bars, path: Path) -> None:
-    """UserError where a number cannot be used: in some symbols' early years Yahoo has an Open of 0."""
+    """Raise UserError where a number cannot be used: for early years of some symbols Yahoo has an Open of 0."""
     limits = np.finfo(np.float32)
     for name, values in bars.columns.items():
         usable = (values >= limits.tiny) & (values <= limits.max)  # NaN is not
@@ -250,7 +250,7 @@ def _check_usable(bars: Bars, path: Path) -> None:
             without = f"data.start={after[0]} leaves them out, or " if len(after) else ""
             raise UserError(
                 f"{path}: {name.title()} of {first} is {values[bad[0]]:g}, which cannot be used "
-                f"({_count(len(bad), 'such day')}, the last {last}); {without}mend a copy and take data=csv"
+                f"({_count(len(bad), 'such day')}, the last {last}); {without}fix a copy and use data=csv"
             )
 
 
@@ -259,4 +259,4 @@ def _count(number: int, what: str) -> str:
 
 
 def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.timezone.utc)
+    return datetime.datetime.now(datetime.UTC)
