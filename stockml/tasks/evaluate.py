@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stockml.config.root import Config, saved
+from stockml.config.root import Config, identity, saved
 from stockml.config.values import differences, show
 from stockml.data import dataset
 from stockml.data.settings import BarsConfig
@@ -19,7 +19,9 @@ from stockml.evaluation.metrics import target
 from stockml.evaluation.predictions import Predictions
 from stockml.reporting import predictions_file as written
 from stockml.reporting import terminal
+from stockml.runs.comparison import different_numbers
 from stockml.runs.folder import RunFolder
+from stockml.runs.old_releases import require_baselines
 from stockml.tasks import run_metadata
 from stockml.tasks.predictor import Fitted
 
@@ -34,9 +36,11 @@ def run(config: Config) -> None:
     Raises UserError where the run or the data do not serve, RunError where the run's own metrics do not come out.
     """
     folder = RunFolder.existing(Path(str(config.run)))
+    require_baselines(folder.path)
     metrics = folder.read_json("metrics.json")
     own = run_metadata.saved_config(folder)
-    if (own.data, own.stock) == (config.data, config.stock):
+    then, asked = identity(own), identity(config)
+    if (then["data"], then["stock"]) == (asked["data"], asked["stock"]):
         _again(folder, metrics)
     else:
         _on_other_data(folder, config, metrics)
@@ -46,14 +50,11 @@ def _again(folder: RunFolder, metrics: dict[str, Any]) -> None:
     horizon = folder.read_json("config.json")["data"]["horizon"]
     evaluated = predictions.evaluate(written.read(folder), horizon, synthetic=metrics["synthetic"])
     print(*terminal.results(evaluated), sep="\n")
-    now = json.loads(json.dumps({**evaluated, **{name: metrics[name] for name in _OF_TRAINING}}))
-    if changed := differences(metrics, now):
+    now = json.loads(json.dumps(evaluated))
+    if changed := different_numbers(metrics, now):
         lines = (f"{key}: {show(then)} in metrics.json, {show(found)} now" for key, (then, found) in changed.items())
         raise RunError(*lines, f"{folder.path}: {len(changed)} numbers are not those of its forecasts")
     print(f"evaluated   {folder.path}: identical to its metrics.json")
-
-
-_OF_TRAINING = ("validation_loss", "timing", "synthetic")
 
 
 def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -> None:
@@ -63,7 +64,7 @@ def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -
     own = fitted.config
     if panel.synthetic:
         print(*terminal.SYNTHETIC, sep="\n")
-    for key, (then, now) in differences(saved(own), saved(config)).items():
+    for key, (then, now) in differences(identity(own), identity(config)).items():
         if panel.synthetic or not key.startswith("stock.simulator"):
             print(f"differs     {key}: {show(then)} in the run, {show(now)} here")
     spans = [f"{panel.dates[rows[0]]} to {panel.dates[rows[-1]]}"] if panel.dates is not None else []
