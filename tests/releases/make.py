@@ -67,7 +67,7 @@ def main(folder: Path) -> None:
         if not child:
             from stockml import cli
 
-            platform.platform = lambda *_: SYNTHETIC_PLATFORM  # type: ignore[assignment]
+            platform.platform = lambda *_: SYNTHETIC_PLATFORM
             if name == "interrupted":
                 interrupt_at(2)
             os._exit(cli.main([*typed[:1], *SETTINGS, *typed[1:], f"hydra.{place}.dir={name}"]))
