@@ -7,9 +7,9 @@ import datetime
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from stockml.config.schema import bounded
+from stockml.config.schema import bounded, incidental
 
 Feature = Literal["open", "high", "low", "close", "volume"]
 
@@ -87,9 +87,9 @@ class DataConfig:
     """The source's name in the register `stockml.data.sources`."""
     valid_ratio: float = bounded(above=0, below=1)
     """Share of the samples before the test split that become the validation split: the latest ones."""
-    memory_limit: float = bounded(least=0)
+    memory_limit: float = incidental(least=0)
     """GB of features up to which a pooled panel or windowed arrays are held in memory; larger ones stay in a file."""
-    panel_cache: str
+    panel_cache: str = incidental()
     """Folder of these files and of every pooled panel."""
 
     synthetic: ClassVar[bool] = False
@@ -160,7 +160,7 @@ class BarsConfig(DataConfig):
             if first >= second:
                 yield f"{later}: {second} must come after {earlier} ({first})"
 
-    def stock_conflicts(self, stock: StockConfig) -> Iterator[str]:
-        """Broken rules between these settings and the stock's, each as `section.key: what is wrong`."""
-        if not stock.features:
+    def conflicts_with(self, config: Any) -> Iterator[str]:
+        """Broken rules between these settings and others of `config`, each as `section.key: what is wrong`."""
+        if not config.stock.features:
             yield "stock.features: must name at least one feature"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from stockml.config.schema import bounded
-from stockml.data.settings import BarsConfig, StockConfig
+from stockml.data.settings import BarsConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +31,11 @@ class SimulatedConfig(BarsConfig):
                 f"{self.horizon} ahead; raise it, or lower data.window"
             )
 
-    def stock_conflicts(self, stock: StockConfig) -> Iterator[str]:
-        """Broken rules between these settings and the stock's."""
-        yield from super().stock_conflicts(stock)
-        if stock.simulator is None:
+    def conflicts_with(self, config: Any) -> Iterator[str]:
+        """Broken rules between these settings and others of `config`."""
+        yield from super().conflicts_with(config)
+        if config.stock.simulator is None:
             yield (
-                f"stock.ticker: {stock.ticker!r} has no simulator settings; name a stock of conf/stock, "
+                f"stock.ticker: {config.stock.ticker!r} has no simulator settings; name a stock of conf/stock, "
                 "or use real data: data=csv data.dir=FOLDER"
             )

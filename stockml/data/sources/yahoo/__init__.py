@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from stockml.config.schema import bounded
+from stockml.config.schema import incidental
 from stockml.data.settings import BarsConfig
 
 QUOTE_DELAY = datetime.timedelta(minutes=30)
@@ -18,16 +18,16 @@ QUOTE_DELAY = datetime.timedelta(minutes=30)
 class YahooConfig(BarsConfig):
     """Bars from Yahoo, downloaded into a cache: `<cache_dir>/<symbol>.parquet`."""
 
-    cache_dir: str
-    refresh: Literal["auto"] | bool
+    cache_dir: str = incidental()
+    refresh: Literal["auto"] | bool = incidental()
     """Whether cached bars are downloaded again; auto: if a trading day that is wanted has ended since."""
     symbols: tuple[str, ...]
     """`TICKER=SYMBOL` each, for tickers whose symbol at Yahoo is another one."""
-    retries: int = bounded(least=0, most=20)
+    retries: int = incidental(least=0, most=20)
     """Retries after status 429, a server error, a timeout or a malformed response."""
-    backoff_seconds: float = bounded(above=0)
+    backoff_seconds: float = incidental(above=0)
     """Wait before the first retry; it doubles with each further one."""
-    timeout_seconds: float = bounded(above=0)
+    timeout_seconds: float = incidental(above=0)
     """Limit for one response."""
 
     def symbol(self, ticker: str) -> str:
