@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from stockml.evaluation.metrics import Floats
-from stockml.models import ridge
+from stockml.models import fitted_whole, ridge
 
 if TYPE_CHECKING:
     from stockml.data.batches import Batches
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stockml.data.panel import Panel
     from stockml.data.split import Rows
 
-MOST_RIDGE_INPUTS = 3000  # the sums take inputs² × 8 bytes, the eigendecomposition inputs³ steps
+MOST_RIDGE_INPUTS = ridge.MOST_INPUTS
 
 
 def forecasts(data: Data, batches: Batches, model: str = "") -> dict[str, dict[str, Floats]]:
@@ -78,7 +78,7 @@ def ridge_forecasts(data: Data, batches: Batches) -> dict[str, Floats]:
     forecasts = {}
     for part, rows in scored_splits(data):
         scaled = torch.empty(len(rows), dtype=torch.float64)
-        for chunk, result in zip(parts[part].split(ridge.CHUNK), scaled.split(ridge.CHUNK), strict=True):
+        for chunk, result in zip(parts[part].split(fitted_whole.CHUNK), scaled.split(fitted_whole.CHUNK), strict=True):
             result.copy_(fitted.forecast(batches.windows(chunk).cpu()))
         forecasts[part] = data.scaler.inverse_transform(scaled.numpy(), data.panel, rows)
     return forecasts

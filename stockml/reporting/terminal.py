@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from stockml.data.dataset import Data
     from stockml.data.panel import Panel
-    from stockml.training.engine import EpochStats
+    from stockml.training.interface import EpochStats
 
 SYNTHETIC = (
     "SIMULATED DATA (synthetic: true): made up, never to be taken for the market. For real data:",

@@ -92,5 +92,5 @@ def model_forecasts(config: Config, data: Data) -> dict[str, Floats]:
     config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, epochs=1, overfit_batches=0))
     model = fold_training.fresh_model(config, data, chosen.dtype)
     batches = Batches(data.panel, data.scaler, chosen.device, chosen.dtype)
-    fold_training.fit_model(model, batches, config, data, chosen, after_epoch=lambda _fit: None)
+    fold_training.trainer_for(config, chosen).fit(model, fold_training.samples_of(data, batches))
     return fold_training.forecasts_of(model, batches, data, chosen)

@@ -18,7 +18,8 @@ from stockml.data.scaler import Scaler
 from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
 from stockml.tasks import run_metadata
-from stockml.training import checkpoint, engine, hardware
+from stockml.training import checkpoint, hardware
+from stockml.training.forecasting import forecast
 
 if TYPE_CHECKING:
     from stockml.data.panel import Panel
@@ -107,7 +108,7 @@ class Fitted:
             scaled = dataclasses.replace(panel, values=panel.values.copy())
             fold.scaler.transform(scaled)
             batches = Batches(scaled, fold.scaler, self.chosen.device, self.chosen.dtype)
-            found = engine.forecast(fold.model, batches, torch.from_numpy(rows[chosen]), self.chosen)
+            found = forecast(fold.model, batches, torch.from_numpy(rows[chosen]), self.chosen)
             forecasts[chosen] = fold.scaler.inverse_transform(found.numpy(), panel, rows[chosen])
         return forecasts
 

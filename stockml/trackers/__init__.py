@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from stockml.config.root import Config
     from stockml.runs.folder import RunFolder
     from stockml.trackers.records import Begun, Ended, Point
-    from stockml.training.engine import EpochStats
+    from stockml.training.interface import EpochStats
 
 _SETTINGS = "tracker.json"  # in the run folder: how it is followed
 _INTERRUPTED_SECONDS = 2.0  # of waiting that are left to a run that was told to end

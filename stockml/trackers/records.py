@@ -16,7 +16,7 @@ from stockml.runs.names import fold_and_member
 
 if TYPE_CHECKING:
     from stockml.runs.folder import Folder, RunFolder
-    from stockml.training.engine import EpochStats
+    from stockml.training.interface import EpochStats
 
 Past = Mapping[str, "list[Point]"]
 """What is known already of a run that goes on: each fold's epochs, by the prefix that its figures have."""
