@@ -1,25 +1,26 @@
-"""What a worker is told by whoever started it: torchrun's environment, or SLURM's. Imports no torch."""
+"""The environment variables that make a process a worker: torchrun's, SLURM's and our own. Imports no torch."""
 
 from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stockml.errors import UserError
 
 LISTENER = "STOCKML_LISTENER"
-"""Names the socket on which rank 0 is to serve: whoever started it has bound it, so that nobody takes the port."""
+"""Descriptor of the socket on which rank 0 serves: the launcher has bound it, so that nobody else takes the port."""
 LIFELINE = "STOCKML_LIFELINE"
-"""Names the pipe that closes when the launcher is gone."""
-FAULTS = "STOCKML_FAULTS"
-"""Names the folder into which a worker writes why it failed."""
+"""Descriptor of the pipe that closes when the launcher is gone."""
+FAILURES = "STOCKML_FAILURES"
+"""Folder into which a worker writes why it failed."""
 
 
 @dataclass(frozen=True)
-class Environment:
-    """A worker's place among the others, and where they meet."""
+class WorkerEnvironment:
+    """A worker's rank among the others, and the address where they meet."""
 
     rank: int
     world_size: int
@@ -28,14 +29,14 @@ class Environment:
     host: str
     port: int
     attempt: str = "0"
-    """Tells the restarts of one launch apart."""
+    """The number of the attempt, where torchrun has restarted the workers."""
     listener: int | None = None
-    """The descriptor of the socket that rank 0 is to serve on."""
+    """The descriptor of the socket that rank 0 serves on."""
     agent_serves: bool = False
-    """Whether torchrun's agent serves, and rank 0 is a client like the others."""
+    """Whether torchrun's agent serves the store, and rank 0 is a client like the others."""
 
     def variables(self) -> dict[str, str]:
-        """As torchrun sets them."""
+        """The environment variables, as torchrun sets them."""
         listener = {} if self.listener is None else {LISTENER: str(self.listener)}
         return {
             "RANK": str(self.rank),
@@ -49,13 +50,15 @@ class Environment:
         }
 
 
-def read(endpoint: tuple[str, int] | None = None, variables: Mapping[str, str] = os.environ) -> Environment | None:
-    """The environment of a worker; None where nobody has started this process as one. UserError where it is half set.
+def read(
+    endpoint: tuple[str, int] | None = None, variables: Mapping[str, str] = os.environ
+) -> WorkerEnvironment | None:
+    """The environment of a worker; None where this process was not started as one. UserError where it is incomplete.
 
-    `endpoint` is where the ranks meet if MASTER_ADDR and MASTER_PORT do not tell.
+    `endpoint` is the address where the ranks meet if MASTER_ADDR and MASTER_PORT are not set.
     """
-    met = {} if endpoint is None else {"MASTER_ADDR": endpoint[0], "MASTER_PORT": str(endpoint[1])}
-    found = {**_slurm(variables), **met, **variables}
+    address = {} if endpoint is None else {"MASTER_ADDR": endpoint[0], "MASTER_PORT": str(endpoint[1])}
+    found = {**_slurm(variables), **address, **variables}
     if "RANK" not in found or "WORLD_SIZE" not in found:
         return None
     rank, world_size = _number(found, "RANK"), _number(found, "WORLD_SIZE")
@@ -67,7 +70,7 @@ def read(endpoint: tuple[str, int] | None = None, variables: Mapping[str, str] =
             f"RANK and WORLD_SIZE are set, so this process is one of {world_size} workers, but {' and '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} not: give trainer.rdzv_endpoint=HOST:PORT{_REMEDY}"
         )
-    return Environment(
+    return WorkerEnvironment(
         rank=rank,
         world_size=world_size,
         local_rank=_number(found, "LOCAL_RANK") if "LOCAL_RANK" in found else rank,
@@ -80,7 +83,18 @@ def read(endpoint: tuple[str, int] | None = None, variables: Mapping[str, str] =
     )
 
 
-_REMEDY = "; or unset RANK and WORLD_SIZE, and workers are started here"
+def require_resolvable(host: str) -> None:
+    """UserError where a host's name has no address here."""
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError as error:
+        raise UserError(
+            f"{host}: this name does not resolve here ({error.strerror}); check it, or give an address instead: "
+            "trainer.rdzv_endpoint=ADDRESS:PORT"
+        ) from error
+
+
+_REMEDY = "; or unset RANK and WORLD_SIZE, and this process starts the workers itself"
 
 
 def _number(variables: Mapping[str, str], name: str) -> int:
@@ -91,7 +105,7 @@ def _number(variables: Mapping[str, str], name: str) -> int:
 
 
 def _slurm(variables: Mapping[str, str]) -> dict[str, str]:
-    """SLURM's variables under torchrun's names: of a task of `srun`, not of the batch script around it."""
+    """SLURM's variables under torchrun's names, in a task of `srun`; none in the batch script around it."""
     if "SLURM_PROCID" not in variables or "SLURM_NTASKS" not in variables:
         return {}
     if "SLURM_JOB_ID" in variables and "SLURM_STEP_ID" not in variables:

@@ -1,6 +1,7 @@
-"""The launcher of workers on this machine: starts them, watches them, starts them anew, and leaves none behind.
+"""The launcher of workers: starts those of this machine, watches and restarts them, and leaves none behind.
 
-Imports no torch: what it costs is little more than the time to start Python.
+On one machine it starts the workers itself, unless `trainer.launcher` names torchrun; on several, torchrun does on
+each of them. Imports no torch: what it costs is little more than the time to start Python.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import re
 import signal
@@ -16,13 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stockml.distributed import environment
-from stockml.distributed.environment import Environment
+from stockml.distributed import agent, environment
+from stockml.distributed.environment import WorkerEnvironment
+from stockml.distributed.worker import log_path
 from stockml.errors import Interrupted, RunError, UserError
 from stockml.processes import lifelines
 
@@ -30,28 +33,175 @@ if TYPE_CHECKING:
     from stockml.distributed.settings import DDPConfig
 
 _INTERRUPT_SECONDS = 3.5
-"""What is left to the leader to finish its epoch once the run is interrupted."""
-_LAST_WORD_SECONDS = 2.0
-"""What is left to the other ranks to end by themselves, and say why, once one has failed."""
+"""Time that rank 0 has to finish its epoch once the run is interrupted."""
+_REPORT_SECONDS = 2.0
+"""Time that the other ranks have to end by themselves, and report why, once one has failed."""
 
 
 @dataclass(frozen=True)
-class Fault:
+class Launch:
+    """The workers of one run on this machine."""
+
+    module: str
+    """What each worker runs, `python -m <module> <run>`."""
+    run: Path
+    """A folder with the run's config.json, which gets the ranks' logs."""
+    trainer: DDPConfig
+    world_size: int
+    verbose: bool = True
+    """Whether rank 0 prints to the terminal."""
+
+    @property
+    def by_torchrun(self) -> bool:
+        """Whether torchrun starts and supervises the workers."""
+        return self.trainer.launcher == "torchrun" or self.trainer.nnodes > 1
+
+    @property
+    def ranks(self) -> range:
+        """The ranks on this machine."""
+        count = self.world_size // self.trainer.nnodes
+        return range(self.trainer.node_rank * count, (self.trainer.node_rank + 1) * count)
+
+    def logs(self) -> list[str]:
+        """The names of the logs that the workers on this machine, and torchrun, write to."""
+        names = [f"rank_{rank}" for rank in self.ranks]
+        return [*names, "torchrun"] if self.by_torchrun else names
+
+    def train(self, emit: Callable[[str], None]) -> None:
+        """Train, restarting the workers up to `trainer.max_restarts` times; `emit` gets a line about each restart.
+
+        Raises RunError, UserError or Interrupted when no worker is left.
+        """
+        start = self._torchrun if self.by_torchrun else self._start_workers
+        for attempt in range(self.trainer.max_restarts + 1):
+            sys.stdout.flush()
+            with tempfile.TemporaryDirectory(prefix="stockml-") as failures:
+                failure = start(Path(failures))
+            if failure is None:
+                return
+            if failure.cannot_be_retried or attempt == self.trainer.max_restarts:
+                raise failure.error()
+            restart = f"restart {attempt + 1} of {self.trainer.max_restarts}, from the last checkpoint"
+            emit(f"{restart}: {'; '.join(failure.lines)}")
+
+    def _start_workers(self, failures: Path) -> WorkerFailure | None:
+        """Start one worker per rank, and wait for their end."""
+        with _children() as (lifeline, workers), socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+            first = WorkerEnvironment(
+                rank=0,
+                world_size=self.world_size,
+                local_rank=0,
+                local_world_size=self.world_size,
+                host="127.0.0.1",
+                port=listener.getsockname()[1],
+                listener=listener.fileno(),
+            )
+            for rank in range(self.world_size):
+                own = dataclasses.replace(first, rank=rank, local_rank=rank, listener=None if rank else first.listener)
+                with log_path(self.run, rank).open("ab") as log:
+                    workers[rank] = subprocess.Popen(
+                        [sys.executable, "-m", self.module, str(self.run)],
+                        env={**_environment(lifeline, failures), **own.variables()},
+                        stdin=subprocess.DEVNULL,
+                        stdout=None if rank == 0 and self.verbose else log,
+                        stderr=log,
+                        pass_fds=[lifeline.reader, *([] if rank else [listener.fileno()])],
+                        start_new_session=True,  # Ctrl-C reaches the launcher alone, which passes it on to rank 0
+                    )
+            listener.close()  # rank 0 alone holds it: when that is gone, connections to it are refused at once
+            return _failure_of_workers(self.run, _exit_codes_at_end(workers), failures)
+
+    def _torchrun(self, failures: Path) -> WorkerFailure | None:
+        """Let torchrun start the workers, and wait for its end."""
+        with _children() as (lifeline, workers), self._torchrun_log.open("ab") as log:
+            workers[0] = subprocess.Popen(
+                [sys.executable, "-m", agent.__name__, *self._torchrun_options(), "-m", self.module, str(self.run)],
+                env={
+                    **_environment(lifeline, failures),
+                    "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=None if self.verbose else log,
+                stderr=log,
+                pass_fds=[lifeline.reader],
+                start_new_session=True,
+            )
+            return self._failure_under_torchrun(_exit_codes_at_end(workers)[0], failures)
+
+    def _torchrun_options(self) -> list[str]:
+        trainer = self.trainer
+        if trainer.nnodes > 1:
+            # The only way of meeting that keeps rank 0 on node 0. It takes no node back that was lost: so restarts are
+            # made here, of torchrun as a whole.
+            meeting = {
+                "rdzv-backend": "static",
+                "rdzv-endpoint": str(trainer.rdzv_endpoint),
+                "rdzv-conf": f"timeout={math.ceil(trainer.timeout_seconds)}",
+            }
+        else:
+            meeting = {"rdzv-backend": "c10d", "rdzv-endpoint": "127.0.0.1:0", "rdzv-conf": "is_host=1"}
+        options: dict[str, object] = {
+            "nnodes": trainer.nnodes,
+            "nproc-per-node": len(self.ranks),
+            "node-rank": trainer.node_rank,
+            "max-restarts": 0,
+            "rdzv-id": "stockml",
+            **meeting,
+        }
+        return [f"--{name}={value}" for name, value in options.items()]
+
+    @property
+    def _torchrun_log(self) -> Path:
+        return self.run / "ranks" / "torchrun.log"
+
+    def _failure_under_torchrun(self, code: int | None, failures: Path) -> WorkerFailure | None:
+        """Why it failed, where the exit codes of the ranks are known from torchrun's report alone."""
+        if not code:
+            return None
+        report, log = self._torchrun_log.read_text(errors="replace"), self._torchrun_log
+        ended = re.findall(r"^ *rank +: (\d+).*\n *exitcode +: (-?\d+)", report, re.MULTILINE)
+        failure = _failure_of_workers(self.run, {int(rank): int(status) for rank, status in ended}, failures)
+        if failure is None and (failures / agent.NO_MEETING).is_file():
+            failure = WorkerFailure((self._no_meeting((failures / agent.NO_MEETING).read_text()),), lost_rank=True)
+        return failure or WorkerFailure((f"{self.run}: torchrun ended with status {code}; its log is {log}",))
+
+    def _no_meeting(self, reason: str) -> str:
+        trainer = self.trainer
+        within = f"within {trainer.timeout_seconds:g} s (trainer.timeout_seconds)"
+        if trainer.node_rank:
+            return (
+                f"{trainer.rdzv_endpoint}: no answer {within}: is node 0 running, is its port open in the firewall, "
+                f"and does every node name the same address? ({reason[:160]})"
+            )
+        others = "node 1 has" if trainer.nnodes == 2 else f"one of the nodes 1 to {trainer.nnodes - 1} has"
+        return (
+            f"{trainer.rdzv_endpoint}: {others} not come {within}; is the same command running there, and is the "
+            f"network between the nodes open? ({reason[:160]})"
+        )
+
+
+@dataclass(frozen=True)
+class WorkerFailure:
     """Why the workers of an attempt ended early."""
 
     lines: tuple[str, ...]
     status: int = 1
     signum: int | None = None
-    """The signal by which somebody has interrupted the run."""
-    lost: bool = False
-    """Whether this rank only missed another."""
+    """The signal by which the run was interrupted."""
+    lost_rank: bool = False
+    """Whether this rank only waited in vain for another one."""
     final: bool = False
-    """Whether it would happen again: a setting that does not work, no accident."""
+    """Whether it would happen again: a wrong setting, not an accident."""
     unwritable: bool = False
-    """Whether it is the run folder that could not be written to."""
+    """Whether the run folder could not be written to."""
+
+    @property
+    def cannot_be_retried(self) -> bool:
+        """Whether a restart would be of no use."""
+        return self.final or self.unwritable or self.signum is not None
 
     def error(self) -> UserError | Interrupted:
-        """As it is told to the user."""
+        """The exception for the user."""
         if self.signum is not None:
             return Interrupted(self.signum, *self.lines)
         error = UserError(*self.lines) if self.status == UserError.status else RunError(*self.lines)
@@ -61,144 +211,37 @@ class Fault:
 
 
 def check_rendezvous(trainer: DDPConfig) -> None:
-    """UserError where the address at which nodes are to meet cannot work, as far as this machine can tell."""
-    host, port = trainer.endpoint() or ("", 0)
-    if host:
-        resolve(host)
+    """UserError where the address at which nodes are to meet cannot work, as far as this machine can find out."""
+    endpoint = trainer.endpoint()
+    if trainer.nnodes > 1 and endpoint is not None:
+        host, port = endpoint
+        environment.require_resolvable(host)
         if trainer.node_rank == 0:
-            _listen(True, port).close()
+            try:
+                socket.create_server(("", port)).close()
+            except OSError as error:
+                raise UserError(
+                    f"trainer.rdzv_endpoint: port {port} cannot be listened on here ({os.strerror(error.errno or 0)}); "
+                    "name another one, the same on every node"
+                ) from error
 
 
-def resolve(host: str) -> None:
-    """UserError where a host's name has no address here."""
-    try:
-        socket.getaddrinfo(host, None)
-    except OSError as error:
-        raise UserError(
-            f"{host}: this name does not resolve here ({error.strerror}); check it, or give an address in its place: "
-            "trainer.rdzv_endpoint=ADDRESS:PORT"
-        ) from error
-
-
-def train(run: Path, trainer: DDPConfig, world_size: int, emit: Callable[[str], None], *, verbose: bool) -> None:
-    """Train with this machine's share of the ranks, started anew as often as `max_restarts` allows.
-
-    `run` is a folder with a config.json, and gets the ranks' logs. Unless it is not `verbose`, rank 0 prints to the
-    terminal. Raises RunError, UserError or Interrupted when no worker is left.
-    """
-    start = _torchrun if trainer.launcher == "torchrun" else _local
-    restarts = 0 if trainer.launcher == "torchrun" else trainer.max_restarts  # torchrun restarts by itself
-    for attempt in range(restarts + 1):
-        sys.stdout.flush()
-        with tempfile.TemporaryDirectory(prefix="stockml-") as faults:
-            fault = start(run, trainer, world_size, Path(faults), verbose)
-        if fault is None:
-            return
-        if fault.final or fault.signum is not None or fault.unwritable or attempt == restarts:
-            raise fault.error()
-        emit(f"restart {attempt + 1} of {restarts}, from the last checkpoint: {'; '.join(fault.lines)}")
-
-
-def ranks_here(trainer: DDPConfig, world_size: int) -> range:
-    """The ranks of this node."""
-    here = world_size // trainer.nnodes
-    return range(trainer.node_rank * here, (trainer.node_rank + 1) * here)
-
-
-def logs(trainer: DDPConfig, world_size: int) -> list[str]:
-    """The names of the logs that workers on this node and their launcher write to."""
-    names = [f"rank_{rank}" for rank in ranks_here(trainer, world_size)]
-    return [*names, "torchrun"] if trainer.launcher == "torchrun" else names
-
-
-def _local(run: Path, trainer: DDPConfig, world_size: int, faults: Path, verbose: bool) -> Fault | None:
-    """Start a worker a rank, and see how they end."""
-    here = ranks_here(trainer, world_size)
-    host, port = trainer.endpoint() or ("127.0.0.1", 0)
+@contextlib.contextmanager
+def _children() -> Iterator[tuple[lifelines.Lifeline, dict[int, subprocess.Popen[bytes]]]]:
+    """A lifeline, and a dict for processes; at the end none of them, nor what they have started, is left."""
     lifeline = lifelines.Lifeline()
-    workers: dict[int, subprocess.Popen[bytes]] = {}
-    with contextlib.ExitStack() as stack:
-        stack.callback(lifeline.close)
-        stack.callback(_kill, workers)
-        listener = None
-        if trainer.node_rank == 0:
-            listener = stack.enter_context(_listen(trainer.nnodes > 1, port))
-            port = listener.getsockname()[1]
-        for local_rank, rank in enumerate(here):
-            serves = listener if rank == 0 else None
-            place = Environment(
-                rank=rank,
-                world_size=world_size,
-                local_rank=local_rank,
-                local_world_size=len(here),
-                host=host,
-                port=port,
-                listener=None if serves is None else serves.fileno(),
-            )
-            with _log_of(run, f"rank_{rank}").open("ab") as log:
-                workers[rank] = subprocess.Popen(
-                    [sys.executable, "-m", "stockml.tasks.worker", str(run)],
-                    env={**_environment(lifeline, faults), **place.variables()},
-                    stdin=subprocess.DEVNULL,
-                    stdout=None if rank == 0 and verbose else log,
-                    stderr=log,
-                    pass_fds=[lifeline.reader, *([] if serves is None else [serves.fileno()])],
-                    start_new_session=True,  # Ctrl-C reaches the launcher alone, which tells rank 0
-                )
-        if listener is not None:
-            listener.close()  # rank 0 alone holds it: when that is gone, nobody waits at a door that nobody opens
-        return _fault(run, _watched(workers), faults)
-
-
-def _torchrun(run: Path, trainer: DDPConfig, world_size: int, faults: Path, verbose: bool) -> Fault | None:
-    """Hand the same worker to torchrun, and see how it ends."""
-    meeting = (
-        {"rdzv-backend": "static", "rdzv-endpoint": trainer.rdzv_endpoint}  # which alone keeps rank 0 on node 0
-        if trainer.nnodes > 1
-        else {"rdzv-backend": "c10d", "rdzv-endpoint": "127.0.0.1:0", "rdzv-conf": "is_host=1"}
-    )
-    options = {
-        "nnodes": trainer.nnodes,
-        "nproc-per-node": len(ranks_here(trainer, world_size)),
-        "node-rank": trainer.node_rank,
-        "max-restarts": trainer.max_restarts,
-        "rdzv-id": "stockml",
-        **meeting,
-    }
-    arguments = [f"--{name}={value}" for name, value in options.items()]
-    lifeline = lifelines.Lifeline()
-    workers: dict[int, subprocess.Popen[bytes]] = {}
-    with contextlib.ExitStack() as stack:
-        stack.callback(lifeline.close)
-        stack.callback(_kill, workers)
-        with _log_of(run, "torchrun").open("ab") as log:
-            workers[0] = subprocess.Popen(
-                [sys.executable, "-m", "stockml.distributed.agent", *arguments, "-m", "stockml.tasks.worker", str(run)],
-                env={**_environment(lifeline, faults), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
-                stdin=subprocess.DEVNULL,
-                stdout=None if verbose else log,
-                stderr=log,
-                pass_fds=[lifeline.reader],
-                start_new_session=True,
-            )
-        return _fault_under_torchrun(run, _watched(workers)[0], faults)
-
-
-def _listen(openly: bool, port: int) -> socket.socket:
-    """The socket that rank 0 will serve on: bound here, it is nobody else's, and everybody knows its port."""
+    children: dict[int, subprocess.Popen[bytes]] = {}
     try:
-        if openly and socket.has_dualstack_ipv6():
-            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)
-        return socket.create_server(("" if openly else "127.0.0.1", port), backlog=1024)
-    except OSError as error:
-        raise UserError(
-            f"trainer.rdzv_endpoint: port {port} cannot be listened on here ({os.strerror(error.errno or 0)}); "
-            "name another one, the same on every node"
-        ) from error
+        yield lifeline, children
+    finally:
+        lifelines.kill(child.pid for child in children.values())
+        for child in children.values():
+            child.wait()
+        lifeline.close()
 
 
-def _environment(lifeline: lifelines.Lifeline, faults: Path) -> dict[str, str]:
-    """What a worker inherits: all but what another launcher has told this process."""
+def _environment(lifeline: lifelines.Lifeline, failures: Path) -> dict[str, str]:
+    """The environment variables that a worker inherits: all except those that another launcher has set for us."""
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -208,90 +251,66 @@ def _environment(lifeline: lifelines.Lifeline, faults: Path) -> dict[str, str]:
     return {
         **inherited,
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "PYTHONSAFEPATH": "1",  # a file in the current folder is no module of ours
+        "PYTHONSAFEPATH": "1",  # a file in the current folder is not imported as a module
         environment.LIFELINE: str(lifeline.reader),
-        environment.FAULTS: str(faults),
+        environment.FAILURES: str(failures),
     }
 
 
-def _watched(workers: dict[int, subprocess.Popen[bytes]]) -> dict[int, int | None]:
-    """The workers' exit codes when all have ended; or some time after one has failed, None for those still there."""
+def _exit_codes_at_end(workers: dict[int, subprocess.Popen[bytes]]) -> dict[int, int | None]:
+    """The workers' exit codes when all have ended, or some time after one has failed; None for those still running."""
     try:
-        while (codes := _codes(workers)) and None in codes.values():
+        while (codes := _exit_codes(workers)) and None in codes.values():
             if any(codes.values()):
                 break
             time.sleep(0.01)
-        deadline = time.monotonic() + _LAST_WORD_SECONDS
-        while None in _codes(workers).values() and time.monotonic() < deadline:
+        deadline = time.monotonic() + _REPORT_SECONDS
+        while None in _exit_codes(workers).values() and time.monotonic() < deadline:
             time.sleep(0.01)
     except KeyboardInterrupt:
-        if 0 in workers:  # a second signal breaks off here
-            workers[0].terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                workers[0].wait(_INTERRUPT_SECONDS)
+        workers[0].terminate()  # a second signal ends this wait
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            workers[0].wait(_INTERRUPT_SECONDS)
         raise
-    return _codes(workers)
+    return _exit_codes(workers)
 
 
-def _codes(workers: dict[int, subprocess.Popen[bytes]]) -> dict[int, int | None]:
+def _exit_codes(workers: dict[int, subprocess.Popen[bytes]]) -> dict[int, int | None]:
     return {rank: worker.poll() for rank, worker in workers.items()}
 
 
-def _kill(workers: dict[int, subprocess.Popen[bytes]]) -> None:
-    """Leave none, nor what they have started."""
-    for worker in workers.values():
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(worker.pid, signal.SIGKILL)
-    for worker in workers.values():
-        worker.wait()
-
-
-def _fault(run: Path, codes: dict[int, int | None], faults: Path) -> Fault | None:
-    """What went wrong first: that one rank misses another is told only where nothing else is known."""
+def _failure_of_workers(run: Path, codes: dict[int, int | None], failures: Path) -> WorkerFailure | None:
+    """What failed first: that one rank has lost another counts only where nothing else is known."""
     if not any(codes.values()):
         return None
-    told = _told(run, faults)
-    unheard = {rank: code for rank, code in codes.items() if code and rank not in told}
-    killed = [rank for rank, code in unheard.items() if code < 0]
-    own = [rank for rank, fault in sorted(told.items()) if not fault.lost]
+    reported = _reported_failures(run, failures)
+    silent = {rank: code for rank, code in codes.items() if code and rank not in reported}
+    killed = [rank for rank, code in silent.items() if code < 0]
+    own = [rank for rank, failure in sorted(reported.items()) if not failure.lost_rank]
     if killed:
-        return Fault((_killed(run, killed[0], -unheard[killed[0]]),))
+        return WorkerFailure((_describe_killed(run, killed[0], -silent[killed[0]]),))
     if own:
-        return told[own[0]]
-    if unheard:
-        rank, code = min(unheard.items())
-        return Fault((f"{run}: rank {rank} ended with status {code}; its log is {_log_of(run, f'rank_{rank}')}",))
-    return told[min(told)]
+        return reported[own[0]]
+    if silent:
+        rank, code = min(silent.items())
+        return WorkerFailure((f"{run}: rank {rank} ended with status {code}; its log is {log_path(run, rank)}",))
+    return reported[min(reported)]
 
 
-def _fault_under_torchrun(run: Path, code: int | None, faults: Path) -> Fault | None:
-    """The same, where the ranks' ends are known from torchrun's report alone."""
-    if not code:
-        return None
-    log = _log_of(run, "torchrun")
-    ended = re.findall(r"^ *rank +: (\d+).*\n *exitcode +: (-?\d+)", log.read_text(errors="replace"), re.MULTILINE)
-    fault = _fault(run, {int(rank): int(status) for rank, status in ended}, faults)
-    return fault or Fault((f"{run}: torchrun ended with status {code}; its log is {log}",))
+def _reported_failures(run: Path, failures: Path) -> dict[int, WorkerFailure]:
+    """What the workers that failed have reported, by rank."""
+    reported = {}
+    for path in failures.glob("*.json"):
+        values = json.loads(path.read_text())
+        failure = WorkerFailure(**{**values, "lines": tuple(values["lines"])})
+        if failure.lost_rank:
+            lines = (f"{run}: {'; '.join(failure.lines)}; the ranks' logs are in {run / 'ranks'}",)
+            failure = dataclasses.replace(failure, lines=lines)
+        reported[int(path.stem)] = failure
+    return reported
 
 
-def _told(run: Path, faults: Path) -> dict[int, Fault]:
-    """What the workers that failed have said, by rank."""
-    told = {}
-    for path in faults.glob("*.json"):
-        word = json.loads(path.read_text())
-        fault = Fault(**{**word, "lines": tuple(word["lines"])})
-        if fault.lost:
-            lines = (f"{run}: {'; '.join(fault.lines)}; the ranks' logs are in {run / 'ranks'}",)
-            fault = dataclasses.replace(fault, lines=lines)
-        told[int(path.stem)] = fault
-    return told
-
-
-def _killed(run: Path, rank: int, signum: int) -> str:
+def _describe_killed(run: Path, rank: int, signum: int) -> str:
     name = signal.Signals(signum).name if signum in set(signal.Signals) else f"signal {signum}"
-    why = ", by hand or for want of memory" if signum == signal.SIGKILL else ""
-    return f"{run}: rank {rank} was killed ({name}{why}); its log is {_log_of(run, f'rank_{rank}')}"
-
-
-def _log_of(run: Path, name: str) -> Path:
-    return run / "ranks" / f"{name}.log"
+    reason = ", by hand or because memory ran out" if signum == signal.SIGKILL else ""
+    return f"{run}: rank {rank} was killed ({name}{reason}); its log is {log_path(run, rank)}"

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stockml.evaluation.metrics import Floats
+from stockml.models.settings import MOST_RIDGE_INPUTS
 
 if TYPE_CHECKING:
     from stockml.data.batches import Batches
     from stockml.data.dataset import Data
     from stockml.data.panel import Kind, Panel
     from stockml.data.split import Rows
-
-MOST_RIDGE_INPUTS = 3000  # the sums take inputs² × 8 bytes, the eigendecomposition inputs³ steps
 
 _ALL: frozenset[Kind] = frozenset({"return", "level", "class"})
 _RETURNS: frozenset[Kind] = frozenset({"return"})
@@ -95,7 +94,7 @@ def ridge_forecasts(data: Data, batches: Batches) -> dict[str, Floats]:
     """Forecasts (N,) of a ridge regression on the model's windows, by scored split, in the target's units."""
     import torch
 
-    from stockml.models import ridge
+    from stockml.models import fitted_whole, ridge
 
     rows_of = {name: torch.from_numpy(rows).to(batches.storage_device) for name, rows in data.split.by_name().items()}
     train, validation = (ridge.Sums.over_rows(batches, rows_of[split]) for split in ("train", "validation"))
@@ -103,7 +102,9 @@ def ridge_forecasts(data: Data, batches: Batches) -> dict[str, Floats]:
     found = {}
     for split, rows in scored_splits(data):
         scaled = torch.empty(len(rows), dtype=torch.float64)
-        for chunk, result in zip(rows_of[split].split(ridge.CHUNK), scaled.split(ridge.CHUNK), strict=True):
+        for chunk, result in zip(
+            rows_of[split].split(fitted_whole.CHUNK), scaled.split(fitted_whole.CHUNK), strict=True
+        ):
             result.copy_(fitted.forecast(batches.windows(chunk).cpu()))
         found[split] = data.scaler.inverse_transform(scaled.numpy(), data.panel, rows)
     return found

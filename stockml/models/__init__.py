@@ -1,13 +1,13 @@
 """The register of models. Importing it does not import torch.
 
-A package adds a model of its own with an entry point in the group `stockml.models`, whose name is the model's
-and whose value is a `Family`:
+A package adds a model of its own with an entry point in the group `stockml.models`. The entry point's name is the
+model's name, its value a `Family`:
 
     [project.entry-points."stockml.models"]
     my_model = "my_package:FAMILY"
 
-`model=my_model` then works without a file in `conf/model`; the defaults are those of the config dataclass. The README
-has a whole example.
+`model=my_model` then works without a file in `conf/model`: its defaults are those of its config dataclass. The README
+has a complete example.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ __all__ = [
     "bounded",
     "build",
     "family",
+    "is_fitted_whole",
     "names",
-    "solver",
 ]
 
 ENTRY_POINTS = "stockml.models"
@@ -53,23 +53,23 @@ ENTRY_POINTS = "stockml.models"
 
 @dataclass(frozen=True)
 class Family:
-    """A model by name: the dataclass of its settings (with a field `name`), and what builds it."""
+    """A model by name: the dataclass of its settings (with a field `name`), and the function that builds it."""
 
     config: type[Any]
     build: str
     """`module:function` of a function `(config, window, features) -> torch.nn.Module` that maps (B, T, F) to (B,).
 
-    A last layer kept as the attribute `output` (a Linear) is started at the train mean.
+    `layers.output_layer` makes a last layer with which training starts at the train mean.
     """
-    solver: str | None = None
-    """`module:function` of what computes its weights at once, as ridge has it; None: it is trained."""
+    fitted_whole: bool = False
+    """Whether the module computes its weights at once, by the method of `fitted_whole.FittedWhole`."""
 
 
 BUILT_IN = {
     "mlp": Family(MLPConfig, "stockml.models.mlp:pooled"),
     "mlp_flat": Family(MLPConfig, "stockml.models.mlp:flattened"),
     "mlp_gkx": Family(GKXConfig, "stockml.models.mlp:gkx"),
-    "ridge": Family(RidgeConfig, "stockml.models.linear:build", "stockml.training.closed_form:ridge"),
+    "ridge": Family(RidgeConfig, "stockml.models.ridge:build", fitted_whole=True),
     "linear": Family(ModelConfig, "stockml.models.linear:build"),
     "dlinear": Family(DLinearConfig, "stockml.models.linear:dlinear"),
     "nlinear": Family(ModelConfig, "stockml.models.linear:nlinear"),
@@ -82,7 +82,7 @@ BUILT_IN = {
 
 
 def names() -> list[str]:
-    """Every installed model."""
+    """The names of all installed models."""
     return [*BUILT_IN, *sorted(e.name for e in metadata.entry_points(group=ENTRY_POINTS))]
 
 
@@ -96,7 +96,7 @@ def family(name: str) -> Family | None:
         except Exception as error:
             raise UserError(f"model={name}: the installed entry point {entry.value} does not load: {error}") from error
         if not isinstance(found, Family):
-            raise UserError(f"model={name}: the entry point {entry.value} is no stockml.models.Family")
+            raise UserError(f"model={name}: the entry point {entry.value} is not a stockml.models.Family")
         return found
     return None
 
@@ -108,7 +108,7 @@ def build(config: ModelConfig, window: int, features: int) -> nn.Module:
 
 
 def averaged(members: Sequence[nn.Module]) -> nn.Module:
-    """One module whose forecasts are the mean of the members'; of one member, that member itself."""
+    """One module whose forecasts are the mean of the members' forecasts; a single member is returned as it is."""
     if len(members) == 1:
         return members[0]
     from stockml.models.ensemble import Ensemble
@@ -116,16 +116,15 @@ def averaged(members: Sequence[nn.Module]) -> nn.Module:
     return Ensemble(members)
 
 
-def solver(config: ModelConfig) -> Callable[..., Any] | None:
-    """What computes the model's weights at once; None where it is trained."""
-    named = _installed(config).solver
-    return _function(named) if named else None
+def is_fitted_whole(config: ModelConfig) -> bool:
+    """Whether the model's weights are computed at once, rather than trained step by step."""
+    return _installed(config).fitted_whole
 
 
 def _installed(config: ModelConfig) -> Family:
     found = family(config.name)
     if found is None:
-        raise UserError(f"model.name={config.name}: not installed here; there are {', '.join(names())}")
+        raise UserError(f"model.name={config.name}: not installed here; installed are {', '.join(names())}")
     return found
 
 

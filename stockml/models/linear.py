@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from stockml.models.layers import output_layer
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -19,7 +21,7 @@ class Linear(nn.Module):
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
-        self.output = nn.Linear(inputs, 1)
+        self.output = output_layer(inputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map windows (B, T, F) to forecasts (B,)."""
@@ -42,7 +44,7 @@ class DLinear(nn.Module):
         self.kernel_size = kernel_size
         self.trend = nn.Linear(window, 1)
         self.rest = nn.Linear(window, 1)
-        self.output = nn.Linear(features, 1)
+        self.output = output_layer(features)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map windows (B, T, F) to forecasts (B,)."""
@@ -69,7 +71,7 @@ class NLinear(nn.Module):
     def __init__(self, window: int, features: int) -> None:
         super().__init__()
         self.days = nn.Linear(window, 1)
-        self.output = nn.Linear(features, 1)
+        self.output = output_layer(features)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map windows (B, T, F) to forecasts (B,)."""

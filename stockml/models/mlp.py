@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from stockml.models.layers import BatchNorm
+from stockml.models.layers import BatchNorm, output_layer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +24,7 @@ class MLP(nn.Module):
         self.pool = pool
         self.hidden = nn.Linear(inputs, hidden_dim)
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(hidden_dim, 1)
+        self.output = output_layer(hidden_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map windows (B, T, F) to forecasts (B,)."""
@@ -42,7 +42,7 @@ class GKX(nn.Module):
         for width, units in itertools.pairwise([inputs, *hidden_dims]):
             layers += [nn.Linear(width, units, bias=False), BatchNorm(units), nn.ReLU()]
         self.hidden = nn.Sequential(*layers)
-        self.output = nn.Linear(hidden_dims[-1], 1)
+        self.output = output_layer(hidden_dims[-1])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map windows (B, T, F) to forecasts (B,)."""

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from stockml.errors import UserError
-from stockml.models.layers import BatchNorm
+from stockml.models.layers import BatchNorm, output_layer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +66,7 @@ class PatchTST(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.patches = nn.Linear(patches * config.dim, 1)
-        self.output = nn.Linear(features, 1)
+        self.output = output_layer(features)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map windows (B, T, F) to forecasts (B,)."""

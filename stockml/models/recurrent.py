@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from stockml.models.layers import output_layer
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -20,7 +22,7 @@ class Recurrent(nn.Module):
         between = config.dropout if config.layers > 1 else 0.0
         self.layers = kind(features, config.hidden_dim, config.layers, batch_first=True, dropout=between)
         self.dropout = nn.Dropout(config.dropout)
-        self.output = nn.Linear(config.hidden_dim, 1)
+        self.output = output_layer(config.hidden_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map windows (B, T, F) to forecasts (B,)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,11 +10,47 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from stockml.data.batches import Batches
+from stockml.errors import UserError
+from stockml.models.fitted_whole import SampleBatches
+from stockml.models.linear import Linear
+from stockml.models.settings import MOST_RIDGE_INPUTS
 
-CHUNK = 1024  # samples that are held as windows at a time
+if TYPE_CHECKING:
+    from stockml.data.batches import Batch, Batches
+    from stockml.models.settings import RidgeConfig
+
 ALPHAS = tuple(10.0**exponent for exponent in range(1, 8))  # inputs have unit variance; 1e7 is nearly the mean
+
+
+class RidgeRegression(Linear):
+    """A linear model whose weights are those of the ridge regression with the best of `alphas`."""
+
+    def __init__(self, inputs: int, alphas: Iterable[float]) -> None:
+        super().__init__(inputs)
+        self.alphas = tuple(alphas)
+
+    def fit_whole(
+        self, train: Iterable[Batch], validation: Iterable[Batch], all_reduce: Callable[[Tensor], None]
+    ) -> dict[str, float]:
+        """Set the weights by `fit`, from the sums over the samples of all ranks; return the chosen alpha."""
+        inputs = self.output.in_features
+        sums, validation_sums = (Sums.over(part, inputs).all_reduced(all_reduce) for part in (train, validation))
+        fitted = fit(sums, validation_sums, self.alphas)
+        with torch.no_grad():
+            self.output.weight.copy_(fitted.weights)
+            self.output.bias.fill_(fitted.intercept)
+        return {"alpha": fitted.alpha}
+
+
+def build(config: RidgeConfig, window: int, features: int) -> RidgeRegression:
+    """A ridge regression for windows of shape (window, features); UserError where it has too many inputs."""
+    inputs = window * features
+    if inputs > MOST_RIDGE_INPUTS:
+        raise UserError(
+            f"model={config.name}: {inputs:,} inputs are more than can be solved for ({MOST_RIDGE_INPUTS:,}); "
+            "lower data.window, or take model=linear"
+        )
+    return RidgeRegression(inputs, ALPHAS if config.alpha == "auto" else (config.alpha,))
 
 
 @dataclass
@@ -31,8 +68,8 @@ class Sums:
     yy: float
 
     @classmethod
-    def over(cls, batches: Iterable[tuple[Tensor, Tensor]], inputs: int) -> Sums:
-        """Gather windows (B, T, F) and targets (B,), in float64."""
+    def over(cls, batches: Iterable[Batch], inputs: int) -> Sums:
+        """The sums, in float64, over batches of windows (B, T, F) and targets (B,)."""
         zeros = torch.zeros(inputs, inputs + 2, dtype=torch.float64)
         sums = cls(0, zeros[:, -1], 0.0, zeros[:, :inputs], zeros[:, -2], 0.0)
         for windows, targets in batches:
@@ -47,9 +84,16 @@ class Sums:
 
     @classmethod
     def over_rows(cls, batches: Batches, rows: Tensor) -> Sums:
-        """Of the samples that end in `rows`."""
-        chunks = (batches.gather(part) for part in rows.to(batches.storage_device).split(CHUNK))
-        return cls.over(((x.cpu(), y.cpu()) for x, y in chunks), batches.window * batches.width)
+        """The sums over the samples that end in `rows`."""
+        return cls.over(SampleBatches(batches, rows), batches.window * batches.width)
+
+    def all_reduced(self, all_reduce: Callable[[Tensor], None]) -> Sums:
+        """The sums over the samples of all ranks, of which these are one rank's."""
+        tensors = [self.xx.flatten(), self.x, self.xy, torch.tensor([self.n, self.y, self.yy], dtype=torch.float64)]
+        total = torch.cat(tensors)
+        all_reduce(total)
+        xx, x, xy, (n, y, yy) = total.split([len(tensor) for tensor in tensors])
+        return dataclasses.replace(self, n=int(n), x=x, y=float(y), xx=xx.view_as(self.xx), xy=xy, yy=float(yy))
 
 
 @dataclass(frozen=True)
@@ -85,7 +129,7 @@ def fit(train: Sums, validation: Sums, alphas: Iterable[float] = ALPHAS) -> Ridg
 
 
 def _squared_error(sums: Sums) -> Callable[[Ridge], float]:
-    """Σ(y − b − wᵀx)² of a ridge, from the sums alone."""
+    """A function that gives Σ(y − b − wᵀx)² of a ridge, from the sums alone."""
 
     def error(ridge: Ridge) -> float:
         w, b = ridge.weights, ridge.intercept

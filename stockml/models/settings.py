@@ -8,6 +8,9 @@ from typing import Literal
 
 from stockml.config.schema import bounded
 
+MOST_RIDGE_INPUTS = 3000
+"""Of a ridge regression: the sums take inputs² × 8 bytes, the eigendecomposition inputs³ steps."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:

@@ -8,6 +8,8 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
+from stockml.models.layers import output_layer
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -45,7 +47,7 @@ class TCN(nn.Module):
         super().__init__()
         widths = [features] + [config.channels] * (config.levels - 1)
         self.levels = nn.ModuleList(Level(width, config) for width in widths)
-        self.output = nn.Linear(config.channels, 1)
+        self.output = output_layer(config.channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map windows (B, T, F) to forecasts (B,)."""

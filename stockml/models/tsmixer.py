@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from stockml.models.layers import BatchNorm
+from stockml.models.layers import BatchNorm, output_layer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +44,7 @@ class TSMixer(nn.Module):
         super().__init__()
         self.blocks = nn.Sequential(*(Block(window, features, config) for _ in range(config.blocks)))
         self.days = nn.Linear(window, 1)
-        self.output = nn.Linear(features, 1)
+        self.output = output_layer(features)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map windows (B, T, F) to forecasts (B,)."""

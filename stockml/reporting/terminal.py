@@ -13,7 +13,7 @@ from stockml.processes import streams
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from stockml.training.engine import EpochStats
+    from stockml.training.interface import EpochStats
 
 SYNTHETIC = (
     "SIMULATED DATA (synthetic: true): never take it for the market. For real data:",

@@ -18,6 +18,7 @@ from stockml.errors import RunError
 from stockml.evaluation import baselines
 from stockml.evaluation.audit import checks, leaks
 from stockml.evaluation.audit.subject import ArraysSubject, BarsSubject
+from stockml.models.settings import MOST_RIDGE_INPUTS
 from stockml.reporting import data_report, terminal
 from stockml.tasks import fold_training, train
 from stockml.training import hardware
@@ -71,7 +72,7 @@ def _subjects(config: Config) -> Sequence[Subject]:
     """What is audited: one subject per fold of a walk-forward config, else one."""
     window, width = dataset.sample_shape(config)
     forecasters: dict[str, Forecaster] = {config.model.name: functools.partial(model_forecasts, config)}
-    if window * width <= baselines.MOST_RIDGE_INPUTS:
+    if window * width <= MOST_RIDGE_INPUTS:
         forecasters = {"ridge": ridge_forecasts, **forecasters}
     if not isinstance(config.data, BarsConfig):
         windows, before_test = loading.load_windows(config)
@@ -91,5 +92,5 @@ def model_forecasts(config: Config, data: Data) -> dict[str, Floats]:
     config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, epochs=1, overfit_batches=0))
     model = fold_training.fresh_model(config, data, chosen.dtype)
     batches = Batches(data.panel, data.scaler, chosen.device, chosen.dtype)
-    fold_training.fit_model(model, batches, config, data, chosen, after_epoch=lambda _fit: None)
+    fold_training.trainer_for(config, chosen).fit(model, fold_training.samples_of(data, batches))
     return fold_training.forecasts_of(model, batches, data, chosen)

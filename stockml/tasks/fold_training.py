@@ -1,9 +1,8 @@
-"""A run's models, trained one by one: its own, or one a fold, or one a member of an ensemble, or of each fold's."""
+"""Trains the models of a run one by one: a single model, one per fold, or one per member of each fold's ensemble."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,185 +22,175 @@ from stockml.processes import signals
 from stockml.reporting import terminal
 from stockml.runs.folder import RunFolder
 from stockml.runs.names import fold_and_member, fold_member_title
-from stockml.training import checkpoint, engine, hardware
+from stockml.training import checkpoint
+from stockml.training.engine import Trainer
+from stockml.training.forecasting import forecast
+from stockml.training.hardware import Hardware
+from stockml.training.interface import EpochStats, ModelTrainer, Samples, TrainState
+from stockml.training.losses import loss_unit, mean_loss
+from stockml.training.random_streams import INITIALISATION, stream_seed
+from stockml.training.sample_order import Blocks
+from stockml.training.whole_trainer import WholeTrainer
 
 
 @dataclass(frozen=True)
-class Fold:
-    """What is trained on the same data: one model, or the members of an ensemble; a run that walks has several."""
+class FoldTraining:
+    """The models that are trained on the same data: one, or the members of an ensemble."""
 
     name: str
-    """Its folder in the run's, `folds/2`; the run's own, "", where there is but one."""
+    """The fold's folder in the run's, `folds/2`; "" where the run has but one fold."""
     data: Data
     members: list[Config]
 
     @classmethod
-    def each(cls, config: Config, folds: Sequence[Data]) -> list[Fold]:
-        """Every fold of a run, in the order of training."""
+    def each(cls, config: Config, folds: Sequence[Data]) -> list[FoldTraining]:
+        """All folds of a run, in the order of training."""
         return [
             cls(f"folds/{number}" if len(folds) > 1 else "", data, of_fold.each_member())
             for number, (of_fold, data) in enumerate(zip(config.each_fold(), folds, strict=True))
         ]
 
-    def parts(self) -> dict[str, Config]:
-        """What each model is trained by, by its folder in the run's: its fold's own, or `folds/2/members/0`."""
+    def model_configs(self) -> dict[str, Config]:
+        """The config of each model, by its folder in the run's: the fold's own, or `folds/2/members/0`."""
         if len(self.members) == 1:
             return {self.name: self.members[0]}
         within = f"{self.name}/" if self.name else ""
         return {f"{within}members/{number}": config for number, config in enumerate(self.members)}
 
 
-def fresh_model(config: Config, data: Data, dtype: torch.dtype) -> torch.nn.Module:
-    """The model as it is before its first epoch."""
-    torch.manual_seed(engine.stream_seed(engine.INITIALISATION, config.seed))
-    model = models.build(config.model, data.panel.window, len(data.panel.features)).to(dtype)
-    engine.start_output_at_mean(model)
-    return model
+@dataclass(frozen=True)
+class TrainingRun:
+    """What all models of a run share."""
+
+    folder: RunFolder
+    hardware: Hardware
+    group: Group
+    run_log: terminal.RunLog
+    track_epoch: Callable[[EpochStats, float, str], None]
+    """Called with each finished epoch, the configured learning rate, and the model's folder in the run's."""
+    resumed: Mapping[str, TrainState]
+    """States of earlier training to continue from, by the model's folder in the run's."""
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A fold's training, and the forecasts of its best epoch's model; of a rank that does not lead, no forecasts."""
+class TrainedFold:
+    """The results of a fold."""
 
-    fits: list[engine.TrainState]
+    states: list[TrainState]
     """Of each member."""
     loss: float
-    """On validation, of the best epoch's model, in the target's units."""
-    parts: dict[str, Predictions]
+    """Loss on validation of the fold's model, at its best epoch, in the target's units."""
+    predictions: dict[str, Predictions]
+    """Predictions by split; empty on other ranks than 0."""
 
 
-def train(
-    fold: Fold,
-    chosen: hardware.Hardware,
-    folder: RunFolder,
-    run_log: terminal.RunLog,
-    tell: Callable[[engine.EpochStats, float, str], None],
-    resumed: Mapping[str, engine.TrainState],
-    group: Group,
-) -> Trained:
-    """Train a fold's models, one after another, and forecast with the mean of them, which is then its model.
-
-    Checkpoints and history go into the parts' folders in the run's; each finished epoch is told of, by its part, and a
-    part of `resumed` goes on. Raises RunError where a loss stops being a number, Interrupted after the epoch in which a
-    signal came.
-    """
-    data, config, own = fold.data, fold.members[0], folder.within(fold.name)
-    batches = Batches(data.panel, data.scaler, chosen.device, chosen.dtype, config.hardware.num_workers)
-    members, fits = [], []
-    for name, each in fold.parts().items():
-        model = fresh_model(each, data, chosen.dtype).to(chosen.device)
-        fits.append(_train(name, model, batches, each, data, chosen, folder, run_log, tell, resumed.get(name), group))
-        members.append(model)
-    model = models.averaged(members)
-    loss = fits[0].history[fits[0].stopping.best_epoch - 1].validation_loss
-    if len(fits) > 1:
-        own.write_json("norm_stats.json", data.scaler.to_dict(data.panel, data.split.train))
-        _save_best(own, model, config, data, [fit.stopping.best_epoch for fit in fits])
-        validation = torch.from_numpy(data.split.validation)
-        loss = engine.unit(config.trainer, data.scaler.target_std) * engine.loss_on(
-            model, batches, validation, config.trainer, chosen, group
-        )
-    found = forecasts_of(model, batches, data, chosen, group)
-    return Trained(fits, loss, predictions.collect(data, batches, found, config.model.name) if group.is_main else {})
+def fresh_model(config: Config, data: Data, dtype: torch.dtype) -> torch.nn.Module:
+    """The model as it is before its first epoch."""
+    torch.manual_seed(stream_seed(INITIALISATION, config.seed))
+    return models.build(config.model, data.panel.window, len(data.panel.features)).to(dtype)
 
 
-def _train(
-    part: str,
-    model: torch.nn.Module,
-    batches: Batches,
-    config: Config,
-    data: Data,
-    chosen: hardware.Hardware,
-    folder: RunFolder,
-    run_log: terminal.RunLog,
-    tell: Callable[[engine.EpochStats, float, str], None],
-    resumed: engine.TrainState | None,
-    group: Group,
-) -> engine.TrainState:
-    """Train a fresh model to its best epoch, its checkpoints and history in its part of the run folder."""
-    panel, split, trainer = data.panel, data.split, config.trainer
-    folder = folder.within(part)
-    if part:
-        run_log.emit(fold_member_title(fold_and_member(part)))
-    folder.write_json("norm_stats.json", data.scaler.to_dict(panel, split.train))
-    if batches.by_blocks and trainer.shuffle:
-        blocks = engine.Blocks.of(batches, trainer.global_batch(group.world_size))
-        run_log.emit(f"shuffled    by {blocks}: these are read from their file (data.memory_limit)")
-    if resumed is not None:
-        run_log.emit(f"resumed     {len(resumed.history)} epochs are done already")
-    history = list(resumed.history) if resumed else []
-    epochs = 1 if models.solver(config.model) else trainer.epochs
-    with _signals(run_log, group) as signals, run_log.epochs(epochs, len(history)):
-
-        def after_epoch(fit: engine.TrainState) -> None:
-            history.append(fit.history[-1])
-            run_log.epoch(history[-1], epochs)
-            if not group.is_main:
-                return
-            tell(history[-1], trainer.lr, part)  # before the checkpoint: what is told too often can be taken back
-            if fit.stopping.best_epoch == len(history):
-                _save_best(folder, model, config, data, [len(history)])
-            checkpoint.save_last(folder, {**fit.to_dict(), "synthetic": panel.synthetic})
-            if signals:
-                raise Interrupted(signals[0])
-
-        try:
-            fit = fit_model(model, batches, config, data, chosen, after_epoch, resumed, group)
-        finally:
-            _save_history(folder, history, synthetic=panel.synthetic)
-    if alpha := fit.optimizer.get("alpha"):
-        run_log.emit(f"ridge       alpha {alpha:g}")
-    # Once more: a kill between the two checkpoints leaves a best.pt of an epoch that last.pt does not know.
-    _save_best(folder, model, config, data, [fit.stopping.best_epoch])
-    return fit
+def trainer_for(config: Config, hardware: Hardware, group: Group = SINGLE_PROCESS) -> ModelTrainer:
+    """The trainer of the config's model."""
+    if models.is_fitted_whole(config.model):
+        return WholeTrainer(config.trainer, hardware, group)
+    return Trainer(config.trainer, hardware, group, seed=config.seed)
 
 
-def fit_model(
-    model: torch.nn.Module,
-    batches: Batches,
-    config: Config,
-    data: Data,
-    chosen: hardware.Hardware,
-    after_epoch: Callable[[engine.TrainState], None],
-    resumed: engine.TrainState | None = None,
-    group: Group = SINGLE_PROCESS,
-) -> engine.TrainState:
-    """Train the model on the data's train part, as the config says, judged by its validation part."""
+def samples_of(data: Data, batches: Batches) -> Samples:
+    """The train and validation samples of the data, whose panel is in `batches`."""
     train, validation = (torch.from_numpy(rows) for rows in (data.split.train, data.split.validation))
-    solver = models.solver(config.model)
-    fit: Callable[..., engine.TrainState] = solver or functools.partial(engine.fit, seed=config.seed)
-    return fit(
-        model,
-        batches,
-        train,
-        validation,
-        config if solver else config.trainer,
-        chosen,
-        target_std=data.scaler.target_std,
-        after_epoch=after_epoch,
-        resumed=resumed,
-        group=group,
-    )
+    return Samples(batches, train, validation, data.scaler.target_std)
 
 
 def forecasts_of(
-    model: torch.nn.Module, batches: Batches, data: Data, chosen: hardware.Hardware, group: Group = SINGLE_PROCESS
+    model: torch.nn.Module, batches: Batches, data: Data, hardware: Hardware, group: Group = SINGLE_PROCESS
 ) -> dict[str, Floats]:
-    """The model's forecasts (N,) of each scored part, in the target's own units; whole on every rank."""
+    """The model's forecasts (N,) of each scored split, in the target's own units; all of them on every rank."""
     return {
-        part: data.scaler.inverse_transform(
-            engine.forecast(model, batches, torch.from_numpy(rows), chosen, group=group).numpy(), data.panel, rows
+        split: data.scaler.inverse_transform(
+            forecast(model, batches, torch.from_numpy(rows), hardware, group=group).numpy(), data.panel, rows
         )
-        for part, rows in baselines.scored_splits(data)
+        for split, rows in baselines.scored_splits(data)
     }
 
 
-def _signals(run_log: terminal.RunLog, group: Group) -> contextlib.AbstractContextManager[list[int]]:
-    """The signals received while the model trains: the leader answers them, and ends the others' training too."""
-    return signals.noted(run_log.emit) if group.is_main else contextlib.nullcontext([])
+def train(fold: FoldTraining, run: TrainingRun) -> TrainedFold:
+    """Train a fold's models, one after another; the fold's forecasts are the mean of theirs.
+
+    Checkpoints and history go into the models' folders in the run's. Raises RunError where a loss is not finite,
+    Interrupted after the epoch in which a signal came.
+    """
+    data, config, hardware, group = fold.data, fold.members[0], run.hardware, run.group
+    batches = Batches(data.panel, data.scaler, hardware.device, hardware.dtype, config.hardware.num_workers)
+    samples = samples_of(data, batches)
+    members, states = [], []
+    for name, own in fold.model_configs().items():
+        model = fresh_model(own, data, hardware.dtype).to(hardware.device)
+        states.append(_train_model(name, model, own, data, samples, run))
+        members.append(model)
+    model = models.averaged(members)
+    loss = states[0].history[states[0].stopping.best_epoch - 1].validation_loss
+    if len(states) > 1:
+        folder = run.folder.within(fold.name)
+        folder.write_json("norm_stats.json", data.scaler.to_dict(data.panel, data.split.train))
+        _save_best(folder, model, config, data, [state.stopping.best_epoch for state in states])
+        scaled_loss = mean_loss(model, batches, samples.validation, config.trainer, hardware, group)
+        loss = loss_unit(config.trainer, data.scaler.target_std) * scaled_loss
+    forecasts = forecasts_of(model, batches, data, hardware, group)
+    scored = predictions.collect(data, batches, forecasts, config.model.name) if group.is_main else {}
+    return TrainedFold(states, loss, scored)
 
 
-def _save_history(folder: RunFolder, history: Sequence[engine.EpochStats], *, synthetic: bool) -> None:
+def _train_model(
+    name: str, model: torch.nn.Module, config: Config, data: Data, samples: Samples, run: TrainingRun
+) -> TrainState:
+    """Train a fresh model to its best epoch, with checkpoints and history in its folder, `name`, in the run's."""
+    split, run_log, resumed = data.split, run.run_log, run.resumed.get(name)
+    trainer, fitted_whole = trainer_for(config, run.hardware, run.group), models.is_fitted_whole(config.model)
+    folder = run.folder.within(name)
+    if name:
+        run_log.emit(fold_member_title(fold_and_member(name)))
+    folder.write_json("norm_stats.json", data.scaler.to_dict(data.panel, split.train))
+    if samples.batches.by_blocks and config.trainer.shuffle and not fitted_whole:
+        blocks = Blocks.of(samples.batches, config.trainer.global_batch(run.group.world_size))
+        run_log.emit(f"shuffled    by {blocks}: they are read from a file (data.memory_limit)")
+    if resumed is not None:
+        run_log.emit(f"resumed     {len(resumed.history)} epochs are done already")
+    history = list(resumed.history) if resumed else []
+    with _noted_signals(run) as signals_received, run_log.epochs(trainer.epochs, len(history)):
+
+        def after_epoch(state: TrainState) -> None:
+            history.append(state.history[-1])
+            run_log.epoch(history[-1], trainer.epochs)
+            if not run.group.is_main:
+                return
+            # Before the checkpoint: an epoch that is tracked twice can be corrected, one that is missing cannot.
+            run.track_epoch(history[-1], config.trainer.lr, name)
+            if state.stopping.best_epoch == len(history):
+                _save_best(folder, model, config, data, [len(history)])
+            checkpoint.save_last(folder, {**state.to_dict(), "synthetic": data.panel.synthetic})
+            if signals_received:
+                raise Interrupted(signals_received[0])
+
+        try:
+            state = trainer.fit(model, samples, after_epoch, resumed)
+        finally:
+            _save_history(folder, history, synthetic=data.panel.synthetic)
+    if fitted_whole and state.optimizer:
+        facts = {key: f"{value:g}" if isinstance(value, float) else value for key, value in state.optimizer.items()}
+        run_log.emit(f"{config.model.name:<12}{', '.join(f'{key} {value}' for key, value in facts.items())}")
+    # Again: a kill between the two checkpoints leaves a best.pt of an epoch that last.pt does not know.
+    _save_best(folder, model, config, data, [state.stopping.best_epoch])
+    return state
+
+
+def _noted_signals(run: TrainingRun) -> contextlib.AbstractContextManager[list[int]]:
+    """The signals received while a model trains: rank 0 answers them, and ends the training of the others too."""
+    return signals.noted(run.run_log.emit) if run.group.is_main else contextlib.nullcontext([])
+
+
+def _save_history(folder: RunFolder, history: Sequence[EpochStats], *, synthetic: bool) -> None:
     folder.write_csv(
         "history.csv",
         ["epoch", "train_loss", "validation_loss", "best_epoch", "seconds", "lr"],
@@ -211,7 +200,7 @@ def _save_history(folder: RunFolder, history: Sequence[engine.EpochStats], *, sy
 
 
 def _save_best(folder: RunFolder, model: torch.nn.Module, config: Config, data: Data, epochs: Sequence[int]) -> None:
-    """Keep a model, of which each member was best at its own epoch."""
+    """Write best.pt, with the best epoch of each member."""
     checkpoint.save(
         folder,
         "best.pt",

@@ -1,4 +1,4 @@
-"""How a run ends: recorded in its folder, told in a line."""
+"""The outcome of a run: recorded in its folder, and described in a line where it failed."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def recorded(folder: RunFolder, run_log: terminal.RunLog, started: float, *, synthetic: bool) -> Iterator[None]:
-    """Around a run: its log is open, result.json says how it stands, and whatever ends it early is told in a line.
+def record_outcome(folder: RunFolder, run_log: terminal.RunLog, started: float, *, synthetic: bool) -> Iterator[None]:
+    """A context for a run: its log is open, and result.json has its status.
 
-    Raises RunError or Interrupted in place of what ended it. A folder that could not be written to is not left behind.
+    Raises RunError or Interrupted, with a line for the user, instead of the exception that ended the run. A folder that
+    could not be written to is removed.
     """
 
     def record(status: str, error: str | None = None) -> None:
         folder.record(status, started, error, synthetic=synthetic)
 
     try:
-        with run_log.writing_to(folder.log), _failures_told(folder, run_log):
+        with run_log.writing_to(folder.log), _errors_in_a_line(folder, run_log):
             record("running")
             yield
             record("ok")
@@ -40,14 +41,14 @@ def recorded(folder: RunFolder, run_log: terminal.RunLog, started: float, *, syn
 
 
 def _is_worth_keeping(folder: RunFolder, cause: BaseException | None) -> bool:
-    """Whether a failed run's folder tells more than that it could not be written to, or never began."""
+    """Whether a failed run's folder is worth keeping: not if the run never began, or could not write to it."""
     refused = isinstance(cause, UserError) and cause.status == UserError.status
     return not (refused or isinstance(cause, OSError)) or folder.can_go_on
 
 
 @contextlib.contextmanager
-def _failures_told(folder: RunFolder, run_log: terminal.RunLog) -> Iterator[None]:
-    """Turn whatever ends a run early into RunError or Interrupted, with one line; the traceback goes to the log."""
+def _errors_in_a_line(folder: RunFolder, run_log: terminal.RunLog) -> Iterator[None]:
+    """Turn any exception into RunError or Interrupted, with one line; the traceback goes to the log."""
     try:
         yield
     except UserError as error:
@@ -62,14 +63,13 @@ def _failures_told(folder: RunFolder, run_log: terminal.RunLog) -> Iterator[None
             run_log.record(traceback.format_exc())
         reason = " ".join(str(error).split())
         kept = _is_worth_keeping(folder, error)
-        names = {cls.__name__ for cls in type(error).__mro__}  # by name: torch need not be there
-        if (
-            "OutOfMemoryError" in names or "MemoryError" in names or "allocate memory" in reason
-        ):  # torch's, or the CPU's
+        names = {cls.__name__ for cls in type(error).__mro__}  # by name, so that torch need not be imported
+        # Of a GPU, of Python, or of torch on the CPU.
+        if "OutOfMemoryError" in names or "MemoryError" in names or "allocate memory" in reason:
             line = f"out of memory ({reason[:200]}); lower trainer.batch_size, model.hidden_dim or data.window"
         elif isinstance(error, OSError):
             remedy = (
-                f"when that is mended: trainer.resume={folder.path}" if kept else "choose another: hydra.run.dir=FOLDER"
+                f"once that is fixed: trainer.resume={folder.path}" if kept else "choose another: hydra.run.dir=FOLDER"
             )
             line = f"cannot write to the run folder ({reason}); {remedy}"
         else:

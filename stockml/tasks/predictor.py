@@ -19,7 +19,8 @@ from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
 from stockml.runs.old_releases import require_baselines
 from stockml.tasks import run_metadata
-from stockml.training import checkpoint, engine, hardware
+from stockml.training import checkpoint, hardware
+from stockml.training.forecasting import forecast
 
 if TYPE_CHECKING:
     from stockml.data.panel import Panel
@@ -110,7 +111,7 @@ class Predictor:
                 continue
             scaled = dataset.scaled_copy(panel, fold.scaler)
             batches = Batches(scaled, fold.scaler, self.chosen.device, self.chosen.dtype)
-            found = engine.forecast(fold.model, batches, torch.from_numpy(rows[own]), self.chosen)
+            found = forecast(fold.model, batches, torch.from_numpy(rows[own]), self.chosen)
             forecasts[own] = fold.scaler.inverse_transform(found.numpy(), panel, rows[own])
         return forecasts
 

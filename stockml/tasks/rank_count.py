@@ -1,4 +1,4 @@
-"""How many processes train together: what was asked for, if this machine and the data allow it."""
+"""The number of processes that train together: as asked for, if this machine and the data allow it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 def world_size(config: Config, samples: int) -> int:
-    """The ranks over all nodes, to train on so many samples. UserError where what was asked for is impossible."""
+    """The number of ranks over all nodes, for so many train samples. UserError where the setting is impossible."""
     trainer = cast("DDPConfig", config.trainer)
     gpus = machine.gpus() if config.hardware.device in ("auto", "cuda") else 0
     if trainer.world_size == "auto":
-        return _as_many_as_pay(config, trainer, samples, gpus)
+        return _auto(config, trainer, samples, gpus)
     here = trainer.world_size // trainer.nnodes
     if config.hardware.device == "cuda" and gpus == 0:
         raise UserError("hardware.device=cuda: no CUDA GPU is visible here; take hardware=cpu or hardware=auto")
     if gpus and here > gpus:
         raise UserError(
-            f"trainer.world_size={trainer.world_size}: needs {here} GPUs here, one a rank, and there "
+            f"trainer.world_size={trainer.world_size}: needs {here} GPUs here, one per rank, but there "
             f"{'is' if gpus == 1 else 'are'} {gpus}; take trainer.world_size={gpus * trainer.nnodes}, or hardware=cpu"
         )
     require_samples(trainer.world_size, samples)
@@ -31,7 +31,7 @@ def world_size(config: Config, samples: int) -> int:
 
 
 def here(config: Config) -> int:
-    """Ranks on this machine that the config asks for; where it leaves that open, as many as there may be."""
+    """The number of ranks on this machine that the config asks for; for world_size=auto, the most there may be."""
     trainer = config.trainer
     if not isinstance(trainer, DDPConfig):
         return 1
@@ -47,8 +47,8 @@ def require_samples(world_size: int, samples: int) -> None:
         )
 
 
-def _as_many_as_pay(config: Config, trainer: DDPConfig, samples: int, gpus: int) -> int:
-    """One rank a GPU, else a core, but no more than have a full batch."""
+def _auto(config: Config, trainer: DDPConfig, samples: int, gpus: int) -> int:
+    """One rank per GPU, else per core, but no more than have a full batch each."""
     threads = config.hardware.threads
     here = gpus or max(1, machine.cores() // (threads if isinstance(threads, int) else 1))
     if trainer.global_batch_size is None:

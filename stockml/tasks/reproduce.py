@@ -38,7 +38,7 @@ def run(config: Config, place: RunLocation, records: dict[str, str], train: swee
         raise UserError(f"{original.path}: did not end well ({original.outcome()}); there is nothing to compare with")
     then, metrics = original.read_json("config.json"), original.read_json("metrics.json")
     data = dataset.prepare(config)
-    now = run_metadata.of(config, [data], training.device(config))
+    now = run_metadata.collect(config, [data], training.device(config))
     print(f"reproducing {original.path}", *_what_differs(original, config, then, now), sep="\n", flush=True)
     if reason := changed_data(original, DataState.of(data)):
         raise RunError(f"{original.path}: {reason}; nothing was trained")

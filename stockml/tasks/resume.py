@@ -1,4 +1,4 @@
-"""Whether an earlier run can go on."""
+"""Whether an earlier run can be continued."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 def resumable(path: Path, config: Config) -> RunFolder:
-    """The folder of a run that can go on; UserError where it is running, or would go on with other settings."""
+    """The folder of a run that can be continued; UserError where it is running, or its settings would change."""
     folder = RunFolder.existing(path)
     if folder.status() == "running":
         raise UserError(f"trainer.resume={path}: that run is still running")
     facts = folder.read_json("config.json")
     if not isinstance(facts.get("config"), dict) or not isinstance(facts.get("data"), dict):
-        raise UserError(f"{path / 'config.json'}: is not a run's; start a new run")
+        raise UserError(f"{path / 'config.json'}: is not the config.json of a run; start a new run")
     may_change = _MAY_CHANGE if config.trainer.schedule == "cosine" else ("trainer.epochs", *_MAY_CHANGE)
     before = identity(run_metadata.saved_config(folder))
     changed = [key for key in differences(before, identity(config)) if not key.startswith(may_change)]
     if changed:
         raise UserError(
-            f"trainer.resume={path}: a run goes on with its own settings, but {', '.join(changed)} "
+            f"trainer.resume={path}: a run is continued with its own settings, but {', '.join(changed)} "
             f"differ{'s' if len(changed) == 1 else ''}; leave them as they were, or start a new run"
         )
     if folder.status() == "ok" and config.trainer.epochs <= folder.read_json("metrics.json")["timing"]["epochs"]:
@@ -39,13 +39,13 @@ def resumable(path: Path, config: Config) -> RunFolder:
 
 
 def check_same_data(folder: RunFolder, data: Data) -> None:
-    """UserError where the data are not those that the run has begun with."""
+    """UserError where the data are not those that the run began with."""
     if reason := changed_data(folder, DataState.of(data)):
         raise UserError(f"trainer.resume={folder.path}: {reason}; start a new run")
 
 
 def changes_of_batch(folder: RunFolder, config: Config, world_size: int) -> list[str]:
-    """What a run that goes on at another world size does otherwise than before, a line or none."""
+    """A line for the user where a run continued at another world size has another global batch, else no line."""
     facts = folder.read_json("config.json")
     before, batch_before = facts.get("world_size", 1), facts.get("global_batch_size")
     batch = config.trainer.global_batch(world_size)
@@ -53,12 +53,13 @@ def changes_of_batch(folder: RunFolder, config: Config, world_size: int) -> list
         return []
     return [
         f"resumed     at world size {world_size} (it was {before}) with a global batch of {batch} (it was "
-        f"{batch_before}): not the course of an undisturbed run; trainer.global_batch_size={batch_before} keeps it"
+        f"{batch_before}): its result differs from an uninterrupted run's; "
+        f"trainer.global_batch_size={batch_before} keeps it"
     ]
 
 
-# What may be otherwise than it was, a section or the beginning of a key; trainer.epochs too, unless the learning rate
-# falls over all of them.
+# Settings that may change, a section or the beginning of a key; trainer.epochs too, unless the learning rate depends on
+# it.
 _MAY_CHANGE = (
     "trainer.patience",
     "hardware.",

@@ -1,4 +1,4 @@
-"""What config.json says of a run."""
+"""The contents of a run's config.json."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from stockml.runs.folder import RunFolder
 
 
-def of(config: Config, folds: Sequence[Data], device: str | None, world_size: int = 1) -> dict[str, Any]:
-    """What config.json says: the resolved config, and the facts that it does not fix (the device when it is known).
+def collect(config: Config, folds: Sequence[Data], device: str | None, world_size: int = 1) -> dict[str, Any]:
+    """The contents of config.json: the resolved config, and facts about data, versions and (if known) the device.
 
-    Of a walk-forward run, every fold's data; of any other the one there is.
+    `folds` are the data of each fold of a walk-forward run; one otherwise.
     """
     panel = folds[0].panel
     packages = ("stockml", "torch", "hydra-core", "omegaconf", "numpy", "pandas")
@@ -55,7 +55,7 @@ def of(config: Config, folds: Sequence[Data], device: str | None, world_size: in
 
 
 def _stocks(panel: Panel) -> dict[str, Any]:
-    """Of a pooled panel: where the numbers of each stock come from."""
+    """Where the numbers of each stock of a pooled panel come from."""
     if panel.stocks is None:
         return {}
     return {"tickers": dict(zip(panel.stocks.tickers, panel.origins, strict=True))}
@@ -77,11 +77,11 @@ def saved_config(folder: RunFolder) -> Config:
 
 
 def _split(data: Data) -> dict[str, Any]:
-    parts = data.split.by_name()
+    splits = data.split.by_name()
     dated = data.panel.dates is not None
     return {
-        "samples": {name: len(rows) for name, rows in parts.items()},
-        "spans": {name: list(data.span(rows)) if dated else None for name, rows in parts.items()},
+        "samples": {name: len(rows) for name, rows in splits.items()},
+        "spans": {name: list(data.span(rows)) if dated else None for name, rows in splits.items()},
         "purged": data.split.purged,
         **({"unknown": list(data.split.unknown)} if data.split.unknown else {}),
     }
@@ -94,7 +94,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The commit of this code, marked where the code differs from it; None outside a checkout."""
+    """The commit of this code, with a mark if the code differs from it; None outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip() or None

@@ -1,4 +1,4 @@
-"""trainer=ddp: what task=train does, by several processes. The one that starts and watches them imports no torch."""
+"""trainer=ddp: task=train by several processes. The process that starts and watches them imports no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import cast
 from stockml.config.root import Config
 from stockml.data import dataset
 from stockml.data.dataset import Data
-from stockml.distributed import environment, launching
+from stockml.distributed import environment
+from stockml.distributed.launching import Launch, check_rendezvous
 from stockml.distributed.settings import DDPConfig
 from stockml.errors import RunError, UserError
 from stockml.reporting import terminal
@@ -24,19 +25,19 @@ from stockml.tasks import outcome, rank_count, report, resume, run_metadata, wor
 from stockml.trackers import tracking
 
 
-def run(config: Config, place: RunLocation, records: Mapping[str, str]) -> float:
-    """Train by workers; the best validation loss, on node 0. Arguments and errors as `tasks.train.run` has them.
+def run(config: Config, location: RunLocation, records: Mapping[str, str]) -> float:
+    """Train by workers; return the best validation loss, on node 0. Arguments and errors as in `tasks.train.run`.
 
-    A process that torchrun or SLURM has started as a worker becomes that worker. In any other, what is wrong with
-    config and data is found before a folder is made or a worker started.
+    A process that torchrun or SLURM has started as a worker becomes that worker. In any other, faults of config and
+    data are found before a folder is made or a worker started.
     """
     started = time.time()
     trainer = cast("DDPConfig", config.trainer)
-    found = environment.read(trainer.endpoint())
-    if found is not None:
-        if place.job is not None:
+    own = environment.read(trainer.endpoint())
+    if own is not None:
+        if location.job is not None:
             raise UserError("-m: the runs of a sweep start their workers themselves; leave out torchrun or srun")
-        worker.run(config, place, records, found)
+        worker.run(config, location, records, own)
     resumed = None if trainer.resume is None else resume.resumable(Path(trainer.resume), config)
     data = dataset.prepare(config)
     if resumed is not None:
@@ -44,37 +45,39 @@ def run(config: Config, place: RunLocation, records: Mapping[str, str]) -> float
     world_size = rank_count.world_size(config, len(data.split.train))
     trainer = dataclasses.replace(trainer, world_size=world_size)
     config = dataclasses.replace(config, trainer=trainer)
-    launching.check_rendezvous(trainer)
+    check_rendezvous(trainer)
     if trainer.node_rank:
-        return _help_out(config, trainer, data, world_size)
-    told = [] if resumed is None else resume.changes_of_batch(resumed, config, world_size)
-    folder = resumed or place.create_folder(config.stock.ticker)
-    run_log = terminal.RunLog(verbose=place.verbose)
+        return _train_on_other_node(config, trainer, data, world_size)
+    notes = [] if resumed is None else resume.changes_of_batch(resumed, config, world_size)
+    folder = resumed or location.create_folder(config.stock.ticker)
+    launch = Launch(worker.__name__, folder.path, trainer, world_size, verbose=location.verbose)
+    run_log = terminal.RunLog(verbose=location.verbose)
     with (
         tracking.tracked(config.tracker, folder, run_log.emit) as trackers,
-        report.drawn_after(folder, config, run_log.emit, verbose=place.verbose),
-        outcome.recorded(folder, run_log, started, synthetic=data.panel.synthetic),
+        report.drawn_after(folder, config, run_log.emit, verbose=location.verbose),
+        outcome.record_outcome(folder, run_log, started, synthetic=data.panel.synthetic),
     ):
-        run_log.emit(*told)
-        folder.write_json("config.json", run_metadata.of(config, [data], None, world_size))
+        run_log.emit(*notes)
+        folder.write_json("config.json", run_metadata.collect(config, [data], None, world_size))
         folder.write_records(worker.with_saved_config(config, records), resumed=resumed is not None)
-        folder.make_logs_of_ranks(launching.logs(trainer, world_size))
+        folder.make_logs_of_ranks(launch.logs())
         trackers.remember()
-        launching.train(folder.path, trainer, world_size, run_log.emit, verbose=place.verbose)
+        launch.train(run_log.emit)
     return float(folder.read_json("metrics.json")["validation_loss"])
 
 
-def _help_out(config: Config, trainer: DDPConfig, data: Data, world_size: int) -> float:
-    """Run the ranks of another node than the first, which has the run folder and prints."""
+def _train_on_other_node(config: Config, trainer: DDPConfig, data: Data, world_size: int) -> float:
+    """Run the ranks of a node other than node 0, which has the run folder and prints; return nan."""
     folder = RunFolder(Path(tempfile.mkdtemp(prefix=f"stockml-node{trainer.node_rank}-")))
-    here = world_size // trainer.nnodes
-    print(f"node {trainer.node_rank}: {here} of {world_size} ranks, for the run of {trainer.rdzv_endpoint}", flush=True)
+    launch = Launch(worker.__name__, folder.path, trainer, world_size, verbose=False)
+    ranks = f"{len(launch.ranks)} of {world_size} ranks"
+    print(f"node {trainer.node_rank}: {ranks}, for the run of {trainer.rdzv_endpoint}", flush=True)
     try:
-        folder.write_json("config.json", run_metadata.of(config, [data], None, world_size))
-        folder.make_logs_of_ranks(launching.logs(trainer, world_size))
-        launching.train(folder.path, trainer, world_size, print, verbose=False)
+        folder.write_json("config.json", run_metadata.collect(config, [data], None, world_size))
+        folder.make_logs_of_ranks(launch.logs())
+        launch.train(print)
     except RunError:
-        raise  # the ranks' logs stay
+        raise  # the ranks' logs are kept
     except BaseException:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise

@@ -16,7 +16,7 @@ from stockml.runs.names import fold_and_member
 
 if TYPE_CHECKING:
     from stockml.runs.folder import RunFolder
-    from stockml.training.engine import EpochStats
+    from stockml.training.interface import EpochStats
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from stockml.config.root import Config
     from stockml.runs.sweep_folder import SweepFolder
     from stockml.trackers.records import Outcome, Point, Start
-    from stockml.training.engine import EpochStats
+    from stockml.training.interface import EpochStats
 
 _FILE = "tracker.json"  # in the run folder: which trackers a resumed run goes on with
 _ENVIRONMENT = "STOCKML_TRACKER"  # the settings of a launched worker, which has no command line

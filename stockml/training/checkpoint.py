@@ -1,10 +1,10 @@
-"""Checkpoints: best.pt, from which the model is rebuilt, and last.pt, from which training goes on."""
+"""Checkpoints: best.pt, from which the model is rebuilt, and last.pt, from which training is continued."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -16,83 +16,64 @@ from stockml.errors import UserError
 if TYPE_CHECKING:
     from stockml.runs.folder import RunFolder
 
-_CHECKSUM = "sha256"
+_OLD_CHECKSUM = "sha256"  # a key of the checkpoints that earlier releases wrote
 
 
 def save(folder: RunFolder, name: str, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint, whole or not at all, with a checksum of its content."""
-    content = packed(state)  # torch turns a full disk into an error that nobody understands
+    """Write a checkpoint, completely or not at all."""
+    content = to_bytes(state)  # torch turns a full disk into an error that says nothing of it
     with folder.writing(name) as file:
         file.write(content)
 
 
 def save_last(folder: RunFolder, state: Mapping[str, Any]) -> None:
-    """Write last.pt; the one before it stays, as previous.pt, for the case that last.pt is ever damaged."""
+    """Write last.pt; the one before it is kept as previous.pt, in case last.pt is damaged."""
     folder.keep("last.pt", "previous.pt")
     save(folder, "last.pt", state)
 
 
 def load_last(folder: RunFolder) -> tuple[dict[str, Any] | None, list[str]]:
-    """The latest checkpoint that is whole, None where none was ever written; and what is wrong with a later one.
+    """The latest undamaged checkpoint, None where none was ever written; and what is wrong with a later one.
 
-    Whichever it is, it is last.pt from then on. UserError where there are checkpoints and none of them is whole.
+    The checkpoint that is returned is renamed to last.pt. UserError where there are checkpoints and all are damaged.
     """
-    faults: list[str] = []
+    problems: list[str] = []
     last = folder.path / "last.pt"
     for path in (last, folder.path / "previous.pt"):
         if path.exists():
             try:
                 state = load(path)
             except UserError as error:
-                faults += error.lines
+                problems += error.lines
             else:
                 path.replace(last)
-                return state, faults
-    if faults:
-        raise UserError(*(f"{fault}; start the run anew" for fault in faults))
+                return state, problems
+    if problems:
+        raise UserError(*(f"{problem}; start the run again" for problem in problems))
     return None, []
 
 
-def packed(state: Mapping[str, Any]) -> memoryview:
-    """A checkpoint's bytes, a checksum of its content among them."""
+def to_bytes(state: Mapping[str, Any]) -> memoryview:
+    """A checkpoint's bytes: a zip archive with a CRC of each member."""
     content = io.BytesIO()
-    torch.save({**state, _CHECKSUM: checksum(state)}, content)
+    torch.save(dict(state), content)
     return content.getbuffer()
 
 
-def load(path: Path | BinaryIO) -> dict[str, Any]:
+def load(source: Path | BinaryIO) -> dict[str, Any]:
     """Read a checkpoint onto the CPU, without running code of it; UserError where it is damaged."""
     try:
+        with zipfile.ZipFile(source) as archive:
+            damaged = archive.testzip()  # torch itself does not compare the CRCs
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"the CRC of {damaged} is wrong")
+        if not isinstance(source, Path):
+            source.seek(0)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about files that are refused all the same
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        found = state.pop(_CHECKSUM)
+            warnings.simplefilter("ignore")  # about files that are refused anyway
+            state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail anywhere in zip, pickle or torch
         reason = (" ".join(str(error).split()) or type(error).__name__)[:120]
-        raise UserError(f"{path}: is no readable checkpoint ({reason})") from error
-    if found != checksum(state):
-        raise UserError(f"{path}: is damaged (its checksum does not fit its content)")
+        raise UserError(f"{source}: is not a readable checkpoint ({reason})") from error
+    state.pop(_OLD_CHECKSUM, None)
     return state
-
-
-def checksum(state: Any) -> str:
-    """SHA-256 of nested dicts, lists, scalars and tensors: of what they say, not of how a file packs them."""
-    digest = hashlib.sha256()
-
-    def add(value: Any) -> None:
-        if isinstance(value, Mapping):
-            for key, item in value.items():
-                digest.update(f"{key!r}:".encode())
-                add(item)
-        elif isinstance(value, (list, tuple)):
-            digest.update(f"[{len(value)}".encode())
-            for item in value:
-                add(item)
-        elif isinstance(value, torch.Tensor):
-            digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        else:
-            digest.update(repr(value).encode())
-
-    add(state)
-    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The device, its number format and its threads."""
+"""The device, the number format and the threads that training uses."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from stockml.processes import machine
 if TYPE_CHECKING:
     from stockml.training.settings import HardwareConfig
 
-# Multiplications in a training step above which more than one thread pays. A thread's start and its wait for the
-# others cost some ten microseconds, about what one core takes for this many.
+# Multiplications in a training step above which more than one thread pays: to start a thread and to wait for it costs
+# some ten microseconds, about as long as one core takes for this many.
 _SMALL_STEP = 50_000_000
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What the numbers are computed on and in."""
+    """The device and the number format of the computation."""
 
     device: torch.device
     dtype: torch.dtype
@@ -35,15 +35,15 @@ class Hardware:
     autocast: bool
     """Whether layers compute in bfloat16."""
 
-    def computing(self) -> contextlib.AbstractContextManager[object]:
+    def autocast_context(self) -> contextlib.AbstractContextManager[object]:
         """The context in which a model is called."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.autocast else contextlib.nullcontext()
 
 
 def choose(config: HardwareConfig, local_rank: int | None = None) -> Hardware:
-    """The hardware that the config asks for, one of its GPUs to each rank; UserError where this machine has none such.
+    """The hardware that the config asks for, one GPU per rank; UserError where this machine does not have it.
 
-    `local_rank` numbers the ranks on this machine; it is None for a process that trains alone.
+    `local_rank` is the number of the rank on this machine; None for a process that trains alone.
     """
     name = config.device
     if name == "auto":
@@ -72,7 +72,7 @@ def choose(config: HardwareConfig, local_rank: int | None = None) -> Hardware:
 
 
 def set_up(config: HardwareConfig, step_multiplications: int, local_world_size: int = 1) -> int:
-    """Set torch's global state, all of it, so that nothing carries over from an earlier run; the thread count."""
+    """Set all of torch's global state, so that nothing is left of an earlier run; return the number of threads."""
     threads = thread_count(config, step_multiplications, local_world_size)
     torch.set_num_threads(threads)
     if config.deterministic:
@@ -85,7 +85,7 @@ def set_up(config: HardwareConfig, step_multiplications: int, local_world_size: 
 
 @contextlib.contextmanager
 def restored() -> Iterator[None]:
-    """Around what calls `set_up` and draws random numbers: torch's global state is afterwards what it was before."""
+    """A context for code that calls `set_up` and draws random numbers: it restores torch's global state at its end."""
     threads, deterministic = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     benchmark, workspace = torch.backends.cudnn.benchmark, os.environ.get(_WORKSPACE)
     with torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []):
@@ -104,9 +104,9 @@ _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def thread_count(config: HardwareConfig, step_multiplications: int, local_world_size: int = 1) -> int:
-    """Threads of one process for training steps of this size; the ranks on one machine share its cores.
+    """The number of threads of one process for training steps of this size; the ranks on one machine share its cores.
 
-    It does not depend on what else runs, so that a sweep's numbers are those of its jobs run alone.
+    It does not depend on what else is running, so that a job of a sweep has the numbers of the same run made alone.
     """
     if config.threads != "auto":
         return config.threads
@@ -114,7 +114,7 @@ def thread_count(config: HardwareConfig, step_multiplications: int, local_world_
 
 
 def gpus() -> list[str]:
-    """The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes; starts no CUDA."""
+    """The GPUs that this process may use, by their names in CUDA_VISIBLE_DEVICES; does not initialise CUDA."""
     if torch.version.cuda is None:
         return []
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # or a forked job could not use CUDA
@@ -125,9 +125,9 @@ def gpus() -> list[str]:
 
 @contextlib.contextmanager
 def holding(gpus: Sequence[str], count: int, folder: Path) -> Iterator[list[str]]:
-    """Wait for `count` of the GPUs that no other job holds, and hold them: by locks, which end with their process."""
+    """Wait for `count` GPUs that no other job holds, and hold them by file locks, which end with their process."""
     if count > len(gpus):
-        raise UserError(f"{count} GPUs are asked for, and {len(gpus)} are there; lower trainer.world_size")
+        raise UserError(f"{count} GPUs are asked for, but there are {len(gpus)}; lower trainer.world_size")
     while True:
         with contextlib.ExitStack() as stack:
             held = []
@@ -138,11 +138,11 @@ def holding(gpus: Sequence[str], count: int, folder: Path) -> Iterator[list[str]
                 if len(held) == count:
                     yield held
                     return
-        time.sleep(random.uniform(0.1, 0.5))  # two jobs that want several must not take turns for ever
+        time.sleep(random.uniform(0.1, 0.5))  # so that two jobs that need several do not block each other for ever
 
 
 def describe(hardware: Hardware, threads: int) -> str:
-    """The hardware in words."""
+    """A description of the hardware for the user."""
     if hardware.device.type == "cuda":
         return f"{torch.cuda.get_device_name(hardware.device)} (cuda)"
     return "mps" if hardware.device.type == "mps" else f"cpu ({threads} thread{'s' if threads > 1 else ''})"

@@ -1,6 +1,6 @@
-"""The learning rate of each update: it follows from the settings, the place in training and the losses so far.
+"""The learning rate of each update: it follows from the settings, the epoch and the losses so far.
 
-There is no state in it, so that a resumed run and every rank find the same rates.
+It holds no state, so that a resumed run and every rank compute the same rates.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
 
 
 def rates(config: TrainerConfig, epoch: int, updates: int, losses: Sequence[float]) -> list[float]:
-    """The rate of each of the epoch's updates.
+    """The learning rate (U,) of each of the epoch's updates.
 
-    Warm-up: rising in a line to the full rate over the first `warmup_epochs`. After it, constant; or cosine: half a
-    period down to 0 at the end of the last epoch (Loshchilov & Hutter 2017, without restarts); or plateau: halved
-    whenever `plateau_patience` epochs have passed without a better one. `losses` are the scaled validation losses of
-    the epochs before.
+    Warm-up: the rate rises linearly to the full rate over the first `warmup_epochs`. After that it is constant; or
+    cosine: half a period down to 0 at the end of the last epoch (Loshchilov & Hutter 2017, without restarts); or
+    plateau: halved whenever `plateau_patience` epochs have passed without improvement. `losses` are the scaled
+    validation losses of the epochs before.
     """
-    height = config.lr * (0.5 ** _plateaus(config, losses) if config.schedule == "plateau" else 1.0)
+    full = config.lr * (0.5 ** _plateaus(config, losses) if config.schedule == "plateau" else 1.0)
     if config.schedule != "cosine" and (epoch - 1) >= config.warmup_epochs:
-        return [height] * updates
+        return [full] * updates
     warm, total = config.warmup_epochs * updates, config.epochs * updates
 
     def rate(step: int) -> float:
         if step < warm:
-            return height * min(1.0, (step + 1) / warm)
+            return full * min(1.0, (step + 1) / warm)
         if config.schedule == "cosine":
-            return height * (1 + math.cos(math.pi * (step - warm) / (total - warm))) / 2
-        return height
+            return full * (1 + math.cos(math.pi * (step - warm) / (total - warm))) / 2
+        return full
 
     return [rate((epoch - 1) * updates + update) for update in range(updates)]
 
 
 def _plateaus(config: TrainerConfig, losses: Sequence[float]) -> int:
-    """How often so far `plateau_patience` epochs have passed without a loss that counts as better."""
+    """How often so far `plateau_patience` epochs have passed without a loss that counts as an improvement."""
     watch = EarlyStopping(None, config.min_delta)
     found = since = 0
     for epoch, loss in enumerate(losses, start=1):

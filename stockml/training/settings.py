@@ -11,19 +11,19 @@ from stockml.config.schema import bounded, incidental
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
-    """What every trainer has."""
+    """Settings of every trainer."""
 
     name: str
     epochs: int = bounded(least=1)
     batch_size: int = bounded(least=1)
     """Samples per process and update."""
     ensemble: int = bounded(least=1)
-    """Models trained, with the seeds that follow `seed`, whose forecasts are averaged."""
+    """Number of models, trained with the seeds from `seed` on, whose forecasts are averaged."""
     lr: float = bounded(above=0)
     schedule: Literal["constant", "cosine", "plateau"]
-    """What becomes of the learning rate; cosine: down to 0 over all epochs; plateau: halved where nothing improves."""
+    """Course of the learning rate; cosine: down to 0 over all epochs; plateau: halved when the loss stops improving."""
     warmup_epochs: float = bounded(least=0)
-    """Epochs, or a part of one, in which the learning rate rises to `lr`."""
+    """Epochs (fractions allowed) in which the learning rate rises to `lr`."""
     plateau_patience: int = bounded(least=1)
     """Epochs without a better validation loss before schedule=plateau halves the learning rate."""
     optimizer: Literal["adam", "adamw", "sgd"]
@@ -36,28 +36,28 @@ class TrainerConfig:
     grad_clip_norm: float | None = bounded(above=0)
     shuffle: bool
     overfit_batches: int = bounded(least=0)
-    """Train on so many batches alone, until their loss is near zero, and fail where it never is; 0: off."""
+    """Train on this many batches only, until their loss is near zero, and fail if it never is; 0: off."""
     resume: str | None = incidental()
-    """Folder of an interrupted run, continued in place."""
+    """Folder of an interrupted run, which is continued in place."""
 
     def global_batch(self, world_size: int) -> int:
         """Samples of one update, over all processes."""
         return self.batch_size * world_size
 
     def conflicts(self) -> Iterator[str]:
-        """Rules across fields that are broken."""
+        """The rules between fields that are broken."""
         if self.warmup_epochs and self.warmup_epochs >= self.epochs:
-            yield f"warmup_epochs: {self.warmup_epochs:g} leave nothing of {self.epochs} epochs (trainer.epochs)"
+            yield f"warmup_epochs: {self.warmup_epochs:g} must be below the {self.epochs} epochs of trainer.epochs"
         if self.schedule == "plateau" and self.patience is not None and self.plateau_patience >= self.patience:
             yield (
-                f"plateau_patience: after {self.plateau_patience} epochs without a better one training has stopped; "
-                "lower it, or raise trainer.patience"
+                f"plateau_patience: trainer.patience stops training after {self.patience} epochs without improvement, "
+                "so the learning rate would never be halved; lower it, or raise trainer.patience"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class HardwareConfig:
-    """Where the numbers are computed."""
+    """Settings of the hardware."""
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: int | Literal["auto"] = bounded(least=1)
@@ -66,7 +66,7 @@ class HardwareConfig:
     num_workers: int = incidental(least=0)
 
     def conflicts(self) -> Iterator[str]:
-        """Rules across fields that are broken."""
+        """The rules between fields that are broken."""
         if self.precision == "bf16" and self.device in ("cpu", "mps"):
             yield f"precision: bf16 needs hardware=cuda, not {self.device}; take fp32"
         if self.precision == "fp64" and self.device == "mps":

@@ -15,7 +15,9 @@ from torch.profiler import ProfilerActivity, profile
 from stockml import compose
 from stockml.config.root import Config
 from stockml.models import BUILT_IN
-from stockml.training import engine
+from stockml.training import losses
+from stockml.training.engine import Trainer
+from stockml.training.interface import TrainState
 from tests.benchmarks.measuring import Figure, Grid
 from tests.benchmarks.training import Arrays, Textbook, new_model
 
@@ -38,7 +40,7 @@ def of_models() -> Iterator[Figure | Grid]:
     arrays = Arrays.random(_MOST_UPDATES * max(_BATCHES))
     ratios: dict[int, dict[str, list[float]]] = {batch: {} for batch in _BATCHES}
     rows = []
-    for name in (name for name, family in BUILT_IN.items() if family.solver is None):
+    for name in (name for name, family in BUILT_IN.items() if not family.fitted_whole):
         row = [name]
         for batch in _BATCHES:
             config = compose.compose(f"model={name}", "hardware=cpu", f"trainer.batch_size={batch}")
@@ -70,21 +72,21 @@ def _seconds_in_turn(config: Config, arrays: Arrays) -> tuple[int, list[float], 
     fewest = max(_BATCHES)
     seconds = _cpu_seconds_of(Textbook(config, arrays, fewest).train_epoch)
     samples = fewest * max(1, min(_MOST_UPDATES, round(_TURN_SECONDS / seconds)))
-    textbook, loss_on = Textbook(config, arrays, samples), engine.loss_on
+    textbook, mean_loss = Textbook(config, arrays, samples), losses.mean_loss
     own: list[float] = []
     theirs: list[float] = []
     began = time.process_time()
 
     def before_validation(*args: Any) -> float:
         own.append(time.process_time() - began)
-        return loss_on(*args)
+        return mean_loss(*args)
 
-    def after_epoch(_: engine.TrainState) -> None:
+    def after_epoch(_: TrainState) -> None:
         nonlocal began
         theirs.append(_cpu_seconds_of(textbook.train_epoch))
         began = time.process_time()
 
-    with patch.object(engine, "loss_on", before_validation):
+    with patch.object(losses, "mean_loss", before_validation):
         arrays.fit(new_model(config), config, samples, 1 + _ROUNDS, after_epoch)
     del own[0], theirs[0]
     return samples, own, theirs
@@ -97,19 +99,19 @@ def _share_in_kernels(config: Config, arrays: Arrays) -> float:
     What is left is Python, autograd's bookkeeping between the operators, and the profiler.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # or it tells of its start and end
-    train_epoch, shares = engine._train_epoch, list[float]()
+    train_epoch, shares = Trainer._train_epoch, list[float]()
 
     def profiled(*args: Any) -> Any:
         with profile(activities=[ProfilerActivity.CPU]) as profiler:
             started = time.perf_counter()
-            losses = train_epoch(*args)
+            result = train_epoch(*args)
             seconds = time.perf_counter() - started
         operators = [event for event in profiler.key_averages() if event.key.startswith("aten::")]
         shares.append(sum(event.self_cpu_time_total for event in operators) / (1e6 * seconds))
-        return losses
+        return result
 
     samples = min(max(_BATCHES), _PROFILED_UPDATES * config.trainer.batch_size)
-    with patch.object(engine, "_train_epoch", profiled):
+    with patch.object(Trainer, "_train_epoch", profiled):
         arrays.fit(new_model(config), config, samples, 1 + _PROFILED_ROUNDS, lambda _: None)
     return median(shares[1:])
 

@@ -23,8 +23,11 @@ from stockml import compose, models
 from stockml.config.root import Config
 from stockml.data import dataset
 from stockml.data.batches import Batches
-from stockml.training import engine, hardware
+from stockml.training import flat_optimizer, hardware
+from stockml.training.engine import Trainer
 from stockml.training.hardware import Hardware
+from stockml.training.interface import Samples, TrainState
+from stockml.training.losses import LOSSES
 from tests.benchmarks.measuring import Breakdown, Figure, seconds_of
 
 SAMPLES, WINDOW, FEATURES = 100_000, 60, 5
@@ -39,7 +42,7 @@ def training() -> Iterator[Figure | Breakdown]:
     own: list[float] = []
     theirs: list[float] = []
 
-    def after_epoch(state: engine.TrainState) -> None:
+    def after_epoch(state: TrainState) -> None:
         own.append(state.history[-1].seconds)
         theirs.append(seconds_of(textbook.train_epoch))
 
@@ -89,20 +92,12 @@ class Arrays:
         config: Config,
         samples: int,
         epochs: int,
-        after_epoch: Callable[[engine.TrainState], None],
+        after_epoch: Callable[[TrainState], None],
     ) -> None:
         """Train on the first samples by the config's trainer; validation is one sample: an epoch is training alone."""
-        engine.fit(
-            model,
-            self.batches,
-            torch.arange(samples),
-            self.test,
-            replace(config.trainer, epochs=epochs, patience=None),
-            self.hardware,
-            seed=config.seed,
-            target_std=1.0,
-            after_epoch=after_epoch,
-        )
+        samples_of_run = Samples(self.batches, torch.arange(samples), self.test, target_std=1.0)
+        trainer = Trainer(replace(config.trainer, epochs=epochs, patience=None), self.hardware, seed=config.seed)
+        trainer.fit(model, samples_of_run, after_epoch)
 
 
 def new_model(config: Config) -> nn.Module:
@@ -175,20 +170,22 @@ def _step_in_parts(config: Config, arrays: Arrays) -> dict[str, float]:
     laps, model, found = _Laps(), new_model(config), defaultdict[str, list[float]](list)
     batches, steps = arrays.batches, -(-SAMPLES // config.trainer.batch_size)
 
-    def after_epoch(state: engine.TrainState) -> None:
+    def after_epoch(state: TrainState) -> None:
         del laps.seconds["rest"]  # of which this is more: what comes before and after the steps
         rest = state.history[-1].seconds - sum(laps.seconds.values())
         for part, seconds in {**laps.seconds, "rest": rest}.items():
             found[part].append(1e6 * seconds / steps)
         laps.seconds.clear()
 
-    loss, step_of = engine._LOSSES[config.trainer.loss], engine._step_of
+    loss, make_step = LOSSES[config.trainer.loss], flat_optimizer.make_step
     model.register_forward_pre_hook(lambda *_: laps.book("rest"))
     with ExitStack() as stack:
         for patched in (
             patch.object(batches, "gather", laps.around(batches.gather, "gather", "rest")),
-            patch.dict(engine._LOSSES, {config.trainer.loss: laps.around(loss, "forward", "forward")}),
-            patch.object(engine, "_step_of", lambda *args: laps.around(step_of(*args), "optimizer", "backward")),
+            patch.dict(LOSSES, {config.trainer.loss: laps.around(loss, "forward", "forward")}),
+            patch.object(
+                flat_optimizer, "make_step", lambda *args: laps.around(make_step(*args), "optimizer", "backward")
+            ),
         ):
             stack.enter_context(patched)
         arrays.fit(model, config, SAMPLES, 1 + _EPOCHS_IN_PARTS, after_epoch)

@@ -17,12 +17,14 @@ from stockml import compose, models
 from stockml.config.root import Config
 from stockml.data.batches import Batches
 from stockml.data.dataset import Data, prepare
-from stockml.distributed import environment, group
-from stockml.distributed.environment import Environment
+from stockml.distributed import environment, group, worker
+from stockml.distributed.environment import WorkerEnvironment
 from stockml.distributed.group import SINGLE_PROCESS, Group
 from stockml.models.settings import ModelConfig
-from stockml.tasks import worker
-from stockml.training import engine, hardware
+from stockml.training import hardware
+from stockml.training.engine import Trainer
+from stockml.training.forecasting import forecast
+from stockml.training.interface import Samples
 from tests.conftest import ROOT
 
 # Neither samples nor batch are multiples of anything; of the last update with 211 and 30, one rank alone has a sample.
@@ -32,10 +34,10 @@ CASES = [("mlp", 193, 7, None), ("mlp", 211, 30, 0.01), ("linear", 193, 7, 0.01)
 def start(world_size: int, out: Path) -> None:
     """Run this module as so many ranks, and wait until they are done; each writes `<out>/<rank>.pt`."""
     listener = socket.create_server(("127.0.0.1", 0))
-    place = Environment(0, world_size, 0, world_size, "127.0.0.1", listener.getsockname()[1])
+    first = WorkerEnvironment(0, world_size, 0, world_size, "127.0.0.1", listener.getsockname()[1])
     running = []
     for rank in range(world_size):
-        own = dataclasses.replace(place, rank=rank, local_rank=rank, listener=None if rank else listener.fileno())
+        own = dataclasses.replace(first, rank=rank, local_rank=rank, listener=None if rank else listener.fileno())
         running.append(
             subprocess.Popen(
                 [sys.executable, "-m", "tests.distributed.ranks", str(out)],
@@ -59,7 +61,7 @@ def setting() -> tuple[Config, Data]:
 
 
 def trained(group: Group, name: str, samples: int, batch: int, clip: float | None) -> dict[str, Any]:
-    """What so many samples, and a global batch of so many, come to."""
+    """The results of training on so many samples with that global batch."""
     config, data = setting()
     trainer: Any = dataclasses.replace(config.trainer, global_batch_size=batch, grad_clip_norm=clip)  # type: ignore[call-arg]
     settings = config.model if name == "mlp" else ModelConfig(name=name)
@@ -69,21 +71,11 @@ def trained(group: Group, name: str, samples: int, batch: int, clip: float | Non
     batches = Batches(data.panel, data.scaler, chosen.device, chosen.dtype)
     rows = torch.from_numpy(data.split.train)[:samples]
     validation = torch.from_numpy(data.split.validation)
-    fit = engine.fit(
-        model,
-        batches,
-        rows,
-        validation,
-        trainer,
-        chosen,
-        seed=0,
-        target_std=1.0,
-        after_epoch=lambda _: None,
-        group=group,
-    )
-    forecasts = engine.forecast(model, batches, validation, chosen, group=group)
-    losses = [(epoch.train_loss, epoch.validation_loss) for epoch in fit.history]
-    return {"weights": fit.weights, "forecasts": forecasts, "losses": torch.tensor(losses)}
+    samples_of_run = Samples(batches, rows, validation, target_std=1.0)
+    state = Trainer(trainer, chosen, group).fit(model, samples_of_run)
+    forecasts = forecast(model, batches, validation, chosen, group=group)
+    losses = [(epoch.train_loss, epoch.validation_loss) for epoch in state.history]
+    return {"weights": state.weights, "forecasts": forecasts, "losses": torch.tensor(losses)}
 
 
 def every_case(group: Group = SINGLE_PROCESS) -> list[dict[str, Any]]:
@@ -91,12 +83,12 @@ def every_case(group: Group = SINGLE_PROCESS) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    place = environment.read()
-    assert place is not None
-    ranks = group.join(place, 60, {})
+    environment_of_rank = environment.read()
+    assert environment_of_rank is not None
+    ranks = group.join(environment_of_rank, 60, {})
     found = every_case(ranks)
     torch.save(
-        {"cases": found, "told": ranks.broadcast_bytes(b"abc" if ranks.is_main else b"")},
+        {"cases": found, "received": ranks.broadcast_bytes(b"abc" if ranks.is_main else b"")},
         f"{sys.argv[1]}/{ranks.rank}.pt",
     )
     worker.end(0)

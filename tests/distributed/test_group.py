@@ -13,7 +13,7 @@ from stockml.distributed.group import Group
 from tests.distributed import ranks
 
 
-class RunLocation(Group):
+class Rank(Group):
     """One rank of several, without the others."""
 
     def __init__(self, rank: int, world_size: int) -> None:
@@ -27,12 +27,12 @@ def test_every_sample_of_an_update_is_on_one_rank(world_size: int, samples: int,
     order = torch.randperm(samples)
     updates: list[list[int]] = [[] for _ in range(-(-samples // batch))]
     for rank in range(world_size):
-        group = RunLocation(rank, world_size)
+        group = Rank(rank, world_size)
         share, ends = group.shard(order), [0, *group.shard_ends(samples, batch)]
         assert ends[-1] == len(share) and len(ends) == len(updates) + 1
         for update, (begin, end) in zip(updates, itertools.pairwise(ends), strict=True):
             update += share[begin:end].tolist()
-    assert [sorted(update) for update in updates] == [sorted(part.tolist()) for part in order.split(batch)]
+    assert [sorted(update) for update in updates] == [sorted(batch_rows.tolist()) for batch_rows in order.split(batch)]
 
 
 @pytest.fixture(scope="module")
@@ -54,4 +54,4 @@ def test_any_number_of_ranks_computes_what_one_process_does(
                 assert torch.equal(own[name], on_ranks[0][name]), case  # bit for bit: ranks never drift apart
         if world_size == 1:
             assert all(torch.equal(on_ranks[0][name], wanted) for name, wanted in expected.items()), case
-    assert all(rank["told"] == b"abc" for rank in found)
+    assert all(rank["received"] == b"abc" for rank in found)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.models.test_shelf import built, some_steps, windows
+from tests.models.test_every_model import built, some_steps, windows
 
 Array = NDArray[np.float64]
 Weights = dict[str, Array]
