@@ -1,4 +1,4 @@
-"""The config of one experiment, its sections put together, and the check that makes one of plain values."""
+"""The whole config of an experiment, and the check that builds it from plain values."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from stockml.config.schema import Reader, bounded, nearest, one_of
+from stockml.config.schema import Reader, bounded, incidental, is_incidental, nearest, one_of
 from stockml.config.values import plain, show
 from stockml.data.settings import BarsConfig, DataConfig, StockConfig
 from stockml.data.sources.csv import CsvConfig
 from stockml.data.sources.npz import NpzConfig
 from stockml.data.sources.simulated import SimulatedConfig
 from stockml.data.sources.yahoo import YahooConfig
-from stockml.distributed.settings import DDPConfig
+from stockml.distributed.settings import TRAINERS
 from stockml.models.settings import ModelConfig
 from stockml.trackers.settings import TrackerConfig
 from stockml.training.settings import HardwareConfig, TrainerConfig
@@ -23,7 +23,7 @@ from stockml.training.settings import HardwareConfig, TrainerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig:
-    """How the jobs of a sweep hang together."""
+    """How the jobs of a sweep are run."""
 
     fail_fast: bool
     """Whether the first failed job ends the sweep."""
@@ -31,15 +31,15 @@ class SweepConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """What task=predict writes besides its forecasts."""
+    """What task=predict writes besides forecasts.csv."""
 
     onnx: bool
-    """Whether model.onnx."""
+    """Whether to write model.onnx."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditConfig:
-    """What is tried by task=audit alone."""
+    """Settings of task=audit."""
 
     plant: (
         Literal[
@@ -52,32 +52,32 @@ class AuditConfig:
         ]
         | None
     )
-    """A leak to put into the pipeline that is audited, to see what it looks like."""
+    """A leak to inject into the audited pipeline, to see how the audit reports it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """One experiment, whole."""
+    """The whole config of one experiment."""
 
-    task: Literal["train", "reproduce", "evaluate", "predict", "report", "audit", "doctor", "fetch"]
-    run: str | None
-    """Folder of the run, or of the sweep, that the task is about."""
+    task: Literal["train", "reproduce", "evaluate", "predict", "report", "audit", "doctor", "fetch"] = incidental()
+    run: str | None = incidental()
+    """Folder of the run or sweep that the task works on."""
     seed: int = bounded(least=0, most=2**32 - 1)
     stock: StockConfig
     data: DataConfig
     model: ModelConfig
     trainer: TrainerConfig
     hardware: HardwareConfig
-    sweep: SweepConfig
-    report: Literal["auto"] | bool
-    """Whether report.html and plots/ are drawn; auto: of a run by itself and of a sweep, not of a sweep's jobs."""
-    export: ExportConfig
-    audit: AuditConfig
-    tracker: TrackerConfig | None = None
-    """None only in a config that was read back from a run: what follows it is no part of what it is."""
+    sweep: SweepConfig = incidental()
+    report: Literal["auto"] | bool = incidental()
+    """Whether report.html and plots/ are drawn; auto: for a single run and for a sweep, not for each job of a sweep."""
+    export: ExportConfig = incidental()
+    audit: AuditConfig = incidental()
+    tracker: TrackerConfig | None = incidental(default=None)
+    """None only in a config that was read back from a run folder, which does not keep it."""
 
     def each_fold(self) -> list[Config]:
-        """The config of each fold of a walk-forward run; else this one alone."""
+        """The config of each fold of a walk-forward run; for any other run a list of this one."""
         data = self.data
         if not isinstance(data, BarsConfig) or data.split == "holdout" or data.fold is not None:
             return [self]
@@ -85,11 +85,11 @@ class Config:
         return [dataclasses.replace(self, data=dataclasses.replace(data, fold=fold)) for fold in each]
 
     def each_member(self) -> list[Config]:
-        """The config of each member of an ensemble; else this one alone."""
+        """The config of each member of an ensemble; without an ensemble a list of this one."""
         return [dataclasses.replace(self, seed=self.seed + number) for number in range(self.trainer.ensemble)]
 
     def conflicts(self) -> Iterator[str]:
-        """Rules across sections that are broken."""
+        """Broken rules between sections, which belong to none of them."""
         data, stock = self.data, self.stock
         if self.task not in ("train", "audit", "doctor", "fetch") and not self.run:
             yield f"run: needed with task={self.task}, the folder that it is about: run=FOLDER"
@@ -120,8 +120,6 @@ class Config:
             yield "data.tickers: task=audit looks at one stock at a time; leave it out, and name one with stock.ticker="
         if isinstance(data, BarsConfig) and not stock.features:
             yield "stock.features: must name at least one feature"
-        if isinstance(self.trainer, DDPConfig) and self.hardware.device == "mps":
-            yield "trainer.name: ddp does not work on mps; take hardware=cpu, or trainer=single"
 
 
 SOURCES: dict[str, type[DataConfig]] = {
@@ -132,14 +130,12 @@ SOURCES: dict[str, type[DataConfig]] = {
 }
 
 
-TRAINERS: dict[str, type[TrainerConfig]] = {"single": TrainerConfig, "ddp": DDPConfig}
-
-
 def check(values: Mapping[str, Any], models: Mapping[str, type[Any]]) -> tuple[Config | None, list[str]]:
-    """Turn plain `values` into a Config.
+    """Build a Config from plain `values`.
 
     `models` maps each installed model's name to its config dataclass. Returns the config and no problems, or
-    None and every problem found, a line each.
+    None and every problem found, a line each. A section may have rules of its own: `conflicts()` about its own fields,
+    `conflicts_with(config)` about itself and other sections.
     """
     problems: list[str] = []
     sections: dict[str, Any] = {}
@@ -155,11 +151,14 @@ def check(values: Mapping[str, Any], models: Mapping[str, type[Any]]) -> tuple[C
     reader = Reader(sections, _elsewhere)
     config = reader.read(Config, values)
     problems += reader.problems
+    for section in vars(config).values() if config is not None else ():
+        if hasattr(section, "conflicts_with"):
+            problems.extend(section.conflicts_with(config))
     return (None, problems) if problems else (config, [])
 
 
 def _elsewhere(key: str, path: str) -> str:
-    """Where a key that is unknown here would be right."""
+    """A hint where a key that is unknown at `path` belongs; empty if nowhere."""
     registers: dict[str, dict[str, Any]] = {"data": SOURCES, "trainer": TRAINERS}
     for section, hint in typing.get_type_hints(Config).items():
         if not dataclasses.is_dataclass(hint):
@@ -178,10 +177,28 @@ def _elsewhere(key: str, path: str) -> str:
 
 
 def saved(config: Config) -> dict[str, Any]:
-    """A config as a run's files hold it, plain: what was asked of this run alone is left out."""
+    """A config as plain values for a run's files, without what concerned one command only."""
     settings: dict[str, Any] = plain(config)
     settings.update(task="train", run=None, report="auto")
     settings.update(sweep={"fail_fast": False}, export={"onnx": False}, audit={"plant": None})
     settings["trainer"]["resume"] = None
     del settings["tracker"]
     return settings
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """The settings that make an experiment what it is, as plain values: all but the `incidental` ones.
+
+    Two configs of the same identity give the same numbers on the same data, if these are either held in memory by both
+    or read from their file by both (data.memory_limit): that decides the order in which samples are shuffled.
+    """
+    return _identity(config)
+
+
+def _identity(section: Any) -> dict[str, Any]:
+    found = {}
+    for spec in dataclasses.fields(section):
+        value = getattr(section, spec.name)
+        if not is_incidental(spec):
+            found[spec.name] = _identity(value) if dataclasses.is_dataclass(value) else plain(value)
+    return found

@@ -1,4 +1,4 @@
-"""The reader of config dataclasses: types, bounds, and every fault in a line of its own."""
+"""Reads config dataclasses from plain values: types, bounds, unknown keys. Every problem gets a line of its own."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 from stockml.config.values import show
 
+_BOUNDS, _IDENTITY = "bounds", "identity"  # keys of a field's metadata
+
 
 def bounded(
     *,
@@ -24,24 +26,46 @@ def bounded(
     below: float | None = None,
     default: Any = MISSING,
 ) -> Any:
-    """A field whose number must lie within the given bounds; what has a file in `conf/` has its default there."""
-    bounds = {"≥": least, ">": above, "≤": most, "<": below}
-    return field(default=default, metadata={sign: bound for sign, bound in bounds.items() if bound is not None})
+    """A field whose number must lie within these bounds. What `conf/` has a file for gets its default there."""
+    return field(default=default, metadata={_BOUNDS: _bounds(least, above, most, below)})
+
+
+def incidental(
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    default: Any = MISSING,
+) -> Any:
+    """A field that only says where or how fast a run goes: two runs that differ in it alone are the same experiment."""
+    return field(default=default, metadata={_BOUNDS: _bounds(least, above, most, below), _IDENTITY: False})
+
+
+def is_incidental(spec: dataclasses.Field[Any]) -> bool:
+    """Whether the field is no part of what an experiment is."""
+    return not spec.metadata.get(_IDENTITY, True)
+
+
+def _bounds(least: float | None, above: float | None, most: float | None, below: float | None) -> dict[str, float]:
+    limits = {"≥": least, ">": above, "≤": most, "<": below}
+    return {sign: limit for sign, limit in limits.items() if limit is not None}
 
 
 class Reader:
-    """Builds config dataclasses from plain values, and collects every fault of these in `problems`, a line each."""
+    """Builds config dataclasses from plain values and collects every problem in `problems`, a line each."""
 
     def __init__(self, sections: Mapping[str, Any], elsewhere: Callable[[str, str], str]) -> None:
-        """`sections` maps the path of a section to its dataclass, None where that is not known.
+        """Prepare to read.
 
-        `elsewhere(key, path)` gives a hint where a key that is unknown at a path would be right.
+        `sections` maps the path of a section to its dataclass, or to None where the class is unknown.
+        `elsewhere(key, path)` returns a hint: where a key that is unknown at `path` belongs.
         """
         self.problems: list[str] = []
         self._sections, self._elsewhere = sections, elsewhere
 
     def read(self, cls: type[Any], values: Mapping[str, Any], path: str = "") -> Any:
-        """Build a `cls` from `values`; None where these have faults."""
+        """Build a `cls` from `values`; None if they have problems."""
         hints = typing.get_type_hints(cls)
         fields = {f.name: f for f in dataclasses.fields(cls)}
         before = len(self.problems)
@@ -51,7 +75,7 @@ class Reader:
             where = f"{path}{name}"
             wanted = self._sections.get(where, hints[name])
             if name in values and wanted is not None:
-                built[name] = self._field(values[name], wanted, spec.metadata, where)
+                built[name] = self._field(values[name], wanted, spec.metadata.get(_BOUNDS, {}), where)
             elif name not in values and MISSING is spec.default is spec.default_factory:
                 self.problems.append(f"{where}: missing")
         is_complete = all(self._sections.get(f"{path}{name}", cls) is not None for name in fields)
@@ -87,7 +111,7 @@ def _options(wanted: Any) -> tuple[Any, ...]:
 
 
 def _convert(value: Any, wanted: Any, bounds: Mapping[str, float]) -> Any:
-    """`value` as one of the types that `wanted` names; ValueError says what is allowed."""
+    """`value` as one of the types in `wanted`. Raises ValueError, which says what is allowed."""
     for option in _options(wanted):
         accepted, result = _accept(value, option)
         if accepted:
@@ -104,13 +128,13 @@ def _convert(value: Any, wanted: Any, bounds: Mapping[str, float]) -> Any:
 
 
 def _choices(option: Any) -> list[str]:
-    """The texts that a Literal, or a list of them, allows."""
+    """The texts that a Literal, or a list of Literals, allows."""
     args = typing.get_args(option)
     return _choices(args[0]) if typing.get_origin(option) is tuple else [c for c in args if isinstance(c, str)]
 
 
 def _accept(value: Any, option: Any) -> tuple[bool, Any]:
-    """Whether `value` is of type `option`, and as that type. Nothing is guessed: 1.5 is no int, true no str."""
+    """Whether `value` is of type `option`, and it as that type. Nothing is guessed: 1.5 is no int, true is no str."""
     origin = typing.get_origin(option)
     if origin is Literal:
         return isinstance(value, str) and value in typing.get_args(option), value
@@ -155,12 +179,12 @@ def _describe(wanted: Any, bounds: Mapping[str, float]) -> str:
 
 
 def one_of(names: Sequence[str]) -> str:
-    """The allowed names, as a phrase."""
+    """The allowed names as a phrase."""
     return names[0] if len(names) == 1 else f"one of {', '.join(names)}"
 
 
 def nearest(name: str, known: typing.Iterable[str], path: str = "") -> str:
-    """`; did you mean …?` where a known name is like `name`, else nothing."""
+    """`; did you mean …?` if a known name is similar to `name`, else an empty text."""
     spelt = {k.lower(): k for k in known}
     close = difflib.get_close_matches(name.lower(), spelt, n=1, cutoff=0.6)
     return f"; did you mean {path}{spelt[close[0]]}?" if close else ""

@@ -1,4 +1,4 @@
-"""Values of a config: as they are typed, as plain data, and compared."""
+"""Config values: as text to type, as plain data, and compared."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def show(value: Any) -> str:
-    """A config value as it is typed."""
+    """A config value as it is typed on the command line."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, (list, tuple)):
@@ -18,7 +18,7 @@ def show(value: Any) -> str:
 
 
 def plain(config: Any) -> Any:
-    """A config as nested dicts, lists and scalars that JSON and YAML can hold."""
+    """A config as nested dicts, lists and scalars, which JSON and YAML can hold."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
     if isinstance(config, tuple):
@@ -27,7 +27,7 @@ def plain(config: Any) -> Any:
 
 
 def leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every setting of nested dicts, by its dotted key."""
+    """Each value of nested dicts, with its dotted key."""
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
             yield from leaves(value, f"{path}{key}.")
@@ -36,7 +36,7 @@ def leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The settings of nested dicts that differ, by dotted key: what each has, `ABSENT` where it has none."""
+    """The values of nested dicts that differ, by dotted key: the value of each, `ABSENT` if it has none."""
     a, b = dict(leaves(one)), dict(leaves(other))
     keys = dict.fromkeys([*a, *b])
     return {key: (a.get(key, ABSENT), b.get(key, ABSENT)) for key in keys if a.get(key, ABSENT) != b.get(key, ABSENT)}
@@ -51,6 +51,6 @@ ABSENT = _Absent()
 
 
 def list_stocks(tickers: Sequence[str], most: int = 10) -> str:
-    """How many stocks, and the first ones' names."""
+    """How many stocks, and the names of the first `most`."""
     shown = f"{', '.join(tickers[:most])}{', …' if len(tickers) > most else ''}"
     return f"{len(tickers):,} stock{'s' if len(tickers) > 1 else ''}: {shown}"

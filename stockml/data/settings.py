@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from stockml.config.schema import bounded
+from stockml.config.schema import bounded, incidental
 
 Feature = Literal["open", "high", "low", "close", "volume"]
 
@@ -86,9 +86,9 @@ class DataConfig:
     source: str
     valid_ratio: float = bounded(above=0, below=1)
     """Share of the samples before the test that become validation: the latest ones."""
-    memory_limit: float = bounded(least=0)
+    memory_limit: float = incidental(least=0)
     """GB of features up to which a pooled panel, or an array, is held in memory; larger ones stay in their file."""
-    panel_cache: str
+    panel_cache: str = incidental()
     """Folder of those files, and of every pooled panel."""
 
 

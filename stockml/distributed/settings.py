@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from stockml.config.schema import bounded
 from stockml.training.settings import TrainerConfig
@@ -57,3 +57,12 @@ class DDPConfig(TrainerConfig):
                     f"global_batch_size: {self.global_batch_size} samples are too few for {self.world_size} ranks; "
                     "raise it, or lower trainer.world_size"
                 )
+
+    def conflicts_with(self, config: Any) -> Iterator[str]:
+        """Broken rules between this section and the rest of the config."""
+        if config.hardware.device == "mps":
+            yield "trainer.name: ddp does not work on mps; take hardware=cpu, or trainer=single"
+
+
+TRAINERS: dict[str, type[TrainerConfig]] = {"single": TrainerConfig, "ddp": DDPConfig}
+"""Each trainer's settings, by the name that is typed."""

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, TextIO
 
 from stockml.errors import UserError
 from stockml.runs.names import fold_and_member, numbered_names
+from stockml.runs.old_releases import check_format
 
 # What a run writes, all but its log; of `.hydra/` what makes it one that can be resumed.
 _WRITTEN_BY_A_RUN = (
@@ -94,6 +95,7 @@ class Folder:
             raise UserError(f"{path}: cannot be read ({error})") from error
         if not isinstance(value, dict):
             raise UserError(f"{path}: is no JSON object")
+        check_format(path, value)
         return value
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stockml.config.root import Config, saved
-from stockml.config.values import ABSENT, differences, show
+from stockml.config.root import Config, identity, saved
+from stockml.config.values import differences, show
 from stockml.data import dataset
 from stockml.data.settings import BarsConfig
 from stockml.errors import RunError, UserError
@@ -19,7 +19,9 @@ from stockml.evaluation.evaluate import evaluate
 from stockml.evaluation.metrics import target
 from stockml.evaluation.predictions import Predictions, tickers_of
 from stockml.reporting import predictions_file, terminal
+from stockml.runs.comparison import different_numbers
 from stockml.runs.folder import RunFolder
+from stockml.runs.old_releases import require_baselines
 from stockml.tasks import run_metadata
 from stockml.tasks.predictor import Fitted
 
@@ -34,9 +36,11 @@ def run(config: Config) -> None:
     Raises UserError if the run or the data cannot be used, RunError if the run's own metrics do not come out.
     """
     folder = RunFolder.existing(Path(str(config.run)))
+    require_baselines(folder.path)
     metrics = folder.read_json("metrics.json")
     own = run_metadata.saved_config(folder)
-    if (own.data, own.stock) == (config.data, config.stock):
+    then, asked = identity(own), identity(config)
+    if (then["data"], then["stock"]) == (asked["data"], asked["stock"]):
         _own_predictions(folder, metrics)
     else:
         _on_other_data(folder, config, metrics)
@@ -47,18 +51,10 @@ def _own_predictions(folder: RunFolder, metrics: dict[str, Any]) -> None:
     evaluated = evaluate(predictions_file.read(folder), horizon, synthetic=metrics["synthetic"])
     print(*terminal.results(evaluated), sep="\n")
     now = json.loads(json.dumps(evaluated))
-    if changed := _different_results(metrics, now):
+    if changed := different_numbers(metrics, now):
         lines = (f"{key}: {show(then)} in metrics.json, {show(found)} now" for key, (then, found) in changed.items())
         raise RunError(*lines, f"{folder.path}: {len(changed)} numbers are not those of its predictions")
     print(f"evaluated   {folder.path}: identical to its metrics.json")
-
-
-def _different_results(metrics: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What both have and is not equal, by dotted key; the verdict's sentence only puts numbers into words."""
-    both = {name: metrics[name] for name in now if name in metrics and name != "verdict"}
-    return {
-        key: pair for key, pair in differences(both, {name: now[name] for name in both}).items() if ABSENT not in pair
-    }
 
 
 def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -> None:
@@ -67,7 +63,7 @@ def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -
     panel, rows = _other_samples(fitted, config)
     if panel.synthetic:
         print(*terminal.SYNTHETIC, sep="\n")
-    for key, (then, now) in differences(saved(fitted.config), saved(config)).items():
+    for key, (then, now) in differences(identity(fitted.config), identity(config)).items():
         if panel.synthetic or not key.startswith("stock.simulator"):
             print(f"differs     {key}: {show(then)} in the run, {show(now)} here")
     days = [f"{panel.dates[rows[0]]} to {panel.dates[rows[-1]]}"] if panel.dates is not None else []

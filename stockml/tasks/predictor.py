@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from stockml import models
-from stockml.config.root import Config, saved
+from stockml.config.root import Config, identity
 from stockml.config.values import differences, list_stocks
 from stockml.data import dataset
 from stockml.data.batches import Batches
 from stockml.data.scaler import Scaler
 from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
+from stockml.runs.old_releases import require_baselines
 from stockml.tasks import run_metadata
 from stockml.training import checkpoint, engine, hardware
 
@@ -53,6 +54,7 @@ class Fitted:
         """The models of a finished run, on the hardware of `config`; UserError where they cannot be rebuilt."""
         if folder.outcome() != "ok":
             raise UserError(f"{folder.path}: did not end well ({folder.outcome()}); its model is not to be used")
+        require_baselines(folder.path)
         own = dataclasses.replace(run_metadata.saved_config(folder), hardware=config.hardware)
         chosen = hardware.choose(own.hardware)
         spans = folder.read_json("config.json")["data"]
@@ -121,7 +123,7 @@ class Fitted:
 
     def check_own_settings(self, config: Config) -> None:
         """UserError where `config` asks for other settings than the run was trained with, other than of its data."""
-        changed = differences(saved(self.config), saved(config))
+        changed = differences(identity(self.config), identity(config))
         keys = [key for key in changed if not key.startswith(("hardware.", *_OF_OTHER_DATA))]
         if self.config.data.source == config.data.source:
             keys += [key for key in changed if key in _OF_SAMPLES]
@@ -133,7 +135,7 @@ class Fitted:
 
 
 _OF_OTHER_DATA = ("data.", "stock.")
-_OF_THE_BARS = ("start", "end", "calendar", "tickers", "memory_limit", "panel_cache")
+_OF_THE_BARS = ("start", "end", "calendar", "tickers")
 _OF_SAMPLES = {f"data.{f.name}" for f in dataclasses.fields(BarsConfig) if f.name not in _OF_THE_BARS}
 
 

@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from stockml import compose
-from stockml.config.root import Config
+from stockml.config.root import Config, identity
 from stockml.config.values import differences, show
 from stockml.data import dataset
 from stockml.errors import RunError, UserError
 from stockml.processes import job_pool, machine
 from stockml.reporting import summary
+from stockml.runs.comparison import different_numbers
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
 from stockml.tasks import run_metadata, sweep
 from stockml.tasks import train as training
+from stockml.tasks.same_data import DataState, changed_data
 
 Facts = dict[str, Any]
 
@@ -38,13 +40,12 @@ def run(config: Config, place: RunLocation, records: dict[str, str], train: swee
     data = dataset.prepare(config)
     now = run_metadata.of(config, [data], training.device(config))
     print(f"reproducing {original.path}", *_what_differs(original, config, then, now), sep="\n", flush=True)
-    if then["data"]["fingerprint"] != now["data"]["fingerprint"]:
-        raise RunError(f"{original.path}: its data have changed since ({now['data']['origin']}); nothing was trained")
+    if reason := changed_data(original, DataState.of(data)):
+        raise RunError(f"{original.path}: {reason}; nothing was trained")
     folder = place.exact or place.create_folder(config.stock.ticker).path
     train(config, RunLocation(exact=folder), records)
     again = RunFolder(folder).read_json("metrics.json")
-    changed = {key: pair for key, pair in differences(metrics, again).items() if not key.startswith("timing.")}
-    if changed:
+    if changed := different_numbers(metrics, again):
         raise RunError(
             *(f"{key}: {show(one)} then, {show(other)} now" for key, (one, other) in changed.items()),
             f"not reproduced: {len(changed)} numbers of {original.path} differ",
@@ -54,7 +55,8 @@ def run(config: Config, place: RunLocation, records: dict[str, str], train: swee
 
 def _what_differs(original: RunFolder, config: Config, then: Facts, now: Facts) -> list[str]:
     """What is not as it was when the run was made, a line each."""
-    lines = [f"config      {_pair(key, pair)}" for key, pair in differences(then["config"], now["config"]).items()]
+    settings = differences(identity(run_metadata.saved_config(original)), identity(config))
+    lines = [f"config      {_pair(key, pair)}" for key, pair in settings.items()]
     lines += [f"conf/       {line}" for line in compose.drift(original.path, config)]
     if then["data"]["fingerprint"] != now["data"]["fingerprint"]:
         lines.append(f"data        fingerprint: {then['data']['fingerprint']} then, {now['data']['fingerprint']} now")

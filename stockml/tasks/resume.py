@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stockml.config.root import saved
+from stockml.config.root import identity
 from stockml.config.values import differences
 from stockml.errors import UserError
 from stockml.runs.folder import RunFolder
+from stockml.tasks import run_metadata
+from stockml.tasks.same_data import DataState, changed_data
 
 if TYPE_CHECKING:
     from stockml.config.root import Config
@@ -24,7 +26,8 @@ def resumable(path: Path, config: Config) -> RunFolder:
     if not isinstance(facts.get("config"), dict) or not isinstance(facts.get("data"), dict):
         raise UserError(f"{path / 'config.json'}: is not a run's; start a new run")
     may_change = _MAY_CHANGE if config.trainer.schedule == "cosine" else ("trainer.epochs", *_MAY_CHANGE)
-    changed = [key for key in differences(facts["config"], saved(config)) if not key.startswith(may_change)]
+    before = identity(run_metadata.saved_config(folder))
+    changed = [key for key in differences(before, identity(config)) if not key.startswith(may_change)]
     if changed:
         raise UserError(
             f"trainer.resume={path}: a run goes on with its own settings, but {', '.join(changed)} "
@@ -37,8 +40,8 @@ def resumable(path: Path, config: Config) -> RunFolder:
 
 def check_same_data(folder: RunFolder, data: Data) -> None:
     """UserError where the data are not those that the run has begun with."""
-    if folder.read_json("config.json")["data"]["fingerprint"] != data.fingerprint:
-        raise UserError(f"trainer.resume={folder.path}: the data have changed ({data.panel.origin}); start a new run")
+    if reason := changed_data(folder, DataState.of(data)):
+        raise UserError(f"trainer.resume={folder.path}: {reason}; start a new run")
 
 
 def changes_of_batch(folder: RunFolder, config: Config, world_size: int) -> list[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from stockml import models
 from stockml.config.root import Config, check, saved
 from stockml.errors import UserError
+from stockml.runs.old_releases import FORMAT, upgrade_config
 
 if TYPE_CHECKING:
     from stockml.data.dataset import Data
@@ -28,6 +29,7 @@ def of(config: Config, folds: Sequence[Data], device: str | None, world_size: in
     panel = folds[0].panel
     packages = ("stockml", "torch", "hydra-core", "omegaconf", "numpy", "pandas")
     return {
+        "format": FORMAT,
         "config": saved(config),
         "data": {
             "origin": panel.origin,
@@ -59,12 +61,13 @@ def _stocks(panel: Panel) -> dict[str, Any]:
 
 
 def saved_config(folder: RunFolder) -> Config:
-    """The config that the run's config.json holds; UserError where it means nothing to this version."""
-    facts = folder.read_json("config.json")
-    values: Any = facts.get("config")
-    name = values["model"]["name"] if isinstance(values, dict) and isinstance(values.get("model"), dict) else ""
+    """The config in the run's config.json, of whatever release; UserError if it is no valid config."""
+    given = folder.read_json("config.json").get("config")
+    values = upgrade_config(given if isinstance(given, dict) else {})
+    model = values.get("model")
+    name = str(model.get("name")) if isinstance(model, dict) else ""
     found = models.family(name)
-    config, problems = check(values or {}, {} if found is None else {name: found.config})
+    config, problems = check(values, {} if found is None else {name: found.config})
     if config is None:
         raise UserError(*(f"{folder.path / 'config.json'}: {problem}" for problem in problems))
     return config

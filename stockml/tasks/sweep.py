@@ -20,7 +20,7 @@ from typing import Any
 from stockml import compose, models
 from stockml.compose.launcher import Calls, JobLauncher, target
 from stockml.compose.sweeps import Job, Sweep
-from stockml.config.root import Config, saved
+from stockml.config.root import Config, identity
 from stockml.config.values import differences, show
 from stockml.data import dataset
 from stockml.data.sources.simulated import SimulatedConfig
@@ -31,8 +31,9 @@ from stockml.reporting import page, summary, terminal
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
-from stockml.tasks import rank_count, report, sweep_tracking
+from stockml.tasks import rank_count, report, run_metadata, sweep_tracking
 from stockml.tasks import train as training
+from stockml.tasks.same_data import DataState, changed_data
 from stockml.training import hardware
 
 Train = Callable[[Config, RunLocation, dict[str, str]], float]
@@ -106,23 +107,23 @@ def _without_folder(arguments: Sequence[str]) -> list[str]:
 
 def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
     """UserError where a job is done already, but of another config or of other data than are asked for."""
-    fingerprints: dict[Any, str] = {}
+    states: dict[Any, DataState] = {}
     faults: dict[str, list[str]] = {}
     for job in sweep.jobs:
         run_folder = folder.job(job.name)
         if job.config is None or run_folder.outcome() != "ok":
             continue
-        facts, config = run_folder.read_json("config.json"), job.config
-        changed = differences(facts["config"], _asked(config, facts["config"]))
+        config, done = job.config, identity(run_metadata.saved_config(run_folder))
+        changed = differences(done, _asked(config, done))
         source = (config.stock, config.data)
         if changed:
             for key, (then, now) in changed.items():
                 faults.setdefault(f"{key} was {show(then)}, and is to be {show(now)}", []).append(job.name)
             continue
-        if source not in fingerprints:
-            fingerprints[source] = dataset.prepare(config).fingerprint
-        if facts["data"]["fingerprint"] != fingerprints[source]:
-            faults.setdefault(f"the data have changed ({facts['data']['origin']})", []).append(job.name)
+        if source not in states:
+            states[source] = DataState.of(dataset.prepare(config))
+        if reason := changed_data(run_folder, states[source]):
+            faults.setdefault(reason, []).append(job.name)
     if faults:
         raise UserError(
             *(
@@ -134,8 +135,8 @@ def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
 
 
 def _asked(config: Config, done: dict[str, Any]) -> dict[str, Any]:
-    """The config that is asked for, as a run saves it; what it leaves open is as it was when the run was `done`."""
-    settings = saved(config)
+    """The identity of the config that is asked for; what it leaves open is as it was when the run was `done`."""
+    settings = identity(config)
     if settings["trainer"].get("world_size") == "auto":
         settings["trainer"]["world_size"] = done["trainer"].get("world_size")
     return settings
@@ -231,14 +232,10 @@ def _can_go_on(folder: RunFolder, config: Config) -> bool:
     if folder.outcome() not in ("killed", "interrupted") or not folder.can_go_on:
         return False
     try:
-        facts = folder.read_json("config.json")
-        same = (
-            facts["config"] == _asked(config, facts["config"])
-            and facts["data"]["fingerprint"] == dataset.prepare(config).fingerprint
-        )
+        done = identity(run_metadata.saved_config(folder))
+        return done == _asked(config, done) and changed_data(folder, DataState.of(dataset.prepare(config))) is None
     except (UserError, KeyError, TypeError):
         return False
-    return bool(same)
 
 
 def _is_synthetic(config: Config | None) -> bool:

@@ -23,6 +23,7 @@ from stockml.reporting import predictions_file as written
 from stockml.reporting import terminal
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import ExistingRun, RunLocation
+from stockml.runs.old_releases import FORMAT
 from stockml.tasks import breakdown, fold_training, outcome, rank_count, report, resume, run_metadata
 from stockml.training import checkpoint, closed_form, engine, hardware
 
@@ -111,7 +112,7 @@ def _evaluate(
         run_log.emit(terminal.stock_table(rows))
     timing, communication = _timing(folds, [fold.fits for fold in trained], began, group.world_size)
     told = {"validation_loss": loss, "timing": timing, "synthetic": panel.synthetic}
-    folder.write_json("metrics.json", {**evaluated, **told})
+    folder.write_json("metrics.json", {"format": FORMAT, **evaluated, **told})
     run_log.emit(*terminal.results(evaluated))
     run_log.emit(*_advice(communication, config, group))
     return loss

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from stockml.config.schema import bounded
+from stockml.config.schema import bounded, incidental
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class TrainerConfig:
     shuffle: bool
     overfit_batches: int = bounded(least=0)
     """Train on so many batches alone, until their loss is near zero, and fail where it never is; 0: off."""
-    resume: str | None
+    resume: str | None = incidental()
     """Folder of an interrupted run, continued in place."""
 
     def global_batch(self, world_size: int) -> int:
@@ -63,7 +63,7 @@ class HardwareConfig:
     threads: int | Literal["auto"] = bounded(least=1)
     precision: Literal["fp32", "fp64", "bf16"]
     deterministic: bool
-    num_workers: int = bounded(least=0)
+    num_workers: int = incidental(least=0)
 
     def conflicts(self) -> Iterator[str]:
         """Rules across fields that are broken."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from stockml.config.schema import bounded
+from stockml.config.schema import incidental
 from stockml.data.settings import BarsConfig
 
 
@@ -14,16 +14,16 @@ from stockml.data.settings import BarsConfig
 class YahooConfig(BarsConfig):
     """Bars from Yahoo, downloaded once into a cache: `<cache_dir>/<symbol>.parquet`."""
 
-    cache_dir: str
-    refresh: Literal["auto"] | bool
+    cache_dir: str = incidental()
+    refresh: Literal["auto"] | bool = incidental()
     """Whether what is cached is downloaded anew; auto: where a trading day that is wanted has ended since."""
     symbols: tuple[str, ...]
     """`TICKER=SYMBOL` each, for tickers that Yahoo calls something else."""
-    retries: int = bounded(least=0, most=20)
+    retries: int = incidental(least=0, most=20)
     """How often Yahoo is asked again after 429, a server's error, a time-out or a broken answer."""
-    backoff_seconds: float = bounded(above=0)
+    backoff_seconds: float = incidental(above=0)
     """Waited before the first of them, and twice as long before each further one."""
-    timeout_seconds: float = bounded(above=0)
+    timeout_seconds: float = incidental(above=0)
     """How long one answer may take."""
 
     def symbol(self, ticker: str) -> str:

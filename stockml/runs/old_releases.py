@@ -1,0 +1,127 @@
+"""Earlier releases' run folders: the one place that knows how their files differ from those written today."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stockml.errors import UserError
+
+FORMAT = 2
+"""The format of config.json and metrics.json, which both state. Files without it have format 1: up to 2026-11-26."""
+
+
+@dataclass(frozen=True)
+class Added:
+    """Settings that a release added to the config."""
+
+    date: str
+    feature: str
+    """What they are for."""
+    settings: Mapping[str, Any]
+    """Dotted key → the value under which a run does what it did before the setting existed."""
+    sources: tuple[str, ...] = ()
+    """The data sources whose configs have these settings; empty: all."""
+
+
+_BARS = ("simulated", "csv", "yahoo")
+
+ADDED = (
+    Added("2026-11-24", "sweeps, task=reproduce", {"run": None, "sweep.fail_fast": False}),
+    Added(
+        "2026-11-24",
+        "walk-forward",
+        {
+            "data.split": "holdout",
+            "data.folds": 5,
+            "data.fold": None,
+            "data.train_span": "expanding",
+            "data.embargo": 0,
+        },
+        _BARS,
+    ),
+    Added("2026-11-24", "task=predict", {"export.onnx": False}),
+    Added("2026-11-24", "days to come", {"data.calendar": "XNYS"}, _BARS),
+    Added("2026-11-24", "task=audit", {"audit.plant": None}),
+    Added("2026-11-24", "report pages", {"report": "auto"}),
+    Added(
+        "2026-11-24", "any CSV", {"data.path": None, "data.date_format": None, "data.on_bad_rows": "error"}, ("csv",)
+    ),
+    # Everything was held in memory, so no limit that a machine can reach.
+    Added("2026-11-26", "large panels", {"data.memory_limit": 1e6, "data.panel_cache": "~/.cache/stockml/panels"}),
+    Added("2026-11-26", "pooled panels", {"data.tickers": [], "data.scaler": "per_stock"}, _BARS),
+    Added(
+        "2026-11-26",
+        "schedules of the learning rate",
+        {"trainer.schedule": "constant", "trainer.warmup_epochs": 0.0, "trainer.plateau_patience": 2},
+    ),
+    Added("2026-11-26", "ensembles", {"trainer.ensemble": 1}),
+)
+"""Oldest first. A release that adds a setting appends an entry."""
+
+CHANGED: Mapping[str, tuple[Any, Any]] = {
+    "data.signal": ("null", None),  # 2026-11-24: the text became null itself
+}
+"""Dotted key → a value that is no longer allowed, and the one that means the same."""
+
+GONE: Mapping[str, str] = {
+    "tracker.csv": "2026-11-28: history.csv in each run folder has these figures",
+}
+"""Dotted key of a setting that was removed → since when, and why a run does without it."""
+
+
+def upgrade_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved config of any release, as plain values with today's keys; `values` stay as they are.
+
+    Missing settings get the value of their old meaning, removed ones are left out. Any other key stays: the check of
+    the config names the ones that no release had.
+    """
+    upgraded: dict[str, Any] = copy.deepcopy(dict(values))
+    data = upgraded.get("data")
+    source = data.get("source") if isinstance(data, dict) else None
+    for added in ADDED:
+        for key, value in added.settings.items() if not added.sources or source in added.sources else ():
+            section, name = _section(upgraded, key)
+            section.setdefault(name, copy.deepcopy(value))
+    for key, (old, new) in CHANGED.items():
+        section, name = _section(upgraded, key)
+        if section.get(name) == old:
+            section[name] = new
+    for key in GONE:
+        section, name = _section(upgraded, key)
+        section.pop(name, None)
+    return upgraded
+
+
+def check_format(path: Path, content: Mapping[str, Any]) -> None:
+    """Raise UserError if a file was written by a later release than this one."""
+    found = content.get("format", 1)
+    if not isinstance(found, int) or found > FORMAT:
+        raise UserError(
+            f"{path}: has format {found}, and this release of stockml reads formats up to {FORMAT}; "
+            "use the release that wrote it"
+        )
+
+
+def require_baselines(folder: Path) -> None:
+    """Raise UserError if a run folder lacks the baselines' forecasts."""
+    if not (folder / "baselines.csv").is_file():
+        raise UserError(
+            f"{folder}: has no baselines.csv, which releases before 2026-11-24 did not write; make the run again with "
+            f"this one, and use that: task=reproduce run={folder}"
+        )
+
+
+_NEW_SECTIONS = ("sweep", "export", "audit")  # each came with its settings; every config has the others
+
+
+def _section(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    """The dict of `values` that a dotted key belongs to, and the key in it; a dict of no effect if there is none."""
+    section, _, name = key.rpartition(".")
+    if section in _NEW_SECTIONS:
+        values.setdefault(section, {})
+    found = values.get(section) if section else values
+    return (found if isinstance(found, dict) else {}), name

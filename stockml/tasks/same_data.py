@@ -1,0 +1,47 @@
+"""Whether the data that a config names are still those that an earlier run was made with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stockml.config.values import show
+from stockml.tasks import run_metadata
+
+if TYPE_CHECKING:
+    from stockml.data.dataset import Data
+    from stockml.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class DataState:
+    """What must be the same for two runs to give the same numbers."""
+
+    fingerprint: str
+    origin: str
+    mapped: bool
+    """Whether the panel is read from its file as needed; its samples are then shuffled in another order."""
+    large_bytes: int
+    """Size of a panel that data.memory_limit applies to; 0 for one that is always held in memory."""
+
+    @classmethod
+    def of(cls, data: Data) -> DataState:
+        """The state of prepared data."""
+        panel = data.panel
+        large = panel.windowed or panel.stocks is not None
+        return cls(data.fingerprint, panel.origin, panel.mapped, panel.values.nbytes if large else 0)
+
+
+def changed_data(folder: RunFolder, now: DataState) -> str | None:
+    """What has changed since the run in `folder` was made, as a phrase; None if nothing. Raises UserError."""
+    limit = run_metadata.saved_config(folder).data.memory_limit
+    if now.mapped != (now.large_bytes > limit * 1e9):
+        held, read = "held in memory", "read from its file"
+        was, is_now = (held, read) if now.mapped else (read, held)
+        return (
+            f"the panel was {was} (data.memory_limit={show(limit)}), and is to be {is_now}, which shuffles the samples "
+            "in another order"
+        )
+    if folder.read_json("config.json")["data"]["fingerprint"] != now.fingerprint:
+        return f"the data have changed ({now.origin})"
+    return None
