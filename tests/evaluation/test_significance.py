@@ -236,9 +236,9 @@ def test_too_few_days_and_days_without_a_move_give_no_nan(n: int, horizon: int) 
             assert (found.r2 is None) == (not realised.any())
 
 
-def test_significance_imports_neither_scipy_nor_torch() -> None:
+def test_evaluation_imports_neither_scipy_nor_torch() -> None:
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import stockml.evaluation.verdict, numpy as np\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); import stockml.evaluation.evaluate, numpy as np\n"
         "from stockml.evaluation.significance import compare\n"
         "compare(np.arange(99.0), np.ones(99), {'zero': np.zeros(99)}, 1)\n"
         "assert not {'scipy', 'torch', 'statsmodels'} & set(sys.modules)"
