@@ -42,7 +42,7 @@ def recorded(folder: RunFolder, run_log: terminal.RunLog, started: float, *, syn
 def _is_worth_keeping(folder: RunFolder, cause: BaseException | None) -> bool:
     """Whether a failed run's folder tells more than that it could not be written to, or never began."""
     refused = isinstance(cause, UserError) and cause.status == UserError.status
-    return not (refused or isinstance(cause, OSError)) or folder.can_go_on
+    return not (refused or isinstance(cause, OSError)) or folder.has_checkpoint
 
 
 @contextlib.contextmanager
