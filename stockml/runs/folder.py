@@ -1,4 +1,4 @@
-"""Run folders: made exclusively, written atomically, read back."""
+"""Run folders: created exclusively, written atomically, read back."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from stockml.errors import UserError
 from stockml.runs.names import fold_and_member, numbered_names
 from stockml.runs.old_releases import check_format
 
-# What a run writes, all but its log; of `.hydra/` what makes it one that can be resumed.
-_WRITTEN_BY_A_RUN = (
+_FILES_OF_A_RUN = (
     "best.pt",
     "last.pt",
     "previous.pt",
@@ -39,10 +38,13 @@ _WRITTEN_BY_A_RUN = (
     "result.json",
     ".hydra/config.yaml",
 )
+"""What a run writes, except its log. Without .hydra/config.yaml it cannot be resumed."""
+
+_FOLDERS_OF_A_RUN = ("folds", "members", "plots", "tensorboard")
 
 
 class Folder:
-    """A folder in which every file is written under a temporary name, flushed, and renamed."""
+    """A folder whose files are written under a temporary name, flushed and renamed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -50,7 +52,7 @@ class Folder:
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
-        """A file to write to; it takes its name, in place of an older one, only when it is whole and on the disk."""
+        """A file to write to. It replaces an older one of that name once it is complete and on the disk."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -71,13 +73,13 @@ class Folder:
             file.write(text.encode())
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write JSON; a NaN in it is a fault of ours and raises ValueError."""
+        """Write JSON. Raises ValueError for a NaN, which is a bug of the caller."""
         self.write_text(name, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
     def write_csv(
         self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]], *, synthetic: bool = False
     ) -> None:
-        """Write a table, row by row; of simulated data with a last column that says so."""
+        """Write a table row by row. With `synthetic` it gets a last column that says so."""
         mark = (["synthetic"], ["true"]) if synthetic else ([], [])
         with self.writing(name) as file:
             text = io.TextIOWrapper(file, "utf-8", newline="")
@@ -87,39 +89,39 @@ class Folder:
             text.detach()  # flushes, and leaves the file open
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Read JSON back; UserError where it is missing or broken."""
+        """Read a JSON object. Raises UserError if it is missing, broken, or of a later release."""
         path = self.path / name
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read ({error})") from error
         if not isinstance(value, dict):
-            raise UserError(f"{path}: is no JSON object")
+            raise UserError(f"{path}: is not a JSON object")
         check_format(path, value)
         return value
 
 
 class RunFolder(Folder):
-    """One run's folder."""
+    """The folder of one run."""
 
     stays = False
-    """Whether it is left behind however the run ends: as the record of a sweep's job."""
+    """Whether the folder is kept however the run ends: in a sweep it records how the job ended."""
     log_name = "train.log"
     writer = ""
-    """Before what is told of a failure: which of several processes tells it."""
+    """Prefix of an error message: which of several processes reports it."""
 
     @classmethod
     def create(cls, parent: Path, name: str) -> RunFolder:
-        """Make `<parent>/<name>`, with a suffix `_2`, `_3`, … where the name is taken."""
+        """Make `<parent>/<name>`, with a suffix `_2`, `_3`, … if the name is taken."""
         return cls(new_folder(parent, name, "hydra.run.dir"))
 
     @classmethod
     def at(cls, path: Path) -> RunFolder:
-        """Make the folder `path` itself; UserError where it already holds a run."""
+        """Make the folder `path` itself. Raises UserError if it already holds a run."""
         with folder_errors(path, "hydra.run.dir"):
             path.mkdir(parents=True, exist_ok=True)
             try:
-                (path / ".hydra").mkdir()  # the claim: of two runs given one folder, one gets it
+                (path / ".hydra").mkdir()  # atomic: of two runs given one folder, one gets it
             except OSError as error:
                 if not isinstance(error, FileExistsError):
                     with contextlib.suppress(OSError):
@@ -132,30 +134,30 @@ class RunFolder(Folder):
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
-        """The folder of an earlier run; UserError where there is none."""
+        """The folder of an earlier run. Raises UserError if there is none."""
         if not (path / "config.json").is_file():
             raise UserError(f"{path}: holds no run (there is no config.json); name a folder under outputs/")
         return cls(path)
 
     def within(self, name: str) -> RunFolder:
-        """The folder of a part of the run, which need not be there yet."""
-        part = RunFolder(self.path / name)
-        part.written = self.written
-        return part
+        """The folder of one of the run's models, such as `folds/0`, which may not exist yet."""
+        inner = RunFolder(self.path / name)
+        inner.written = self.written
+        return inner
 
     def histories(self) -> dict[str, dict[str, int]]:
-        """The run's history.csv, or those of its folds and members, by their names in the folder: which part it is."""
+        """Path in the folder of each history.csv → the fold and member it is of; sorted by these."""
         names = [path.relative_to(self.path).as_posix() for path in self.path.glob("**/history.csv")]
         found = {name: fold_and_member(name) for name in names}
         return dict(sorted(found.items(), key=lambda item: list(item[1].values())))
 
     @property
-    def can_go_on(self) -> bool:
-        """Whether an epoch was finished, so that there is a checkpoint to go on from."""
+    def has_checkpoint(self) -> bool:
+        """Whether an epoch was finished, so that the run can be resumed."""
         return any(self.path.rglob("last.pt"))
 
     def discard(self) -> None:
-        """Remove what has been written through this object, and the folder if that empties it; of a job, nothing."""
+        """Remove the files written through this object, and the folder if it is empty then. A job's folder stays."""
         if self.stays:
             return
         for path in self.written:
@@ -169,19 +171,19 @@ class RunFolder(Folder):
             self.path.rmdir()
 
     def log(self) -> TextIO:
-        """The run's log, to be written to after what it holds already."""
+        """The run's log, opened to append to it."""
         path = self.path / "train.log"
         self.written.add(path)
         return path.open("a", encoding="utf-8", errors="replace")
 
     def write_records(self, records: Mapping[str, str], *, resumed: bool) -> None:
-        """Write the texts of `.hydra/`, by name; a run that goes on keeps the command that it began with."""
+        """Write the files of `.hydra/`, given as text by name. A resumed run keeps the command that it began with."""
         for name, text in records.items():
             if not resumed or name == "config.yaml":
                 self.write_text(f".hydra/{name}", text)
 
     def make_logs_of_ranks(self, names: Iterable[str]) -> None:
-        """Make the logs that workers write to, where they are not there from before."""
+        """Make the logs that workers append to, if they do not exist."""
         (self.path / "ranks").mkdir(exist_ok=True)
         for path in (self.path / "ranks" / f"{name}.log" for name in names):
             if not path.exists():
@@ -189,34 +191,34 @@ class RunFolder(Folder):
                 self.written.add(path)
 
     def keep(self, name: str, older: str) -> None:
-        """Let the file `name`, where there is one, be found as `older` too when `name` is written anew."""
+        """Keep the file `name`, if there is one, under the name `older` too, before `name` is written again."""
         path = self.path / name
         link = path.with_name(f".{older}.{os.getpid()}.tmp")
         with contextlib.suppress(FileNotFoundError):
             try:
                 os.link(path, link)
                 link.replace(path.with_name(older))
-                link.unlink(missing_ok=True)  # it stays where the two were one file already
+                link.unlink(missing_ok=True)  # still there if both names were one file already
             except OSError as error:
                 if isinstance(error, FileNotFoundError) or error.errno == errno.ENOSPC:
                     raise
-                path.replace(path.with_name(older))  # a disk without links
+                path.replace(path.with_name(older))  # a file system without hard links
             self.written.add(path.with_name(older))
 
     def remove_leftovers(self) -> None:
-        """Remove what a process that was killed had begun to write."""
+        """Remove the temporary files of a process that was killed."""
         for path in self.path.rglob(".*.tmp"):
             path.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove what an earlier attempt at this run wrote, all but its log."""
-        for name in _WRITTEN_BY_A_RUN:
+        """Remove what an earlier attempt at this run wrote, except its log."""
+        for name in _FILES_OF_A_RUN:
             (self.path / name).unlink(missing_ok=True)
-        for name in ("folds", "members", "plots", "tensorboard"):
+        for name in _FOLDERS_OF_A_RUN:
             shutil.rmtree(self.path / name, ignore_errors=True)
 
     def record(self, status: str, started: float, error: str | None, *, synthetic: bool) -> None:
-        """Write result.json: how the run stands, from the time `started` (seconds since the epoch)."""
+        """Write result.json: the status of the run that began at `started` (seconds since 1970)."""
         now = time.time()
         self.write_json(
             "result.json",
@@ -231,13 +233,13 @@ class RunFolder(Folder):
         )
 
     def status(self) -> str:
-        """How the run stands: running, ok, failed, interrupted or, where its process is gone, killed."""
+        """The run's status: running, ok, failed, interrupted or, if its process is gone, killed."""
         result = self.read_json("result.json")
         status = str(result.get("status"))
-        return "killed" if status == "running" and not _alive(result.get("pid")) else status
+        return "killed" if status == "running" and not _is_alive(result.get("pid")) else status
 
     def outcome(self) -> str | None:
-        """As `status`; None where the run has not begun, or left no result that can be read."""
+        """The run's status; None if it has not begun, or left no readable result."""
         try:
             return self.status()
         except UserError:
@@ -245,14 +247,14 @@ class RunFolder(Folder):
 
 
 class WorkerRun(RunFolder):
-    """A run's folder to the worker that writes there; its launcher keeps the record of how the run stands."""
+    """The run folder of a worker process that writes there. Its launcher records the status."""
 
     def record(self, status: str, started: float, error: str | None, *, synthetic: bool) -> None:
-        """Leave it to the launcher."""
+        """Do nothing: the launcher does it."""
 
 
 class NullRun(WorkerRun):
-    """A run's folder to a worker that writes nothing but a log of its own, and not even that where `log` is None."""
+    """The run folder of a worker process that writes only a log of its own, or nothing at all if `log` is None."""
 
     def __init__(self, path: Path, rank: int, log: Path | None = None) -> None:
         super().__init__(path)
@@ -261,24 +263,24 @@ class NullRun(WorkerRun):
         self._log = log
 
     def log(self) -> TextIO:
-        """The rank's own log."""
+        """The log of this rank."""
         return (self._log or Path(os.devnull)).open("a", encoding="utf-8")
 
     @contextlib.contextmanager
-    def writing(self, name: str) -> Iterator[BinaryIO]:  # noqa: ARG002  (as every folder has it)
-        """A file that nobody will read."""
+    def writing(self, name: str) -> Iterator[BinaryIO]:  # noqa: ARG002  (the parameters of Folder)
+        """A file that is thrown away."""
         yield io.BytesIO()
 
     def keep(self, name: str, older: str) -> None:
-        """Keep nothing."""
+        """Do nothing."""
 
     def within(self, name: str) -> RunFolder:  # noqa: ARG002
-        """Itself: nothing is written here either."""
+        """This folder: nothing is written to its inner ones either."""
         return self
 
 
 def new_folder(parent: Path, name: str, key: str) -> Path:
-    """Make `<parent>/<name>`, with a suffix `_2`, `_3`, … where the name is taken; `key` is its setting."""
+    """Make `<parent>/<name>`, with a suffix `_2`, `_3`, … if the name is taken; `key` is the setting that names it."""
     with folder_errors(parent, key):
         parent.mkdir(parents=True, exist_ok=True)
         for own in numbered_names(name):
@@ -295,13 +297,13 @@ def folder_errors(path: Path, key: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = "run folder" if key == "hydra.run.dir" else "sweep's folder"
+        what = "run folder" if key == "hydra.run.dir" else "sweep folder"
         raise UserError(
             f"{path}: cannot make a {what} here ({error.strerror}); choose another with {key}=FOLDER"
         ) from error
 
 
-def _alive(pid: Any) -> bool:
+def _is_alive(pid: Any) -> bool:
     if not isinstance(pid, int) or pid == os.getpid():
         return False
     try:
@@ -310,6 +312,6 @@ def _alive(pid: Any) -> bool:
         return False
     except PermissionError:
         return True
-    with contextlib.suppress(OSError):  # where there is a /proc: dead, but of a parent that does not ask after it
+    with contextlib.suppress(OSError):  # with a /proc: a zombie, whose parent has not waited for it, is dead
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True

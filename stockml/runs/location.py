@@ -1,4 +1,4 @@
-"""Where a run writes."""
+"""Where a run writes its folder."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from stockml.runs.names import safe_name
 
 @dataclass(frozen=True)
 class RunLocation:
-    """Where a run's folder is to go: `exact`ly there, or as a `job` of a sweep, else into outputs/."""
+    """Where a new run's folder is made: by default a new one in outputs/."""
 
     exact: Path | None = None
+    """The folder itself."""
     job: Path | None = None
+    """The folder itself, for a job of a sweep."""
 
     @property
     def verbose(self) -> bool:
-        """Whether the run prints: a sweep's jobs do not, the sweep does."""
+        """Whether the run prints. For a job of a sweep, the sweep does."""
         return self.job is None
 
     def create_folder(self, ticker: str) -> RunFolder:
-        """Make the folder, whose name nobody else can have; UserError where that is impossible."""
+        """Make a folder that no other run has. Raises UserError if that is impossible."""
         if self.exact is not None:
             return RunFolder.at(self.exact)
         if self.job is not None:
@@ -37,12 +39,12 @@ class RunLocation:
 
 @dataclass(frozen=True)
 class ExistingRun:
-    """A place whose folder is there already: that of a run which goes on."""
+    """The folder of a run that is resumed."""
 
     folder: RunFolder
     verbose: bool = True
     """Whether the run prints."""
 
     def create_folder(self, _ticker: str) -> RunFolder:
-        """The folder."""
+        """The folder, which exists."""
         return self.folder

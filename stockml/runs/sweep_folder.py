@@ -1,4 +1,4 @@
-"""Sweep folders: a run folder for each job, what was swept, and the summary."""
+"""Sweep folders on disk."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from stockml.runs.folder import Folder, RunFolder, folder_errors, new_folder
 
 
 class SweepFolder(Folder):
-    """A sweep's folder: a run folder a job, what was swept, and the summary."""
+    """The folder of a sweep: a run folder for each job, the plan of what is swept, and the summary."""
 
     @classmethod
     def create(cls, path: Path) -> SweepFolder:
-        """Make the folder, with a suffix `_2`, `_3`, … where the name is taken."""
+        """Make the folder, with a suffix `_2`, `_3`, … if the name is taken."""
         return cls(new_folder(path.parent, path.name, "hydra.sweep.dir"))
 
     @classmethod
     def at(cls, path: Path) -> SweepFolder:
-        """The folder `path`, made or continued; UserError where it holds a run instead."""
+        """The folder `path`, made if it does not exist. Raises UserError if it holds a run instead."""
         if (path / "config.json").exists():
             raise UserError(f"{path}: already holds a run, no sweep; choose another hydra.sweep.dir")
         with folder_errors(path, "hydra.sweep.dir"):
@@ -37,14 +37,14 @@ class SweepFolder(Folder):
 
     @classmethod
     def existing(cls, path: Path) -> SweepFolder:
-        """The folder of an earlier sweep; UserError where there is none."""
+        """The folder of an earlier sweep. Raises UserError if there is none."""
         if not cls.is_one(path):
             raise UserError(f"{path}: holds no sweep (there is no {_PLAN}); name a folder under multirun/")
         return cls(path)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Keep every other process from running this sweep; UserError where one is doing so."""
+        """Lock the sweep against other processes that would run it. Raises UserError if one is running it."""
         lock = FileLock(self.path / ".lock")
         with folder_errors(self.path, "hydra.sweep.dir"):
             try:
@@ -57,24 +57,24 @@ class SweepFolder(Folder):
             lock.release()
 
     def changing(self) -> FileLock:
-        """Held while a file of the sweep's own is read and written anew."""
+        """The lock to hold while one of the sweep's own files is read and written again."""
         return FileLock(self.path / ".changing")
 
     def plan(self, jobs: Mapping[str, Mapping[str, Any]]) -> None:
-        """Add jobs, by name, with the value of each key that was swept, to those that are planned."""
+        """Add jobs to the plan: for each name the swept keys and their values."""
         with self.changing(), folder_errors(self.path, "hydra.sweep.dir"):
             planned = self.jobs() if self.is_one(self.path) else {}
             self.write_json(_PLAN, {"jobs": {**planned, **jobs}})
 
     def jobs(self) -> dict[str, dict[str, Any]]:
-        """What was swept, by job, in the order of planning."""
+        """The plan: job name → swept keys and their values, in the order of planning."""
         jobs = self.read_json(_PLAN).get("jobs")
         if not isinstance(jobs, dict):
-            raise UserError(f"{self.path / _PLAN}: tells of no jobs; sweep anew")
+            raise UserError(f"{self.path / _PLAN}: lists no jobs; start the sweep in another folder")
         return jobs
 
     def job(self, name: str) -> RunFolder:
-        """A job's folder, which need not be there yet."""
+        """The run folder of a job, which may not exist yet."""
         return RunFolder(self.path / name)
 
 

@@ -43,7 +43,7 @@ def record_outcome(folder: RunFolder, run_log: terminal.RunLog, started: float, 
 def _is_worth_keeping(folder: RunFolder, cause: BaseException | None) -> bool:
     """Whether a failed run's folder is worth keeping: not if the run never began, or could not write to it."""
     refused = isinstance(cause, UserError) and cause.status == UserError.status
-    return not (refused or isinstance(cause, OSError)) or folder.can_go_on
+    return not (refused or isinstance(cause, OSError)) or folder.has_checkpoint
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stockml import compose
-from stockml.config.root import Config, identity
+from stockml.config.root import Config
 from stockml.config.values import differences, show
 from stockml.data import dataset
 from stockml.errors import RunError, UserError
@@ -22,7 +22,7 @@ from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
 from stockml.tasks import run_metadata, sweep
 from stockml.tasks import train as training
-from stockml.tasks.same_data import DataState, changed_data
+from stockml.tasks.same_experiment import DataState, changed_data, changed_settings
 
 Facts = dict[str, Any]
 
@@ -55,8 +55,7 @@ def run(config: Config, place: RunLocation, records: dict[str, str], train: swee
 
 def _what_differs(original: RunFolder, config: Config, then: Facts, now: Facts) -> list[str]:
     """What is not as it was when the run was made, a line each."""
-    settings = differences(identity(run_metadata.saved_config(original)), identity(config))
-    lines = [f"config      {_pair(key, pair)}" for key, pair in settings.items()]
+    lines = [f"config      {_pair(key, pair)}" for key, pair in changed_settings(original, config).items()]
     lines += [f"conf/       {line}" for line in compose.drift(original.path, config)]
     if then["data"]["fingerprint"] != now["data"]["fingerprint"]:
         lines.append(f"data        fingerprint: {then['data']['fingerprint']} then, {now['data']['fingerprint']} now")

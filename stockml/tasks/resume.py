@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stockml.config.root import identity
-from stockml.config.values import differences
 from stockml.errors import UserError
 from stockml.runs.folder import RunFolder
-from stockml.tasks import run_metadata
-from stockml.tasks.same_data import DataState, changed_data
+from stockml.tasks.same_experiment import DataState, changed_data, changed_settings
 
 if TYPE_CHECKING:
     from stockml.config.root import Config
@@ -26,8 +23,7 @@ def resumable(path: Path, config: Config) -> RunFolder:
     if not isinstance(facts.get("config"), dict) or not isinstance(facts.get("data"), dict):
         raise UserError(f"{path / 'config.json'}: is not the config.json of a run; start a new run")
     may_change = _MAY_CHANGE if config.trainer.schedule == "cosine" else ("trainer.epochs", *_MAY_CHANGE)
-    before = identity(run_metadata.saved_config(folder))
-    changed = [key for key in differences(before, identity(config)) if not key.startswith(may_change)]
+    changed = [key for key in changed_settings(folder, config) if not key.startswith(may_change)]
     if changed:
         raise UserError(
             f"trainer.resume={path}: a run is continued with its own settings, but {', '.join(changed)} "

@@ -61,10 +61,17 @@ def _stocks(panel: Panel) -> dict[str, Any]:
     return {"tickers": dict(zip(panel.stocks.tickers, panel.origins, strict=True))}
 
 
+def saved_values(folder: RunFolder) -> dict[str, Any]:
+    """The config in the run's config.json as plain values with today's keys, unchecked. Raises UserError."""
+    values = folder.read_json("config.json").get("config")
+    if not isinstance(values, dict) or not isinstance(values.get("data"), dict):
+        raise UserError(f"{folder.path / 'config.json'}: holds no config of a run; name another folder")
+    return upgrade_config(values)
+
+
 def saved_config(folder: RunFolder) -> Config:
     """The config in the run's config.json, of whatever release; UserError if it is no valid config."""
-    given = folder.read_json("config.json").get("config")
-    values = upgrade_config(given if isinstance(given, dict) else {})
+    values = saved_values(folder)
     model = values.get("model")
     name = str(model.get("name")) if isinstance(model, dict) else ""
     found = models.family(name)

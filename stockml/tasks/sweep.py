@@ -20,8 +20,8 @@ from typing import Any
 from stockml import compose, models, trackers
 from stockml.compose.launcher import Calls, JobLauncher, target
 from stockml.compose.sweeps import Job, Sweep
-from stockml.config.root import Config, identity
-from stockml.config.values import differences, show
+from stockml.config.root import Config
+from stockml.config.values import show
 from stockml.data import dataset, sources
 from stockml.distributed.settings import DDPConfig
 from stockml.errors import Interrupted, RunError, UserError, describe_error
@@ -31,9 +31,9 @@ from stockml.reporting.sweep_progress import SweepProgress
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
-from stockml.tasks import rank_count, report, run_metadata
+from stockml.tasks import rank_count, report
 from stockml.tasks import train as training
-from stockml.tasks.same_data import DataState, changed_data
+from stockml.tasks.same_experiment import DataState, changed_data, changed_settings
 from stockml.trackers import tracking
 from stockml.training import hardware
 
@@ -114,8 +114,7 @@ def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
         run_folder = folder.job(job.name)
         if job.config is None or run_folder.outcome() != "ok":
             continue
-        config, done = job.config, identity(run_metadata.saved_config(run_folder))
-        changed = differences(done, _asked(config, done))
+        config, changed = job.config, _changed(run_folder, job.config)
         source = (config.stock, config.data)
         if changed:
             for key, (then, now) in changed.items():
@@ -135,12 +134,12 @@ def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
         )
 
 
-def _asked(config: Config, done: dict[str, Any]) -> dict[str, Any]:
-    """The identity of the config that is asked for; what it leaves open is as it was when the run was `done`."""
-    settings = identity(config)
-    if settings["trainer"].get("world_size") == "auto":
-        settings["trainer"]["world_size"] = done["trainer"].get("world_size")
-    return settings
+def _changed(folder: RunFolder, config: Config) -> dict[str, tuple[Any, Any]]:
+    """The settings that a config asks to be otherwise than in a job's run; "auto" leaves the number of ranks open."""
+    changed = changed_settings(folder, config)
+    if isinstance(config.trainer, DDPConfig) and config.trainer.world_size == "auto":
+        changed.pop("trainer.world_size", None)
+    return changed
 
 
 class Supervisor:
@@ -225,11 +224,10 @@ def job(config: Config, place: RunLocation, records: dict[str, str], train: Trai
 
 def _can_go_on(folder: RunFolder, config: Config) -> bool:
     """Whether a killed or interrupted attempt at this very job left something to go on from."""
-    if folder.outcome() not in ("killed", "interrupted") or not folder.can_go_on:
+    if folder.outcome() not in ("killed", "interrupted") or not folder.has_checkpoint:
         return False
     try:
-        done = identity(run_metadata.saved_config(folder))
-        return done == _asked(config, done) and changed_data(folder, DataState.of(dataset.prepare(config))) is None
+        return not _changed(folder, config) and changed_data(folder, DataState.of(dataset.prepare(config))) is None
     except (UserError, KeyError, TypeError):
         return False
 

@@ -24,7 +24,7 @@ def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path, monkey
     assert all(folder.parent == tmp_path / "outputs" and folder.name.startswith("AAPL_") for folder in folders)
 
 
-def test_an_exact_place_takes_one_run(tmp_path: Path) -> None:
+def test_an_exact_folder_takes_one_run(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     RunLocation(exact=tmp_path).create_folder("AAPL")
     with pytest.raises(UserError, match="already holds a run"):
@@ -32,8 +32,10 @@ def test_an_exact_place_takes_one_run(tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize(("ticker", "name"), [("^GSPC", "^GSPC"), ("BRK.B", "BRK.B"), ("A B,C=D", "A_B_C_D")])
-def test_names_can_be_typed_back(ticker: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("ticker", "name"), [("^GSPC", "_GSPC"), ("BRK.B", "BRK.B"), ("A B,C=D", "A_B_C_D"), ("Ä-1", "_-1")]
+)
+def test_names_need_no_quotes_to_be_typed(ticker: str, name: str) -> None:
     assert safe_name(ticker) == name
 
 

@@ -46,7 +46,7 @@ def test_a_run_folder_holds_what_the_design_says(run: Run, tmp_path: Path) -> No
     }  # fmt: skip
     scores = json.loads((folder / "metrics.json").read_text())
     assert set(scores) == {
-        "validation", "test", "baselines", "best_baseline", "significance", "skill", "verdict", "oracle",
+        "format", "validation", "test", "baselines", "best_baseline", "significance", "skill", "verdict", "oracle",
         "validation_loss", "timing", "synthetic",
     }  # fmt: skip
     tables = [scores, scores["oracle"], *scores["baselines"].values()]

@@ -1,11 +1,12 @@
-"""Whether the data that a config names are still those that an earlier run was made with."""
+"""Whether a config asks for the experiment that an earlier run was, with the same data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from stockml.config.values import show
+from stockml.config.root import Config, identity
+from stockml.config.values import differences, leaves, plain, show
 from stockml.tasks import run_metadata
 
 if TYPE_CHECKING:
@@ -13,9 +14,20 @@ if TYPE_CHECKING:
     from stockml.runs.folder import RunFolder
 
 
+def changed_settings(folder: RunFolder, config: Config) -> dict[str, tuple[Any, Any]]:
+    """The settings that differ between a run and a config: dotted key → the value of each, `ABSENT` if it has none.
+
+    Settings that only say where or how fast a run goes do not count. Raises UserError if the run's are unreadable.
+    """
+    asked = identity(config)
+    incidental = dict(leaves(plain(config))).keys() - dict(leaves(asked)).keys()
+    changed = differences(run_metadata.saved_values(folder), asked)
+    return {key: pair for key, pair in changed.items() if key not in incidental}
+
+
 @dataclass(frozen=True)
 class DataState:
-    """What must be the same for two runs to give the same numbers."""
+    """What must be the same about two runs' data for their numbers to be the same."""
 
     fingerprint: str
     origin: str
@@ -34,7 +46,7 @@ class DataState:
 
 def changed_data(folder: RunFolder, now: DataState) -> str | None:
     """What has changed since the run in `folder` was made, as a phrase; None if nothing. Raises UserError."""
-    limit = run_metadata.saved_config(folder).data.memory_limit
+    limit = run_metadata.saved_values(folder)["data"]["memory_limit"]
     if now.mapped != (now.large_bytes > limit * 1e9):
         held, read = "held in memory", "read from its file"
         was, is_now = (held, read) if now.mapped else (read, held)

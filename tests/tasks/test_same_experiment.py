@@ -10,7 +10,7 @@ import pytest
 
 from stockml import cli, compose
 from stockml.data import dataset
-from stockml.tasks.same_data import DataState
+from stockml.tasks.same_experiment import DataState
 from tests.conftest import Run
 
 POOLED = ("hardware=cpu", "data.tickers=[AAPL,XOM]", "data.days=200", "data.window=5", "trainer.epochs=2")
