@@ -101,10 +101,10 @@ def return_what_cannot_be_sent() -> Callable[[], int]:
 def test_a_call_that_ends_badly_costs_no_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     reasons: dict[Callable[[], Any], str] = {
         fail: "ValueError: no such luck",
-        partial(die, signal.SIGKILL): "killed (SIGKILL), perhaps for want of memory",
+        partial(die, signal.SIGKILL): "killed (SIGKILL), perhaps because memory ran out",
         partial(die, signal.SIGALRM): "killed (SIGALRM)",
         partial(os._exit, 3): "ended with status 3",
-        die_and_leave_a_child: "killed (SIGKILL), perhaps for want of memory",
+        die_and_leave_a_child: "killed (SIGKILL), perhaps because memory ran out",
     }
     runs: list[Callable[[], Any]] = [partial(int, "7"), *reasons, return_what_cannot_be_sent, partial(int, "8")]
     with capfd.disabled():  # what pytest puts in the place of sys.stdout does not follow file descriptor 1
@@ -232,7 +232,7 @@ def test_waiting_takes_no_time_of_the_processor(tmp_path: Path) -> None:
 PARENT = """
 import signal, subprocess, sys, time
 from pathlib import Path
-from stockml.training import pool
+from stockml.processes import job_pool
 
 def stay(number):
     if number:
@@ -242,11 +242,11 @@ def stay(number):
     print("staying", flush=True)
     time.sleep(600)
 
-pool.START_METHOD = sys.argv[1]
+job_pool.START_METHOD = sys.argv[1]
 folder = Path(sys.argv[2])
 logs = [folder / str(number) for number in range(2)]
-calls = [pool.Call(lambda number=number: lambda: stay(number), log) for number, log in enumerate(logs)]
-events = pool.run_each(calls, cores=2, at_once=2)
+calls = [job_pool.Call(lambda number=number: lambda: stay(number), log) for number, log in enumerate(logs)]
+events = job_pool.run_each(calls, cores=2, at_once=2)
 for event in events:
     if all(log.exists() and log.read_text() for log in logs):
         break
@@ -352,5 +352,5 @@ def test_jobs_that_want_several_gpus_never_wait_for_each_other(tmp_path: Path) -
 def test_more_gpus_than_there_are_are_refused(tmp_path: Path) -> None:
     from stockml.training import hardware
 
-    with pytest.raises(UserError, match=r"2 GPUs are asked for, and 1 .* there"), hardware.holding(["0"], 2, tmp_path):
+    with pytest.raises(UserError, match=r"2 GPUs are asked for, but there is 1;"), hardware.holding(["0"], 2, tmp_path):
         pass

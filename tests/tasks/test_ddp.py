@@ -156,7 +156,7 @@ def test_a_run_that_goes_on_with_another_global_batch_says_so(run: Run, tmp_path
     assert done.returncode == 0
     assert (
         "resumed     at world size 1 (it was 2) with a global batch of 16 (it was 32): "
-        "not the course of an undisturbed run; trainer.global_batch_size=32 keeps it"
+        "its result differs from an uninterrupted run's; trainer.global_batch_size=32 keeps it"
     ) in done.stdout
     assert difference(tmp_path / "undisturbed", tmp_path / "run") > 1e-10
 

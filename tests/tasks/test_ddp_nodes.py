@@ -201,10 +201,11 @@ def test_a_node_with_other_settings_or_data_is_refused_by_name(tmp_path: Path) -
 def test_a_node_that_does_not_come_is_named(tmp_path: Path) -> None:
     done = command(*QUICK_RANKS, *node(0, free_port()), "trainer.timeout_seconds=1", cwd=tmp_path)
     assert done.returncode == 1
-    assert "rank 1 has not come within 1 s (trainer.timeout_seconds)" in done.stderr
+    assert re.search(r"localhost:\d+: node 1 has not come within 1 s \(trainer.timeout_seconds\)", done.stderr)
+    assert done.stderr.count("\n") == 1
     done = command(*QUICK_RANKS, *node(1, free_port()), "trainer.timeout_seconds=1", cwd=tmp_path)
     assert done.returncode == 1
-    assert re.search(r"localhost:\d+: no answer within 1 s .*: is rank 0 running, .*firewall", done.stderr)
+    assert re.search(r"localhost:\d+: no answer within 1 s .*: is node 0 running, .*firewall", done.stderr)
 
 
 def test_a_place_where_nodes_cannot_meet_is_refused(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_an_interrupted_ensemble_goes_on_to_the_same_end(ensemble: Path, tmp_pat
 
 
 def test_an_ensemble_of_what_no_seed_changes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^trainer\.ensemble: no seed changes model=ridge"):
+    with pytest.raises(UserError, match=r"^trainer\.ensemble: model=ridge is the same with every seed"):
         trained(tmp_path / "run", "model=ridge", "trainer.ensemble=2")
     assert not (tmp_path / "run").exists()
 
