@@ -70,9 +70,7 @@ class WholeTrainer:
             return resumed
         config, group, batches = self._config, self._group, samples.batches
         started, before = time.perf_counter(), group.communication_seconds
-        train, validation = (
-            SampleBatches(batches, group.shard(rows)) for rows in (samples.train, samples.validation)
-        )
+        train, validation = (SampleBatches(batches, group.shard(rows)) for rows in (samples.train, samples.validation))
         facts = cast("FittedWhole", model).fit_whole(train, validation, group.all_reduce)
         train_loss, validation_loss = (
             losses.mean_loss(model, batches, rows, config, self._hardware, group)
