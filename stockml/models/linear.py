@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Linear(nn.Module):
-    """One Linear from all T × F inputs."""
+    """A linear layer of all T × F inputs."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
@@ -30,13 +30,13 @@ class Linear(nn.Module):
 
 
 class DLinear(nn.Module):
-    """Zeng et al.'s (2023) decomposition: a Linear over the days of the trend, and one over those of the rest.
+    """Zeng et al.'s (2023) decomposition: one linear layer over the days of the trend, one over those of the rest.
 
-    All features share the two, as in the paper, which forecasts each feature by itself. Here the target is one number:
-    a last Linear weighs what each feature forecasts.
+    All features share the two layers, as in the paper, which forecasts each feature separately. Here the target is one
+    number: a last linear layer combines the features' forecasts.
 
-    A trend is days times a matrix A of shares: u·Ax + v·(x − Ax) = ((u − v)·A + v)·x. So weights are averaged, not
-    windows: the same numbers in a fraction of the time.
+    The trend is the days times a matrix A of weights: u·Ax + v·(x − Ax) = ((u − v)·A + v)·x. So the layers' weights are
+    averaged instead of the windows, which gives the same numbers in a fraction of the time.
     """
 
     def __init__(self, window: int, features: int, kernel_size: int) -> None:
@@ -48,13 +48,13 @@ class DLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map windows (B, T, F) to forecasts (B,)."""
-        weights = (self.trend.weight - self.rest.weight) @ self._shares() + self.rest.weight
-        of_features = functional.linear(x.transpose(1, 2), weights, self.trend.bias + self.rest.bias)
-        y: Tensor = self.output(of_features.squeeze(-1))
+        weights = (self.trend.weight - self.rest.weight) @ self._trend_matrix() + self.rest.weight
+        per_feature = functional.linear(x.transpose(1, 2), weights, self.trend.bias + self.rest.bias)
+        y: Tensor = self.output(per_feature.squeeze(-1))
         return y.squeeze(-1)
 
-    def _shares(self) -> Tensor:
-        """(T, T) the share of each day (column) in each day's trend (row); a window goes on past its ends unchanged."""
+    def _trend_matrix(self) -> Tensor:
+        """(T, T) the weight of each day (column) in each day's trend (row); the ends of a window are repeated."""
         weight, reach = self.rest.weight, self.kernel_size // 2
         each_day = torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)
         days = functional.pad(each_day, (reach, reach), "replicate")
@@ -62,10 +62,10 @@ class DLinear(nn.Module):
 
 
 class NLinear(nn.Module):
-    """Zeng et al.'s (2023) normalisation: a Linear over the days, each feature less its last value.
+    """Zeng et al.'s (2023) normalisation: a linear layer over the days, of each feature minus its last value.
 
-    The last value is not added back, as the target, a return, does not go on from there. A last Linear weighs what each
-    feature forecasts.
+    The last value is not added back, since the target, a return, does not continue from it. A last linear layer
+    combines the features' forecasts.
     """
 
     def __init__(self, window: int, features: int) -> None:

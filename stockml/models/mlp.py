@@ -50,7 +50,7 @@ class GKX(nn.Module):
         return y.squeeze(-1)
 
 
-def pooled(config: MLPConfig, window: int, features: int) -> MLP:  # noqa: ARG001  (every builder takes the window)
+def pooled(config: MLPConfig, window: int, features: int) -> MLP:  # noqa: ARG001  (every builder is given the window)
     """An MLP on the mean over time: F inputs."""
     return MLP(features, config.hidden_dim, config.dropout, pool=True)
 

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from stockml.models.settings import PatchTSTConfig
 
-_LEAST_VARIANCE = 1e-5  # of a feature that hardly moves in a window
+_LEAST_VARIANCE = 1e-5  # of a feature that hardly changes in a window
 
 
 class Layer(nn.Module):
-    """Attention, then a feed-forward network, each added to what came in and batch-normalised."""
+    """Attention, then a feed-forward network, each with a residual connection and batch normalisation."""
 
     def __init__(self, config: PatchTSTConfig) -> None:
         super().__init__()
@@ -50,10 +50,10 @@ class Layer(nn.Module):
 
 
 class PatchTST(nn.Module):
-    """A transformer encoder over patches of days, of each feature by itself, with the same weights for all of them.
+    """A transformer encoder over patches of days, applied to each feature separately with the same weights.
 
-    In its window each feature is brought to mean 0 and variance 1, with a learned scale and offset; the forecast, of a
-    return, is not brought back. Each feature's patches make a forecast; a last Linear weighs these.
+    Each feature's window is normalised to mean 0 and variance 1, with a learned scale and offset; the forecast, of a
+    return, is not transformed back. Each feature's patches give a forecast; a last linear layer combines these.
     """
 
     def __init__(self, window: int, features: int, config: PatchTSTConfig) -> None:
@@ -72,13 +72,13 @@ class PatchTST(nn.Module):
         """Map windows (B, T, F) to forecasts (B,)."""
         variance, mean = torch.var_mean(x, dim=1, correction=0, keepdim=True)
         x = (x - mean) * (variance + _LEAST_VARIANCE).rsqrt() * self.scale + self.offset
-        days = functional.pad(x.transpose(1, 2), (0, self.stride), "replicate")  # the last patch goes on past the end
+        days = functional.pad(x.transpose(1, 2), (0, self.stride), "replicate")  # the last patch reaches past the end
         patches = days.unfold(2, self.length, self.stride).flatten(0, 1)
         x = self.dropout(self.embedding(patches) + self.position)
         for layer in self.layers:
             x = layer(x)
-        of_features = self.patches(x.flatten(1)).view(days.shape[:2])
-        y: Tensor = self.output(of_features)
+        per_feature = self.patches(x.flatten(1)).view(days.shape[:2])
+        y: Tensor = self.output(per_feature)
         return y.squeeze(-1)
 
 

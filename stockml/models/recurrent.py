@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Recurrent(nn.Module):
-    """Recurrent layers over the days; a Linear on the last day's state."""
+    """Recurrent layers over the days; a linear layer on the last day's state."""
 
     def __init__(self, kind: type[nn.GRU | nn.LSTM], features: int, config: RecurrentConfig) -> None:
         super().__init__()
@@ -31,11 +31,11 @@ class Recurrent(nn.Module):
         return y.squeeze(-1)
 
 
-def gru(config: RecurrentConfig, window: int, features: int) -> Recurrent:  # noqa: ARG001  (any window will do)
+def gru(config: RecurrentConfig, window: int, features: int) -> Recurrent:  # noqa: ARG001  (it fits any window)
     """Gated recurrent units (Cho et al. 2014)."""
     return Recurrent(nn.GRU, features, config)
 
 
-def lstm(config: RecurrentConfig, window: int, features: int) -> Recurrent:  # noqa: ARG001  (any window will do)
+def lstm(config: RecurrentConfig, window: int, features: int) -> Recurrent:  # noqa: ARG001  (it fits any window)
     """Long short-term memory (Hochreiter & Schmidhuber 1997)."""
     return Recurrent(nn.LSTM, features, config)

@@ -1,4 +1,4 @@
-"""The settings of each model, beside those that every model has. Importing it does not import torch."""
+"""The settings of each model. Importing this does not import torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_RIDGE_INPUTS = 3000
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """What every model has."""
+    """The settings that every model has."""
 
     name: str
 
@@ -24,7 +24,7 @@ class RidgeConfig(ModelConfig):
     """Least squares with a penalty on the weights."""
 
     alpha: float | Literal["auto"] = bounded(above=0)
-    """Of the penalty alpha·|w|²; auto: the power of ten from 10 to 1e7 with the lowest squared error on validation."""
+    """Weight of the penalty alpha·|w|²; auto: the power of ten from 10 to 1e7 with the lowest error on validation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,22 +43,22 @@ class GKXConfig(ModelConfig):
     """Units of each hidden layer."""
 
     def conflicts(self) -> Iterator[str]:
-        """Rules across fields that are broken."""
+        """The rules between fields that are broken."""
         if not self.hidden_dims or min(self.hidden_dims) < 1:
-            yield "hidden_dims: must name the units of each hidden layer, at least one layer and one unit"
+            yield "hidden_dims: must list the units of each hidden layer: at least one layer, with at least one unit"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DLinearConfig(ModelConfig):
-    """A trend, and what is left."""
+    """A trend, and the rest."""
 
     kernel_size: int = bounded(least=1)
-    """Days that the trend is the mean of."""
+    """Number of days over which the trend is the mean."""
 
     def conflicts(self) -> Iterator[str]:
-        """Rules across fields that are broken."""
+        """The rules between fields that are broken."""
         if self.kernel_size % 2 == 0:
-            yield f"kernel_size: {self.kernel_size} days have none in their middle; it must be odd"
+            yield f"kernel_size: {self.kernel_size} is even; it must be odd, so that the mean is centred on a day"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class RecurrentConfig(ModelConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TCNConfig(ModelConfig):
-    """Levels of dilated convolutions, each looking twice as far back as the one below."""
+    """Levels of dilated convolutions, each of which looks twice as far back as the one below."""
 
     channels: int = bounded(least=1)
     kernel_size: int = bounded(least=2)
@@ -98,9 +98,9 @@ class PatchTSTConfig(ModelConfig):
     dropout: float = bounded(least=0, below=1)
 
     def conflicts(self) -> Iterator[str]:
-        """Rules across fields that are broken."""
+        """The rules between fields that are broken."""
         if self.dim % self.heads:
-            yield f"dim: {self.dim} cannot be shared out evenly to {self.heads} heads (model.heads)"
+            yield f"dim: {self.dim} is not divisible by {self.heads}, the number of heads (model.heads)"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Level(nn.Module):
-    """Two causal convolutions, weight-normalised, each with ReLU and dropout; around them what came in."""
+    """Two causal, weight-normalised convolutions, each with ReLU and dropout, and a residual connection around both."""
 
     def __init__(self, inputs: int, config: TCNConfig) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Level(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, channels, days) to as many days, each seeing itself and those before it."""
+        """Map (B, channels, days) to the same number of days; each depends on itself and earlier days."""
         y = x
         for convolution in (self.first, self.second):
             y = self.dropout(convolution(functional.pad(y, (self.past, 0))).relu())
@@ -37,9 +37,9 @@ class Level(nn.Module):
 
 
 class TCN(nn.Module):
-    """Levels of convolutions whose dilation doubles from one to the next; a Linear on the last day's channels.
+    """Levels of convolutions whose dilation doubles from one to the next; a linear layer on the last day's channels.
 
-    Only the last day is asked for, and with dilation d a level makes it of every d-th day. So each level keeps every
+    Only the last day is needed, and with dilation d a level computes it from every d-th day. So each level keeps every
     second day of the one below and needs no dilation of its own: the same numbers in half the time or less.
     """
 
@@ -60,6 +60,6 @@ class TCN(nn.Module):
         return y.squeeze(-1)
 
 
-def build(config: TCNConfig, window: int, features: int) -> TCN:  # noqa: ARG001  (any window will do)
-    """A TCN for windows of so many features."""
+def build(config: TCNConfig, window: int, features: int) -> TCN:  # noqa: ARG001  (it fits any window)
+    """A TCN for windows of this number of features."""
     return TCN(features, config)

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class Block(nn.Module):
-    """Mixes the days of each feature, then the features of each day; each added to what came in.
+    """Mixes the days of each feature, then the features of each day, each with a residual connection.
 
-    Before each mixing every one of the T × F inputs is batch-normalised.
+    Before each of the two, all T × F inputs are batch-normalised.
     """
 
     def __init__(self, window: int, features: int, config: TSMixerConfig) -> None:
@@ -38,7 +38,7 @@ class Block(nn.Module):
 
 
 class TSMixer(nn.Module):
-    """Blocks of mixing; then a Linear over the days, shared by the features, and one that weighs these."""
+    """Mixing blocks; then a linear layer over the days, shared by the features, and one that combines these."""
 
     def __init__(self, window: int, features: int, config: TSMixerConfig) -> None:
         super().__init__()

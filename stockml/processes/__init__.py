@@ -1,1 +1,1 @@
-"""Processes: job pools, lifelines, signals, and what the machine has."""
+"""Processes: job pools, lifelines, signals, and the machine's cores and GPUs."""

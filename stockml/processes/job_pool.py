@@ -1,4 +1,4 @@
-"""Calls run side by side, each in a process of its own: what one leaves behind or dies of touches no other."""
+"""Calls that run side by side, each in a process of its own, so that no failure of one affects another."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ from typing import Any
 from stockml.errors import describe_error
 from stockml.processes import lifelines, signals, streams
 
-# A forked child has at once what its parent has imported. Where forking is unsafe (macOS), a new interpreter starts.
+# A forked child has what its parent has imported. Where forking is unsafe (macOS), a new interpreter is started.
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
 _TICK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Call:
-    """Something to be run, what it prints kept in `log`, that keeps `cores` busy."""
+    """A call to run, which keeps `cores` busy; what it prints goes to `log`."""
 
     prepare: Callable[[], Callable[[], Any]]
-    """Called in this process, while other calls run; what it returns is called in a process of its own."""
+    """Called in this process, while other calls run; the function that it returns is called in a process of its own."""
     log: Path
     cores: int = 1
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What became of a call."""
+    """The outcome of a call."""
 
     value: Any
-    """What it returned; None where it did not return."""
+    """What the call returned; None where it did not return."""
     error: str | None
-    """Why it did not return: the exception it raised, or the signal that it died of."""
+    """Why it did not return: the exception that it raised, or the signal that killed it."""
 
 
 Event = tuple[int, "Ended | None"] | None
 
 
 def run_each(calls: Sequence[Call], *, cores: int, at_once: int) -> Generator[Event, None, None]:
-    """Run the calls in their order, as many at once as `at_once` allows and as `cores` hold; one always runs.
+    """Run the calls in their order, at most `at_once` at a time and no more than `cores` allow; one always runs.
 
     Yields (index, None) for each that starts, (index, Ended) for each that ends, and None twice a second. Closing the
-    iterator ends those that run: SIGTERM, and SIGKILL 4 seconds later.
+    iterator ends those that are running: by SIGTERM, and by SIGKILL 4 seconds later.
     """
     waiting = deque(enumerate(calls))
-    prepared: Callable[[], Any] | None = None  # the first one that waits
+    prepared: Callable[[], Any] | None = None  # the first of the waiting calls
     running: dict[int, _Child] = {}
     lifeline = lifelines.Lifeline()
     try:
@@ -73,9 +73,9 @@ def run_each(calls: Sequence[Call], *, cores: int, at_once: int) -> Generator[Ev
                 running[index] = _Child(call, run, lifeline)
                 prepared = None
             if waiting and prepared is None:
-                with contextlib.suppress(Exception):  # told of when its turn comes
+                with contextlib.suppress(Exception):  # raised again when its turn comes
                     prepared = waiting[0][1].prepare()
-            # Ready: what it returned waits to be taken, or it ends. A child's child may keep the pipe open after it.
+            # Ready: its result can be received, or it has ended. A process that a child started may keep the pipe open.
             ready = wait([child.result for child in running.values()], _TICK_SECONDS)
             ended = [index for index, child in running.items() if child.result in ready or not child.process.is_alive()]
             for index in ended:
@@ -106,27 +106,27 @@ class _Child:
         self.process: Any = context.Process(target=_run, args=(run, str(call.log), sender, lifeline))
         sys.stdout.flush()
         self.process.start()
-        with contextlib.suppress(OSError):  # done by the child too: whichever comes first
+        with contextlib.suppress(OSError):  # the child does it too: whichever comes first
             os.setpgid(self.process.pid, self.process.pid)
         sender.close()
 
     def ended(self) -> Ended:
         try:
             ended: Ended | None = self.result.recv() if self.result.poll() else None
-        except (EOFError, OSError):  # it ended before, or while, it told
+        except (EOFError, OSError):  # it ended before it had sent its result
             ended = None
         self.process.join()
-        lifelines.kill([self.process.pid])  # what it had started itself
+        lifelines.kill([self.process.pid])  # and what it has started
         self.result.close()
         code = self.process.exitcode
-        how = f"killed ({signal.Signals(-code).name})" if code < 0 else f"ended with status {code}"
-        return ended or Ended(None, how + (", perhaps for want of memory" if code == -signal.SIGKILL else ""))
+        reason = f"killed ({signal.Signals(-code).name})" if code < 0 else f"ended with status {code}"
+        return ended or Ended(None, reason + (", perhaps because memory ran out" if code == -signal.SIGKILL else ""))
 
 
 def _run(run: Callable[[], Any] | bytes, log: str, sender: Connection, lifeline: lifelines.Lifeline) -> None:
     lifeline.hold()
     signal.signal(signal.SIGTERM, signals.end)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers the terminal, and ends its children
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C, and ends its children
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     with Path(log).open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)

@@ -1,4 +1,4 @@
-"""Child processes that end when they are told to, and never outlive their parent."""
+"""Child processes that can be ended, and never outlive their parent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class Lifeline:
-    """A pipe that nobody writes to: when the process that made it is gone, killed or not, its readers see it close.
+    """A pipe that nobody writes to: when the process that made it has ended, killed or not, its readers see it close.
 
     A forked child calls `hold`; a child that runs another program inherits `reader` and calls `follow` on it.
     """
@@ -29,21 +29,21 @@ class Lifeline:
         self.reader, self._writer = reader.detach(), None
 
     def hold(self) -> None:
-        """In a child of multiprocessing's, forked or spawned: end when the parent does."""
+        """Called in a child of multiprocessing, forked or spawned: end when the parent does."""
         if self._writer is not None:
             os.close(self._writer)
         follow(self.reader)
 
     def close(self) -> None:
-        """In the parent, after the last child has ended."""
+        """Called in the parent, after the last child has ended."""
         os.close(self.reader)
         if self._writer is not None:
             os.close(self._writer)
 
 
 def follow(reader: int) -> None:
-    """Lead a process group of one's own, and end it, oneself included, as soon as the pipe `reader` closes."""
-    with contextlib.suppress(PermissionError):  # it is a session's leader already
+    """Start a process group for this process, and kill the whole group as soon as the pipe `reader` closes."""
+    with contextlib.suppress(PermissionError):  # it leads a session already
         os.setpgid(0, 0)
 
     def wait() -> None:
@@ -54,7 +54,7 @@ def follow(reader: int) -> None:
 
 
 def follow_parent(seconds: float = 0.5) -> None:
-    """End oneself once the parent is gone, which is looked for so often: where no pipe can be inherited from it."""
+    """Kill this process once its parent has ended, checked every `seconds`: for where it inherits no pipe."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -66,7 +66,7 @@ def follow_parent(seconds: float = 0.5) -> None:
 
 
 def end(groups: Iterable[int], running: Callable[[], bool], seconds: float = 4.0) -> None:
-    """Ask process groups to end (SIGTERM), and kill what is left of them once `seconds` have passed."""
+    """Send SIGTERM to process groups, and kill what is left of them once `seconds` have passed."""
     leaders = list(groups)
     _signal(leaders, signal.SIGTERM)
     deadline = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""What this machine has, told without importing torch."""
+"""The cores, GPUs and network interfaces of this machine, without importing torch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """The number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus() -> int:
-    """CUDA GPUs that torch would see: asked of the driver, which knows of CUDA_VISIBLE_DEVICES."""
+    """The number of CUDA GPUs that torch would see, from the driver, which respects CUDA_VISIBLE_DEVICES."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:
@@ -28,10 +28,10 @@ def gpus() -> int:
 
 
 def interface_towards(host: str) -> str | None:
-    """The network interface over which this machine reaches a host, itself included; None where it cannot tell."""
+    """The network interface over which this machine reaches a host, itself included; None where that is unknown."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
-            route.connect((host, 9))  # of a datagram's socket: nothing is sent
+            route.connect((host, 9))  # a datagram socket sends nothing when it connects
             address = route.getsockname()[0]
             for _, name in socket.if_nameindex():
                 if _address_of(name, route) == address:
@@ -42,7 +42,7 @@ def interface_towards(host: str) -> str | None:
 
 
 def _address_of(interface: str, any_socket: socket.socket) -> str | None:
-    """An interface's IPv4 address, as Linux tells it."""
+    """An interface's IPv4 address, on Linux."""
     import fcntl
 
     try:

@@ -12,7 +12,10 @@ from stockml.errors import Interrupted
 
 @contextlib.contextmanager
 def noted(emit: Callable[[str], None]) -> Iterator[list[int]]:
-    """The first Ctrl-C or SIGTERM is only noted, so that the epoch can be finished; the second one ends it."""
+    """A context in which the first Ctrl-C or SIGTERM is only noted, so that the epoch can be finished.
+
+    Yields the list of signals received. A second signal raises Interrupted.
+    """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
         yield received
@@ -22,7 +25,7 @@ def noted(emit: Callable[[str], None]) -> Iterator[list[int]]:
         if received:
             raise Interrupted(signum)
         received.append(signum)
-        emit("interrupted: finishing the epoch and its checkpoint; once more to stop at once")
+        emit("interrupted: finishing the epoch and its checkpoint; interrupt again to stop at once")
 
     earlier = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -33,5 +36,5 @@ def noted(emit: Callable[[str], None]) -> Iterator[list[int]]:
 
 
 def end(signum: int, _frame: object) -> None:
-    """A signal handler that ends what is running."""
+    """A signal handler that raises Interrupted."""
     raise Interrupted(signum)

@@ -17,37 +17,37 @@ Row = dict[str, Any]
 
 
 def by_fold(
-    folds: Sequence[Data], states: Sequence[Sequence[TrainState]], parts: Sequence[PredictionsBySplit]
+    folds: Sequence[Data], states: Sequence[Sequence[TrainState]], predictions: Sequence[PredictionsBySplit]
 ) -> list[Row]:
     """The rows of folds.csv: each fold's days and samples, its epochs, and its scores."""
-    return [_fold(number, *of_fold) for number, of_fold in enumerate(zip(folds, states, parts, strict=True))]
+    return [_fold(number, *of_fold) for number, of_fold in enumerate(zip(folds, states, predictions, strict=True))]
 
 
-def by_stock(parts: PredictionsBySplit) -> list[Row]:
+def by_stock(predictions: PredictionsBySplit) -> list[Row]:
     """The rows of stocks.csv: the scores of each stock."""
-    found = {part: scored.of_stocks() for part, scored in parts.items()}
+    found = {split: scored.of_stocks() for split, scored in predictions.items()}
     tickers = dict.fromkeys(ticker for scores in found.values() for ticker in scores)
-    return [_stock(ticker, {part: scores.get(ticker) for part, scores in found.items()}) for ticker in tickers]
+    return [_stock(ticker, {split: scores.get(ticker) for split, scores in found.items()}) for ticker in tickers]
 
 
-def _fold(number: int, data: Data, states: Sequence[TrainState], parts: PredictionsBySplit) -> Row:
+def _fold(number: int, data: Data, states: Sequence[TrainState], predictions: PredictionsBySplit) -> Row:
     row: Row = {"fold": number}
-    for part, rows in data.split.by_name().items():
-        row |= {f"{part}_{what}": day for what, day in zip(("first", "last"), data.span(rows), strict=True)}
-        row[f"{part}_n"] = len(rows)
+    for split, rows in data.split.by_name().items():
+        row |= {f"{split}_{what}": day for what, day in zip(("first", "last"), data.span(rows), strict=True)}
+        row[f"{split}_n"] = len(rows)
     row |= {"purged": data.split.purged, "epochs": max(len(state.history) for state in states)}
     row["best_epoch"] = states[0].stopping.best_epoch if len(states) == 1 else None
-    return row | _scores({part: scored.scores(scored.model) for part, scored in parts.items()}, "folds")
+    return row | _scores({split: scored.scores(scored.model) for split, scored in predictions.items()}, "folds")
 
 
 def _stock(ticker: str, scores: Mapping[str, Scores | None]) -> Row:
-    counts = {f"{part}_n": of["n"] if of else 0 for part, of in scores.items()}
+    counts = {f"{split}_n": found["n"] if found else 0 for split, found in scores.items()}
     return {"ticker": ticker, **counts, **_scores(scores, "stocks")}
 
 
-def _scores(parts: Mapping[str, Scores | None], place: str) -> Row:
+def _scores(by_split: Mapping[str, Scores | None], place: str) -> Row:
     return {
-        f"{short}_{metric.name}": scores[metric.name] if (scores := parts[part]) else None
-        for short, part in SHORT_SPLITS.items()
+        f"{short}_{metric.name}": scores[metric.name] if (scores := by_split[split]) else None
+        for short, split in SHORT_SPLITS.items()
         for metric in shown(place)
     }

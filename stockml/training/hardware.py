@@ -127,7 +127,8 @@ def gpus() -> list[str]:
 def holding(gpus: Sequence[str], count: int, folder: Path) -> Iterator[list[str]]:
     """Wait for `count` GPUs that no other job holds, and hold them by file locks, which end with their process."""
     if count > len(gpus):
-        raise UserError(f"{count} GPUs are asked for, but there are {len(gpus)}; lower trainer.world_size")
+        there = "there is 1" if len(gpus) == 1 else f"there are {len(gpus)}"
+        raise UserError(f"{count} GPUs are asked for, but {there}; lower trainer.world_size")
     while True:
         with contextlib.ExitStack() as stack:
             held = []

@@ -1,4 +1,4 @@
-"""What holds for every model of the register: one that is added is tested by being registered.
+"""What is true of every model in the register: a model that is added to it is tested by these tests.
 
 It needs its number of parameters among FORMULAS, and a line in CAUSAL where its states know nothing of later days.
 """
@@ -58,7 +58,7 @@ def some_steps(model: nn.Module, window: int = WINDOW, features: int = FEATURES)
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("samples", [1, 7])
-def test_windows_become_one_forecast_each(name: str, samples: int) -> None:
+def test_each_window_has_one_forecast(name: str, samples: int) -> None:
     for features in (1, 5):
         model = built(name, features=features)
         assert model(windows(samples, features=features)).shape == (samples,)
@@ -84,7 +84,7 @@ def test_a_forecast_does_not_depend_on_the_samples_beside_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_what_is_saved_is_the_whole_model(name: str) -> None:
+def test_a_checkpoint_holds_the_whole_model(name: str) -> None:
     model = some_steps(built(name))
     content = checkpoint.to_bytes({"state_dict": dict(model.state_dict())})
     again = built(name, seed=5)
@@ -94,8 +94,8 @@ def test_what_is_saved_is_the_whole_model(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_flat_parameters_are_the_model_s_own_and_are_kept_whole(name: str) -> None:
-    """A state is taken, the model trained on, the state restored: the forecasts are those of before, to the bit."""
+def test_flat_parameters_are_the_model_s_own_and_are_restored_completely(name: str) -> None:
+    """A state is copied, training continues, the state is restored: the forecasts are those of before, to the bit."""
     model = some_steps(built(name))
     unflattened = model(windows(9))
     parameters = FlatParameters(model)
@@ -182,7 +182,7 @@ def data() -> Data:
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_clipping_decay_and_huber_are_the_textbook_s(data: Data, name: str) -> None:
+def test_clipping_decay_and_huber_are_those_of_a_textbook_loop(data: Data, name: str) -> None:
     whole = config(optimizer="adamw", loss="huber", weight_decay=0.1, shuffle=False, grad_clip_norm=0.01, epochs=2)
     settings = dataclasses.replace(compose.compose(f"model={name}").model, **without_dropout(name))
     exact = dataclasses.replace(whole.hardware, precision="fp64")  # where a gradient is 0, its rounding is no step
@@ -287,14 +287,14 @@ FORMULAS: dict[str, Callable[[Any, int, int], int]] = {
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_number_of_parameters_is_the_reference_s(name: str) -> None:
+def test_the_number_of_parameters_is_that_of_its_formula(name: str) -> None:
     settings = compose.compose(f"model={name}").model
     for window, features in ((60, 5), (33, 1)):
         model = models.build(settings, window, features)
         assert sum(p.numel() for p in model.parameters()) == FORMULAS[name](settings, window, features)
 
 
-def test_a_window_without_room_for_a_patch_is_told() -> None:
+def test_a_window_too_short_for_a_patch_is_refused() -> None:
     with pytest.raises(UserError, match="patch_length: 10 days do not fit into a window of 9"):
         models.build(compose.compose("model=patchtst").model, 9, 5)
 
@@ -302,14 +302,14 @@ def test_a_window_without_room_for_a_patch_is_told() -> None:
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        ("model=mlp_gkx model.hidden_dims=[]", "model.hidden_dims: must name"),
-        ("model=mlp_gkx model.hidden_dims=[8,0]", "model.hidden_dims: must name"),
-        ("model=dlinear model.kernel_size=24", "model.kernel_size: 24 days have none in their middle"),
-        ("model=patchtst model.heads=5", "model.dim: 32 cannot be shared out evenly to 5 heads"),
+        ("model=mlp_gkx model.hidden_dims=[]", "model.hidden_dims: must list"),
+        ("model=mlp_gkx model.hidden_dims=[8,0]", "model.hidden_dims: must list"),
+        ("model=dlinear model.kernel_size=24", "model.kernel_size: 24 is even; it must be odd"),
+        ("model=patchtst model.heads=5", "model.dim: 32 is not divisible by 5"),
         ("model=ridge model.alpha=0", "model.alpha=0: must be a number > 0 or auto"),
     ],
 )
-def test_settings_that_no_model_can_have_are_told(typed: str, says: str) -> None:
+def test_impossible_settings_are_refused(typed: str, says: str) -> None:
     with pytest.raises(UserError) as found:
         compose.compose(*typed.split())
     assert found.value.lines[0].startswith(says)

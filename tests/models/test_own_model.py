@@ -61,7 +61,7 @@ def test_the_example_is_two_files_in_under_thirty_lines(files: dict[str, str]) -
     assert sum(1 + len(text.splitlines()) for text in files.values()) < 30
 
 
-def test_a_run_of_it_leaves_what_every_run_leaves(trained: Path) -> None:
+def test_a_run_of_it_has_the_files_of_every_run(trained: Path) -> None:
     assert (trained / "best.pt").is_file()
     assert json.loads((trained / "metrics.json").read_text())["test"]["mse"] > 0
     assert json.loads((trained / "config.json").read_text())["config"]["model"]["hidden_dim"] == 3
@@ -73,7 +73,7 @@ def test_a_run_of_it_forecasts(typed: Typed, trained: Path) -> None:
     assert (trained / "forecasts.csv").is_file()
 
 
-def test_its_settings_are_checked_and_default_to_the_dataclass_s(
+def test_its_settings_are_checked_and_have_the_dataclass_s_defaults(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(trained.parent / "site")

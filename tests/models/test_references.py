@@ -130,7 +130,7 @@ REFERENCES: dict[str, Callable[[Weights, Array], float]] = {
 
 @pytest.mark.parametrize("name", REFERENCES)
 @pytest.mark.parametrize("window", [60, 43])
-def test_a_model_is_its_paper_s(name: str, window: int) -> None:
+def test_a_model_computes_its_paper_s_formulas(name: str, window: int) -> None:
     changes: dict[str, Any] = {"channels": 6} if name == "tcn" else {}  # the loops are slow
     model = some_steps(built(name, window=window, features=3, **changes), window, 3)
     x = windows(2, window, 3, seed=4)

@@ -1,4 +1,4 @@
-"""Ridge regression from sums equals the textbook's, which holds all windows at once."""
+"""Ridge regression from sums equals a textbook ridge, which holds all windows at once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_it_solves_the_penalised_normal_equations(samples: tuple[torch.Tensor, t
     assert torch.allclose(fitted.forecast(x).mean(), y.mean())  # the intercept is not penalised
 
 
-def test_the_size_of_batches_does_not_show(samples: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_the_batch_size_has_no_effect(samples: tuple[torch.Tensor, torch.Tensor]) -> None:
     x, y = samples
     whole, single = (ridge.fit(sums(x, y, b), sums(x, y, b)) for b in (300, 1))
     assert torch.allclose(whole.weights, single.weights, rtol=1e-9)

@@ -98,13 +98,13 @@ def return_what_cannot_be_sent() -> Callable[[], int]:
     return lambda: 0
 
 
-def test_a_call_that_ends_badly_costs_no_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_call_that_fails_affects_no_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     reasons: dict[Callable[[], Any], str] = {
         fail: "ValueError: no such luck",
-        partial(die, signal.SIGKILL): "killed (SIGKILL), perhaps for want of memory",
+        partial(die, signal.SIGKILL): "killed (SIGKILL), perhaps because memory ran out",
         partial(die, signal.SIGALRM): "killed (SIGALRM)",
         partial(os._exit, 3): "ended with status 3",
-        die_and_leave_a_child: "killed (SIGKILL), perhaps for want of memory",
+        die_and_leave_a_child: "killed (SIGKILL), perhaps because memory ran out",
     }
     runs: list[Callable[[], Any]] = [partial(int, "7"), *reasons, return_what_cannot_be_sent, partial(int, "8")]
     with capfd.disabled():  # what pytest puts in the place of sys.stdout does not follow file descriptor 1
@@ -116,7 +116,7 @@ def test_a_call_that_ends_badly_costs_no_other(tmp_path: Path, capfd: pytest.Cap
 
 
 @only_forked
-def test_a_call_that_cannot_be_prepared_costs_no_other(tmp_path: Path) -> None:
+def test_a_call_that_cannot_be_prepared_affects_no_other(tmp_path: Path) -> None:
     good = calls(tmp_path, *[partial(int, "7")] * 4)
     unprepared = Call(fail, tmp_path / "unprepared.log")
     found = ends([unprepared, good[0], unprepared, *good[1:], unprepared])
@@ -125,7 +125,7 @@ def test_a_call_that_cannot_be_prepared_costs_no_other(tmp_path: Path) -> None:
 
 
 @only_forked
-def test_a_value_of_any_size_comes_back(tmp_path: Path) -> None:
+def test_a_value_of_any_size_is_returned(tmp_path: Path) -> None:
     (found,) = ends(calls(tmp_path, partial(bytes, 1_000_000)))
     assert found.value == bytes(1_000_000)
 
@@ -136,7 +136,7 @@ def speak() -> None:
     print("complaint", file=sys.stderr)
 
 
-def test_what_a_call_prints_is_kept_in_its_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_call_s_output_is_in_its_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "0.log").write_text("of an earlier attempt\n")
     with capfd.disabled():
         ends(calls(tmp_path, speak, partial(int, "0")))
@@ -195,7 +195,7 @@ def test_nothing_of_a_call_reaches_the_next(tmp_path: Path) -> None:
         (1, 1, [8, 8], 1),  # one always runs
     ],
 )
-def test_no_more_run_at_once_than_there_is_room_for(
+def test_no_more_calls_run_at_once_than_the_cores_allow(
     tmp_path: Path, cores: int, at_once: int, taken: list[int], first: int
 ) -> None:
     given = calls(tmp_path, *[partial(time.sleep, 0.05)] * len(taken), cores=taken)
@@ -223,7 +223,7 @@ def close_everything_and_stay() -> None:
 
 
 @only_forked
-def test_waiting_takes_no_time_of_the_processor(tmp_path: Path) -> None:
+def test_waiting_takes_no_processor_time(tmp_path: Path) -> None:
     """A process that is about to end has closed its files already; it is waited for, not asked again and again."""
     events = list(job_pool.run_each(calls(tmp_path, close_everything_and_stay), cores=1, at_once=1))
     assert events.count(None) < 20
@@ -232,7 +232,7 @@ def test_waiting_takes_no_time_of_the_processor(tmp_path: Path) -> None:
 PARENT = """
 import signal, subprocess, sys, time
 from pathlib import Path
-from stockml.training import pool
+from stockml.processes import job_pool
 
 def stay(number):
     if number:
@@ -242,11 +242,11 @@ def stay(number):
     print("staying", flush=True)
     time.sleep(600)
 
-pool.START_METHOD = sys.argv[1]
+job_pool.START_METHOD = sys.argv[1]
 folder = Path(sys.argv[2])
 logs = [folder / str(number) for number in range(2)]
-calls = [pool.Call(lambda number=number: lambda: stay(number), log) for number, log in enumerate(logs)]
-events = pool.run_each(calls, cores=2, at_once=2)
+calls = [job_pool.Call(lambda number=number: lambda: stay(number), log) for number, log in enumerate(logs)]
+events = job_pool.run_each(calls, cores=2, at_once=2)
 for event in events:
     if all(log.exists() and log.read_text() for log in logs):
         break
@@ -283,7 +283,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 
 @needs_proc
 @only_forked
-def test_closing_ends_what_runs_and_all_that_it_started(start_method: str, tmp_path: Path) -> None:
+def test_closing_ends_the_running_calls_and_all_that_they_started(start_method: str, tmp_path: Path) -> None:
     with parent(start_method, tmp_path) as (process, mark):
         assert process.stdin is not None
         process.stdin.write("\n")
@@ -343,7 +343,7 @@ def test_a_gpu_is_held_by_one_process_and_freed_by_its_death(tmp_path: Path) -> 
 
 
 @only_forked
-def test_jobs_that_want_several_gpus_never_wait_for_each_other(tmp_path: Path) -> None:
+def test_jobs_that_need_several_gpus_never_block_each_other(tmp_path: Path) -> None:
     jobs = [holder(tmp_path, 2, *names, stdin=subprocess.DEVNULL) for names in (("0", "1"), ("1", "0"))]
     assert [job.communicate(timeout=60) for job in jobs] == [("0 1 free\n", ""), ("1 0 free\n", "")]
 
@@ -352,5 +352,5 @@ def test_jobs_that_want_several_gpus_never_wait_for_each_other(tmp_path: Path) -
 def test_more_gpus_than_there_are_are_refused(tmp_path: Path) -> None:
     from stockml.training import hardware
 
-    with pytest.raises(UserError, match=r"2 GPUs are asked for, and 1 .* there"), hardware.holding(["0"], 2, tmp_path):
+    with pytest.raises(UserError, match=r"2 GPUs are asked for, but there is 1;"), hardware.holding(["0"], 2, tmp_path):
         pass

@@ -92,7 +92,7 @@ def test_in_single_precision_metrics_agree_to_rounding(run: Run, tmp_path: Path)
     assert agree(one, metrics(tmp_path / "ddp"))
 
 
-def test_the_number_of_ranks_is_that_of_the_cores_as_long_as_each_has_a_full_batch() -> None:
+def test_there_is_a_rank_per_core_as_long_as_each_has_a_full_batch() -> None:
     def auto(samples: int, *overrides: str) -> int:
         return rank_count.world_size(compose.compose("trainer=ddp", "hardware=cpu", *overrides), samples)
 
@@ -103,7 +103,7 @@ def test_the_number_of_ranks_is_that_of_the_cores_as_long_as_each_has_a_full_bat
     assert auto(10**6, "trainer.global_batch_size=1") == 1
 
 
-def test_workers_leave_one_folder_a_log_a_rank_and_what_the_launcher_composed(
+def test_workers_write_one_folder_with_a_log_per_rank_and_the_composed_config(
     typed_ranks: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     assert {path.name for path in typed_ranks[0].iterdir()} == {"outputs"}
@@ -127,38 +127,40 @@ def test_the_launcher_does_not_import_torch_and_a_second_run_is_bit_identical(tm
     assert identical(tmp_path / "run", two_ranks)
 
 
-GOING_ON = (*(s for s in EXACT if "epochs" not in s), "model.dropout=0")
+CONTINUED = (*(s for s in EXACT if "epochs" not in s), "model.dropout=0")
 
 
 @pytest.fixture(scope="module")
 def three_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two ranks that can go on to five epochs."""
+    """A run of two ranks that can be continued to five epochs."""
     folder = tmp_path_factory.mktemp("three epochs") / "run"
-    ddp(folder, 2, *GOING_ON, "trainer.batch_size=16", "trainer.epochs=3")
+    ddp(folder, 2, *CONTINUED, "trainer.batch_size=16", "trainer.epochs=3")
     return folder
 
 
 @pytest.mark.parametrize("world_size", [1, 3])
-def test_a_run_goes_on_at_another_world_size(run: Run, tmp_path: Path, three_epochs: Path, world_size: int) -> None:
-    run("undisturbed", *GOING_ON, "trainer.batch_size=32", "trainer.epochs=5")
+def test_a_run_is_continued_at_another_world_size(
+    run: Run, tmp_path: Path, three_epochs: Path, world_size: int
+) -> None:
+    run("uninterrupted", *CONTINUED, "trainer.batch_size=32", "trainer.epochs=5")
     shutil.copytree(three_epochs, tmp_path / "run")
     typed = ("trainer.resume=run", f"trainer.world_size={world_size}", "trainer.epochs=5")
     done = command(*typed, "trainer.global_batch_size=32", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "(it was" not in done.stdout and "resumed     3 epochs" in done.stdout
-    assert difference(tmp_path / "undisturbed", tmp_path / "run") < 1e-10
+    assert difference(tmp_path / "uninterrupted", tmp_path / "run") < 1e-10
 
 
-def test_a_run_that_goes_on_with_another_global_batch_says_so(run: Run, tmp_path: Path, three_epochs: Path) -> None:
-    run("undisturbed", *GOING_ON, "trainer.batch_size=32", "trainer.epochs=5")
+def test_a_run_continued_with_another_global_batch_says_so(run: Run, tmp_path: Path, three_epochs: Path) -> None:
+    run("uninterrupted", *CONTINUED, "trainer.batch_size=32", "trainer.epochs=5")
     shutil.copytree(three_epochs, tmp_path / "run")
     done = command("trainer.resume=run", "trainer.world_size=1", "trainer.epochs=5", cwd=tmp_path)
     assert done.returncode == 0
     assert (
         "resumed     at world size 1 (it was 2) with a global batch of 16 (it was 32): "
-        "not the course of an undisturbed run; trainer.global_batch_size=32 keeps it"
+        "its result differs from an uninterrupted run's; trainer.global_batch_size=32 keeps it"
     ) in done.stdout
-    assert difference(tmp_path / "undisturbed", tmp_path / "run") > 1e-10
+    assert difference(tmp_path / "uninterrupted", tmp_path / "run") > 1e-10
 
 
 def test_real_arrays(run: Run, tmp_path: Path, market: Path) -> None:
@@ -168,7 +170,7 @@ def test_real_arrays(run: Run, tmp_path: Path, market: Path) -> None:
     assert agree(one, metrics(tmp_path / "ddp"))
 
 
-def test_a_sweep_of_such_runs_on_real_bars(run: Run, tmp_path: Path, market: Path) -> None:
+def test_a_sweep_of_ddp_runs_on_real_bars(run: Run, tmp_path: Path, market: Path) -> None:
     settings = ("data=csv", f"data.dir={market / 'ohlcv'}", "+experiment=quick", "model.dropout=0", "hardware=cpu")
     typed = ("-m", "stock=AAPL,TSLA", "trainer=ddp", "trainer.world_size=2", *settings)
     sweep = tmp_path / "sweep"
@@ -200,7 +202,7 @@ class TestOnAGpu:
         ddp(tmp_path / "ddp", 1, "+experiment=quick", *settings)
         assert identical(tmp_path / "single", tmp_path / "ddp")
 
-    def test_a_run_goes_on(self, tmp_path: Path) -> None:
+    def test_a_run_is_continued(self, tmp_path: Path) -> None:
         settings = ("hardware=cuda", "hardware.deterministic=true", "trainer.patience=null", "data.days=400")
         ddp(tmp_path / "long", 1, *settings, "trainer.epochs=6")
         ddp(tmp_path / "short", 1, *settings, "trainer.epochs=3")
@@ -208,7 +210,7 @@ class TestOnAGpu:
         assert identical(tmp_path / "long", tmp_path / "short")
 
 
-def test_a_sweep_of_such_runs_is_continued_and_reproduced(tmp_path: Path) -> None:
+def test_a_sweep_of_ddp_runs_is_continued_and_reproduced(tmp_path: Path) -> None:
     small = ("trainer=ddp", "hardware=cpu", "data.days=400", "trainer.epochs=1")  # as many ranks as there is room for
     typed = ("-m", "seed=1,2", *small, f"hydra.sweep.dir={tmp_path / 'sweep'}")
     assert command(*typed, cwd=tmp_path).returncode == 0

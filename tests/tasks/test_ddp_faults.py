@@ -27,8 +27,8 @@ SETTINGS = (
 
 
 @pytest.fixture(scope="module")
-def undisturbed(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("undisturbed")
+def uninterrupted(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
     paths = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = command(*SETTINGS, cwd=folder, env={"PYTHONPATH": os.pathsep.join(paths)})
     assert done.returncode == 0, done.stderr
@@ -56,8 +56,8 @@ MID_EPOCH_2 = 13  # 16 × 2 samples an update: 7 or 8 updates an epoch
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_killed_rank_ends_the_run_in_a_line_and_the_run_goes_on(
-    tmp_path: Path, env: dict[str, str], undisturbed: Path, rank: int
+def test_a_killed_rank_ends_the_run_with_a_line_and_the_run_can_be_continued(
+    tmp_path: Path, env: dict[str, str], uninterrupted: Path, rank: int
 ) -> None:
     done = command(*SETTINGS, cwd=tmp_path, env={**env, "FAULT": f"kill {rank} {MID_EPOCH_2}"})
     assert done.returncode == 1
@@ -67,17 +67,17 @@ def test_a_killed_rank_ends_the_run_in_a_line_and_the_run_goes_on(
         again = command("trainer.resume=run", cwd=tmp_path, env=env)
         assert (again.returncode, again.stderr) == (0, "")
         assert "resumed     1 epochs are done already" in again.stdout
-        assert identical(tmp_path / "run", undisturbed)
+        assert identical(tmp_path / "run", uninterrupted)
 
 
 @pytest.mark.parametrize("fault", ["kill 1 13", "kill 0 1"])
-def test_with_restarts_the_result_is_that_of_an_undisturbed_run(
-    tmp_path: Path, env: dict[str, str], undisturbed: Path, fault: str
+def test_with_restarts_the_result_is_that_of_an_uninterrupted_run(
+    tmp_path: Path, env: dict[str, str], uninterrupted: Path, fault: str
 ) -> None:
     done = command(*SETTINGS, "trainer.max_restarts=1", cwd=tmp_path, env={**env, "FAULT": fault})
     assert (done.returncode, done.stderr) == (0, "")
     assert "restart 1 of 1, from the last checkpoint: " in done.stdout
-    assert identical(tmp_path / "run", undisturbed)
+    assert identical(tmp_path / "run", uninterrupted)
     assert result(tmp_path) == ("ok", None)
 
 
@@ -89,7 +89,7 @@ def test_with_restarts_the_result_is_that_of_an_undisturbed_run(
         ("memory 1 13", r"run: rank 1: out of memory \(none left\); lower trainer\.batch_size, .*/rank_1\.log"),
     ],
 )
-def test_the_failing_rank_s_own_error_is_told_in_a_line(
+def test_the_failing_rank_s_own_error_is_printed_in_a_line(
     tmp_path: Path, env: dict[str, str], fault: str, says: str
 ) -> None:
     done = command(*SETTINGS, cwd=tmp_path, env={**env, "FAULT": fault})
@@ -108,8 +108,8 @@ def test_a_rank_that_hangs_is_named(tmp_path: Path, env: dict[str, str], rank: i
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_leaves_no_worker_and_goes_on(
-    tmp_path: Path, env: dict[str, str], undisturbed: Path, signum: signal.Signals, status: int
+def test_an_interrupted_run_leaves_no_worker_and_can_be_continued(
+    tmp_path: Path, env: dict[str, str], uninterrupted: Path, signum: signal.Signals, status: int
 ) -> None:
     process = begin(tmp_path, {**env, "SLOW": "0.1"})
     until(process, "epoch 2/")
@@ -122,7 +122,7 @@ def test_an_interrupted_run_leaves_no_worker_and_goes_on(
     assert result(tmp_path)[0] == "interrupted"
     again = command("trainer.resume=run", cwd=tmp_path, env=env)
     assert (again.returncode, again.stderr) == (0, "")
-    assert identical(tmp_path / "run", undisturbed)
+    assert identical(tmp_path / "run", uninterrupted)
 
 
 def test_an_epoch_that_does_not_end_does_not_keep_an_interrupted_run_alive(tmp_path: Path, env: dict[str, str]) -> None:
@@ -145,7 +145,7 @@ def test_no_worker_outlives_a_launcher_that_is_killed(tmp_path: Path, env: dict[
     assert gone(tmp_path, 10)
 
 
-def test_a_disk_that_fills_up_at_a_checkpoint_is_told_and_keeps_the_one_before(
+def test_a_disk_that_fills_up_at_a_checkpoint_is_reported_and_keeps_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

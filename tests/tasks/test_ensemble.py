@@ -47,7 +47,7 @@ def test_an_ensemble_forecasts_the_mean_of_the_runs_of_its_seeds(ensemble: Path,
         np.testing.assert_allclose(scored.model, members.mean(axis=0), rtol=1e-5, atol=1e-8)
 
 
-def test_what_is_kept_of_an_ensemble_is_one_model(ensemble: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_ensemble_is_saved_as_one_model(ensemble: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state = checkpoint.load(ensemble / "best.pt")
     assert len(state["epoch"]) == MEMBERS
     first = checkpoint.load(ensemble / "members" / "0" / "best.pt")
@@ -65,7 +65,7 @@ def test_an_ensembles_validation_loss_is_of_its_own_forecasts(ensemble: Path) ->
     assert metrics["validation_loss"] == pytest.approx(metrics["validation"]["mse"], rel=1e-6)
 
 
-def test_an_interrupted_ensemble_goes_on_to_the_same_end(ensemble: Path, tmp_path: Path) -> None:
+def test_an_interrupted_ensemble_is_continued_to_the_same_result(ensemble: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(ensemble, broken)
     for path in (broken / "members" / "2", broken / "best.pt", broken / "metrics.json", broken / "predictions.csv"):
@@ -78,12 +78,12 @@ def test_an_interrupted_ensemble_goes_on_to_the_same_end(ensemble: Path, tmp_pat
         assert (broken / name).read_bytes() == (ensemble / name).read_bytes()
 
 
-def test_an_ensemble_of_what_no_seed_changes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^trainer\.ensemble: no seed changes model=ridge"):
+def test_an_ensemble_of_a_model_without_randomness_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^trainer\.ensemble: model=ridge is the same with every seed"):
         trained(tmp_path / "run", "model=ridge", "trainer.ensemble=2")
     assert not (tmp_path / "run").exists()
 
 
-def test_an_ensembles_history_is_told_member_by_member(ensemble: Path) -> None:
+def test_an_ensembles_history_has_its_members(ensemble: Path) -> None:
     history = Result(ensemble).history
     assert history.groupby("member")["epoch"].apply(list).to_dict() == {n: [1, 2, 3] for n in range(MEMBERS)}

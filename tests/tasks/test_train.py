@@ -1,4 +1,4 @@
-"""A run: what it leaves behind, and what must not change it."""
+"""A run: the files it writes, and what must not change them."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def test_every_sample_is_forecast_once_and_the_file_gives_the_metrics(run: Run, 
         assert scores[part]["mse"] == pytest.approx(np.mean((y - f) ** 2), rel=1e-12)
 
 
-def test_everything_of_a_simulated_run_says_so(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_file_of_a_simulated_run_is_marked_synthetic(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run("a", *QUICK)
     folder = tmp_path / "a"
     printed = capsys.readouterr().out
@@ -132,7 +134,7 @@ def test_two_runs_with_one_seed_are_bit_identical(run: Run, tmp_path: Path, seed
 
 
 @pytest.mark.parametrize("change", ["hardware.num_workers=2", "hardware.deterministic=true", "hardware=cpu"])
-def test_settings_that_are_not_of_the_mathematics_change_nothing(run: Run, tmp_path: Path, change: str) -> None:
+def test_settings_of_the_hardware_change_no_number(run: Run, tmp_path: Path, change: str) -> None:
     run("a", *QUICK)
     run("b", *QUICK, change)
     run("c", *QUICK)
@@ -185,7 +187,7 @@ def test_a_damaged_last_checkpoint_costs_an_epoch_and_changes_nothing(
     assert identical(tmp_path / "whole", tmp_path / "damaged")
 
 
-def test_a_run_goes_on_only_with_its_own_settings_and_data(run: Run, tmp_path: Path, market: Path) -> None:
+def test_a_run_is_continued_only_with_its_own_settings_and_data(run: Run, tmp_path: Path, market: Path) -> None:
     data = tmp_path / "bars"
     data.mkdir()
     lines = (market / "ohlcv" / "AAPL.csv").read_text().splitlines()
@@ -236,7 +238,7 @@ def test_classes_of_the_replaced_system_s_arrays(run: Run, tmp_path: Path, marke
 
 
 @pytest.mark.parametrize("model", [["mlp"], ["linear", "trainer.lr=1e-2", "trainer.epochs=200"]])
-def test_a_level_is_judged_against_persistence(run: Run, market: Path, model: list[str]) -> None:
+def test_a_level_is_compared_with_persistence(run: Run, market: Path, model: list[str]) -> None:
     path = market / "npz" / "sp500_regression.npz"
     scores = run("a", "data=npz", f"data.path={path}", f"model={model[0]}", *model[1:])
     persistence = scores["baselines"]["persistence"]["test"]["mse"]
@@ -264,7 +266,7 @@ def test_a_price_target_is_scored_as_returns_too(run: Run, market: Path) -> None
     assert persistence["r2_zero"] == 0
 
 
-def test_the_run_leaves_its_inputs_as_they_were(run: Run, market: Path, tmp_path: Path) -> None:
+def test_a_run_does_not_change_its_inputs(run: Run, market: Path, tmp_path: Path) -> None:
     source = tmp_path / "bars"
     shutil.copytree(market / "ohlcv", source)
     before = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in source.iterdir()}

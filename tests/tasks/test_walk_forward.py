@@ -71,7 +71,7 @@ def test_folds_cover_the_test_once_and_none_sees_its_own_future(
     assert np.array_equal(each[0].train, whole.train)
 
 
-def test_a_walk_forward_run_leaves_a_checkpoint_a_fold_and_one_table(walked: Path) -> None:
+def test_a_walk_forward_run_has_a_checkpoint_per_fold_and_one_table(walked: Path) -> None:
     with (walked / "folds.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["fold"] for row in rows] == ["0", "1", "2"]
@@ -97,7 +97,7 @@ def test_its_metrics_are_those_of_all_out_of_sample_forecasts_together(walked: P
     assert metrics["test"]["mse"] == np.square(test.truth.y_true - test.model).mean()
 
 
-def test_each_fold_is_what_a_run_of_it_alone_gives(walked: Path, run: Any, tmp_path: Path) -> None:
+def test_each_fold_equals_a_run_of_it_alone(walked: Path, run: Any, tmp_path: Path) -> None:
     scores = run("alone", *WALK, "data.fold=1")
     assert (tmp_path / "alone" / "best.pt").read_bytes() == (walked / "folds" / "1" / "best.pt").read_bytes()
     whole, alone = (written.read(RunFolder(path))["test"] for path in (walked, tmp_path / "alone"))
@@ -109,7 +109,7 @@ def test_each_fold_is_what_a_run_of_it_alone_gives(walked: Path, run: Any, tmp_p
     assert scores["test"]["n"] == len(alone.rows)
 
 
-def test_what_is_written_of_forecasts_is_read_back_to_the_bit(walked: Path) -> None:
+def test_written_predictions_are_read_back_to_the_bit(walked: Path) -> None:
     config = compose.compose(*WALK)
     prepared = [dataset.prepare(each) for each in config.each_fold()]
     found = written.read(RunFolder(walked))
@@ -124,7 +124,7 @@ def test_what_is_written_of_forecasts_is_read_back_to_the_bit(walked: Path) -> N
     assert again == {key: metrics[key] for key in again}
 
 
-def test_an_interrupted_walk_goes_on_to_the_same_end(walked: Path, tmp_path: Path) -> None:
+def test_an_interrupted_walk_is_continued_to_the_same_result(walked: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(walked, broken)
     for path in (broken / "folds" / "2", broken / "metrics.json", broken / "predictions.csv"):
@@ -162,7 +162,7 @@ def test_folds_can_be_swept() -> None:
         (["data.folds=1"], "data.folds=1: must be a whole number ≥ 2"),
     ],
 )
-def test_folds_that_cannot_be_are_refused(overrides: list[str], fault: str) -> None:
+def test_impossible_folds_are_refused(overrides: list[str], fault: str) -> None:
     with pytest.raises(UserError, match=fault.replace("(", r"\(")):
         compose.compose(*overrides)
 

@@ -25,7 +25,7 @@ def config(*overrides: str) -> HardwareConfig:
     return compose.compose(*overrides).hardware
 
 
-def test_auto_takes_what_there_is() -> None:
+def test_auto_takes_the_best_device_there_is() -> None:
     expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     assert hardware.choose(config()).device.type == expected
     assert hardware.choose(config("hardware=cpu")).device.type == "cpu"
