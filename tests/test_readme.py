@@ -33,7 +33,7 @@ NOT_RUN = {
     r"python train_|train_ddp\.py|train_all_stocks_ddp\.py": "the old scripts, which are not here",
     r".* (data=yahoo|task=fetch)": "needs the network; tests/data/sources/test_yahoo.py asks a server of its own",
     r".* hydra/launcher=slurm": "needs SLURM",
-    r"srun ": "needs SLURM; tests/tasks/test_ddp.py sets its variables",
+    r"srun ": "needs SLURM; tests/tasks/test_ddp_nodes.py sets its variables",
     r"torchrun |.* trainer\.nnodes=2": "needs several machines; tests/tasks/test_ddp_nodes.py runs two nodes on one",
     r".* '?tracker=\S*mlflow": "takes long or needs a server; tests/trackers/test_trackers.py runs it",
     r".* export\.onnx=true": "takes long; tests/tasks/test_predict.py runs it",
@@ -141,7 +141,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(folder / "bars" / "NVDA.csv", folder / "nasdaq_NVDA.csv")
     _write_long(folder / "long.csv", folder / "bars")
     rng = np.random.default_rng(0)
-    shapes = {"X_train": (80, 10, 5), "y_train": 80, "X_test": (20, 10, 5), "y_test": 20}
+    shapes = {"X_train": (80, 10, 5), "y_train": (80,), "X_test": (20, 10, 5), "y_test": (20,)}
     arrays: dict[str, Any] = {key: 0.01 * rng.standard_normal(shape) for key, shape in shapes.items()}
     (folder / "arrays").mkdir()
     for name in ("sp500", "sp500_regression", "arrays/AAPL"):
@@ -159,7 +159,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _write_long(path: Path, folder: Path) -> None:
     """One file of all stocks of a folder, with a column of tickers."""
-    lines = []
+    lines: list[str] = []
     for file in sorted(folder.iterdir()):
         header, *rows = file.read_text().splitlines()
         lines += [f"Ticker,{header}"] if not lines else []

@@ -66,7 +66,7 @@ def test_benchmarks_write_figures_row_by_row_and_other_tables_whole(tmp_path: Pa
     readme = Path(shutil.copy(run.README, tmp_path))
     rows = written_table(readme, "speed").splitlines()
     name = rows[2].split(" | ")[0].strip("| ")
-    results = [
+    results: list[run.Result] = [
         Figure(name, 7.0, "s", most=8.0),
         Figure("something else", 2, "models"),
         Breakdown("a training step", "µs", {"forward": 3.0, "rest": 1.0}),
