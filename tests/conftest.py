@@ -20,7 +20,7 @@ import pytest
 from stockml import compose
 from stockml.data.bars import Bars
 from stockml.evaluation.audit import leaks
-from stockml.evaluation.audit.bar_checks import BarsSubject
+from stockml.evaluation.audit.subject import BarsSubject
 from stockml.runs.location import RunLocation
 from stockml.tasks.audit import ridge_forecasts
 from tests.forking import ROOT, RUN_PY, SECONDS, Forker
@@ -168,10 +168,10 @@ def random_bars(days: int = 400, seed: int = 0, ticker: str = "TEST") -> Bars:
     return Bars(ticker=ticker, dates=dates, columns=columns, origin="test")
 
 
-def audited(bars: Bars, *overrides: str, plant: str | None = None) -> BarsSubject:
-    """The bars in the pipeline that training uses, or in one with a planted leak, as the audit takes them."""
+def audited(bars: Bars, *overrides: str, leak: str | None = None) -> BarsSubject:
+    """The bars as the audit takes them: in the pipeline that training uses, or with a leak injected into it."""
     config = compose.compose("data=csv", "data.dir=.", *overrides)
-    return BarsSubject(config, {"ridge": ridge_forecasts}, bars, leaks.pipeline(plant))
+    return BarsSubject(config, {"ridge": ridge_forecasts}, bars, leaks.pipeline(leak))
 
 
 def write_bars(bars: Bars, folder: Path) -> Path:

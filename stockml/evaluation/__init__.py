@@ -1,1 +1,1 @@
-"""How good forecasts are: metrics and baselines."""
+"""How good forecasts are: metrics, baselines, significance, verdict; the leakage audit is in audit/."""

@@ -1,6 +1,6 @@
-"""How sure it is that a model's forecasts are better than a rival's: tests, intervals, and what could be seen at all.
+"""Are a model's forecasts better than a rival's? Tests, confidence intervals and the smallest detectable R².
 
-The distributions are computed here: importing scipy.special would add a fifth of a second to every run.
+The distributions are computed here because importing scipy.special would add a fifth of a second to every run.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ Interval = tuple[float, float]
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
-_FEWEST_BLOCKS = 8  # fewer do not show how far the days spread
+_FEWEST_BLOCKS = 8  # fewer do not show how much days vary
 _CHUNK = 2**20
-_ROUNDING = 1e-12  # differences of losses, relative to the losses, that say nothing
+_ROUNDING = 1e-12  # differences of losses, relative to the losses, that are rounding
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A test's statistic and one-sided p-value, H1: the model is better; None where they are undefined."""
+    """A test's statistic and one-sided p-value (H1: the model is better); None where they are undefined."""
 
     statistic: float | None
     p_value: float | None
@@ -36,12 +36,12 @@ UNDEFINED = Outcome(None, None)
 
 @dataclass(frozen=True)
 class Comparison:
-    """The model's squared errors against a rival's; what is positive speaks for the model."""
+    """The model's squared errors against a rival's; positive where the model is better."""
 
     mse_difference: float
-    """Mean squared error of the rival, less the model's."""
+    """Mean squared error of the rival minus the model's."""
     interval: Interval | None
-    """Of that; None where there are too few days."""
+    """Confidence interval of `mse_difference`; None if there are too few days."""
     r2: float | None
     """1 − Σ(r−f)²/Σ(r−rival)²; against zero it is r2_zero."""
     r2_interval: Interval | None
@@ -51,25 +51,25 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Identity:
-    """R² = ρ² − (s−ρ)² − bias²: what pulls it below the squared correlation."""
+    """The terms of R² = ρ² − (s−ρ)² − (bias/σ)²: why it is below the squared correlation."""
 
     r2: float | None
     correlation: float | None
-    """ρ, of forecasts and returns; None, and 0 in the formula, where one of them is constant."""
+    """ρ, of forecasts and returns; None, and 0 in the formula, if one of them is constant."""
     spread_ratio: float | None
-    """s, standard deviation of the forecasts over that of the returns."""
+    """s, the standard deviation of the forecasts over that of the returns."""
     bias_ratio: float | None
-    """Mean of the forecasts less that of the returns, over the returns' standard deviation."""
+    """bias/σ, the mean of the forecasts minus that of the returns, over the returns' standard deviation."""
 
 
 ByDay = Callable[[Floats], Floats]
-"""What makes figures of samples (…, N) figures of days (…, D) with the same mean."""
+"""A function from values of samples (…, N) to values of days (…, D) with the same mean."""
 
 
 def compare(
     realised: Floats, model: Floats, rivals: Mapping[str, Floats], horizon: int, by_day: ByDay | None = None
 ) -> dict[str, Comparison]:
-    """A model's forecasts (N,) against those of each rival (N,); `by_day` where several are of one day."""
+    """A model's forecasts (N,) against those of each rival (N,). `by_day` is given if several samples share a day."""
     losses = np.square(realised - np.stack([model, *rivals.values()]))
     losses = losses if by_day is None else by_day(losses)
     means = losses.mean(1)
@@ -80,7 +80,7 @@ def compare(
         difference = share = None
         if resampled is not None:
             difference = _interval(resampled[number] - resampled[0], blocks)
-            with np.errstate(divide="ignore", invalid="ignore"):  # where nothing moves, and so nothing is gained
+            with np.errstate(divide="ignore", invalid="ignore"):  # if nothing moves, the rival's error is 0
                 share = _interval(1 - resampled[0] / resampled[number], blocks)
         return Comparison(
             mse_difference=float(means[number] - means[0]),
@@ -100,9 +100,9 @@ def diebold_mariano(rival_loss: Floats, model_loss: Floats, horizon: int) -> Out
 
 
 def clark_west(realised: Floats, rival: Floats, model: Floats, horizon: int, by_day: ByDay | None = None) -> Outcome:
-    """The test of Clark & West (2007) that a larger model's forecasts (N,) would be the better ones without its noise.
+    """The test of Clark & West (2007) that a larger model's forecasts (N,) are better once estimation noise is removed.
 
-    The mean of e₀² − (e₁² − (f₀−f₁)²), which does not count against the model what fitting useless weights costs.
+    It tests the mean of e₀² − (e₁² − (f₀−f₁)²): the last term is the expected cost of estimating useless weights.
     """
     rival_loss, noise = np.square(realised - rival), np.square(rival - model)
     adjusted = rival_loss - np.square(realised - model) + noise
@@ -114,8 +114,8 @@ def clark_west(realised: Floats, rival: Floats, model: Floats, horizon: int, by_
 def _mean_is_positive(x: Floats, horizon: int, scale: float) -> Outcome:
     """The t test that x, (N,), autocorrelated over the horizon, has a positive mean.
 
-    With the factor √((n+1−2h+h(h−1)/n)/n) and n−1 degrees of freedom (Harvey, Leybourne & Newbold 1997); for h = 1 that
-    is the t of a regression on a constant. Undefined where x varies by no more than rounding at that scale.
+    With the factor √((n+1−2h+h(h−1)/n)/n) and n−1 degrees of freedom (Harvey, Leybourne & Newbold 1997); for h = 1 it
+    is the t of a regression on a constant. Undefined if x varies by no more than rounding at that scale.
     """
     n = len(x)
     if horizon >= n or np.ptp(x) <= _ROUNDING * scale:
@@ -146,23 +146,23 @@ def pesaran_timmermann(up: NDArray[np.bool_], forecast_up: NDArray[np.bool_], ho
 
 
 def directions(up: NDArray[np.bool_], forecast_up: NDArray[np.bool_], horizon: int, by_day: ByDay) -> Outcome:
-    """What `pesaran_timmermann` tests, of samples (N,) of which several are of one day: that both covary, over days."""
+    """The same hypothesis as `pesaran_timmermann` for samples (N,) that share days: that both covary, over days."""
     if up.all() or forecast_up.all() or not up.any() or not forecast_up.any():
         return UNDEFINED
     return _mean_is_positive(by_day((up - up.mean()) * (forecast_up - forecast_up.mean())), horizon, 1.0)
 
 
 def effective_sample_size(x: Floats, by_day: ByDay) -> int:
-    """How many independent samples x, (N,), is worth: N over the design effect of its days (Kish 1965), at most N."""
+    """How many independent samples x, (N,), is worth: N over the days' design effect (Kish 1965), at most N."""
     days = by_day(x)
     spread = float(days.var())
     return len(days) if spread == 0 else min(len(x), max(1, round(float(x.var()) * len(days) / spread)))
 
 
 def _long_run_variance(covariances: Floats) -> float:
-    """Of what overlaps up to the last lag: all at full weight (Hansen & Hodrick 1980).
+    """The long-run variance of values that overlap up to the last lag, all at full weight (Hansen & Hodrick 1980).
 
-    That may come out negative (Harvey, Leybourne & Whitehouse 2017), and then is Newey and West's.
+    If that is negative (Harvey, Leybourne & Whitehouse 2017), Newey and West's.
     """
     variance = float(covariances[0] + 2 * covariances[1:].sum())
     return variance if variance > 0 else newey_west(covariances)
@@ -181,7 +181,7 @@ def autocovariances(x: Floats, lags: int) -> Floats:
 
 
 def identity(realised: Floats, forecast: Floats, correlation: float | None) -> Identity:
-    """What R² of forecasts (N,) of returns (N,) is made of."""
+    """The terms of the R² of forecasts (N,) of returns (N,)."""
     if np.ptp(realised) == 0:
         return Identity(None, correlation, None, None)
     sigma = float(realised.std())
@@ -194,24 +194,24 @@ def identity(realised: Floats, forecast: Floats, correlation: float | None) -> I
 
 
 def minimum_detectable_r2(n: int, horizon: int) -> dict[str, float]:
-    """About the least R² that each test finds, at 5 % one-sided, with 80 % power.
+    """About the smallest R² that each test finds, at 5 % one-sided, with 80 % power.
 
-    2.49 standard errors, SE(R²) ≈ 2√(R²/N) for Diebold–Mariano and half of that for Clark–West; targets that overlap
-    leave N = n/h independent ones.
+    It is 2.49 standard errors, with SE(R²) ≈ 2√(R²/N) for Diebold–Mariano and half of that for Clark–West; if targets
+    overlap, N = n/h of them are independent.
     """
     return {"diebold_mariano": 25 * horizon / n, "clark_west": 6 * horizon / n}
 
 
 def block_days(n: int, horizon: int) -> int:
-    """Days of a block: n^⅓ (Hall, Horowitz & Jing 1995), and twice the days by which targets overlap."""
-    root = float(np.cbrt(n).round(9))  # not 8.000…1 of 512
+    """Days of a block: n^⅓ (Hall, Horowitz & Jing 1995), at least twice the days by which targets overlap."""
+    root = float(np.cbrt(n).round(9))  # the cube root of 512 is 8, not 8.000…1
     return max(math.ceil(root), 2 * horizon if horizon > 1 else 1)
 
 
 def resampled_means(series: Floats, block: int, resamples: int = RESAMPLES, seed: int = 0) -> Floats | None:
     """(S, resamples) means of series (S, N) over circular blocks drawn at random (Politis & Romano 1992).
 
-    All series are resampled alike. None where there are fewer than 8 blocks.
+    The same blocks are drawn for all series. None if there are fewer than 8 blocks.
     """
     n = series.shape[1]
     blocks = n // block
@@ -229,9 +229,9 @@ def resampled_means(series: Floats, block: int, resamples: int = RESAMPLES, seed
 
 
 def _interval(values: Floats, blocks: int) -> Interval | None:
-    """The middle 95 % of resampled values, widened for few blocks; None where some are undefined.
+    """The middle 95 % of resampled values, wider for few blocks; None if some are undefined.
 
-    Widened as the t interval of that many numbers is over the normal one (Hesterberg 2015, the expanded percentile).
+    Wider by the ratio of the t interval to the normal one (the expanded percentile interval, Hesterberg 2015).
     """
     if not np.isfinite(values).all():
         return None
@@ -248,7 +248,7 @@ def squared_error(realised: Floats, forecast: Floats | float) -> float:
 
 
 def r2_against(loss: float, rival: float) -> float | None:
-    """1 − loss/rival; None where the rival has no loss."""
+    """1 − loss/rival; None if the rival's loss is 0."""
     return float(1 - loss / rival) if rival > 0 else None
 
 

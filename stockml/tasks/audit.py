@@ -1,11 +1,11 @@
-"""task=audit: is anything of the future in the data, or in what becomes of them? No run folder is made."""
+"""task=audit: do the data, or the samples made from them, know the future? No run folder is made."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +14,8 @@ from stockml.data import dataset
 from stockml.data.batches import Batches
 from stockml.errors import RunError
 from stockml.evaluation import baselines
-from stockml.evaluation.audit import array_checks, bar_checks, leaks
+from stockml.evaluation.audit import checks, leaks
+from stockml.evaluation.audit.subject import ArraysSubject, BarsSubject
 from stockml.reporting import data_report, terminal
 from stockml.tasks import fold_training, train
 from stockml.training import hardware
@@ -22,7 +23,7 @@ from stockml.training import hardware
 if TYPE_CHECKING:
     from stockml.config.root import Config
     from stockml.data.dataset import Data
-    from stockml.evaluation.audit.bar_checks import Forecaster, Subject
+    from stockml.evaluation.audit.subject import Finding, Forecaster, Subject
     from stockml.evaluation.metrics import Floats
     from stockml.runs.location import RunLocation
     from stockml.training.settings import HardwareConfig
@@ -31,33 +32,32 @@ _RESULTS = {True: "passed", False: "FAILED", None: "not applicable"}
 
 
 def run(config: Config, place: RunLocation | None = None, records: dict[str, str] | None = None) -> None:  # noqa: ARG001  (Hydra's jobs are given these)
-    """Print what each check finds. Raises UserError for faults of the data, RunError where a check fails."""
+    """Print what each check finds. Raises UserError for faults of the data, RunError if a check fails."""
     if config.data.source == "simulated":
         print(*terminal.SYNTHETIC, sep="\n")
     config = dataclasses.replace(config, hardware=_reproducible(config))
-    folds, checks = _subjects(config)
+    folds = _subjects(config)
     if config.audit.plant:
-        print(f"PLANTED     {config.audit.plant}: what follows is about a pipeline made to leak, not about stockml's")
+        print(f"INJECTED    {config.audit.plant}: a leak put into stockml's pipeline; the checks below must find it")
     print(*data_report.lines([fold.whole for fold in folds]), "", sep="\n", flush=True)
     failed = []
-    for check in checks:
-        finding = check()
-        print(_told(finding), flush=True)
-        failed += [finding.check] if finding.passed is False else []
+    for name, finding in checks.run(folds):
+        print(_row(name, finding), flush=True)
+        failed += [name] if finding.passed is False else []
     if failed:
         raise RunError(f"{folds[0].whole.panel.origin}: the audit failed: {', '.join(failed)}")
     print("no leak found")
 
 
-def _told(finding: bar_checks.Finding) -> str:
-    """A row of the table; under a failure what it means."""
-    told = [finding.looked_at, *([f"It means: {finding.means}."] if finding.means else [])]
-    text = "\n".join(textwrap.fill(part, 76) for part in told)
-    return f"{finding.check:<26}{_RESULTS[finding.passed]:<16}{textwrap.indent(text, ' ' * 42).lstrip()}"
+def _row(name: str, finding: Finding) -> str:
+    """A check's name, result and evidence; if it failed, what that means."""
+    lines = [finding.evidence, *([f"It means: {finding.meaning}."] if finding.meaning else [])]
+    text = "\n".join(textwrap.fill(line, 76) for line in lines)
+    return f"{name:<26}{_RESULTS[finding.passed]:<16}{textwrap.indent(text, ' ' * 42).lstrip()}"
 
 
 def _reproducible(config: Config) -> HardwareConfig:
-    """Hardware on which equal inputs give equal bits, set up once: sums by other threads would round otherwise."""
+    """Set up hardware on which equal inputs give equal bits: on the CPU, with one number of threads for all sums."""
     chosen = dataclasses.replace(
         config.hardware, device="cpu", precision="fp32", num_workers=0, threads=train.threads(config)
     )
@@ -65,8 +65,8 @@ def _reproducible(config: Config) -> HardwareConfig:
     return chosen
 
 
-def _subjects(config: Config) -> tuple[Sequence[Subject], list[Callable[[], bar_checks.Finding]]]:
-    """What is audited, of a walk-forward config fold by fold, and how."""
+def _subjects(config: Config) -> Sequence[Subject]:
+    """What is audited: one subject per fold of a walk-forward config, else one."""
     window, width = dataset.sample_shape(config)
     forecasters: dict[str, Forecaster] = {config.model.name: functools.partial(model_forecasts, config)}
     if window * width <= baselines.MOST_RIDGE_INPUTS:
@@ -74,20 +74,18 @@ def _subjects(config: Config) -> tuple[Sequence[Subject], list[Callable[[], bar_
     if config.data.source == "npz":
         windows, before_test = dataset.load(config)
         assert before_test is not None
-        arrays = array_checks.ArraysSubject(config, forecasters, windows, before_test)
-        return [arrays], array_checks.on_arrays(arrays)
+        return [ArraysSubject(config, forecasters, windows, before_test)]
     bars, pipeline = dataset.load_bars(config), leaks.pipeline(config.audit.plant)
-    folds = [bar_checks.BarsSubject(each, forecasters, bars, pipeline) for each in config.each_fold()]
-    return folds, bar_checks.on_bars(folds)
+    return [BarsSubject(of_fold, forecasters, bars, pipeline) for of_fold in config.each_fold()]
 
 
 def ridge_forecasts(data: Data) -> dict[str, Floats]:
-    """Forecasts of the ridge baseline."""
+    """Forecasts of the ridge baseline, by split."""
     return baselines.ridge_forecasts(data, Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32))
 
 
 def model_forecasts(config: Config, data: Data) -> dict[str, Floats]:
-    """Forecasts of the config's model after one epoch."""
+    """Forecasts of the config's model after one epoch, by split."""
     chosen = hardware.choose(config.hardware)
     config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, epochs=1, overfit_batches=0))
     model = fold_training.fresh_model(config, data, chosen.dtype)

@@ -103,8 +103,8 @@ def _other_samples(fitted: Fitted, config: Config) -> tuple[Panel, Rows]:
         rows = known[panel.dates[known] >= first_day]
         if not len(rows):
             raise UserError(
-                f"{panel.origin}: ends on {panel.dates.max()}, and the run can be evaluated from {first_day} on: the days "
-                "before were used to train it; give later bars"
+                f"{panel.origin}: ends on {panel.dates.max()}, and the run can be evaluated from {first_day} on: the "
+                "days before were used to train it; give later bars"
             )
         return panel, rows
     panel, before_test = dataset.load(config)

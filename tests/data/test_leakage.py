@@ -23,7 +23,10 @@ from stockml.data.settings import BarsConfig
 from stockml.data.sources.csv import CsvConfig, tables
 from stockml.data.sources.simulated import simulator
 from stockml.data.split import split
-from stockml.evaluation.audit import bar_checks
+from stockml.evaluation.audit.future_checks import prefix
+from stockml.evaluation.audit.split_checks import scaler_on_train, splits_apart
+from stockml.evaluation.audit.subject import BarsSubject, Finding
+from stockml.evaluation.audit.target_checks import ramp
 from tests.conftest import Run, audited, random_bars, write_bars
 
 FIVE = ("open", "high", "low", "close", "volume")
@@ -74,12 +77,8 @@ def test_features_scaler_and_forecasts_up_to_a_day_ignore_every_later_row(bars: 
 
 
 @pytest.mark.parametrize("overrides", [[], ["data.transform=levels", "data.target=close"], ["data.horizon=5"]])
-@pytest.mark.parametrize(
-    "law", [bar_checks.prefix, bar_checks.ramp, bar_checks.scaler_on_train, bar_checks.parts_apart]
-)
-def test_the_audit_s_laws_hold(
-    bars: Bars, law: Callable[[bar_checks.BarsSubject], bar_checks.Finding], overrides: list[str]
-) -> None:
+@pytest.mark.parametrize("law", [prefix, ramp, scaler_on_train, splits_apart])
+def test_the_audit_s_laws_hold(bars: Bars, law: Callable[[BarsSubject], Finding], overrides: list[str]) -> None:
     found = law(audited(bars, *overrides))
     assert found.passed, found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,19 @@ import pytest
 from stockml import compose
 from stockml.data.bars import Bars
 from stockml.data.dataset import load, load_bars, prepare
-from stockml.evaluation.audit import array_checks, bar_checks, leaks
-from stockml.evaluation.audit.bar_checks import Finding
+from stockml.evaluation.audit import checks, leaks
+from stockml.evaluation.audit.checks import CHECKS, Check
+from stockml.evaluation.audit.strength_checks import feature_and_target, ridge_r2
+from stockml.evaluation.audit.subject import ArraysSubject, BarsSubject, Finding, Subject
+from stockml.evaluation.audit.target_checks import ramp, without_signal
 from stockml.tasks.audit import ridge_forecasts
 from tests.conftest import audited, random_bars
 
 FAST = "data.window=5"
 
 
-def failed(checks: list[Callable[[], Finding]]) -> set[str]:
-    return {found.check for found in (check() for check in checks) if found.passed is False}
+def failed(folds: Sequence[Subject]) -> set[str]:
+    return {name for name, found in checks.run(folds) if found.passed is False}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def bars() -> Bars:
 
 def test_the_audited_pipeline_is_the_one_that_training_uses() -> None:
     config = compose.compose("data.days=400")
-    trained, tried = prepare(config), bar_checks.BarsSubject(config, {}, load_bars(config), leaks.pipeline()).whole
+    trained, tried = prepare(config), BarsSubject(config, {}, load_bars(config), leaks.pipeline()).whole
     assert (tried.fingerprint, tried.scaler.to_dict(tried.panel, tried.split.train)) == (
         trained.fingerprint,
         trained.scaler.to_dict(trained.panel, trained.split.train),
@@ -53,26 +56,26 @@ def test_the_audited_pipeline_is_the_one_that_training_uses() -> None:
 def test_no_leak_is_seen_where_there_is_none(bars: Bars, overrides: list[str]) -> None:
     subject = audited(bars, FAST, *overrides)
     folds = [dataclasses.replace(subject, config=config) for config in subject.config.each_fold()]
-    assert failed(bar_checks.on_bars(folds)) == set()
+    assert failed(folds) == set()
 
 
 def test_a_leak_in_a_later_fold_is_seen(bars: Bars) -> None:
-    honest, leaking = (audited(bars, FAST, plant=plant) for plant in (None, "scaler_on_all_rows"))
-    assert {"scrambled future", "scaler on train alone"} <= failed(bar_checks.on_bars([honest, leaking]))
+    clean, leaking = (audited(bars, FAST, leak=leak) for leak in (None, "scaler_on_all_rows"))
+    assert {"scrambled future", "scaler on train only"} <= failed([clean, leaking])
 
 
 @pytest.mark.parametrize("horizon", [1, 5])
 @pytest.mark.parametrize("target", ["log_return", "return", "close"])
-def test_the_ramp_tells_by_how_many_days_a_target_is_off(bars: Bars, target: str, horizon: int) -> None:
+def test_the_ramp_shows_by_how_many_days_a_target_is_off(bars: Bars, target: str, horizon: int) -> None:
     settings = (FAST, f"data.target={target}", f"data.horizon={horizon}")
-    assert bar_checks.ramp(audited(bars, *settings)).passed
-    found = bar_checks.ramp(audited(bars, *settings, plant="shifted_target"))
+    assert ramp(audited(bars, *settings)).passed
+    found = ramp(audited(bars, *settings, leak="shifted_target"))
     assert found.passed is False
-    assert "1 day(s) too early" in found.looked_at
+    assert "1 day(s) too early" in found.evidence
 
 
-def test_in_null_data_days_move_as_far_as_before_and_nowhere_in_particular(bars: Bars) -> None:
-    null = bar_checks.without_signal(bars, seed=0)
+def test_null_data_keep_the_size_of_each_move_and_draw_its_sign(bars: Bars) -> None:
+    null = without_signal(bars, seed=0)
     before, after = (np.diff(np.log(b.columns["close"])) for b in (bars, null))
     assert np.allclose(np.abs(after), np.abs(before))
     assert 0.4 < np.mean(np.sign(after) == np.sign(before)) < 0.6
@@ -87,31 +90,61 @@ def test_a_column_that_is_a_day_ahead_is_seen(market: Path, column: str) -> None
     bars = load_bars(compose.compose("data=csv", f"data.dir={market / 'ohlcv'}", "stock=JPM"))
     columns = {name: values[:-1] for name, values in bars.columns.items()} | {column: bars.columns[column][1:]}
     subject = audited(dataclasses.replace(bars, dates=bars.dates[:-1], columns=columns), FAST)
-    findings = [bar_checks.feature_and_target(subject), bar_checks.score(subject)]
+    findings = [feature_and_target(subject), ridge_r2(subject)]
     assert any(found.passed is False for found in findings)
     if column != "open":
-        assert f"feature {column} on the window's last day has correlation +0.6" in findings[0].looked_at
+        assert f"feature {column} on the window's last day has correlation +0.6" in findings[0].evidence
 
 
-def test_an_audit_that_is_blind_is_reported_as_failed(bars: Bars) -> None:
-    def blind(subject: bar_checks.Subject) -> Finding:
-        return Finding("blind", passed=True, looked_at="nothing")
+def _passes(_subject: Subject) -> Finding:
+    return Finding(passed=True, evidence="nothing")
 
-    assert bar_checks.positive_control(audited(bars, FAST), bar_checks.prefix).passed
-    found = bar_checks.positive_control(audited(bars, FAST), bar_checks.prefix, blind)
+
+def test_the_positive_control_fails_if_a_check_does_not_see_the_future(bars: Bars) -> None:
+    prefix, blind = CHECKS["prefix of features"], Check("blind", _passes, frozenset({"bars"}))
+    assert checks.positive_control(audited(bars, FAST), [prefix]).passed
+    found = checks.positive_control(audited(bars, FAST), [prefix, blind])
     assert found.passed is False
-    assert "nothing is seen by: blind" in found.looked_at
+    assert "nothing is seen by: blind" in found.evidence
 
 
 def test_too_few_samples_are_no_reason_to_fail() -> None:
-    findings = [check() for check in bar_checks.on_bars([audited(random_bars(40), "data.window=5")])]
-    assert [found.check for found in findings if found.passed is None] == [
-        "null data", "features against target", "score"
+    findings = dict(checks.run([audited(random_bars(40), "data.window=5")]))
+    assert [name for name, found in findings.items() if found.passed is None] == [
+        "null data", "features against target", "score of ridge"
     ]  # fmt: skip
-    assert all(found.passed is not False for found in findings)
+    assert all(found.passed is not False for found in findings.values())
 
 
-# Windows made elsewhere, in each of the ways that go wrong.
+def _finds_fault(subject: BarsSubject) -> Finding:
+    first_fold = subject.config.data == next(iter(compose.compose(*WALK).each_fold())).data
+    return Finding(not first_fold, f"{len(subject.bars.dates)} bars", "a fault")
+
+
+WALK = ("data=csv", "data.dir=.", FAST, "data.split=walk_forward", "data.folds=2")
+
+
+def test_a_check_added_to_the_register_is_run_where_it_applies(bars: Bars, monkeypatch: pytest.MonkeyPatch) -> None:
+    folds = [BarsSubject(config, {}, bars, leaks.pipeline()) for config in compose.compose(*WALK).each_fold()]
+    monkeypatch.setattr(checks, "CHECKS", {})
+    for name, every_fold in (("every fold", True), ("last fold", False)):
+        check = Check(name, _finds_fault, frozenset({"bars"}), every_fold=every_fold, control=frozenset({"bars"}))
+        monkeypatch.setitem(checks.CHECKS, name, check)
+    monkeypatch.setitem(checks.CHECKS, "arrays", Check("arrays", _finds_fault, frozenset({"arrays"})))
+    found = dict(checks.run(folds))
+    assert list(found) == ["every fold", "last fold", "positive control"]
+    assert (found["every fold"].passed, found["last fold"].passed) == (False, True)
+    assert found["every fold"].evidence == f"fold 0: {len(bars.dates)} bars"
+    assert "nothing is seen by: every fold, last fold" in found["positive control"].evidence
+
+
+def test_a_check_of_bars_does_not_apply_to_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CHECKS, "bars only", Check("bars only", _finds_fault, frozenset({"bars"})))
+    found = findings_of(tmp_path, windowed(*sound()))["bars only"]
+    assert found.passed is None and found.evidence == "needs the bars that the windows were made from"
+
+
+# Arrays windowed elsewhere, with each fault that they can have.
 
 T, TRAIN, TEST = 8, 300, 80
 
@@ -153,8 +186,7 @@ def audited_arrays(*overrides: str) -> dict[str, Finding]:
     config = compose.compose("data=npz", *overrides)
     windows, before_test = load(config)
     assert before_test is not None
-    subject = array_checks.ArraysSubject(config, {"ridge": ridge_forecasts}, windows, before_test)
-    return {found.check: found for found in (check() for check in array_checks.on_arrays(subject))}
+    return dict(checks.run([ArraysSubject(config, {"ridge": ridge_forecasts}, windows, before_test)]))
 
 
 def failing(findings: dict[str, Finding]) -> set[str]:
@@ -163,7 +195,7 @@ def failing(findings: dict[str, Finding]) -> set[str]:
 
 @pytest.mark.parametrize("scale", [standardised, ranged])
 @pytest.mark.parametrize("kind", ["return", "level", "class"])
-def test_honest_arrays_pass(tmp_path: Path, kind: str, scale: Callable[..., np.ndarray[Any, Any]]) -> None:
+def test_arrays_without_a_leak_pass(tmp_path: Path, kind: str, scale: Callable[..., np.ndarray[Any, Any]]) -> None:
     features, ahead = sound()
     scaled = scale(features, TRAIN + T - 1)
     target = {"return": ahead, "level": np.append(scaled[1:, 0], 0.0), "class": (ahead > 0).astype(int)}[kind]
@@ -171,7 +203,7 @@ def test_honest_arrays_pass(tmp_path: Path, kind: str, scale: Callable[..., np.n
     assert failing(findings) == set()
     for check in ("target in the window", "split by time", "scaler of the arrays", "train targets before test"):
         assert findings[check].passed, check
-    assert "day 1 after the window" in findings["train targets before test"].looked_at
+    assert "day 1 after the window" in findings["train targets before test"].evidence
 
 
 @pytest.mark.parametrize("scale", [standardised, ranged])
@@ -191,7 +223,7 @@ def test_a_random_split_is_seen_in_arrays(tmp_path: Path) -> None:
 def test_test_windows_that_are_in_train_are_seen(tmp_path: Path) -> None:
     arrays = windowed(*sound())
     arrays["X_test"][-1] = arrays["X_train"][5]
-    assert "1 are in train themselves" in findings_of(tmp_path, arrays)["split by time"].looked_at
+    assert "1 are in train themselves" in findings_of(tmp_path, arrays)["split by time"].evidence
 
 
 def test_a_target_that_stands_in_the_window_is_seen(tmp_path: Path) -> None:
@@ -199,8 +231,8 @@ def test_a_target_that_stands_in_the_window_is_seen(tmp_path: Path) -> None:
     known = {"level": features[:, 0], "class": (np.append(0, ahead[:-1]) > 0).astype(int)}
     for target in known.values():
         assert "target in the window" in failing(findings_of(tmp_path, windowed(features, target)))
-    planted = np.column_stack([features, ahead])
-    assert failing(findings_of(tmp_path, windowed(planted, ahead))) == {"target in the window"}
+    leaking = np.column_stack([features, ahead])
+    assert failing(findings_of(tmp_path, windowed(leaking, ahead))) == {"target in the window"}
 
 
 @pytest.mark.parametrize("kind", ["return", "level", "class"])
@@ -210,7 +242,7 @@ def test_train_targets_that_reach_into_test_are_seen_in_arrays(tmp_path: Path, k
     arrays = windowed(features, target)
     found = findings_of(tmp_path, arrays)["train targets before test"]
     assert found.passed is False
-    assert "the last 3 train targets" in found.means
+    assert "the last 3 train targets" in found.meaning
     purged = {**arrays, "X_train": arrays["X_train"][:-3], "y_train": arrays["y_train"][:-3]}
     assert findings_of(tmp_path, purged)["train targets before test"].passed
 
@@ -219,5 +251,5 @@ def test_train_targets_that_reach_into_test_are_seen_in_arrays(tmp_path: Path, k
 def test_real_arrays_were_scaled_on_all_rows_and_are_sound_otherwise(market: Path, ticker: str) -> None:
     findings = audited_arrays(f"data.path={market / 'npz' / f'{ticker}.npz'}")
     assert failing(findings) == {"scaler of the arrays"}
-    days = findings["train targets before test"].looked_at
+    days = findings["train targets before test"].evidence
     assert ("end on day 1" if ticker == "sp500_regression" else "run from day 1 to day 2") in days

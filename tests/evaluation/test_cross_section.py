@@ -1,4 +1,4 @@
-"""Forecasts of several stocks, ranked against one another."""
+"""Forecasts of several stocks compared with one another, day by day."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_scores_agree_with_scipys_day_by_day(decimals: int) -> None:
     assert found["rank_icir"] == pytest.approx(np.mean(spearman) / np.std(spearman, ddof=1), abs=1e-12)
 
 
-def test_what_says_nothing_of_the_order_has_no_score() -> None:
+def test_constant_forecasts_and_days_of_two_stocks_have_no_score() -> None:
     realised = RNG.standard_normal(len(DATES))
     assert set(pooled_scores(realised, np.zeros(len(DATES)), DATES).values()) == {None}
     pairs = np.repeat(np.arange("2020-01-01", "2020-01-11", dtype="datetime64[D]"), 2)
@@ -43,12 +43,12 @@ def test_what_says_nothing_of_the_order_has_no_score() -> None:
     assert set(pooled_scores(realised, forecast, pairs).values()) == {None}
 
 
-def test_days_have_the_samples_mean() -> None:
+def test_values_by_day_have_the_mean_of_the_samples() -> None:
     values = RNG.standard_normal((2, len(DATES)))
     np.testing.assert_allclose(cross_section.by_day(DATES)(values).mean(1), values.mean(1), rtol=1e-12)
 
 
-def test_stocks_that_move_as_one_are_worth_their_days_and_no_more() -> None:
+def test_stocks_that_move_as_one_are_worth_no_more_samples_than_days() -> None:
     days, stocks = 400, 25
     dates = np.repeat(np.arange(days).astype("datetime64[D]"), stocks)
     by_day = cross_section.by_day(dates)
@@ -58,7 +58,7 @@ def test_stocks_that_move_as_one_are_worth_their_days_and_no_more() -> None:
     assert significance.effective_sample_size(apart, by_day) == pytest.approx(days * stocks, rel=0.2)
 
 
-def test_luck_that_all_stocks_share_is_not_counted_once_a_stock() -> None:
+def test_luck_that_all_stocks_share_is_not_counted_for_each_stock() -> None:
     days, stocks = 250, 40
     dates = np.repeat(np.arange(days).astype("datetime64[D]"), stocks)
     by_day, rejected, naive = cross_section.by_day(dates), 0, 0

@@ -1,4 +1,4 @@
-"""Metrics agree with independent formulas, and with themselves however samples are put."""
+"""Metrics agree with independent formulas, ignore the order of samples, and are shown where their table says."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_metrics_do_not_depend_on_the_order_of_samples(pairs: list[tuple[float, 
         assert other[name] == (value if value is None else pytest.approx(value, rel=1e-9, abs=1e-9))
 
 
-def test_what_is_undefined_is_none() -> None:
+def test_undefined_metrics_are_none() -> None:
     constant = np.ones(5)
     scores = score(Target(constant, "return"), constant)
     assert (scores["r2"], scores["ic"]) == (None, None)
@@ -56,7 +56,7 @@ def test_what_is_undefined_is_none() -> None:
     assert score(Target(np.arange(5.0), "return"), np.zeros(5))["hit_rate"] is None
 
 
-def test_levels_are_judged_by_their_change() -> None:
+def test_levels_are_scored_by_their_changes() -> None:
     last, y = np.array([100.0, 100.0, 100.0]), np.array([110.0, 90.0, 100.0])
     persistence = score(Target(y, "level", last), last)
     assert persistence["r2_zero"] == 0

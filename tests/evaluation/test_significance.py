@@ -70,7 +70,7 @@ def test_diebold_mariano_and_clark_west_are_corrected_t_tests_of_regressions_on_
             assert outcome.p_value == pytest.approx(stats.ttest_1samp(x, 0, alternative="greater").pvalue, abs=1e-12)
 
 
-def test_where_the_autocovariances_sum_to_less_than_nothing_newey_west_stands_in() -> None:
+def test_a_negative_sum_of_autocovariances_is_replaced_by_newey_west() -> None:
     x = np.array([1.0, -1.0] * 20) + 0.1 + np.linspace(0, 0.1, 40)
     covariances = autocovariances(x, 1)
     assert covariances[0] + 2 * covariances[1] < 0
@@ -96,7 +96,7 @@ def test_pesaran_timmermann_s_statistic_is_that_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize("horizon", [1, 5])
-def test_what_is_luck_is_seldom_taken_for_skill_though_targets_overlap(horizon: int) -> None:
+def test_luck_is_seldom_called_skill_even_if_targets_overlap(horizon: int) -> None:
     found = {"diebold_mariano": 0, "clark_west": 0, "pesaran_timmermann": 0}
     for seed in range(300):
         realised, forecast = overlapping(250, horizon, seed), 0.1 * overlapping(250, horizon, seed + 1000)
@@ -113,7 +113,7 @@ def test_what_is_luck_is_seldom_taken_for_skill_though_targets_overlap(horizon: 
 
 
 @pytest.mark.parametrize("test", ["diebold_mariano", "clark_west"])
-def test_the_least_detectable_r2_is_found_four_times_in_five(test: str) -> None:
+def test_the_smallest_detectable_r2_is_found_with_80_per_cent_power(test: str) -> None:
     n, found = 1000, 0
     r2 = minimum_detectable_r2(n, 1)[test]
     for seed in range(300):
@@ -146,7 +146,7 @@ def test_benjamini_hochberg_s_correction_is_that_of_scipy(p: list[float]) -> Non
     assert all(q <= by_holm + 1e-12 for q, by_holm in zip(benjamini_hochberg(p), holm(p), strict=True))
 
 
-def test_nothing_is_corrected_where_nothing_was_tested() -> None:
+def test_the_corrections_of_no_p_values_are_empty() -> None:
     assert holm([]) == benjamini_hochberg([]) == []
 
 
@@ -154,7 +154,7 @@ numbers = st.floats(-5, 5).map(lambda x: round(x, 3))
 
 
 @given(st.lists(st.tuples(numbers, numbers), min_size=2, max_size=30))
-def test_r2_is_what_its_identity_says(pairs: list[tuple[float, float]]) -> None:
+def test_r2_equals_the_sum_of_its_terms(pairs: list[tuple[float, float]]) -> None:
     realised, forecast = (np.array(column) for column in zip(*pairs, strict=True))
     varied = np.ptp(realised) > 0 and np.ptp(forecast) > 0
     found = identity(realised, forecast, float(np.corrcoef(realised, forecast)[0, 1]) if varied else None)
@@ -171,7 +171,7 @@ def test_r2_is_what_its_identity_says(pairs: list[tuple[float, float]]) -> None:
 
 
 @pytest.mark.parametrize(("n", "horizon"), [(60, 1), (492, 1), (492, 5)])
-def test_intervals_hold_the_true_r2_nearly_as_often_as_they_say(n: int, horizon: int) -> None:
+def test_intervals_cover_the_true_r2_nearly_as_often_as_their_confidence(n: int, horizon: int) -> None:
     r2, held = 0.02, 0
     for seed in range(300):
         signal = np.sqrt(r2) * overlapping(n, horizon, seed, tail=9)
@@ -182,7 +182,7 @@ def test_intervals_hold_the_true_r2_nearly_as_often_as_they_say(n: int, horizon:
     assert 0.88 <= held / 300 <= 0.99
 
 
-def test_resampled_means_spread_as_the_mean_of_what_is_autocorrelated_does() -> None:
+def test_resampled_means_spread_as_the_mean_of_an_autocorrelated_series_does() -> None:
     horizon, means, spread = 5, [], []
     for seed in range(100):
         x = overlapping(1000, horizon, seed, tail=30)
@@ -193,7 +193,7 @@ def test_resampled_means_spread_as_the_mean_of_what_is_autocorrelated_does() -> 
     assert np.mean(spread) == pytest.approx(np.std(means), rel=0.25)
 
 
-def test_resampling_is_the_same_every_time_however_much_is_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resampling_does_not_depend_on_how_much_is_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     series = np.random.default_rng(0).standard_normal((3, 500))
     once, again = resampled_means(series, 8), resampled_means(series, 8)
     monkeypatch.setattr(significance, "_CHUNK", 700)
@@ -203,14 +203,14 @@ def test_resampling_is_the_same_every_time_however_much_is_drawn_at_once(monkeyp
     assert once.mean(1) == pytest.approx(series.mean(1), abs=0.01)
 
 
-def test_blocks_grow_with_the_days_and_hold_what_overlaps() -> None:
+def test_blocks_grow_with_the_days_and_cover_the_overlap() -> None:
     assert [block_days(n, 1) for n in (1, 8, 9, 512, 1000, 12_000)] == [1, 2, 3, 8, 10, 23]
     assert block_days(500, 5) == 10
     assert resampled_means(np.zeros((1, 79)), 10) is None
 
 
 @pytest.mark.parametrize("horizon", [1, 3])
-def test_forecasts_that_do_not_differ_leave_nothing_to_test(horizon: int) -> None:
+def test_tests_of_equal_forecasts_are_undefined(horizon: int) -> None:
     realised = overlapping(50, 1)
     forecast = np.full(50, 0.1)
     same = forecast + 1e-17 * realised  # but for rounding
@@ -236,9 +236,9 @@ def test_too_few_days_and_days_without_a_move_give_no_nan(n: int, horizon: int) 
             assert (found.r2 is None) == (not realised.any())
 
 
-def test_significance_imports_neither_scipy_nor_torch() -> None:
+def test_evaluation_imports_neither_scipy_nor_torch() -> None:
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import stockml.evaluation.verdict, numpy as np\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); import stockml.evaluation.evaluate, numpy as np\n"
         "from stockml.evaluation.significance import compare\n"
         "compare(np.arange(99.0), np.ones(99), {'zero': np.zeros(99)}, 1)\n"
         "assert not {'scipy', 'torch', 'statsmodels'} & set(sys.modules)"

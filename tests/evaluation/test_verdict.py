@@ -1,4 +1,4 @@
-"""The verdict says no more than the tests do, in words that hold for the case at hand."""
+"""The verdict claims no more than the tests show, in words that are true of each case."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def signal(n: int, share: float, noise: float, seed: int = 0) -> tuple[Floats, F
 
 
 def assessed(realised: Floats, model: Floats, ridge: Floats | float = 1.0, best: str = "ridge") -> Assessment:
-    """Against zero and a ridge, which is far off unless it is given."""
+    """The assessment against zero and a ridge, whose forecasts are far off unless they are given."""
     rivals = {"zero": 0 * realised, "ridge": ridge + 0 * realised, "always_up": 1 + 0 * realised}
     return assess(scored(realised, model, "return", **rivals), best, 1)
 
@@ -51,13 +51,13 @@ CASES: dict[str, tuple[tuple[Floats, Floats], Floats | float]] = {
     ("case", "word", "begins"),
     [
         ("shown", "shown", "Skill is shown: R² is +"),
-        ("no more than another's", "hinted", "Skill is hinted at, but no more than ridge's: R² is +"),
-        ("hinted", "hinted", "Skill is hinted at, not shown: R² is "),
+        ("no more than another's", "hinted", "Skill is hinted at, but no more than ridge has: R² is +"),
+        ("hinted", "hinted", "Skill is hinted at, but not shown: R² is "),
         ("not shown", "not shown", "Skill is not shown: R² is "),
-        ("worse", "worse", "Worse than forecasting zero change: R² is -"),
+        ("worse", "worse", "The model is worse than a forecast of zero change: R² is -"),
     ],
 )
-def test_a_verdict_says_which_case_it_is(case: str, word: str, begins: str) -> None:
+def test_a_verdict_begins_with_the_skill(case: str, word: str, begins: str) -> None:
     (realised, model), ridge = CASES[case]
     found = assessed(realised, model, ridge)
     assert skill(found) == word
@@ -67,7 +67,7 @@ def test_a_verdict_says_which_case_it_is(case: str, word: str, begins: str) -> N
 
 @settings(deadline=None)
 @given(st.integers(1, 200), st.floats(-0.5, 0.5), st.floats(0, 1), st.integers(0, 1000), st.booleans())
-def test_skill_is_shown_only_where_diebold_mariano_rejects_luck_against_zero_and_the_best_baseline(
+def test_skill_is_shown_only_if_diebold_mariano_is_significant_against_zero_and_the_best_baseline(
     n: int, share: float, noise: float, seed: int, far: bool
 ) -> None:
     realised, model = signal(n, share, noise, seed)
@@ -80,42 +80,44 @@ def test_skill_is_shown_only_where_diebold_mariano_rejects_luck_against_zero_and
         assert found.against["zero"].mse_difference > 0
 
 
-def test_a_verdict_gives_the_interval_the_chance_of_luck_and_what_so_many_days_can_show() -> None:
+def test_a_verdict_gives_the_interval_the_p_values_and_what_so_many_days_can_show() -> None:
     realised, model = signal(492, 0.02, 0.2)
     found, r2 = assessed(realised, model), score(Target(realised, "return"), model)["r2_zero"]
     assert found.r2_zero_interval is not None
     outcomes = [found.against["zero"].diebold_mariano, found.against["zero"].clark_west]
     assert skill(found) == "hinted"
     low, high = found.r2_zero_interval
-    said = verdict(found)
-    assert f"R² is {r2:+.2%} (95% sure: {low:+.2%} to {high:+.2%}) on 492 test days" in said
-    plain, noiseless = (o.p_value for o in outcomes)
-    assert f"luck alone does as well in {plain:.0%} of such tests, or in {noiseless:.1%} if" in said
-    assert said.endswith("492 days can hint at an R² of 1.2% and more, and show one of 5.1% and more.")
+    text = verdict(found)
+    assert f"R² is {r2:+.2%} (95 % CI {low:+.2%} to {high:+.2%}) on 492 test days" in text
+    p, p_clark_west = (outcome.p_value for outcome in outcomes)
+    assert f"luck alone does as well in {p:.0%} of such tests, or in {p_clark_west:.1%} if" in text
+    assert text.endswith("492 days can hint at an R² of 1.2% or more, and show one of 5.1% or more.")
 
 
 def test_a_verdict_names_the_best_baseline_and_all_that_are_ahead() -> None:
     realised, model = signal(400, 0.02, 0.0)
     rivals = {"zero": 0 * realised, "mean": 0.03 * realised, "ridge": 0.04 * realised, "far": 1 + realised}
     samples = scored(realised, model, "return", always_up=realised, **rivals)
-    assert "worse than ridge, the best baseline, also worse than mean." in verdict(assess(samples, "ridge", 1))
+    assert "the model is worse than ridge, the best baseline, and worse than mean." in verdict(
+        assess(samples, "ridge", 1)
+    )
     assert "better than far, the best baseline, but worse than mean, ridge." in verdict(assess(samples, "far", 1))
     assert "better than zero, the best baseline, but" in verdict(assess(samples, "zero", 1))
     best = replace(samples, model=0.05 * realised)
     assert "better than ridge, the best baseline." in verdict(assess(best, "ridge", 1))
     same = replace(samples, model=rivals["ridge"])
-    assert "no more than ridge's" in verdict(assess(same, "ridge", 1))
+    assert "no more than ridge has" in verdict(assess(same, "ridge", 1))
     assert "no better than ridge, the best baseline." in verdict(assess(same, "ridge", 1))
 
 
-def test_an_r2_above_five_per_cent_is_called_what_it_nearly_always_is() -> None:
+def test_an_r2_above_five_per_cent_is_called_a_leak_or_luck() -> None:
     realised, model = signal(400, 0.03, 0.0)
     assert "run task=audit" in verdict(assessed(realised, model))
     realised, model = signal(400, 0.02, 0.0)
     assert "audit" not in verdict(assessed(realised, model))
 
 
-def test_an_interval_that_holds_zero_makes_what_is_shown_only_just_shown() -> None:
+def test_skill_is_only_just_shown_if_the_interval_holds_zero() -> None:
     realised, model = signal(1000, 0.02, 0.05)
     found = assessed(realised, model)
     zero = replace(found.against["zero"], interval=(-1e-9, 1.0))
@@ -133,7 +135,7 @@ def test_so_few_days_that_no_r2_can_be_shown_show_nothing(n: int) -> None:
                                    "5% is nearly always a leak or luck: run task=audit.")  # fmt: skip
 
 
-def test_levels_are_judged_as_their_changes_are() -> None:
+def test_levels_are_assessed_by_their_changes() -> None:
     realised, model = signal(300, 0.02, 0.05)
     last = 100 + np.arange(300.0)
     levels = Predictions(
@@ -149,7 +151,7 @@ def test_levels_are_judged_as_their_changes_are() -> None:
     assert (found.unit, returns.unit) == ("samples", "days")
 
 
-def test_classes_are_judged_by_brier_scores_against_the_train_mean() -> None:
+def test_classes_are_assessed_by_brier_scores_against_the_train_mean() -> None:
     rng = np.random.default_rng(0)
     chance = np.clip(0.5 + 0.1 * rng.standard_normal(2000), 0, 1)
     classes = (rng.random(2000) < chance).astype(float)
@@ -164,7 +166,7 @@ def test_classes_are_judged_by_brier_scores_against_the_train_mean() -> None:
     assert skill(found) == "shown"
 
 
-def test_r2_ct_is_against_the_mean_of_what_was_known_by_then() -> None:
+def test_r2_ct_is_against_the_mean_of_the_returns_known_at_that_time() -> None:
     realised, model = signal(100, 0.02, 0.05)
     mean = np.full(100, 0.003)
     found = assess(scored(realised, model, "return", zero=0 * realised, expanding_mean=mean), "zero", 0)
@@ -175,7 +177,7 @@ def test_r2_ct_is_against_the_mean_of_what_was_known_by_then() -> None:
 
 @pytest.mark.parametrize("kind", ["return", "level", "class"])
 @pytest.mark.parametrize("n", [1, 2, 40])
-def test_whatever_is_undefined_is_null(n: int, kind: Kind) -> None:
+def test_undefined_values_are_null(n: int, kind: Kind) -> None:
     realised = np.zeros(n)
     for model in (realised, realised + 0.1, np.linspace(0, 1, n)):
         last = np.ones(n) if kind == "level" else None

@@ -15,13 +15,13 @@ from stockml.runs.location import RunLocation
 from tests.conftest import Run
 
 FAST = ("data.window=10", "trainer.batch_size=256")
-ABOUT = {
-    "scaler_on_all_rows": "scaler on train alone",
+CAUGHT_BY = {
+    "scaler_on_all_rows": "scaler on train only",
     "shifted_target": "ramp",
     "centred_window": "prefix of features",
     "future_return": "features against target",
-    "random_split": "parts apart in time",
-    "label_over_boundary": "parts apart in time",
+    "random_split": "splits apart in time",
+    "label_over_boundary": "splits apart in time",
 }
 
 
@@ -33,7 +33,7 @@ def test_real_bars_pass(capsys: pytest.CaptureFixture[str], market: Path, ticker
     assert printed.count("  passed  ") == 9
 
 
-def test_simulated_bars_pass_are_called_so_and_leave_no_folder(
+def test_simulated_bars_pass_are_called_simulated_and_leave_no_folder(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -44,14 +44,14 @@ def test_simulated_bars_pass_are_called_so_and_leave_no_folder(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_leak_that_can_be_asked_for_is_there() -> None:
+def test_every_leak_that_the_config_names_exists() -> None:
     names = [name for option in get_args(get_type_hints(AuditConfig)["plant"]) for name in get_args(option)]
-    assert set(names) == set(LEAKS) == set(ABOUT)
+    assert set(names) == set(LEAKS) == set(CAUGHT_BY)
 
 
-@pytest.mark.parametrize("leak", ABOUT)
+@pytest.mark.parametrize("leak", CAUGHT_BY)
 @pytest.mark.parametrize("source", ["simulated", "real"])
-def test_each_planted_leak_is_caught_by_the_check_that_is_about_it(
+def test_each_injected_leak_is_caught_by_its_check(
     capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest, source: str, leak: str
 ) -> None:
     data = ["data.days=800"]
@@ -61,22 +61,22 @@ def test_each_planted_leak_is_caught_by_the_check_that_is_about_it(
     assert cli.main(["task=audit", *data, *FAST, f"audit.plant={leak}"]) == 1
     printed = capsys.readouterr()
     failed = [line[:26].strip() for line in printed.out.splitlines() if line[26:32] == "FAILED"]
-    assert ABOUT[leak] in failed
+    assert CAUGHT_BY[leak] in failed
     assert printed.err.endswith(f"the audit failed: {', '.join(failed)}\n")
-    assert f"PLANTED     {leak}" in printed.out
+    assert f"INJECTED    {leak}" in printed.out
     assert printed.out.count("It means: ") == len(failed)
 
 
-def test_a_planted_leak_touches_no_training(run: Run, tmp_path: Path) -> None:
+def test_an_injected_leak_does_not_change_training(run: Run, tmp_path: Path) -> None:
     from stockml.tasks import train
 
-    honest = run("honest", "+experiment=quick", "data.days=400")
+    clean = run("clean", "+experiment=quick", "data.days=400")
     config = compose.compose("+experiment=quick", "data.days=400")
-    planted = dataclasses.replace(config, audit=AuditConfig(plant="future_return"))
-    train.run(planted, RunLocation(exact=tmp_path / "planted"), compose.records(planted))
-    predictions = [(tmp_path / name / "predictions.csv").read_text() for name in ("honest", "planted")]
-    assert honest and predictions[0] == predictions[1]
-    assert "plant: null" in (tmp_path / "planted" / ".hydra" / "config.yaml").read_text()
+    leaking = dataclasses.replace(config, audit=AuditConfig(plant="future_return"))
+    train.run(leaking, RunLocation(exact=tmp_path / "leaking"), compose.records(leaking))
+    predictions = [(tmp_path / name / "predictions.csv").read_text() for name in ("clean", "leaking")]
+    assert clean and predictions[0] == predictions[1]
+    assert "plant: null" in (tmp_path / "leaking" / ".hydra" / "config.yaml").read_text()
 
 
 def test_a_run_s_own_config_is_audited(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

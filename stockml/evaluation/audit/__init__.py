@@ -1,1 +1,1 @@
-"""The leakage audit."""
+"""The leakage audit: its checks are in checks.py."""

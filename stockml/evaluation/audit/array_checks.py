@@ -1,28 +1,14 @@
-"""The audit of arrays that were windowed elsewhere: what they tell of how they were made."""
+"""Checks of arrays that were windowed elsewhere: what they show of how they were made."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stockml.data.dataset import Data, scaled
-from stockml.data.split import split
-from stockml.evaluation.audit.bar_checks import (
-    FEWEST_SAMPLES,
-    Finding,
-    Subject,
-    correlations,
-    feature_and_target,
-    positive_control,
-    scaler_on_train,
-    score,
-    scrambled_future,
-)
-from stockml.evaluation.audit.leaks import with_future
+from stockml.evaluation.audit.strength_checks import correlations
+from stockml.evaluation.audit.subject import FEWEST_SAMPLES, ArraysSubject, Finding
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,59 +17,16 @@ if TYPE_CHECKING:
     from stockml.data.panel import Panel
 
 _ALIKE = 1e-6  # of a spread of about one: float32's rounding
-_SAME = 0.95  # the share of samples, or the correlation, from which two things are one but for dividends and rounding
+_SAME = 0.95  # share of samples, or correlation, above which two things are the same but for dividends and rounding
 _MOST_DAYS_AHEAD = 20
-_FITTED = 0.005  # how far from 0 and 1 mean and standard deviation are on the rows that a scaler was fitted on
-
-
-@dataclass(frozen=True)
-class ArraysSubject(Subject):
-    """Windows, not scaled by stockml, and how many of them come before the test."""
-
-    windows: Panel
-    before_test: int
-
-    def panel(self, noise_after: int | None = None) -> Panel:
-        """The windows, those after the sample `noise_after` replaced by noise."""
-        values, wanted = self.windows.values.copy(), self.windows.target.copy()
-        if noise_after is not None:
-            rng, noisy = np.random.default_rng(1), slice(noise_after + 1, None)
-            values[noisy] = rng.standard_normal(values[noisy].shape)
-            wanted[noisy] = rng.standard_normal(wanted[noisy].shape)
-        return replace(self.windows, values=values, target=wanted)
-
-    def data(self, noise_after: int | None = None) -> Data:
-        """The samples, split and scaled."""
-        panel = self.panel(noise_after)
-        return scaled(panel, split(panel, self.config.data, self.before_test))
-
-    def with_future(self) -> ArraysSubject:
-        """The same with the target's change among the features."""
-        return replace(self, windows=with_future(self.windows))
-
-
-def on_arrays(subject: ArraysSubject) -> list[Callable[[], Finding]]:
-    """The checks of windows made elsewhere, in the order in which they are told."""
-    unknown = "needs the bars that the windows were made of"
-    return [
-        lambda: target_in_window(subject),
-        lambda: order_of_time(subject),
-        lambda: scaler_of_arrays(subject),
-        lambda: targets_apart(subject),
-        lambda: scrambled_future(subject),
-        lambda: scaler_on_train(subject),
-        *(partial(Finding, name, None, unknown) for name in ("prefix of features", "ramp", "null data")),
-        lambda: feature_and_target(subject),
-        lambda: score(subject),
-        lambda: positive_control(subject, feature_and_target),
-    ]
+_FITTED = 0.005  # how far mean and standard deviation may be from 0 and 1 on the rows that a scaler was fitted on
 
 
 def target_in_window(subject: ArraysSubject) -> Finding:
-    """No number of the window is the target already; nor, of classes, does a move within it have the target's sign."""
-    name, panel, n = "target in the window", subject.windows, subject.before_test
+    """The target is not a number of the window; a class is not the sign of a move within the window."""
+    panel, n = subject.windows, subject.before_test
     if n < FEWEST_SAMPLES:
-        return Finding(name, None, f"fewer than {FEWEST_SAMPLES} train samples")
+        return Finding(None, f"fewer than {FEWEST_SAMPLES} train samples")
     x, y = panel.values[:n], panel.target[:n]
     if panel.kind == "class":
         moves = np.sign(np.diff(x, axis=1))
@@ -96,45 +39,43 @@ def target_in_window(subject: ArraysSubject) -> Finding:
     where = f"feature {panel.features[feature]}, {len(share) - 1 - lag} days before the last"
     if share.max() > _SAME:
         return Finding(
-            name,
             False,
             f"{what} in {share.max():.0%} of the train samples: {where}",
-            "the model is shown what it is to forecast; the target must come after the window's last day",
+            "the model sees what it has to forecast; the target must come after the window's last day",
         )
-    return Finding(name, True, f"{what} in at most {share.max():.0%} of the train samples, over all days and features")
+    return Finding(True, f"{what} in at most {share.max():.0%} of the train samples, over all days and features")
 
 
 def order_of_time(subject: ArraysSubject) -> Finding:
-    """No validation or test window is a train window, nor followed by one a day later."""
-    name, panel, parts = "split by time", subject.windows, subject.whole.split.by_name()
+    """No validation or test window is a train window, or followed by one a day later."""
+    panel, splits = subject.windows, subject.whole.split.by_name()
     if panel.window < 3:
-        return Finding(name, None, "windows of one or two days do not tell what follows what")
+        return Finding(None, "windows of one or two days do not show which window follows which")
     heads, tails = _hashes(panel.values[:, :-1]), _hashes(panel.values[:, 1:])
     windows = _hashes(panel.values)
-    train = parts["train"]
+    train = splits["train"]
     if not np.isin(tails[train], heads[train]).any():
-        return Finding(name, None, "no train window follows another a day later, so their order cannot be told")
+        return Finding(None, "no train window follows another a day later, so their order is not known")
     moving = tails != heads  # a window that never changes follows itself
-    for part in ("validation", "test"):
-        rows = parts[part][moving[parts[part]]]
+    for split in ("validation", "test"):
+        rows = splits[split][moving[splits[split]]]
         double = int(np.isin(windows[rows], windows[train]).sum())
         followed = int(np.isin(tails[rows], heads[train]).sum())
         if double or followed:
-            ordered = "" if part == "test" else " (the last of X_train, which must be in order of time)"
+            ordered = "" if split == "test" else " (the last of X_train, which must be in order of time)"
             return Finding(
-                name,
                 False,
-                f"of {len(parts[part]):,} {part} windows{ordered} {followed:,} are followed, a day later, by a train "
-                f"window, and {double:,} are in train themselves",
+                f"of {len(splits[split]):,} {split} windows{ordered} {followed:,} are followed, a day later, by a "
+                f"train window, and {double:,} are in train themselves",
                 "neighbours share all days but one, so the model is scored on what it was trained on; split by time, "
-                "never at random",
+                "not at random",
             )
-    return Finding(name, True, "no validation or test window is in train, or followed a day later by a train window")
+    return Finding(True, "no validation or test window is in train, or followed a day later by a train window")
 
 
 def scaler_of_arrays(subject: ArraysSubject) -> Finding:
-    """The scale that the arrays arrived with was not fitted on train and test together."""
-    name, panel, n = "scaler of the arrays", subject.windows, subject.before_test
+    """Whoever scaled the arrays did not fit the scale on train and test together."""
+    panel, n = subject.windows, subject.before_test
     fits: list[tuple[str, Callable[[Floats], NDArray[np.bool_]]]] = [
         ("range from 0 to 1", lambda rows: (abs(rows.min(0)) < _ALIKE) & (abs(rows.max(0) - 1) < _ALIKE)),
         ("range from -1 to 1", lambda rows: (abs(rows.min(0) + 1) < _ALIKE) & (abs(rows.max(0) - 1) < _ALIKE)),
@@ -150,47 +91,43 @@ def scaler_of_arrays(subject: ArraysSubject) -> Finding:
             wrong = [f for f, a, b in zip(panel.features, on_all, on_train, strict=True) if a and not b]
             if wrong:
                 return Finding(
-                    name,
                     False,
-                    f"{', '.join(wrong)}: {what} over train and test together, and not over train alone",
-                    "whoever scaled these arrays knew the test; fit the scaler on train rows alone, and save them "
-                    "again. stockml standardises anew on train, so its own scores gain nothing by this; what was "
-                    "chosen elsewhere with these arrays may have",
+                    f"{', '.join(wrong)}: {what} over train and test together, and not over train only",
+                    "whoever scaled these arrays knew the test; fit the scaler on train rows only, and save them "
+                    "again. stockml standardises them on train, so its own scores gain nothing from this; what was "
+                    "chosen elsewhere with these arrays may have gained",
                 )
             if on_train.any():
                 known.append(what)
     if known:
-        return Finding(name, True, f"{known[0]} over train, as a scaler leaves it that was fitted there")
-    return Finding(name, None, "neither a range of 0 to 1 nor mean 0 and standard deviation 1, over train or over all")
+        return Finding(True, f"{known[0]} over train, as if the scaler was fitted there")
+    return Finding(None, "neither a range of 0 to 1 nor mean 0 and standard deviation 1, over train or over all")
 
 
 def targets_apart(subject: ArraysSubject) -> Finding:
     """The last train target ends before the first test target begins."""
-    name, panel, n = "train targets before test", subject.windows, subject.before_test
+    panel, n = subject.windows, subject.before_test
     gap = _gap(panel.values[n - 1], panel.values[n])
     in_order = [_gap(panel.values[i - 1], panel.values[i]) == 1 for i in np.linspace(1, n - 1, 20, dtype=int)]
     if panel.window < 3 or not all(in_order):
-        return Finding(name, None, "X_train is not one series of windows a day apart")
+        return Finding(None, "X_train is not one series of windows a day apart")
     found = _target_days(panel, n)
     if found is None:
-        return Finding(
-            name, None, "the target is no change of a feature that later windows show: no telling when it ends"
-        )
+        return Finding(None, "the target is no change of a feature in later windows, so when it ends is not known")
     start, end = found
-    told = f"targets {f'run from day {start} to' if start else 'end on'} day {end} after the window"
+    span = f"targets {f'run from day {start} to' if start else 'end on'} day {end} after the window"
     if gap is not None and end > start + gap:
         return Finding(
-            name,
             False,
-            f"{told}, and the first test window ends {gap} day{'s' if gap > 1 else ''} after the last of train",
+            f"{span}, and the first test window ends {gap} day{'s' if gap > 1 else ''} after the last of train",
             f"the last {end - start - gap} train targets end after the first test target has begun; leave them out",
         )
     after = f"{gap} day{'' if gap == 1 else 's'}" if gap is not None else f"at least {panel.window} days"
-    return Finding(name, True, f"{told}; the first test window ends {after} after the last of train")
+    return Finding(True, f"{span}; the first test window ends {after} after the last of train")
 
 
 def _target_days(panel: Panel, n: int) -> tuple[int, int] | None:
-    """How many days after the window the target begins and ends; None where later windows do not show it."""
+    """On which days after the window the target begins and ends; None if later windows do not show it."""
     y, last = panel.target[:n], panel.values[:n, -1].astype(np.float64)
     for end in range(1, min(_MOST_DAYS_AHEAD, n // 4) + 1):
         wanted = y[:-end]
@@ -212,17 +149,17 @@ def _target_days(panel: Panel, n: int) -> tuple[int, int] | None:
 
 
 def _gap(one: NDArray[np.float32], other: NDArray[np.float32]) -> int | None:
-    """How many days after the window the other one ends; None where they share no day."""
+    """How many days the other window ends after the one; None if they share no day."""
     return next((g for g in range(1, len(one)) if np.array_equal(one[g:], other[: len(one) - g])), None)
 
 
 def _days(windows: NDArray[np.float32]) -> Floats:
-    """(D, F) the first window's days, and the last day of each further one."""
+    """(D, F) the days of the first window, then the last day of each further window."""
     return np.concatenate([windows[0], windows[1:, -1]]).astype(np.float64)
 
 
 def _every_day(windows: NDArray[np.float32]) -> Floats:
-    """(N × T, F) the days of all windows, as often as they come."""
+    """(N × T, F) the days of all windows, each as often as it is in a window."""
     return windows.reshape(-1, windows.shape[-1]).astype(np.float64)
 
 

@@ -1,6 +1,6 @@
-"""The stages that make scaled samples of bars: those that training uses, and variants that leak, for the audit to find.
+"""The stages that make scaled samples from bars, as training uses them, and with a leak injected for the audit to find.
 
-Training knows nothing of this file.
+Training does not use this file.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _WEEK = 5  # days
 
 @dataclass(frozen=True)
 class Pipeline:
-    """How bars become scaled samples, stage by stage; the defaults are the stages of `stockml.data`."""
+    """How bars become scaled samples, stage by stage; the defaults are the stages that training uses."""
 
     panel: Callable[[Bars, Sequence[str], BarsConfig], Panel] = from_bars
     split: Callable[[Panel, BarsConfig], Split] = split
     scaler: Callable[[Panel, Rows], Scaler] = Scaler.fit
 
     def data(self, bars: Bars, features: Sequence[str], config: BarsConfig) -> Data:
-        """The samples, scaled, as `stockml.data.prepare` makes them. Raises UserError."""
+        """The scaled samples; with the default stages, those of `stockml.data.dataset.prepare`. Raises UserError."""
         panel = self.panel(bars, features, config)
         return scaled(panel, self.split(panel, config), self.scaler)
 
 
 def with_future(panel: Panel) -> Panel:
-    """The panel with what is to be forecast among its features, as `future`: a return, or a level's change."""
+    """The panel with the target among its features, as `future`: a return, or a level's change."""
     known = target(panel, np.arange(len(panel.target)))
     future = np.nan_to_num(known.changes(known.y_true)).astype(np.float32)
     column = np.zeros((*panel.values.shape[:-1], 1), dtype=np.float32)
@@ -47,54 +47,54 @@ def with_future(panel: Panel) -> Panel:
     return replace(panel, features=(*panel.features, "future"), values=np.concatenate([panel.values, column], axis=-1))
 
 
-def _scaler_on_all_rows(honest: Pipeline) -> Pipeline:
-    return replace(honest, scaler=lambda panel, _train: honest.scaler(panel, panel.samples))
+def _scaler_on_all_rows(clean: Pipeline) -> Pipeline:
+    return replace(clean, scaler=lambda panel, _train: clean.scaler(panel, panel.samples))
 
 
-def _shifted_target(honest: Pipeline) -> Pipeline:
-    """The target of the day before: with a horizon of one day, the change that the window ends with."""
+def _shifted_target(clean: Pipeline) -> Pipeline:
+    """The target of the day before: with a horizon of one day, the last change in the window."""
 
     def panel(bars: Bars, features: Sequence[str], config: BarsConfig) -> Panel:
-        made = honest.panel(bars, features, config)
+        made = clean.panel(bars, features, config)
         return replace(made, target=np.append(made.target[:1], made.target[:-1]))
 
-    return replace(honest, panel=panel)
+    return replace(clean, panel=panel)
 
 
-def _centred_window(honest: Pipeline) -> Pipeline:
-    """Every feature smoothed by the mean of the day before, the day, and the day after."""
+def _centred_window(clean: Pipeline) -> Pipeline:
+    """Every feature replaced by the mean of the day before, the day, and the day after."""
 
     def panel(bars: Bars, features: Sequence[str], config: BarsConfig) -> Panel:
-        made = honest.panel(bars, features, config)
+        made = clean.panel(bars, features, config)
         padded = np.concatenate([made.values[:1], made.values, made.values[-1:]])
         return replace(made, values=(padded[:-2] + padded[1:-1] + padded[2:]) / np.float32(3))
 
-    return replace(honest, panel=panel)
+    return replace(clean, panel=panel)
 
 
-def _future_return(honest: Pipeline) -> Pipeline:
-    return replace(honest, panel=lambda bars, features, config: with_future(honest.panel(bars, features, config)))
+def _future_return(clean: Pipeline) -> Pipeline:
+    return replace(clean, panel=lambda bars, features, config: with_future(clean.panel(bars, features, config)))
 
 
-def _random_split(honest: Pipeline) -> Pipeline:
-    """Parts of the same sizes, their samples drawn at random."""
+def _random_split(clean: Pipeline) -> Pipeline:
+    """Splits of the same sizes, with their samples drawn at random."""
 
     def split(panel: Panel, config: BarsConfig) -> Split:
-        parts = list(honest.split(panel, config).by_name().values())
-        drawn = np.random.default_rng(0).permutation(np.concatenate(parts))
-        train, validation, test = map(np.sort, np.split(drawn, np.cumsum([len(part) for part in parts[:-1]])))
+        splits = list(clean.split(panel, config).by_name().values())
+        drawn = np.random.default_rng(0).permutation(np.concatenate(splits))
+        train, validation, test = map(np.sort, np.split(drawn, np.cumsum([len(rows) for rows in splits[:-1]])))
         return Split(train, validation, test, purged=0)
 
-    return replace(honest, split=split)
+    return replace(clean, split=split)
 
 
-def _label_over_boundary(honest: Pipeline) -> Pipeline:
-    """Targets of a week or more, split as if they were a day's."""
+def _label_over_boundary(clean: Pipeline) -> Pipeline:
+    """Targets over a week or more, split as if they were over one day."""
 
     def panel(bars: Bars, features: Sequence[str], config: BarsConfig) -> Panel:
-        return honest.panel(bars, features, replace(config, horizon=max(_WEEK, config.horizon)))
+        return clean.panel(bars, features, replace(config, horizon=max(_WEEK, config.horizon)))
 
-    return replace(honest, panel=panel, split=lambda panel, config: honest.split(replace(panel, horizon=1), config))
+    return replace(clean, panel=panel, split=lambda panel, config: clean.split(replace(panel, horizon=1), config))
 
 
 LEAKS: dict[str, Callable[[Pipeline], Pipeline]] = {
@@ -105,9 +105,9 @@ LEAKS: dict[str, Callable[[Pipeline], Pipeline]] = {
     "random_split": _random_split,
     "label_over_boundary": _label_over_boundary,
 }
-"""What a leak makes of a pipeline, by name."""
+"""By name: a function from a pipeline to the same one with that leak."""
 
 
-def pipeline(plant: str | None = None) -> Pipeline:
-    """The pipeline that training uses; or what the leak of that name makes of it."""
-    return LEAKS[plant](Pipeline()) if plant else Pipeline()
+def pipeline(leak: str | None = None) -> Pipeline:
+    """The pipeline that training uses, or the same one with the leak of that name injected."""
+    return LEAKS[leak](Pipeline()) if leak else Pipeline()

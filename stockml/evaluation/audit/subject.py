@@ -1,0 +1,159 @@
+"""What is audited: data that can be made again with noise in place of every row after a day."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
+
+import numpy as np
+
+from stockml.data.dataset import Data, scaled
+from stockml.data.settings import BarsConfig
+from stockml.data.split import split
+from stockml.evaluation.audit.leaks import LEAKS, Pipeline, with_future
+
+if TYPE_CHECKING:
+    from stockml.config.root import Config
+    from stockml.data.bars import Bars, Floats
+    from stockml.data.panel import Panel
+
+Forecaster = Callable[[Data], dict[str, "Floats"]]
+"""Fits on train, and gives the forecasts (N,) of validation and test, in the target's own units."""
+
+FEWEST_SAMPLES = 50  # with fewer, chance looks like anything
+
+_NOISE_SEED = 1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found."""
+
+    passed: bool | None
+    """None: the check does not apply to these data."""
+    evidence: str
+    """What was looked at; of a failed check what was seen; of one that does not apply, the reason."""
+    meaning: str = ""
+    """Of a failed check: what it means, and what to do."""
+
+
+@dataclass(frozen=True)
+class Subject(ABC):
+    """Data that can be made again with noise in place of every row after a given one."""
+
+    kind: ClassVar[Literal["bars", "arrays"]]
+
+    config: Config
+    forecasters: Mapping[str, Forecaster]
+
+    @abstractmethod
+    def panel(self, noise_after: int | None = None) -> Panel:
+        """The panel, not scaled, as a copy that may be changed."""
+
+    @abstractmethod
+    def data(self, noise_after: int | None = None) -> Data:
+        """The samples, split and scaled."""
+
+    @abstractmethod
+    def with_future(self) -> Subject:
+        """The same data with the target among the features."""
+
+    @cached_property
+    def whole(self) -> Data:
+        """The samples without any noise, split and scaled."""
+        return self.data()
+
+    def forecasts(self, forecaster: str) -> dict[str, Floats]:
+        """The forecaster's forecasts (N,) of the data without any noise, by split."""
+        if forecaster not in self._forecasts:
+            self._forecasts[forecaster] = self.forecasters[forecaster](self.whole)
+        return self._forecasts[forecaster]
+
+    @cached_property
+    def _forecasts(self) -> dict[str, dict[str, Floats]]:
+        return {}
+
+
+@dataclass(frozen=True)
+class BarsSubject(Subject):
+    """Daily bars, and the pipeline that makes samples of them."""
+
+    kind = "bars"
+
+    bars: Bars
+    pipeline: Pipeline
+
+    @property
+    def settings(self) -> BarsConfig:
+        """How the bars become samples."""
+        return cast("BarsConfig", self.config.data)
+
+    def panel(self, noise_after: int | None = None) -> Panel:
+        """The panel of the bars; `noise_after` is a row of the panel."""
+        return self.pipeline.panel(self._bars(noise_after), self.config.stock.features, self.settings)
+
+    def data(self, noise_after: int | None = None) -> Data:
+        """The samples of the bars; `noise_after` is a row of the panel."""
+        return self.pipeline.data(self._bars(noise_after), self.config.stock.features, self.settings)
+
+    def with_future(self) -> BarsSubject:
+        """The bars in training's own pipeline, with the target among the features."""
+        return replace(self, pipeline=LEAKS["future_return"](Pipeline()))
+
+    def row_of_bar(self, row: int) -> int:
+        """The position among the bars of a row of the panel."""
+        dates = self.whole.panel.dates
+        assert dates is not None
+        return int(np.searchsorted(self.bars.dates, dates[row]))
+
+    def _bars(self, noise_after: int | None) -> Bars:
+        if noise_after is None:
+            return self.bars
+        first, rng = self.row_of_bar(noise_after) + 1, np.random.default_rng(_NOISE_SEED)
+        columns = {name: column.copy() for name, column in self.bars.columns.items()}
+        for column in columns.values():
+            column[first:] *= np.exp(0.1 * rng.standard_normal(len(column) - first))
+        return replace(self.bars, columns=columns)
+
+
+@dataclass(frozen=True)
+class ArraysSubject(Subject):
+    """Arrays that were windowed elsewhere, not scaled by stockml."""
+
+    kind = "arrays"
+
+    windows: Panel
+    before_test: int
+    """How many windows come before the test."""
+
+    def panel(self, noise_after: int | None = None) -> Panel:
+        """The windows; noise replaces those after the sample `noise_after`."""
+        values, targets = self.windows.values.copy(), self.windows.target.copy()
+        if noise_after is not None:
+            rng, noisy = np.random.default_rng(_NOISE_SEED), slice(noise_after + 1, None)
+            values[noisy] = rng.standard_normal(values[noisy].shape)
+            targets[noisy] = rng.standard_normal(targets[noisy].shape)
+        return replace(self.windows, values=values, target=targets)
+
+    def data(self, noise_after: int | None = None) -> Data:
+        """The samples, split and scaled."""
+        panel = self.panel(noise_after)
+        return scaled(panel, split(panel, self.config.data, self.before_test))
+
+    def with_future(self) -> ArraysSubject:
+        """The same windows with the target's change among the features."""
+        return replace(self, windows=with_future(self.windows))
+
+
+def date_of(panel: Panel, row: int) -> str:
+    """The day of a panel's row, or its number in undated panels."""
+    return panel.date(row) if panel.dates is not None else f"sample {row:,}"
+
+
+def scaling(data: Data) -> list[float]:
+    """Every number that scales the data."""
+    scaler = data.scaler
+    return [*scaler.mean.tolist(), *scaler.std.tolist(), scaler.target_mean, scaler.target_std]

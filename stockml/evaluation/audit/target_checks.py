@@ -1,0 +1,89 @@
+"""Checks of the target: that it lies the right number of days ahead, and that no skill is found where there is none."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stockml.evaluation import significance
+from stockml.evaluation.audit.subject import FEWEST_SAMPLES, BarsSubject, Finding
+from stockml.evaluation.metrics import target
+
+if TYPE_CHECKING:
+    from stockml.data.bars import Bars, Floats
+
+_NULL_SEEDS = 20
+_NULL_LEVEL = 0.05
+_MOST_REJECTIONS = 4  # of 20: at 5 % each, chance gives more than 4 once in 388 times (binomial)
+
+
+def ramp(subject: BarsSubject) -> Finding:
+    """With a close that is the number of its day, each target is the change over the horizon from its sample's day."""
+    days = np.arange(1.0, len(subject.bars.dates) + 1)
+    columns = dict.fromkeys(subject.bars.columns, days)
+    panel = replace(subject, bars=replace(subject.bars, columns=columns)).panel()
+    rows, horizon = panel.samples, panel.horizon
+    assert panel.dates is not None
+    today = days[np.searchsorted(subject.bars.dates, panel.dates[rows])]
+
+    def expected(late: int) -> Floats:
+        start, end = today + late, today + horizon + late
+        if subject.settings.target == "close":
+            return end
+        return np.log(end / start) if subject.settings.target == "log_return" else end / start - 1
+
+    if np.allclose(panel.target[rows], expected(0), rtol=1e-9):
+        ahead = f"{horizon} day{'s' if horizon > 1 else ''}"
+        return Finding(True, f"with a close that rises by 1 a day, all {len(rows):,} targets lie {ahead} ahead")
+    inner = slice(3, -3)  # no shift reaches beyond the ends from there
+    shifts = [n for n in (-1, 1, -2, 2) if np.allclose(panel.target[rows][inner], expected(n)[inner], rtol=1e-9)]
+    where = (
+        f"lie {abs(shifts[0])} day(s) too {'early' if shifts[0] < 0 else 'late'}" if shifts else "are no such change"
+    )
+    return Finding(
+        False,
+        f"with a close that rises by 1 a day, targets {where}",
+        f"target i must be the change from the close of the window's last day to the close {horizon} rows later",
+    )
+
+
+def null_data(subject: BarsSubject) -> Finding:
+    """In data without any signal, the significance test finds skill no more often than by chance."""
+    forecast = subject.forecasters.get("ridge")
+    if forecast is None:
+        return Finding(None, "the windows are too large for a ridge regression")
+    if len(subject.whole.split.test) < FEWEST_SAMPLES:
+        return Finding(None, f"fewer than {FEWEST_SAMPLES} test samples")
+    rejections = 0
+    for seed in range(_NULL_SEEDS):
+        data = replace(subject, bars=without_signal(subject.bars, seed)).data()
+        truth = target(data.panel, data.split.test)
+        realised, forecasts = truth.changes(truth.y_true), truth.changes(forecast(data)["test"])
+        errors = np.square(realised - forecasts)
+        p_value = significance.diebold_mariano(np.square(realised), errors, data.panel.horizon).p_value
+        rejections += p_value is not None and p_value < _NULL_LEVEL
+    seen = f"with random signs of the daily moves, ridge seems to have skill in {rejections} of {_NULL_SEEDS} draws"
+    if rejections > _MOST_REJECTIONS:
+        return Finding(
+            False,
+            f"{seen}, by chance at most {_MOST_REJECTIONS}",
+            "nothing can be forecast in such data: the target is known to the features, or to train",
+        )
+    return Finding(True, f"{seen} (Diebold–Mariano at {_NULL_LEVEL:.0%}; by chance at most {_MOST_REJECTIONS})")
+
+
+def without_signal(bars: Bars, seed: int) -> Bars:
+    """The bars with random signs of each day's log moves: volatility stays, and nothing can be forecast."""
+    columns, close = dict(bars.columns), bars.columns["close"]
+    sign = np.random.default_rng(seed).choice([-1.0, 1.0], len(close) - 1)
+    moves = {key: np.log(column[1:] / close[:-1]) for key, column in columns.items() if key != "volume"}
+    path = math.log(close[0]) + np.append(0, np.cumsum(sign * moves["close"]))
+    if {"high", "low"} <= set(moves):  # mirrored, a day's high is its low
+        highest, lowest, up = moves["high"], moves["low"], sign > 0
+        moves["high"], moves["low"] = np.where(up, highest, lowest), np.where(up, lowest, highest)
+    for key, move in moves.items():
+        columns[key] = np.append(columns[key][:1], np.exp(path[:-1] + sign * move))
+    return replace(bars, columns=columns, expected=None)
