@@ -55,7 +55,7 @@ def predicted(predictions: Predictions, unit: Unit) -> Plot:
     most = 1.06 * float(max(np.abs(forecast).max(), np.abs(realised).max())) or 1.0
     axes.axhline(0, color=MUTED, linewidth=0.7, zorder=1)
     axes.axvline(0, color=MUTED, linewidth=0.7, zorder=1)
-    axes.plot([-most, most], [-most, most], color=RIVAL, linewidth=1, linestyle="--", label="forecast = realised")
+    axes.plot([-most, most], [-most, most], color=RIVAL, linewidth=1, linestyle="--", label="perfect")
     axes.plot(forecast[kept], realised[kept], "o", color=MODEL, alpha=0.4, markeredgewidth=0)
     axes.set(xlim=(-most, most), ylim=(-most, most), aspect="equal")
     drawing.label(axes, unit.label(f"forecast {unit.noun}"), unit.label(f"realised {unit.noun}"))
@@ -88,7 +88,7 @@ def calibration(predictions: Predictions, unit: Unit) -> Plot | None:
     half = np.array([1.96 * realised[group].std(ddof=1) / math.sqrt(len(group)) for group in members])
     figure, axes = drawing.axes(3.4)
     axes.axhline(0, color=INK, linewidth=0.8)
-    axes.axline((x[0], x[0]), (x[-1], x[-1]), color=RIVAL, linewidth=1, linestyle="--", label="forecast = realised")
+    axes.axline((x[0], x[0]), (x[-1], x[-1]), color=RIVAL, linewidth=1, linestyle="--", label="perfect")
     axes.errorbar(x, y, half, fmt="o", color=MODEL, markersize=4, elinewidth=1, capsize=2, label="mean, 95 % CI")
     up = unit.label(f"realised {unit.noun}") if unit.noun else "share of ones"
     drawing.label(axes, unit.label(f"mean forecast {unit.noun}".rstrip()), up, legend=True)

@@ -15,7 +15,7 @@ from stockml.evaluation import metrics as table
 from stockml.reporting import document, drawing, forecast_plots, predictions_file, score_sections, training_plots
 from stockml.reporting.document import KeyFigure, Page, Section, Table
 from stockml.reporting.drawing import Plot
-from stockml.reporting.score_sections import number, percent, sentence, span
+from stockml.reporting.score_sections import csv_cell, percent, sentence, span
 from stockml.runs.names import fold_member_title
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _data(data: Mapping[str, Any], folds: Sequence[Mapping[str, str]]) -> Sectio
         left_out.append(f"{purged} samples (purged: their targets end in the next split)")
     shown = {*_FOLD_COLUMNS, *(f"test_{metric.name}" for metric in table.shown("folds"))}
     header = [name for name in folds[0] if name in shown] if folds else []
-    cells = [[number(fold[name]) for name in header] for fold in folds]
+    cells = [[csv_cell(name, fold[name]) for name in header] for fold in folds]
     tables = [Table("Folds; folds.csv has all their days and scores", header, cells)] if folds else []
     timeline = training_plots.timeline(rows, dated=isinstance(spans[0][0].first, str))
     return Section("Data and splits", [f"{text}. Left out: {'; '.join(left_out) or 'nothing'}."], tables, [timeline])

@@ -50,7 +50,7 @@ def _of(stocks: Sequence[Mapping[str, str]]) -> list[Table]:
         return []
     ranked = sorted(stocks, key=lambda row: -float(row["test_r2_zero"] or "-inf"))
     header = [name for name in stocks[0] if name != "synthetic" and _is_in_short_tables(name)]
-    cells = [[number(row[name]) for name in header] for row in ranked[:_MOST_STOCKS]]
+    cells = [[csv_cell(name, row[name]) for name in header] for row in ranked[:_MOST_STOCKS]]
     left = f"; {len(ranked) - len(cells):,} more" if len(ranked) > len(cells) else ""
     return [Table(f"Stocks, by test_r2_zero; stocks.csv has all their scores{left}", header, cells)]
 
@@ -117,10 +117,11 @@ def span(interval: Sequence[float] | None, form: str) -> str:
     return "–" if interval is None else " to ".join(form.format(end) for end in interval)
 
 
-def number(text: str) -> str:
-    """A number of a CSV file, shortened; other text as it is."""
+def csv_cell(column: str, text: str) -> str:
+    """A cell of folds.csv or stocks.csv, numbers in their metric's format."""
+    metric = table.of_column(column)
     try:
-        return text if text.isdigit() else f"{float(text):.4g}"
+        return text if text.isdigit() else (metric.format if metric else table.ERROR)(float(text))
     except ValueError:
         return text or "–"
 

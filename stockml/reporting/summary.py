@@ -165,19 +165,24 @@ def aggregates(rows: Sequence[Row]) -> list[str]:
 
 def means(rows: Sequence[Row]) -> list[str]:
     """The means of the finished jobs over seeds, and over stocks; a line each."""
+    return [f"{name}: {', '.join(f'{key} {text}' for key, text in cells.items())}" for name, cells in mean_cells(rows)]
+
+
+def mean_cells(rows: Sequence[Row]) -> list[tuple[str, dict[str, str]]]:
+    """The means of the finished jobs over seeds, and over stocks: what they are of, and the text of each column."""
     done = [row for row in rows if row["status"] == "ok"]
-    lines = []
+    found = []
     keys = _swept(rows)
     others = [key for key in keys if key not in ("seed", "stock", "stock.ticker")]
     if "seed" in keys:
         for name, group in _groups(done, ["stock", *others]):
             if len(group) > 1:
-                lines.append(f"{name}, {len(group)} seeds: {_averages(group, spread=True)}")
+                found.append((f"{name}, {len(group)} seeds", _mean_texts(group, spread=True)))
     for name, group in _groups(done, others):
         per_stock = [_mean_row(rows) for _, rows in _groups(group, ["stock"])]
         if len(per_stock) > 1:
-            lines.append(f"{name}{', ' if name else ''}mean over {len(per_stock)} stocks: {_averages(per_stock)}")
-    return lines
+            found.append((f"{name}{', ' if name else ''}mean over {len(per_stock)} stocks", _mean_texts(per_stock)))
+    return found
 
 
 def findings(rows: Sequence[Row]) -> list[str]:
@@ -213,14 +218,15 @@ def _mean_row(rows: Sequence[Row]) -> Row:
     return {name: _mean([row.get(name) for row in rows]) for name in columns("sweep means")}
 
 
-def _averages(rows: Sequence[Row], *, spread: bool = False) -> str:
-    parts = []
+def _mean_texts(rows: Sequence[Row], *, spread: bool = False) -> dict[str, str]:
+    """The mean of each column, with the standard deviation if `spread`."""
+    texts = {}
     for name in columns("sweep means"):
         values: list[Any] = [row.get(name) for row in rows]
         mean = _mean(values)
         deviation = f" ± {statistics.stdev(values):.2g}" if spread and mean is not None else ""
-        parts.append(f"{name} {_shown(name, mean)}{deviation}")
-    return ", ".join(parts)
+        texts[name] = f"{_shown(name, mean)}{deviation}"
+    return texts
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -43,7 +43,11 @@ def _page(folder: SweepFolder) -> Page:
         for name in folder.jobs()
         if (folder.job(name).path / document.FILE).exists()
     }
-    sections.append(Section("Jobs", summary.means(rows), [Table(f"{len(rows)} jobs", header, cells, links=links)]))
+    tables = [Table(f"{len(rows)} jobs", header, cells, links=links)]
+    if means := summary.mean_cells(rows):
+        texts = [[name, *of.values()] for name, of in means]
+        tables.insert(0, Table("Means; ±: standard deviation over seeds", ["", *means[0][1]], texts))
+    sections.append(Section("Jobs", tables=tables))
     return Page(
         title=f"Sweep {folder.path.name}",
         subtitle=f"{len(done)} of {len(rows)} jobs done; swept: {', '.join(swept) or 'nothing'}",

@@ -57,5 +57,5 @@ else:
         bases=(_TrackerSettings,),
         frozen=True,
         kw_only=True,
-        namespace={"__doc__": _TrackerSettings.__doc__},
+        namespace={"__doc__": _TrackerSettings.__doc__, "__module__": __name__},
     )

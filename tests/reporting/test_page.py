@@ -18,7 +18,7 @@ import pytest
 from stockml import cli, compose
 from stockml.errors import UserError
 from stockml.evaluation.metrics import METRICS
-from stockml.reporting import run_page, sweep_page
+from stockml.reporting import run_page, summary, sweep_page
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
@@ -270,8 +270,11 @@ def test_the_report_of_a_sweep_is_its_table_and_the_pages_of_all_jobs_that_have_
     jobs = set(sweep.jobs()) - {"bad"}
     assert set(tables.links) == {f"{job}/report.html" for job in jobs}
     assert all((sweep.path / link).is_file() for link in tables.links)
-    failures, table = tables.found
+    failures, means, table = tables.found
     assert failures[1:] == [["bad", "failed", HOSTILE]]
+    assert [
+        f"{cells[0]}: {', '.join(map(' '.join, zip(means[0][1:], cells[1:], strict=True)))}" for cells in means[1:]
+    ] == (summary.means(summary.read(sweep)))
     assert [cells[0] for cells in table[1:]] == list(sweep.jobs())
     assert re.findall(r'<figure id="(\w+)">', text) == ["ranking", "by_trainer_lr"]
     assert "Simulated data (synthetic: true)" in text
