@@ -120,7 +120,7 @@ def each_stock(config: Config) -> list[Config]:
     """The config of each of a pooled config's stocks on its own. Raises UserError."""
     data = cast("BarsConfig", config.data)
     if data.tickers == "all":
-        found: Sequence[tuple[str, BarsConfig]] = loading.list_stocks(config)
+        found: Sequence[tuple[str, BarsConfig]] = loading.find_stocks(config)
     else:
         found = [(ticker, data) for ticker in data.tickers]
 

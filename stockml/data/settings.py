@@ -129,8 +129,8 @@ class BarsConfig(DataConfig):
     scaler: Literal["per_stock", "global"]
     """Several stocks: whether each is scaled by its own mean and standard deviation, or all by shared ones."""
 
-    can_list_stocks: ClassVar[bool] = False
-    """Whether `tickers` may be `all`: the source can list its stocks."""
+    can_find_stocks: ClassVar[bool] = False
+    """Whether `tickers` may be `all`: the source can find its stocks."""
 
     @property
     def pooled(self) -> bool:
@@ -146,8 +146,8 @@ class BarsConfig(DataConfig):
             for name in self.tickers:
                 if "/" in name or "\\" in name or name.startswith(".") or not name.strip():
                     yield f"tickers: {name!r} is not a ticker"
-        elif not self.can_list_stocks:
-            yield "tickers: all needs a source that lists its stocks, as csv; name them, 'data.tickers=[AAPL,AMZN]'"
+        elif not self.can_find_stocks:
+            yield "tickers: all needs a source that can find its stocks (csv); name them, 'data.tickers=[AAPL,AMZN]'"
         if self.fold is not None and self.fold >= self.folds:
             yield f"fold: {self.fold} is too high; {self.folds} folds are numbered from 0 (data.folds)"
         if self.fold is not None and self.split == "holdout":

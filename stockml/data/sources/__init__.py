@@ -52,8 +52,8 @@ class Source:
     """`(config) -> Bars` of the config's stock; for windowed arrays `(config) -> (Panel, samples before the test)`."""
     content: str | None = None
     """`(config) -> str` that differs when the bars differ; None: a hash of the loaded bars."""
-    list_stocks: str | None = None
-    """`(config) -> [(ticker, its settings), …]` for `data.tickers=all`; needed if `config.can_list_stocks` is set."""
+    find_stocks: str | None = None
+    """`(config) -> [(ticker, its settings), …]` for `data.tickers=all`; needed if `config.can_find_stocks` is set."""
     load_many: str | None = None
     """`(configs) -> iterator of functions () -> Bars`, for a source with many stocks in one file; None: `load` each."""
     sample_shape: str | None = None
@@ -64,8 +64,8 @@ class Source:
             raise TypeError("config must be a dataclass derived from BarsConfig or DataConfig")
         if not dataclasses.is_dataclass(self.config):
             raise TypeError(f"{self.config.__name__} must be a dataclass")
-        if issubclass(self.config, BarsConfig) and self.config.can_list_stocks and self.list_stocks is None:
-            raise TypeError(f"{self.config.__name__}.can_list_stocks is set, but list_stocks is None")
+        if issubclass(self.config, BarsConfig) and self.config.can_find_stocks and self.find_stocks is None:
+            raise TypeError(f"{self.config.__name__}.can_find_stocks is set, but find_stocks is None")
 
     @property
     def is_dated(self) -> bool:
@@ -74,7 +74,7 @@ class Source:
 
     def modules(self) -> set[str]:
         """The modules of its functions."""
-        functions = (self.load, self.content, self.list_stocks, self.load_many, self.sample_shape)
+        functions = (self.load, self.content, self.find_stocks, self.load_many, self.sample_shape)
         return {function.partition(":")[0] for function in functions if function}
 
 
@@ -85,7 +85,7 @@ _NPZ = "stockml.data.sources.npz.arrays"
 
 BUILT_IN = {
     "simulated": Source(SimulatedConfig, f"{_SIMULATED}:load", f"{_SIMULATED}:content"),
-    "csv": Source(CsvConfig, f"{_CSV}:load", f"{_CSV}:content", f"{_CSV}:list_stocks", f"{_CSV}:load_many"),
+    "csv": Source(CsvConfig, f"{_CSV}:load", f"{_CSV}:content", f"{_CSV}:find_stocks", f"{_CSV}:load_many"),
     "yahoo": Source(YahooConfig, f"{_YAHOO}:load", f"{_YAHOO}:content"),
     "npz": Source(NpzConfig, f"{_NPZ}:load", sample_shape=f"{_NPZ}:sample_shape"),
 }

@@ -51,9 +51,9 @@ def content(config: Config) -> str:
     return f"{config.data} {digest.hexdigest()}"
 
 
-def list_stocks(config: Config) -> Sequence[tuple[str, BarsConfig]]:
+def find_stocks(config: Config) -> Sequence[tuple[str, BarsConfig]]:
     """Every stock that the source has, with the settings that load it. Raises UserError."""
-    return cast("Sequence[tuple[str, BarsConfig]]", _call(config, "list_stocks", config))
+    return cast("Sequence[tuple[str, BarsConfig]]", _call(config, "find_stocks", config))
 
 
 def loaders(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:

@@ -155,7 +155,7 @@ def test_its_settings_are_checked_and_default_to_the_dataclass_s_and_the_shared_
     assert cli.main(["data=walks", "data.dir=."]) == 2
     assert capsys.readouterr().err.startswith("data.dir: no such key")
     assert cli.main(["data=walks", "data.tickers=all"]) == 2
-    assert "needs a source that lists its stocks" in capsys.readouterr().err
+    assert "needs a source that can find its stocks" in capsys.readouterr().err
     assert cli.main(["data=walk"]) == 2
     assert "yahoo; did you mean walks?" in capsys.readouterr().err.replace("walks, yahoo", "yahoo")
 
@@ -203,8 +203,8 @@ def test_a_broken_one_is_refused_in_a_line_that_names_it(
 
 def test_a_source_s_declaration_is_checked() -> None:
     csv = sources.BUILT_IN["csv"]
-    with pytest.raises(TypeError, match="can_list_stocks is set, but list_stocks is None"):
-        dataclasses.replace(csv, list_stocks=None)
+    with pytest.raises(TypeError, match="can_find_stocks is set, but find_stocks is None"):
+        dataclasses.replace(csv, find_stocks=None)
     with pytest.raises(TypeError, match="must be a dataclass derived from"):
         dataclasses.replace(csv, config=dict)  # type: ignore[arg-type]
 

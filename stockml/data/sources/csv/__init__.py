@@ -21,7 +21,7 @@ class CsvConfig(BarsConfig):
     on_bad_rows: Literal["error", "drop"]
     """Rows without a date or a usable number are refused, or left out and counted."""
 
-    can_list_stocks: ClassVar[bool] = True
+    can_find_stocks: ClassVar[bool] = True
 
     def conflicts(self) -> Iterator[str]:
         """Broken rules across fields."""

@@ -47,7 +47,7 @@ def content(config: Config) -> str:
     return f"{path} {store.hash_of(path, Path(data.panel_cache))} {data.date_format} {data.on_bad_rows}"
 
 
-def list_stocks(config: Config) -> list[tuple[str, CsvConfig]]:
+def find_stocks(config: Config) -> list[tuple[str, CsvConfig]]:
     """Every ticker in the file `data.path`, or with a file in `data.dir`, and the settings that load its bars.
 
     Raises UserError where there is none.
