@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -59,7 +59,8 @@ class AuditConfig:
 class Config:
     """One experiment, whole."""
 
-    task: Literal["train", "reproduce", "evaluate", "predict", "report", "audit", "doctor", "fetch"]
+    task: str
+    """What is done; `stockml.tasks` has the table."""
     run: str | None
     """Folder of the run, or of the sweep, that the task is about."""
     seed: int = bounded(least=0, most=2**32 - 1)
@@ -91,18 +92,6 @@ class Config:
     def conflicts(self) -> Iterator[str]:
         """Rules across sections that are broken."""
         data, stock = self.data, self.stock
-        if self.task not in ("train", "audit", "doctor", "fetch") and not self.run:
-            yield f"run: needed with task={self.task}, the folder that it is about: run=FOLDER"
-        if self.task == "train" and self.run:
-            yield f"run={self.run}: task=train makes a folder of its own; leave it out, or name another task"
-        if self.export.onnx and self.task != "predict":
-            yield "export.onnx: a trained model is exported: task=predict run=FOLDER export.onnx=true"
-        if self.audit.plant and self.task != "audit":
-            yield f"audit.plant={self.audit.plant}: a leak is planted for task=audit alone; leave it out"
-        if self.audit.plant and isinstance(data, NpzConfig):
-            yield f"audit.plant={self.audit.plant}: needs daily bars, data=csv or data=simulated; leave it out"
-        if self.task == "doctor" and isinstance(data, NpzConfig):
-            yield "task=doctor: needs dated daily bars, data=csv or data=simulated; task=audit looks at arrays"
         if isinstance(data, SimulatedConfig):
             if stock.simulator is None:
                 yield (
@@ -114,10 +103,6 @@ class Config:
                     f"data.days: {data.days} days hold no train, validation and test samples of "
                     f"{data.window} days and {data.horizon} ahead; raise it, or lower data.window"
                 )
-        if self.task == "fetch" and not isinstance(data, YahooConfig):
-            yield f"data.source={data.source}: task=fetch downloads from Yahoo; leave it out, or take data=yahoo"
-        if self.task == "audit" and isinstance(data, BarsConfig) and data.pooled:
-            yield "data.tickers: task=audit looks at one stock at a time; leave it out, and name one with stock.ticker="
         if isinstance(data, BarsConfig) and not stock.features:
             yield "stock.features: must name at least one feature"
         if isinstance(self.trainer, DDPConfig) and self.hardware.device == "mps":
@@ -135,11 +120,15 @@ SOURCES: dict[str, type[DataConfig]] = {
 TRAINERS: dict[str, type[TrainerConfig]] = {"single": TrainerConfig, "ddp": DDPConfig}
 
 
-def check(values: Mapping[str, Any], models: Mapping[str, type[Any]]) -> tuple[Config | None, list[str]]:
+def check(
+    values: Mapping[str, Any],
+    models: Mapping[str, type[Any]],
+    rules: Callable[[Config], Iterable[str]] = lambda _config: (),
+) -> tuple[Config | None, list[str]]:
     """Turn plain `values` into a Config.
 
-    `models` maps each installed model's name to its config dataclass. Returns the config and no problems, or
-    None and every problem found, a line each.
+    `models` maps each installed model's name to its config dataclass; `rules` gives the problems of a config that is
+    sound but for them. Returns the config and no problems, or None and every problem found, a line each.
     """
     problems: list[str] = []
     sections: dict[str, Any] = {}
@@ -155,7 +144,20 @@ def check(values: Mapping[str, Any], models: Mapping[str, type[Any]]) -> tuple[C
     reader = Reader(sections, _elsewhere)
     config = reader.read(Config, values)
     problems += reader.problems
+    if config is not None:
+        problems.extend(rules(config))
     return (None, problems) if problems else (config, [])
+
+
+INSTALLATION_KEYS = (
+    "tracker",
+    "report",
+    "data.panel_cache",
+    "data.memory_limit",
+    "data.cache_dir",
+    "hardware.num_workers",
+)
+"""Settings, or sections, that say where or how fast a run is made, and not what it is."""
 
 
 def _elsewhere(key: str, path: str) -> str:

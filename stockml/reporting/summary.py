@@ -32,27 +32,29 @@ _HIDDEN = {*_COLUMNS} - {  # on a terminal
 _AVERAGED = ("val_mse", "test_mse", "test_mae", "test_r2", "test_r2_zero")
 
 
-def write(sweep: SweepFolder) -> list[Row]:
-    """Write summary.csv and summary.md anew; the rows that are in them."""
+def write(sweep: SweepFolder, known: Mapping[str, Row] | None = None) -> list[Row]:
+    """Write summary.csv and summary.md anew; the rows that are in them. `known` are those of jobs that have ended."""
     with sweep.changing():
-        rows = read(sweep)
+        rows = read(sweep, known)
         header = ["job", "status", *_swept(rows), *_COLUMNS]
         sweep.write_csv("summary.csv", header, ([_cell(row.get(name)) for name in header] for row in rows))
         sweep.write_text("summary.md", _markdown(rows))
     return rows
 
 
-def read(sweep: SweepFolder) -> list[Row]:
-    """A row a job that was planned, begun or not."""
-    rows = [_row(sweep.job(name), swept) for name, swept in sweep.jobs().items()]
+def read(sweep: SweepFolder, known: Mapping[str, Row] | None = None) -> list[Row]:
+    """A row a job that was planned, begun or not; those that are `known` are not read again."""
+    found = known or {}
+    rows = [found.get(name) or read_row(sweep.job(name), swept) for name, swept in sweep.jobs().items()]
     tested = [row for row in rows if row.get("dm_p") is not None]
     p_values = [row["dm_p"] for row in tested]
-    for row, by_holm, by_bh in zip(tested, holm(p_values), benjamini_hochberg(p_values), strict=True):
-        row.update(dm_p_holm=by_holm, dm_p_bh=by_bh)
+    for one, by_holm, by_bh in zip(tested, holm(p_values), benjamini_hochberg(p_values), strict=True):
+        one.update(dm_p_holm=by_holm, dm_p_bh=by_bh)
     return rows
 
 
-def _row(folder: RunFolder, swept: Mapping[str, Any]) -> Row:
+def read_row(folder: RunFolder, swept: Mapping[str, Any]) -> Row:
+    """The row of one job, as its folder has it."""
     row: Row = {"job": folder.path.name, "status": "waiting", "swept": dict(swept), **swept}
     try:
         if not (folder.path / "result.json").exists():

@@ -19,7 +19,7 @@ def fold_member_title(part: Mapping[str, int]) -> str:
 
 def safe_name(name: str) -> str:
     """`name` in characters that a shell and Hydra's grammar take as they are."""
-    return re.sub(r"[^A-Za-z0-9.^_-]", "_", name)
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)
 
 
 def numbered_names(name: str) -> Iterator[str]:

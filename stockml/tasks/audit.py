@@ -16,7 +16,7 @@ from stockml.errors import RunError
 from stockml.evaluation import baselines
 from stockml.evaluation.audit import array_checks, bar_checks, leaks
 from stockml.reporting import terminal
-from stockml.tasks import fold_training, train
+from stockml.tasks import NO_REQUEST, Request, fold_training, train
 from stockml.training import hardware
 
 if TYPE_CHECKING:
@@ -24,13 +24,12 @@ if TYPE_CHECKING:
     from stockml.data.dataset import Data
     from stockml.evaluation.audit.bar_checks import Forecaster, Subject
     from stockml.evaluation.metrics import Floats
-    from stockml.runs.location import RunLocation
     from stockml.training.settings import HardwareConfig
 
 _RESULTS = {True: "passed", False: "FAILED", None: "not applicable"}
 
 
-def run(config: Config, place: RunLocation | None = None, records: dict[str, str] | None = None) -> None:  # noqa: ARG001  (Hydra's jobs are given these)
+def run(config: Config, _request: Request = NO_REQUEST) -> None:
     """Print what each check finds. Raises UserError for faults of the data, RunError where a check fails."""
     if config.data.source == "simulated":
         print(*terminal.SYNTHETIC, sep="\n")

@@ -13,6 +13,7 @@ from stockml.data import calendar, dataset, doctor, pooled
 from stockml.data.settings import Feature
 from stockml.errors import RunError, UserError
 from stockml.reporting import terminal
+from stockml.tasks import NO_REQUEST, Request
 
 if TYPE_CHECKING:
     from stockml.config.root import Config
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _MOST_ROWS = 10  # of a check
 
 
-def run(config: Config) -> None:
+def run(config: Config, _request: Request = NO_REQUEST) -> None:
     """Print all that is found, of several stocks one after another.
 
     Raises UserError where the bars cannot be read, RunError where there are errors.

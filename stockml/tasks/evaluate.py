@@ -20,7 +20,7 @@ from stockml.evaluation.predictions import Predictions
 from stockml.reporting import predictions_file as written
 from stockml.reporting import terminal
 from stockml.runs.folder import RunFolder
-from stockml.tasks import run_metadata
+from stockml.tasks import NO_REQUEST, Request, run_metadata
 from stockml.tasks.predictor import Fitted
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from stockml.data.split import Rows
 
 
-def run(config: Config) -> None:
+def run(config: Config, _request: Request = NO_REQUEST) -> None:
     """Judge the run that `config.run` names: its own forecasts, or its model's on other data where such are named.
 
     Raises UserError where the run or the data do not serve, RunError where the run's own metrics do not come out.

@@ -10,6 +10,7 @@ from stockml.config.root import Config
 from stockml.errors import UserError, describe_error
 from stockml.runs.folder import RunFolder, WorkerRun
 from stockml.runs.sweep_folder import SweepFolder
+from stockml.tasks import NO_REQUEST, Request
 
 
 def require_installed() -> None:
@@ -22,7 +23,7 @@ def require_installed() -> None:
 
 @contextlib.contextmanager
 def drawn_after(folder: RunFolder, config: Config, emit: Callable[[str], None], *, verbose: bool) -> Iterator[None]:
-    """Around a run: draw its page once it has ended well, if `report` asks for it, and say where it is."""
+    """Around a run: draw its page once it has ended well, if `report` asks for it, and emit where it is."""
     yield
     if isinstance(folder, WorkerRun) or not (verbose if config.report == "auto" else config.report):
         return  # of a worker's run, the launcher draws
@@ -42,7 +43,7 @@ def attempted(draw: Callable[[], Path]) -> list[str]:
         return [f"report      not drawn: {describe_error(error)}"]
 
 
-def run(config: Config) -> None:
+def run(config: Config, _request: Request = NO_REQUEST) -> None:
     """Draw the page of the run that `run` names; of a sweep its table, its jobs' pages and its own.
 
     Raises UserError where there is neither, where a run's files are broken, or where matplotlib is missing.
@@ -57,7 +58,7 @@ def run(config: Config) -> None:
         return
     sweep = SweepFolder(path)
     print(summary.table(summary.write(sweep)), summary.whereabouts(sweep), sep="\n", flush=True)
-    with drawing.style():  # where it is impossible, say so once
+    with drawing.style():  # where it is impossible, emit so once
         for name in sweep.jobs():
             job = sweep.job(name)
             if (job.path / "config.json").exists():

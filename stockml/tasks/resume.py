@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stockml.config.root import saved
+from stockml.config.root import INSTALLATION_KEYS, saved
 from stockml.config.values import differences
 from stockml.errors import UserError
 from stockml.runs.folder import RunFolder
@@ -57,6 +57,7 @@ def changes_of_batch(folder: RunFolder, config: Config, world_size: int) -> list
 # What may be otherwise than it was, a section or the beginning of a key; trainer.epochs too, unless the learning rate
 # falls over all of them.
 _MAY_CHANGE = (
+    *INSTALLATION_KEYS,
     "trainer.patience",
     "hardware.",
     "trainer.name",
