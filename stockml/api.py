@@ -58,19 +58,19 @@ def train(
         **_given({"+experiment": experiment, "tracker": tracker, "seed": seed, "hydra.run.dir": folder}),
         **(settings or {}),
     }
-    with _as_a_guest():
+    with _isolated():
         from stockml import compose
         from stockml.tasks import start
 
         command = _command(typed, "train")
         start.require_installed(command.jobs)
-        _require_one_machine(command.jobs[0])
+        config = command.jobs[0]
+        _require_one_machine(config)
         made: list[Path] = []
-
-        def run(config: Config, place: RunLocation, records: Mapping[str, str]) -> float:
-            return start.train(config, _Remembered(place.exact, made=made, quiet=quiet), records)
-
-        compose.run_as_a_guest(command, run)
+        place = _Remembered(command.folder, made=made, quiet=quiet)
+        for note in () if quiet else command.notes:
+            print(f"note        {note}")
+        compose.within_hydra(command, lambda: start.train(config, place, command.records))
     return Result(command.folder or made[0])
 
 
@@ -96,7 +96,7 @@ def predict(
         **(settings or {}),
         "task": "predict",
     }
-    with _as_a_guest():
+    with _isolated():
         command = _command(typed, "predict")
         from stockml.tasks import predict as task
 
@@ -108,10 +108,10 @@ _one_at_a_time = threading.Lock()  # the seed of torch, its threads and Hydra ar
 
 
 @contextlib.contextmanager
-def _as_a_guest() -> Iterator[None]:
+def _isolated() -> Iterator[None]:
     from stockml import compose
 
-    with _one_at_a_time, compose.as_a_guest():
+    with _one_at_a_time, compose.isolated_hydra_state():
         yield
 
 
@@ -122,6 +122,7 @@ def _given(arguments: Mapping[str, object]) -> dict[str, object]:
 def _command(typed: Mapping[str, object], task: str) -> Command:
     """What was asked for, checked as if it had been typed; UserError with every fault."""
     from stockml import compose
+    from stockml.tasks import TASKS
 
     texts: list[str] = []
     faults: list[str] = []
@@ -131,7 +132,7 @@ def _command(typed: Mapping[str, object], task: str) -> Command:
         except UserError as error:
             faults += error.lines
     try:
-        command = compose.read(texts)
+        command = compose.read(texts, TASKS)
     except UserError as error:
         raise UserError(*faults, *error.lines) from None
     if command.sweep is not None:

@@ -1,44 +1,29 @@
-"""The command line: check what was typed, hand it to Hydra, and turn every ending into a status."""
+"""The command line: check what was typed, run it, and turn every ending into a status."""
 
 from __future__ import annotations
 
-import functools
+import gc
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stockml.errors import Interrupted, UserError, describe_error
 from stockml.processes import signals, streams
-from stockml.tasks import start
-
-if TYPE_CHECKING:
-    from stockml.compose import Command
+from stockml.tasks import TASKS, Request, Task
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what `arguments` (the command line's by default) ask for; 0, or the status that tells how it ended."""
+def main(arguments: Sequence[str] | None = None, tasks: Mapping[str, Task] = TASKS) -> int:
+    """Run what `arguments` (the command line's by default) ask for; 0, or the status that says how it ended."""
     streams.make_robust()
+    if arguments is None:  # a program of our own: most of what it makes are modules, which stay to the end
+        gc.set_threshold(100_000)
     signal.signal(signal.SIGTERM, signals.end)
     typed = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        from stockml import compose
-
-        command = compose.read(typed)
-        start.require_installed(command.jobs)
-        if command.answer is not None:
-            print(command.answer)
-        elif command.sweep is not None:
-            from stockml.tasks import sweep
-
-            sweep.run(command, start.train, typed)
-        elif not command.jobs:  # Hydra answers
-            compose.enter_hydra(command, start.train)
-        else:
-            _do(command, typed)
+        _run(typed, tasks)
     except UserError as error:
         _trace(error)
         error.print_once()
@@ -57,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _trace(error)
         print(f"{describe_error(error)} (a fault of stockml's own; HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
         return 1
+    finally:
+        if arguments is None:
+            gc.freeze()  # or Python would look through all of it once more before it ends
     asks = any(argument.partition("=")[0] in _QUESTIONS for argument in typed)
     return streams.exit_status() if asks else 0  # a run is done whether or not anybody reads what it prints
 
@@ -65,45 +53,33 @@ _QUESTIONS = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info")
 _INSTALL = "python -m pip install -e . where run.py is, or see Troubleshooting in the README"
 
 
-def _do(command: Command, typed: Sequence[str]) -> None:
-    """Do the task, other than a sweep, that a checked command asks for."""
+def _run(typed: Sequence[str], tasks: Mapping[str, Task]) -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UserError("the folder that this was started in is gone; change to one that exists: cd FOLDER") from None
     from stockml import compose
+    from stockml.tasks import start
 
-    config = command.jobs[0]
-    if config.task == "report":
-        from stockml.tasks import report
+    command = compose.read(typed, tasks)
+    start.require_installed(command.jobs)
+    for note in command.notes:
+        print(f"note        {note}", flush=True)
+    if command.answer is not None:
+        print(command.answer)
+    elif command.hydra_arguments is not None:
+        compose.answer_by_hydra(command.hydra_arguments)
+    elif command.sweep is not None:
+        from stockml.tasks import sweep
 
-        report.run(config)
-    elif config.task == "evaluate":
-        from stockml.tasks import evaluate
-
-        evaluate.run(config)
-    elif config.task == "predict":
-        from stockml.tasks import predict
-
-        predict.run(config)
-    elif config.task == "doctor":
-        from stockml.tasks import doctor
-
-        doctor.run(config)
-    elif config.task == "fetch":
-        from stockml.tasks import fetch
-
-        fetch.run(config)
-    elif config.task == "reproduce":
-        from stockml.runs.sweep_folder import SweepFolder
-        from stockml.tasks import reproduce
-
-        if SweepFolder.is_one(Path(str(config.run))):
-            reproduce.run_sweep(Path(str(config.run)), typed, start.train)
-        else:
-            compose.enter_hydra(command, functools.partial(reproduce.run, train=start.train))
-    elif config.task == "audit":
-        from stockml.tasks import audit
-
-        compose.enter_hydra(command, audit.run)
+        sweep.run(command, start.train, typed)
     else:
-        compose.enter_hydra(command, start.train)
+        from stockml.runs.location import RunLocation
+
+        config = command.jobs[0]
+        request = Request(RunLocation(exact=command.folder), command.records, typed, command.conf_changes)
+        run = tasks[config.task].run()
+        compose.within_hydra(command, lambda: run(config, request))
 
 
 def _trace(error: BaseException) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import os
 import signal
 import subprocess
@@ -26,9 +25,10 @@ from omegaconf import OmegaConf
 from omegaconf.basecontainer import BaseContainer
 
 from stockml import Result, RunError, UserError, cli, predict, train
-from stockml.compose import read, run_as_a_guest, setting
+from stockml.compose import isolated_hydra_state, read, setting
 from stockml.reporting import drawing
-from stockml.tasks import reproduce, start
+from stockml.runs.location import RunLocation
+from stockml.tasks import TASKS, Request, reproduce
 from tests.conftest import ROOT, metrics, random_bars, write_bars
 from tests.tasks.test_train import identical
 
@@ -71,7 +71,11 @@ def test_its_run_is_reproduced_as_any_other(
     simulated: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     typed = ("task=reproduce", f"run={simulated.folder}", f"hydra.run.dir={tmp_path / 'again'}", "report=false")
-    run_as_a_guest(read(typed), functools.partial(reproduce.run, train=start.train))
+    with isolated_hydra_state():
+        command = read(typed, TASKS)
+        reproduce.run(
+            command.jobs[0], Request(RunLocation(exact=command.folder), command.records, typed, command.conf_changes)
+        )
     printed = capsys.readouterr().out
     assert "same config, data, code, versions and device" in printed
     assert printed.endswith("reproduced: identical\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stockml import cli, compose
-from stockml.compose import grammar
+from stockml.compose import composing, grammar
 from stockml.config.values import plain
 from stockml.data.settings import BarsConfig
 from stockml.data.sources.simulated import SimulatedConfig
@@ -32,7 +32,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
 
 def test_a_glob_over_stocks_gives_exactly_the_eight() -> None:
     jobs = compose.read(["-m", "stock=glob(*)"]).jobs
-    assert {job.stock.ticker for job in jobs} == EIGHT == {path.stem for path in (grammar.CONF / "stock").iterdir()}
+    assert {job.stock.ticker for job in jobs} == EIGHT == {path.stem for path in (composing.CONF / "stock").iterdir()}
     assert all(len(job.stock.features) == (1 if job.stock.ticker == "SP500" else 5) for job in jobs)
 
 
@@ -185,7 +185,7 @@ def job_names(*typed: str) -> list[str]:
         ("seed=range(2) data.seed=3", ["AAPL-seed_0", "AAPL-seed_1"]),
         ("seed=1,2 data.seed=3,4", [f"AAPL-seed_{a}-data.seed_{b}" for a in (1, 2) for b in (3, 4)]),
         ("data=npz data.path=some/x.npz,some/y.npz", ["x", "y"]),
-        ("data=csv data.dir=. stock.ticker='^GSPC',BRK.B", ["^GSPC", "BRK.B"]),
+        ("data=csv data.dir=. stock.ticker='^GSPC',BRK.B", ["_GSPC", "BRK.B"]),
     ],
 )
 def test_a_job_is_named_by_what_is_swept(typed: str, names: list[str]) -> None:
@@ -207,7 +207,7 @@ AWKWARD = [
 def test_no_two_jobs_share_a_name_and_every_name_can_be_typed(typed: list[str]) -> None:
     names = job_names(*typed)
     assert len(set(names)) == len(names) > 1
-    assert all(re.fullmatch(r"[A-Za-z0-9^_-][A-Za-z0-9.^_-]*", name) and len(name) <= 100 for name in names)
+    assert all(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name) and len(name) <= 100 for name in names)
     for name in names:
         (override,) = grammar.parse([f"hydra.sweep.subdir={name}"])
         assert override.value() == name and shlex.quote(name) in (name, f"'{name}'")

@@ -3,28 +3,71 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from hydra.conf import HydraConf
 from hydra.core.override_parser.types import Override, OverrideType
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from stockml import models
-from stockml.compose.grammar import composition, extra, is_choice, one_line, options, settings_of
+from stockml.compose.composing import Composer, is_of_hydra
+from stockml.compose.grammar import extra
+from stockml.compose.modes import Mode
 from stockml.config.root import Config, check
 from stockml.config.schema import nearest, one_of
 from stockml.config.values import show
 from stockml.data import sources
 
-if TYPE_CHECKING:
-    from stockml.compose.sweeps import Mode
+
+class TaskRules(Protocol):
+    """What of the table of tasks the check of a command line reads."""
+
+    @property
+    def summary(self) -> str:
+        """A line, for the help."""
+
+    @property
+    def from_run(self) -> bool:
+        """Whether the saved config of `run` is the task's base."""
+
+    @property
+    def takes_sweep(self) -> bool:
+        """Whether `run` may be a sweep's folder."""
+
+    @property
+    def compares_conf(self) -> bool:
+        """Whether the task reports where today's conf/ differs from the run's."""
+
+    @property
+    def implies(self) -> tuple[str, ...]:
+        """Overrides that hold unless their keys are typed."""
+
+    def faults(self, config: Config) -> Iterator[str]:
+        """The rules of the task that a config breaks, a line each."""
 
 
-def misused(overrides: list[Override], mode: Mode) -> dict[str, str]:
+Tasks = Mapping[str, TaskRules]
+
+
+@dataclasses.dataclass(frozen=True)
+class _NoRules:
+    summary: str = ""
+    from_run: bool = False
+    takes_sweep: bool = False
+    compares_conf: bool = False
+    implies: tuple[str, ...] = ()
+
+    def faults(self, config: Config) -> Iterator[str]:  # noqa: ARG002  (as every task has it)
+        yield from ()
+
+
+TRAINING: Tasks = {"train": _NoRules()}
+"""The table of who only trains."""
+
+
+def misused(overrides: Sequence[Override], mode: Mode) -> dict[str, str]:
     """What is wrong with overrides that mean something, but not like this, by key."""
     faults = {}
     resumed = any(o.key_or_group == "trainer.resume" and o.value() is not None for o in overrides)
@@ -38,6 +81,10 @@ def misused(overrides: list[Override], mode: Mode) -> dict[str, str]:
             faults[key] = f"{o.input_line}: several values make a sweep; add -m"
         elif sweeps and key in ("trainer.resume", "task", "run"):
             faults[key] = f"{o.input_line}: a task or a resumed run is one, no sweep"
+        elif sweeps and key.startswith(("hydra.", "hydra/")):
+            own = str(o.input_line).partition("hydra.sweeper.params.")[2]
+            advice = f"to sweep it, type it by itself: '{own}'" if own else "it holds for a whole sweep; take one value"
+            faults[key] = f"{o.input_line}: is Hydra's own; {advice}"
         elif sweeps and not o.is_discrete_sweep() and not mode.search:
             faults[key] = f"{o.input_line}: has endless values; name them, a,b,c, or range(start,stop,step)"
         elif sweeps and o.is_discrete_sweep() and next(iter(o.sweep_string_iterator()), None) is None:
@@ -54,6 +101,8 @@ def misused(overrides: list[Override], mode: Mode) -> dict[str, str]:
             faults[key] = f"{o.input_line}: a resumed run is one; a sweep goes on with hydra.sweep.dir=<its folder>"
         elif mode.multirun and key in ("task", "run") and o.value() not in ("train", None):
             faults[key] = f"{o.input_line}: is no task for a sweep; leave out -m"
+    if mode.settings.job.chdir:
+        faults["hydra.job.chdir"] = "hydra.job.chdir=true: stockml never changes the working folder; leave it out"
     return faults
 
 
@@ -61,12 +110,12 @@ def _is_number_of_jobs(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and (value == -1 or value >= 1)
 
 
-def unknown_choices(overrides: list[Override]) -> dict[str, str]:
+def unknown_choices(composer: Composer, overrides: Iterable[Override]) -> dict[str, str]:
     """What is wrong with choices of config groups, by group; makes installed models known to Hydra on the way."""
     faults = {}
     for o in overrides:
         group = o.key_or_group
-        choices = options(group)
+        choices = composer.options(group)
         if not choices or o.type == OverrideType.DEL:
             continue
         value = o.value()
@@ -75,7 +124,7 @@ def unknown_choices(overrides: list[Override]) -> dict[str, str]:
         else:
             given = o.sweep_string_iterator() if o.is_sweep_override() else [value]
         for choice in map(show, given):
-            if not is_choice(group, choice):
+            if not composer.is_choice(group, choice):
                 known = models.names() if group == "model" else sorted(sources.names()) if group == "data" else choices
                 faults[group] = f"{group}={choice}: must be {one_of(known)}{extra(choice) or nearest(choice, known)}"
         if group == "experiment" and o.type == OverrideType.CHANGE:
@@ -83,68 +132,70 @@ def unknown_choices(overrides: list[Override]) -> dict[str, str]:
     return faults
 
 
-# Parts of Hydra's own config that hold whatever their users like.
+# PredictionsBySplit of Hydra's own config that hold whatever their users like.
 _OPEN = ("hydra.job.env_set", "hydra.callbacks", "hydra.sweeper", "hydra.launcher", "hydra.job_logging")
 
 
-def unknown_keys(overrides: list[Override]) -> dict[str, str]:
-    """Keys that were added with a plus though they exist, or that Hydra's own config does not have."""
-    keys = [o for o in overrides if not options(o.key_or_group)]
-    doubtful = [o for o in keys if o.is_add() or o.key_or_group.startswith("hydra.")]
-    # Which settings Hydra has is known without composing, but not which are there to be added to.
-    known = composition() if any(o.is_add() for o in doubtful) else OmegaConf.create({"hydra": HydraConf})
-    faults = {}
-    for o in doubtful:
-        key = o.key_or_group
-        section, _, name = key.rpartition(".")
-        within = OmegaConf.select(known, section) if section else known
-        exists = OmegaConf.is_dict(within) and name in within.keys()  # noqa: SIM118  (`in` is blind to missing values)
-        if exists and o.is_add():
-            faults[key] = f"{o.input_line}: exists already; write it without the plus"
-        elif not exists and key.startswith("hydra.") and not key.startswith(_OPEN):
-            faults[key] = f"{key}: Hydra has no such setting; python run.py --cfg hydra shows those it has"
-    return faults
+def unknown_hydra_keys(composer: Composer, overrides: Iterable[Override]) -> dict[str, str]:
+    """Settings that Hydra's own config does not have, by key."""
+    keys = [o for o in overrides if o.key_or_group.startswith("hydra.") and not composer.options(o.key_or_group)]
+    known = OmegaConf.create({"hydra": HydraConf}) if keys else OmegaConf.create()
+    return {
+        o.key_or_group: f"{o.key_or_group}: Hydra has no such setting; python run.py --cfg hydra shows those it has"
+        if not _has(known, o.key_or_group)
+        else f"{o.input_line}: exists already; write it without the plus"
+        for o in keys
+        if not o.key_or_group.startswith(_OPEN) and (o.type == OverrideType.ADD or not _has(known, o.key_or_group))
+    }
 
 
-def compose_job(overrides: list[Override]) -> tuple[Config | None, Path | None, list[str]]:
-    """A job's config, the folder it asks for with hydra.run.dir, and all that is wrong with it."""
-    try:
-        composed = composition(*forced(overrides))
-        settings = composed["hydra"]
-        config, problems = checked(composed, overrides, settings.runtime.choices.get("stock"))
-        run_dir = settings.run.dir if any(o.key_or_group == "hydra.run.dir" for o in overrides) else None
-    except (HydraException, OmegaConfBaseException) as error:
-        return None, None, [one_line(error)]
-    return config, Path(run_dir).expanduser().absolute() if run_dir else None, problems
+def added_twice(composer: Composer, overrides: Sequence[Override]) -> dict[str, str]:
+    """Settings that were added with a plus though they are there without it, by key."""
+    added = [o for o in overrides if o.type == OverrideType.ADD and not is_of_hydra(o)]
+    added = [o for o in added if not composer.options(o.key_or_group)]
+    structure = composer.structure([o for o in overrides if not o.is_sweep_override()]) if added else OmegaConf.create()
+    return {
+        o.key_or_group: f"{o.input_line}: exists already; write it without the plus"
+        for o in added
+        if _has(structure, o.key_or_group)
+    }
 
 
-def forced(overrides: Iterable[Override]) -> list[str]:
-    """The overrides as they are composed: Hydra stops at its first unknown key; added by force, all reach our check."""
-    return [str(o.input_line) if _is_left_to_hydra(o) else f"++{str(o.input_line).lstrip('+')}" for o in overrides]
+def _has(config: DictConfig, key: str) -> bool:
+    section, _, name = key.rpartition(".")
+    within = OmegaConf.select(config, section) if section else config
+    return OmegaConf.is_dict(within) and name in within.keys()  # noqa: SIM118  (`in` is blind to missing values)
 
 
-def _is_left_to_hydra(o: Override) -> bool:
-    return o.type == OverrideType.DEL or o.key_or_group.startswith("hydra") or bool(options(o.key_or_group))
+def checked(
+    values: dict[str, Any], typed: set[str], stock: str | None, tasks: Tasks
+) -> tuple[Config | None, list[str]]:
+    """The Config of resolved settings, or what is wrong with them.
 
-
-def checked(composed: DictConfig, typed: list[Override], stock: str | None) -> tuple[Config | None, list[str]]:
-    """The Config of what Hydra composed with the file `conf/stock/<stock>.yaml`, or what is wrong with it."""
-    values = settings_of(composed)
-    _name_what_is_run(values, {o.key_or_group for o in typed}, stock)
+    `typed` are the keys that were typed, `stock` names the file of conf/stock that was composed.
+    """
+    infer_stock(values, typed, stock)
     name = values["model"].get("name") if isinstance(values.get("model"), dict) else None
     installed = {n: f.config for n, f in models.BUILT_IN.items()}
     if isinstance(name, str) and name not in installed and (found := models.family(name)):
         installed[name] = found.config
     source = values["data"].get("source") if isinstance(values.get("data"), dict) else None
+    task = values.get("task")
+    known = isinstance(task, str) and task in tasks
+    faults = [] if known else [f"task={show(task)}: must be {one_of(list(tasks))}{nearest(str(task), tasks)}"]
     config, problems = check(values, sources.settings(source), installed)
-    return _absolute(config) if config else None, problems
+    if config is not None and known:
+        problems += tasks[config.task].faults(config)
+    problems = [*faults, *problems]
+    return (_absolute(config) if config and not problems else None), problems
 
 
-def _name_what_is_run(values: dict[str, Any], typed: set[str], chosen_stock: str | None) -> None:
-    """What a typed ticker, or a file, means for the rest of the stock's settings."""
+def infer_stock(values: dict[str, Any], typed: set[str], chosen_stock: str | None) -> None:
+    """Fill in what a typed ticker, or a file, means for the rest of the stock's settings."""
     stock, data = values.get("stock"), values.get("data")
     if not isinstance(stock, dict) or not isinstance(data, dict):
         return
+    stock.setdefault("simulator", None)  # a user's own stock has no figures to simulate it by
     pooled = bool(data.get("tickers")) and values.get("task") != "fetch"
     figures = {} if data.get("source") == "simulated" else {"simulator": None}
     if pooled:

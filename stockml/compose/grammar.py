@@ -1,82 +1,30 @@
-"""Hydra spoken to: its compose API, its grammar of overrides, its groups and its errors."""
+"""The texts that Hydra reads and writes: overrides and their grammar, YAML, and what its errors say."""
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import datetime
-import functools
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra._internal.config_repository import ConfigRepository
-from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.core.singleton import Singleton
-from hydra.core.utils import JobRuntime
 from hydra.errors import HydraException
-from hydra.version import VersionBase
-from omegaconf import OmegaConf
-from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import OmegaConfBaseException
 
-from stockml import models
 from stockml.config.values import show
-from stockml.data import sources
 from stockml.errors import UserError
 
-_PACKAGE = Path(__file__).parent.parent
-CONF = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if (p / "config.yaml").is_file())
 
+def parse(overrides: Iterable[str], loader: Any = None) -> list[Override]:
+    """Hydra's reading of each override; UserError with a line for each that has no meaning.
 
-@contextmanager
-def session(config_dir: str | None) -> Iterator[None]:
-    """Hydra's compose API on `conf/`, and on a folder of the user's where one is given."""
-    if config_dir is not None and not Path(config_dir).is_dir():
-        raise UserError(f"--config-dir {config_dir}: there is no such folder")
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3", job_name="stockml"):
-        if config_dir is not None:
-            config_loader: Any = loader()
-            path = config_loader.get_search_path()
-            path.prepend(provider="command-line", path=f"file://{Path(config_dir).absolute()}")
-            config_loader.repository = ConfigRepository(path)
-        options.cache_clear()
-        composition.cache_clear()
-        yield
-
-
-@contextmanager
-def as_a_guest() -> Iterator[None]:
-    """Around all that composes in a program that may use Hydra itself: neither sees what the other has told it."""
-    own: dict[Any, Any] = Singleton._instances
-    resolvers = BaseContainer._resolvers
-    of_a_program = (GlobalHydra, HydraConfig, JobRuntime, VersionBase, ConfigStore)
-    Singleton._instances = {cls: instance for cls, instance in own.items() if cls not in of_a_program}
-    of_hydra = {key: node for key, node in own[ConfigStore].repo.items() if key.startswith(("hydra", "_"))}
-    ConfigStore.instance().repo = copy.deepcopy(of_hydra)
-    BaseContainer._resolvers = dict(resolvers)
-    try:
-        yield
-    finally:
-        Singleton._instances, BaseContainer._resolvers = own, resolvers
-
-
-def loader() -> Any:
-    """Hydra's config loader; None before it is initialised."""
-    return GlobalHydra.instance().config_loader() if GlobalHydra.instance().is_initialized() else None
-
-
-def parse(overrides: Iterable[str]) -> list[Override]:
-    """Hydra's reading of each override; UserError with a line for each that has no meaning."""
-    parser = OverridesParser.create(loader())
+    `loader` knows the choices that a `glob` stands for.
+    """
+    parser = OverridesParser.create(loader)
     parsed, faults = [], []
     for text in overrides:
         try:
@@ -91,58 +39,6 @@ def parse(overrides: Iterable[str]) -> list[Override]:
     return parsed
 
 
-@functools.cache
-def options(group: str) -> list[str]:
-    """The choices of a config group, none where it is no group; Hydra copies its whole repository to tell them."""
-    return list(loader().get_group_options(group))
-
-
-def is_choice(group: str, choice: Any) -> bool:
-    """Whether a group has this choice; an installed package's model or source is added to its group."""
-    if not isinstance(choice, str):
-        return False
-    return choice in options(group) or _register_installed(group, choice)
-
-
-def _register_installed(group: str, name: str) -> bool:
-    found = models.family(name) if group == "model" else sources.source(name) if group == "data" else None
-    if found is None:
-        return False
-    node = {f.name: f.default for f in dataclasses.fields(found.config) if f.default is not dataclasses.MISSING}
-    if isinstance(found, sources.Source):  # the defaults of the settings that sources share are in conf/base
-        base = f"/base/{'bars' if found.is_dated else 'panel'}@_here_"
-        node = {"defaults": [base, "_self_"], **node, "source": name}
-    else:
-        node["name"] = name
-    ConfigStore.instance().store(group=group, name=name, node=node)
-    return True
-
-
-def name_installed() -> None:
-    """Let Hydra know the names of installed packages' models and sources, for it to list; it imports none of them."""
-    for group, key, register in (("model", "name", models), ("data", "source", sources)):
-        for name in set(register.names()) - set(register.BUILT_IN):
-            ConfigStore.instance().store(group=group, name=name, node={key: name})
-
-
-@functools.lru_cache(maxsize=4)
-def composition(*overrides: str) -> Any:
-    """What Hydra composes of `conf/` under these overrides, its own section `hydra` with it; to be read only.
-
-    The last few are remembered until the session ends: composing takes a tenth of a second.
-    """
-    return hydra.compose("config", list(overrides), return_hydra_config=True)
-
-
-def settings_of(composed: Any) -> dict[str, Any]:
-    """All of a composition but `hydra`, resolved, as nested dicts."""
-    nodes = {str(key): composed[key] for key in composed if key != "hydra"}
-    return {
-        key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-        for key, node in nodes.items()
-    }
-
-
 def quote(value: Any) -> str:
     """A value in the grammar of Hydra's overrides."""
     if isinstance(value, str):
@@ -151,6 +47,8 @@ def quote(value: Any) -> str:
         return f"'{literal(escaped)}'"
     if isinstance(value, list):
         return f"[{','.join(map(quote, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}: {quote(item)}' for key, item in value.items())}}}"
     return show(value)
 
 
@@ -160,7 +58,7 @@ def override(key: str, text: str) -> str:
 
 
 def setting(key: str, value: object) -> str:
-    """`key=value` of a value of Python's; UserError where the key can be none, or no setting takes such a value."""
+    """`key=value` of a Python value; UserError where the key is no setting's name, or no setting takes such a value."""
     if not re.fullmatch(r"\+{0,2}[A-Za-z_][\w./@]*", key):
         raise UserError(f"{key!r}: is no setting's name; write it as on the command line, 'trainer.epochs'")
     return f"{key}={quote(_plain(key, value))}"
@@ -185,15 +83,29 @@ def _plain(key: str, value: object) -> Any:
 
 def literal(value: Any) -> Any:
     """A value, or nested ones, in which OmegaConf finds no interpolation."""
+    return _each_text(value, lambda text: re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + r"\${", text))
+
+
+def from_literal(value: Any) -> Any:
+    """The value that `literal` gave this for. A `${` that is not escaped stays as it is."""
+    return _each_text(value, lambda text: re.sub(r"((?:\\\\)*)\\\$\{", lambda m: m[1][::2] + "${", text))
+
+
+def _each_text(value: Any, change: Any) -> Any:
     if isinstance(value, dict):
-        return {key: literal(item) for key, item in value.items()}
+        return {key: _each_text(item, change) for key, item in value.items()}
     if isinstance(value, list):
-        return [literal(item) for item in value]
-    return re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + r"\${", value) if isinstance(value, str) else value
+        return [_each_text(item, change) for item in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def one_line(error: BaseException) -> str:
-    """Hydra's several lines as one."""
+    """Hydra's several lines as one; of a file that is no YAML, where it is broken."""
+    broken: BaseException | None = error
+    while broken is not None and not isinstance(broken, yaml.MarkedYAMLError):
+        broken = broken.__cause__
+    if isinstance(broken, yaml.MarkedYAMLError) and (mark := broken.problem_mark or broken.context_mark) is not None:
+        return f"{mark.name}, line {mark.line + 1}: is no YAML ({broken.problem}); indent with spaces, and quote texts"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kept = [
         line
@@ -212,6 +124,41 @@ _EXTRAS = {"submitit": "slurm", "optuna": "optuna"}
 
 
 def extra(text: str) -> str:
-    """Advice where `text` tells of something that comes with an extra."""
+    """Advice where `text` names something that comes with an extra."""
     found = [name for plugin, name in _EXTRAS.items() if plugin in text]
     return f"; it comes with: pip install 'stockml[{found[0]}]'" if found else ""
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]  # libyaml's is ten times as fast
+    """Writes YAML as OmegaConf does: texts that another reader would take for a number or a truth are quoted."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        """Write what occurs twice twice."""
+        return True
+
+
+_WORDS = {word for name in ("y", "yes", "n", "no", "true", "false", "on", "off") for word in (name, name.title())} | {
+    name.upper() for name in ("y", "yes", "n", "no", "true", "false", "on", "off")
+}
+
+
+def _represent_text(dumper: Any, text: str) -> Any:
+    quoted = text in _WORDS or _is_number(text)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if quoted else None)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def to_yaml(value: Any) -> str:
+    """Plain nested values as YAML, in their order."""
+    text: str = yaml.dump(value, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
+    return text

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from stockml.config.schema import Reader, bounded, incidental, is_incidental, nearest, one_of
 from stockml.config.values import plain, show
 from stockml.data.settings import BarsConfig, DataConfig, StockConfig
-from stockml.data.sources.yahoo import YahooConfig
 from stockml.distributed.settings import TRAINERS
 from stockml.models.settings import ModelConfig
 from stockml.trackers.settings import TrackerConfig
@@ -57,7 +56,8 @@ class AuditConfig:
 class Config:
     """The whole config of one experiment."""
 
-    task: Literal["train", "reproduce", "evaluate", "predict", "report", "audit", "doctor", "fetch"] = incidental()
+    task: str = incidental()
+    """What is done; `stockml.tasks` has the table."""
     run: str | None = incidental()
     """Folder of the run or sweep that the task works on."""
     seed: int = bounded(least=0, most=2**32 - 1)
@@ -85,26 +85,6 @@ class Config:
     def each_member(self) -> list[Config]:
         """The config of each member of an ensemble; without an ensemble a list of this one."""
         return [dataclasses.replace(self, seed=self.seed + number) for number in range(self.trainer.ensemble)]
-
-    def conflicts(self) -> Iterator[str]:
-        """Broken rules between sections, which belong to none of them."""
-        data = self.data
-        if self.task not in ("train", "audit", "doctor", "fetch") and not self.run:
-            yield f"run: needed with task={self.task}, the folder that it is about: run=FOLDER"
-        if self.task == "train" and self.run:
-            yield f"run={self.run}: task=train makes a folder of its own; leave it out, or name another task"
-        if self.export.onnx and self.task != "predict":
-            yield "export.onnx: a trained model is exported: task=predict run=FOLDER export.onnx=true"
-        if self.audit.plant and self.task != "audit":
-            yield f"audit.plant={self.audit.plant}: a leak is planted for task=audit alone; leave it out"
-        if self.audit.plant and not isinstance(data, BarsConfig):
-            yield f"audit.plant={self.audit.plant}: needs daily bars, data=csv or data=simulated; leave it out"
-        if self.task == "doctor" and not isinstance(data, BarsConfig):
-            yield "task=doctor: needs dated daily bars, data=csv or data=simulated; task=audit looks at arrays"
-        if self.task == "fetch" and not isinstance(data, YahooConfig):
-            yield f"data.source={data.source}: task=fetch downloads from Yahoo; leave it out, or take data=yahoo"
-        if self.task == "audit" and isinstance(data, BarsConfig) and data.pooled:
-            yield "data.tickers: task=audit looks at one stock at a time; leave it out, and name one with stock.ticker="
 
 
 def check(
@@ -136,6 +116,10 @@ def check(
         if hasattr(section, "conflicts_with"):
             problems.extend(section.conflicts_with(config))
     return (None, problems) if problems else (config, [])
+
+
+INSTALLATION_KEYS = ("tracker", "report", "data.panel_cache", "data.cache_dir", "hardware.num_workers")
+"""Settings, or sections, that belong to an installation: of a saved run they are not taken over."""
 
 
 def _elsewhere(registers: Mapping[str, Mapping[str, type[Any]]], key: str, path: str) -> str:

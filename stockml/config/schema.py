@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import difflib
@@ -9,7 +10,7 @@ import math
 import operator
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, field
 from typing import Any, Literal
 
@@ -112,12 +113,13 @@ def _options(wanted: Any) -> tuple[Any, ...]:
 
 def _convert(value: Any, wanted: Any, bounds: Mapping[str, float]) -> Any:
     """`value` as one of the types in `wanted`. Raises ValueError, which says what is allowed."""
-    for option in _options(wanted):
-        accepted, result = _accept(value, option)
-        if accepted:
-            if isinstance(result, (int, float)) and not isinstance(result, bool):
-                _within(result, bounds, wanted)
-            return result
+    for reading in value.readings() if isinstance(value, ResolvedText) else (value,):
+        for option in _options(wanted):
+            accepted, result = _accept(reading, option)
+            if accepted:
+                if isinstance(result, (int, float)) and not isinstance(result, bool):
+                    _within(result, bounds, wanted)
+                return result
     choices = [c for option in _options(wanted) for c in _choices(option)]
     given = [v for v in value if v not in choices] if isinstance(value, (list, tuple)) else [value]
     hint = nearest(str(given[0]), choices) if given else ""
@@ -125,6 +127,20 @@ def _convert(value: Any, wanted: Any, bounds: Mapping[str, float]) -> Any:
     if str in _options(wanted) and isinstance(value, (bool, int, float)):
         advice = '; quote it: \'"…"\' on the command line, "…" in YAML'
     raise ValueError(f"must be {_describe(wanted, bounds)}{advice}{hint}")
+
+
+class ResolvedText(str):
+    """The text that an interpolation such as `${oc.env:SEED}` stands for: an environment variable has no other type."""
+
+    def readings(self) -> Iterator[str | int | float | bool | None]:
+        """The text itself, then the whole number, number, truth or null that it spells."""
+        yield str(self)
+        words = {"true": True, "false": False, "null": None}
+        if self.lower() in words:
+            yield words[self.lower()]
+        for kind in (int, float):
+            with contextlib.suppress(ValueError):
+                yield kind(self)
 
 
 def _choices(option: Any) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -24,6 +24,11 @@ def plain(config: Any) -> Any:
     if isinstance(config, tuple):
         return [plain(item) for item in config]
     return config.isoformat() if isinstance(config, datetime.date) else config
+
+
+def is_within(key: str, keys: Iterable[str]) -> bool:
+    """Whether a dotted key is one of `keys`, or lies in a section that is."""
+    return any(key == other or key.startswith(f"{other}.") for other in keys)
 
 
 def leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -96,12 +96,13 @@ def _corrected(rows: list[Row]) -> list[Row]:
     """The rows, with p-values corrected for the number of jobs that were tested."""
     tested = [row for row in rows if row.get("dm_p") is not None]
     p_values = [row["dm_p"] for row in tested]
-    for row, by_holm, by_bh in zip(tested, holm(p_values), benjamini_hochberg(p_values), strict=True):
-        row.update(dm_p_holm=by_holm, dm_p_bh=by_bh)
+    for one, by_holm, by_bh in zip(tested, holm(p_values), benjamini_hochberg(p_values), strict=True):
+        one.update(dm_p_holm=by_holm, dm_p_bh=by_bh)
     return rows
 
 
 def _row(folder: RunFolder, swept: Mapping[str, Any]) -> Row:
+    """The row of one job, as its folder has it."""
     row: Row = {"job": folder.path.name, "status": "waiting", "swept": dict(swept), **swept}
     try:
         if not (folder.path / "result.json").exists():

@@ -20,7 +20,7 @@ from stockml.evaluation.audit import checks, leaks
 from stockml.evaluation.audit.subject import ArraysSubject, BarsSubject
 from stockml.models.settings import MOST_RIDGE_INPUTS
 from stockml.reporting import data_report, terminal
-from stockml.tasks import fold_training, train
+from stockml.tasks import NO_REQUEST, Request, fold_training, train
 from stockml.training import hardware
 
 if TYPE_CHECKING:
@@ -28,13 +28,12 @@ if TYPE_CHECKING:
     from stockml.data.dataset import Data
     from stockml.evaluation.audit.subject import Finding, Forecaster, Subject
     from stockml.evaluation.metrics import Floats
-    from stockml.runs.location import RunLocation
     from stockml.training.settings import HardwareConfig
 
 _RESULTS = {True: "passed", False: "FAILED", None: "not applicable"}
 
 
-def run(config: Config, place: RunLocation | None = None, records: dict[str, str] | None = None) -> None:  # noqa: ARG001  (Hydra's jobs are given these)
+def run(config: Config, _request: Request = NO_REQUEST) -> None:
     """Print what each check finds. Raises UserError for faults of the data, RunError if a check fails."""
     if config.data.synthetic:
         print(*terminal.SYNTHETIC, sep="\n")

@@ -14,6 +14,7 @@ from stockml.data.settings import Feature
 from stockml.data.sources import loading
 from stockml.errors import RunError, UserError
 from stockml.reporting import terminal, text_tables
+from stockml.tasks import NO_REQUEST, Request
 
 if TYPE_CHECKING:
     from stockml.config.root import Config
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _MOST_ROWS = 10  # per check
 
 
-def run(config: Config) -> None:
+def run(config: Config, _request: Request = NO_REQUEST) -> None:
     """Print all findings. Raises UserError where bars cannot be read, RunError where there are errors."""
     if config.data.synthetic:
         print(*terminal.SYNTHETIC, sep="\n")

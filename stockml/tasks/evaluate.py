@@ -22,7 +22,7 @@ from stockml.reporting import predictions_file, result_tables, terminal
 from stockml.runs.comparison import different_numbers
 from stockml.runs.folder import RunFolder
 from stockml.runs.old_releases import require_baselines
-from stockml.tasks import run_metadata
+from stockml.tasks import NO_REQUEST, Request, run_metadata
 from stockml.tasks.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from stockml.data.split import Rows
 
 
-def run(config: Config) -> None:
+def run(config: Config, _request: Request = NO_REQUEST) -> None:
     """Evaluate the predictions of the run `config.run`, or its model on the data of the config if they differ.
 
     Raises UserError if the run or the data cannot be used, RunError if the run's own metrics do not come out.

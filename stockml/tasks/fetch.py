@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, cast
 
 from stockml.data.sources.yahoo import downloads
 from stockml.errors import RunError, UserError
+from stockml.tasks import NO_REQUEST, Request
 
 if TYPE_CHECKING:
     from stockml.config.root import Config
     from stockml.data.sources.yahoo import YahooConfig
 
 
-def run(config: Config) -> None:
+def run(config: Config, _request: Request = NO_REQUEST) -> None:
     """Print a row per ticker as it arrives. Raises RunError at the end if one failed."""
     data = cast("YahooConfig", config.data)
     tickers = list(dict.fromkeys(data.tickers or [config.stock.ticker]))

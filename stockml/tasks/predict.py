@@ -20,7 +20,7 @@ from stockml.reporting import predictions_file as written
 from stockml.reporting import terminal, text_tables
 from stockml.runs.folder import RunFolder
 from stockml.runs.names import safe_name
-from stockml.tasks import export
+from stockml.tasks import NO_REQUEST, Request, export
 from stockml.tasks.predictor import Predictor
 from stockml.training import hardware
 
@@ -45,7 +45,7 @@ class Forecasts:
     """The exported model; None unless `export.onnx`."""
 
 
-def run(config: Config) -> None:
+def run(config: Config, _request: Request = NO_REQUEST) -> None:
     """Forecast, as `forecasts` does, and print the last forecasts. Raises UserError as it does."""
     found = forecasts(config, print)
     panel, table = found.panel, found.table

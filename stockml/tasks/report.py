@@ -10,6 +10,7 @@ from stockml.config.root import Config
 from stockml.errors import UserError, describe_error
 from stockml.runs.folder import RunFolder, WorkerRun
 from stockml.runs.sweep_folder import SweepFolder
+from stockml.tasks import NO_REQUEST, Request
 
 
 def require_installed() -> None:
@@ -42,7 +43,7 @@ def attempted(draw: Callable[[], Path]) -> list[str]:
         return [f"report      not drawn: {describe_error(error)}"]
 
 
-def run(config: Config) -> None:
+def run(config: Config, _request: Request = NO_REQUEST) -> None:
     """Draw the page of the run that `run` names; of a sweep its table, its jobs' pages and its own.
 
     Raises UserError where there is neither, where a run's files are broken, or where matplotlib is missing.

@@ -20,30 +20,35 @@ from stockml.runs.comparison import different_numbers
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
-from stockml.tasks import run_metadata, sweep
+from stockml.tasks import TASKS, Request, run_metadata, start, sweep
 from stockml.tasks import train as training
 from stockml.tasks.same_experiment import DataState, changed_data, changed_settings
 
 Facts = dict[str, Any]
 
 
-def run(config: Config, place: RunLocation, records: dict[str, str], train: sweep.Train) -> None:
+def run(config: Config, request: Request) -> None:
     """Train again as the run that `config.run` names, and compare every number of metrics.json but its timing.
 
-    Raises UserError where there is nothing to compare with, RunError where the numbers differ or, before anything is
-    trained, where the data do.
+    Of a sweep, each of its finished jobs. Raises UserError where there is nothing to compare with, RunError where the
+    numbers differ or, before anything is trained, where the data do.
     """
-    original = RunFolder.existing(Path(str(config.run)))
+    path = Path(str(config.run))
+    if SweepFolder.is_one(path):
+        _run_sweep(path, request.arguments)
+        return
+    original = RunFolder.existing(path)
     if original.outcome() != "ok":
         raise UserError(f"{original.path}: did not end well ({original.outcome()}); there is nothing to compare with")
     then, metrics = original.read_json("config.json"), original.read_json("metrics.json")
     data = dataset.prepare(config)
     now = run_metadata.collect(config, [data], training.device(config))
-    print(f"reproducing {original.path}", *_what_differs(original, config, then, now), sep="\n", flush=True)
+    differences = _what_differs(original, config, request.conf_changes, then, now)
+    print(f"reproducing {original.path}", *differences, sep="\n", flush=True)
     if reason := changed_data(original, DataState.of(data)):
         raise RunError(f"{original.path}: {reason}; nothing was trained")
-    folder = place.exact or place.create_folder(config.stock.ticker).path
-    train(config, RunLocation(exact=folder), records)
+    folder = request.place.exact or request.place.create_folder(config.stock.ticker).path
+    start.train(config, RunLocation(exact=folder), request.records)
     again = RunFolder(folder).read_json("metrics.json")
     if changed := different_numbers(metrics, again):
         raise RunError(
@@ -53,10 +58,12 @@ def run(config: Config, place: RunLocation, records: dict[str, str], train: swee
     print("reproduced: identical", flush=True)
 
 
-def _what_differs(original: RunFolder, config: Config, then: Facts, now: Facts) -> list[str]:
+def _what_differs(
+    original: RunFolder, config: Config, conf_changes: Sequence[str], then: Facts, now: Facts
+) -> list[str]:
     """What is not as it was when the run was made, a line each."""
     lines = [f"config      {_pair(key, pair)}" for key, pair in changed_settings(original, config).items()]
-    lines += [f"conf/       {line}" for line in compose.drift(original.path, config)]
+    lines += [f"conf/       {line}" for line in conf_changes]
     if then["data"]["fingerprint"] != now["data"]["fingerprint"]:
         lines.append(f"data        fingerprint: {then['data']['fingerprint']} then, {now['data']['fingerprint']} now")
     for name in ("git_commit", "device", "platform"):
@@ -71,7 +78,7 @@ def _pair(key: str, pair: tuple[Any, Any]) -> str:
     return f"{key}: {show(pair[0])} then, {show(pair[1])} now"
 
 
-def run_sweep(path: Path, typed: Sequence[str], train: sweep.Train) -> None:
+def _run_sweep(path: Path, typed: Sequence[str]) -> None:
     """Reproduce every finished job of a sweep; RunError where one differs.
 
     `typed` is the command line, in which `run=` names the sweep.
@@ -85,16 +92,16 @@ def run_sweep(path: Path, typed: Sequence[str], train: sweep.Train) -> None:
     if not names:
         raise UserError(f"{path}: none of its jobs is done; there is nothing to compare with")
     others = [argument for argument in typed if not argument.startswith("run=")]
-    commands = [compose.read([*others, f"run={compose.quote(str(path / name))}"]) for name in names]
+    commands = [compose.read([*others, f"run={compose.quote(str(path / name))}"], TASKS) for name in names]
     configs = [command.jobs[0] for command in commands]
+    for note in (note for command in commands for note in command.notes):
+        print(f"note        {note}", flush=True)
     sweep.import_what_jobs_need(configs)
     differing = []
     with tempfile.TemporaryDirectory() as logs:
         calls = [
-            job_pool.Call(
-                functools.partial(_reproduction, command, train), Path(logs) / name, sweep.cores(command.jobs[0])
-            )
-            for name, command in zip(names, commands, strict=True)
+            job_pool.Call(functools.partial(_as_call, command), Path(logs) / name, sweep.cores(config))
+            for name, command, config in zip(names, commands, configs, strict=True)
         ]
         with closing(job_pool.run_each(calls, cores=machine.cores(), at_once=sweep.places(configs))) as events:
             for event in events:
@@ -109,15 +116,17 @@ def run_sweep(path: Path, typed: Sequence[str], train: sweep.Train) -> None:
     print(f"reproduced: identical ({len(names)} of {len(rows)} jobs)")
 
 
-def _reproduction(command: compose.Command, train: sweep.Train) -> Callable[[], list[str]]:
-    return functools.partial(_told, command, train)
+def _as_call(command: compose.Command) -> Callable[[], list[str]]:
+    return functools.partial(_differences, command)
 
 
-def _told(command: compose.Command, train: sweep.Train) -> list[str]:
+def _differences(command: compose.Command) -> list[str]:
     """Reproduce one job; what differs, a line each."""
+    config = command.jobs[0]
+    request = Request(RunLocation(exact=command.folder), command.records, (), command.conf_changes)
     try:
-        with sweep.gpus_of_its_own(command.jobs[0]):
-            compose.enter_hydra(command, functools.partial(run, train=train))
+        with sweep.gpus_of_its_own(config):
+            compose.within_hydra(command, lambda: run(config, request))
     except UserError as error:
         return list(error.lines)
     return []

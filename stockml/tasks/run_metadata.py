@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ def collect(config: Config, folds: Sequence[Data], device: str | None, world_siz
             **(_split(folds[0]) if len(folds) == 1 else {"folds": [_split(data) for data in folds]}),
         },
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "device": device,
         "world_size": world_size,
         "global_batch_size": config.trainer.global_batch(world_size),
@@ -94,14 +95,19 @@ def _split(data: Data) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def _version(package: str) -> str | None:
     with contextlib.suppress(metadata.PackageNotFoundError):
         return metadata.version(package)
     return None
 
 
-def _git_commit() -> str | None:
-    """The commit of this code, with a mark if the code differs from it; None outside a checkout."""
+@functools.cache
+def git_commit() -> str | None:
+    """The commit of this code, with a mark if the code differs from it; None outside a checkout.
+
+    The jobs of a sweep get what the sweep has found: the code that runs is that which it imported.
+    """
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip() or None

@@ -1,10 +1,11 @@
-"""What is looked at before anything is trained, and which of the two ways of training it is."""
+"""task=train: what is looked at before anything is trained, and which of the two ways of training it is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from stockml.tasks import Request
 from stockml.trackers import tracking
 
 if TYPE_CHECKING:
@@ -13,12 +14,17 @@ if TYPE_CHECKING:
 
 
 def require_installed(configs: Sequence[Config]) -> None:
-    """UserError where a page is to be drawn, or a tracker told, and what that needs is not installed."""
+    """UserError where a page is to be drawn, or a tracker written to, and what that needs is not installed."""
     if any(config.report is True for config in configs):
         from stockml.tasks import report
 
         report.require_installed()
     tracking.require_installed(configs)
+
+
+def run(config: Config, request: Request) -> float:
+    """Train as `train` does."""
+    return train(config, request.place, request.records)
 
 
 def train(config: Config, place: RunLocation, records: Mapping[str, str]) -> float:

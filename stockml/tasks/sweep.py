@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import gc
 import importlib
 import os
 import shlex
@@ -18,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from stockml import compose, models, trackers
-from stockml.compose.launcher import Calls, JobLauncher, target
-from stockml.compose.sweeps import Job, Sweep
+from stockml.compose import Job, Sweep
 from stockml.config.root import Config
 from stockml.config.values import show
 from stockml.data import dataset, sources
@@ -31,7 +31,7 @@ from stockml.reporting.sweep_progress import SweepProgress
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
-from stockml.tasks import rank_count, report
+from stockml.tasks import rank_count, report, run_metadata
 from stockml.tasks import train as training
 from stockml.tasks.same_experiment import DataState, changed_data, changed_settings
 from stockml.trackers import tracking
@@ -41,9 +41,9 @@ Train = Callable[[Config, RunLocation, dict[str, str]], float]
 
 
 def run(command: compose.Command, train: Train, arguments: Sequence[str]) -> None:
-    """Run what is missing of a sweep, and write its summary after every job and at the end, however that comes.
+    """Run what is missing of a sweep, and write its summary as jobs end and at the end, however that comes.
 
-    `arguments` are what was typed, to tell how the sweep can be continued. Raises UserError where what is there
+    `arguments` are what was typed, to emit how the sweep can be continued. Raises UserError where what is there
     already is of another config or other data, before anything is touched; RunError where jobs failed.
     """
     with contextlib.ExitStack() as until_the_end:
@@ -53,6 +53,7 @@ def run(command: compose.Command, train: Train, arguments: Sequence[str]) -> Non
 def _run(command: compose.Command, train: Train, arguments: Sequence[str], until_the_end: contextlib.ExitStack) -> None:
     sweep = command.sweep
     assert sweep is not None
+    callbacks = compose.callbacks_of(command)
     folder = SweepFolder.at(sweep.folder) if sweep.is_named else SweepFolder.create(sweep.folder)
     named = compose.override("hydra.sweep.dir", str(folder.path))
     again = f"python run.py {shlex.join([*_without_folder(arguments), named])}"
@@ -66,13 +67,10 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
         if any(_is_synthetic(config) for config in command.jobs):
             print(*terminal.SYNTHETIC, sep="\n", flush=True)
         until_the_end.enter_context(tracking.tracked_sweep(command.jobs[0].tracker, folder, print))
+        run_one = functools.partial(job, folder=folder.path, train=train, summarise=not sweep.is_launched_here)
         try:
             if sweep.trials is None or tried < sweep.trials:
-                compose.enter_hydra(
-                    compose.in_folder(command, folder.path, tried),
-                    functools.partial(job, train=train),
-                    supervisor,
-                )
+                compose.run_sweep(command, folder.path, tried, supervisor, run_one, callbacks)
         except KeyboardInterrupt as error:
             rows = summary.write(folder)
             done = sum(row["status"] == "ok" for row in rows)
@@ -80,11 +78,14 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
             raise Interrupted(getattr(error, "signum", 2), line) from error
         except RunError:  # the first failure, where that is to end the sweep
             pass
+        except UserError:
+            raise
         except Exception as error:
             if not any(row["status"] == "failed" for row in summary.write(folder)):
-                if sweep.launcher == target(JobLauncher):
+                if sweep.is_launched_here and sweep.trials is None:
                     raise
-                raise RunError(f"{sweep.launcher}: {' '.join(str(error).split())}; nothing more was started") from error
+                plugin = sweep.launcher if not sweep.is_launched_here else "hydra.sweeper"
+                raise RunError(f"{plugin}: {' '.join(str(error).split())}; nothing more was started") from error
             # else what was raised is Hydra's or the search's complaint about the failed jobs
     rows = summary.write(folder)
     print(summary.table(rows), summary.location_line(folder), sep="\n", flush=True)
@@ -143,22 +144,28 @@ def _changed(folder: RunFolder, config: Config) -> dict[str, tuple[Any, Any]]:
 
 
 class Supervisor:
-    """Runs the jobs that Hydra gives to our launchers, and tells how they stand."""
+    """Runs the jobs of a sweep, each in a process of its own, and shows how they stand."""
 
     def __init__(self, folder: SweepFolder, sweep: Sweep, done: int, *, fail_fast: bool) -> None:
         self._folder, self._sweep, self._fail_fast = folder, sweep, fail_fast
+        self._table = summary.SweepTable(folder)
         self._progress = SweepProgress(sweep.trials if sweep.trials is not None else len(sweep.jobs), done)
 
-    def __call__(self, given: Calls) -> list[float | None]:
+    def __call__(self, given: Sequence[Job], as_call: Callable[[Job], Callable[[], Any]]) -> list[float | None]:
         """Run the jobs that are not done; what each returned, None where it failed. RunError to stop at a failure."""
-        self._folder.plan({job.name: job.swept for job, _ in given})
-        missing = [number for number, (job, _) in enumerate(given) if self._folder.job(job.name).outcome() != "ok"]
-        jobs = [given[number][0] for number in missing]
+        self._folder.plan({job.name: job.swept for job in given})
+        missing = [number for number, job in enumerate(given) if self._folder.job(job.name).outcome() != "ok"]
+        jobs = [given[number] for number in missing]
         calls = [
-            job_pool.Call(given[number][1], self._folder.path / job.name / "train.log", cores(job.config))
-            for number, job in zip(missing, jobs, strict=True)
+            job_pool.Call(
+                functools.partial(as_call, job),
+                self._folder.path / job.name / "train.log",
+                1 if job.config is None else cores(dataclasses.replace(job.config, seed=0)),
+            )
+            for job in jobs
         ]
         import_what_jobs_need([job.config for job in jobs])
+        gc.freeze()  # a job's process does not look through what it has from this one
         values: list[float | None] = [None] * len(given)
         n_jobs = self._sweep.n_jobs
         at_once, room = (n_jobs, sys.maxsize) if n_jobs > 0 else (places([job.config for job in jobs]), machine.cores())
@@ -183,32 +190,42 @@ class Supervisor:
         folder = self._folder.job(job.name)
         if folder.outcome() not in ("ok", "failed", "interrupted"):
             folder.record("failed", time.time(), ended.error, synthetic=_is_synthetic(job.config))
-        row = next(row for row in summary.write(self._folder) if row["job"] == job.name)
+        row = self._table.update(job.name)
         self._progress.ended(row)
         if self._fail_fast and row["status"] != "ok":
+            self._table.write()
             raise RunError(f"{job.name}: {row['error']}")
 
 
-def job(config: Config, place: RunLocation, records: dict[str, str], train: Train) -> float | None:
-    """One job of a sweep, in whatever process: its best validation loss; None where it failed, as result.json tells."""
-    folder = place.create_folder(config.stock.ticker)
-    if folder.outcome() == "ok":  # a launcher other than ours is given all the jobs
+def job(given: Job, folder: Path, train: Train, *, summarise: bool) -> float | None:
+    """One job of a sweep, in whatever process: its best validation loss; None where it failed, as result.json says.
+
+    `summarise`: nobody else writes the sweep's summary.
+    """
+    location = RunLocation(job=folder / given.name)
+    if given.config is None or given.records is None:
+        location.create_folder("").record("failed", time.time(), "; ".join(given.faults), synthetic=False)
+        return None
+    config = given.config
+    run_folder = location.create_folder(config.stock.ticker)
+    if run_folder.outcome() == "ok":  # a launcher other than ours is given all the jobs
         return None
     started = time.time()
 
     def record(status: str, error: str | None) -> None:
-        folder.record(status, started, error, synthetic=_is_synthetic(config))
+        run_folder.record(status, started, error, synthetic=_is_synthetic(config))
 
     try:
-        if _can_go_on(folder, config):
-            config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, resume=str(folder.path)))
+        if _can_go_on(run_folder, config):
+            trainer = dataclasses.replace(config.trainer, resume=str(run_folder.path))
+            config = dataclasses.replace(config, trainer=trainer)
         else:
-            folder.clear()
+            run_folder.clear()
             record("running", None)
         with gpus_of_its_own(config):
-            return train(config, place, records)
+            return train(config, location, given.records.of_job(folder, given.name, given.number).texts())
     except UserError as error:
-        if not isinstance(error, RunError):  # of which train has told already
+        if not isinstance(error, RunError):  # which train has printed already
             print(*error.lines, sep="\n", flush=True)
         record("failed", str(error))
     except KeyboardInterrupt:
@@ -218,7 +235,8 @@ def job(config: Config, place: RunLocation, records: dict[str, str], train: Trai
         traceback.print_exc()
         record("failed", describe_error(error))
     finally:
-        summary.write(SweepFolder(folder.path.parent))
+        if summarise:
+            summary.write(SweepFolder(folder))
     return None
 
 
@@ -239,17 +257,17 @@ def _is_synthetic(config: Config | None) -> bool:
 def import_what_jobs_need(configs: Sequence[Config | None]) -> None:
     """Import here, once, what every forked job would otherwise import for itself."""
     names = {"stockml.tasks.train", "stockml.evaluation.baselines", "rich.console", "rich.table"}
-    names |= {"torch.utils.serialization"}  # which torch imports at the first checkpoint
+    names |= {"torch.utils.serialization", "numpy.ma"}  # which are imported at the first checkpoint and median
     names = names.union(*(sources.modules(config.data.source) for config in configs if config))
     names |= trackers.packages(config.tracker.names() if config.tracker else [] for config in configs if config)
     for name in names:
         importlib.import_module(name)
+    run_metadata.git_commit()
 
 
-def cores(config: Config | None) -> int:
+@functools.lru_cache(maxsize=64)
+def cores(config: Config) -> int:
     """Processor cores that a job keeps busy."""
-    if config is None:
-        return 1
     count = functools.partial(_cores, config)
     if config.model.name not in models.BUILT_IN:  # code that we do not know runs where it can leave nothing behind
         asked = job_pool.Call(functools.partial(functools.partial, count), Path(os.devnull))

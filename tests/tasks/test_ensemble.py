@@ -16,7 +16,7 @@ from stockml.reporting import predictions_file as written
 from stockml.result import Result
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
-from stockml.tasks import predict, train
+from stockml.tasks import TASKS, predict, train
 from stockml.training import checkpoint
 from tests.tasks.test_train import resume
 
@@ -53,7 +53,7 @@ def test_an_ensemble_is_saved_as_one_model(ensemble: Path, capsys: pytest.Captur
     first = checkpoint.load(ensemble / "members" / "0" / "best.pt")
     for name, weights in first["state_dict"].items():
         assert torch.equal(state["state_dict"][f"members.0.{name}"], weights)
-    predict.run(compose.compose("task=predict", f"run={ensemble}"))
+    predict.run(compose.compose("task=predict", f"run={ensemble}", tasks=TASKS))
     capsys.readouterr()
     test = written.read(RunFolder(ensemble))["test"]
     lines = (ensemble / "forecasts.csv").read_text().splitlines()[1:]

@@ -12,7 +12,7 @@ import pytest
 from stockml import cli, compose
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
-from stockml.tasks import evaluate, predict, train
+from stockml.tasks import TASKS, evaluate, predict, train
 from tests.conftest import random_bars, write_bars
 
 TICKERS = ("AAA", "BBB", "CCC", "DDD")
@@ -53,9 +53,9 @@ def test_the_scores_of_the_stocks_average_to_those_of_the_pool(runs: Path, name:
 def test_it_is_evaluated_and_forecasts_what_it_tested(
     runs: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    evaluate.run(compose.compose("task=evaluate", f"run={runs / name}"))
+    evaluate.run(compose.compose("task=evaluate", f"run={runs / name}", tasks=TASKS))
     assert "identical to its metrics.json" in capsys.readouterr().out
-    predict.run(compose.compose("task=predict", f"run={runs / name}"))
+    predict.run(compose.compose("task=predict", f"run={runs / name}", tasks=TASKS))
     tested = {
         (row["ticker"], row["date"]): row["y_pred"]
         for row in rows(runs / name / "predictions.csv")

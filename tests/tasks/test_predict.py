@@ -17,7 +17,7 @@ from stockml.data.bars import Bars
 from stockml.errors import RunError, UserError
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
-from stockml.tasks import evaluate, predict, train
+from stockml.tasks import TASKS, evaluate, predict, train
 from tests.conftest import random_bars, write_bars
 
 BARS = random_bars(400)
@@ -48,7 +48,7 @@ def copy(runs: Path, tmp_path: Path) -> Path:
 
 def forecast(run: Path, *overrides: str, file: str = "forecasts.csv") -> dict[str, dict[str, str]]:
     """The run's forecasts, by date."""
-    predict.run(compose.compose("task=predict", f"run={run}", *overrides))
+    predict.run(compose.compose("task=predict", f"run={run}", *overrides, tasks=TASKS))
     with (run / file).open() as lines:
         return {row["date"]: row for row in csv.DictReader(lines)}
 
@@ -106,7 +106,7 @@ def test_bars_from_before_the_test_are_refused(copy: Path) -> None:
     write_bars(between(0, 300), copy / "early")
     for task in (predict, evaluate):
         name = "predict" if task is predict else "evaluate"
-        config = compose.compose(f"task={name}", f"run={copy / 'holdout'}", f"data.dir={copy / 'early'}")
+        config = compose.compose(f"task={name}", f"run={copy / 'holdout'}", f"data.dir={copy / 'early'}", tasks=TASKS)
         with pytest.raises(UserError, match="the days before were used to train it"):
             task.run(config)
 
@@ -200,7 +200,7 @@ def test_evaluate_gives_a_run_s_metrics_from_its_folder_only(copy: Path, capsys:
     shutil.rmtree(copy / "bars")
     for name in ("holdout", "walk"):
         (copy / name / "best.pt").unlink(missing_ok=True)
-        evaluate.run(compose.compose("task=evaluate", f"run={copy / name}"))
+        evaluate.run(compose.compose("task=evaluate", f"run={copy / name}", tasks=TASKS))
         assert "identical to its metrics.json" in capsys.readouterr().out
 
 
@@ -210,16 +210,16 @@ def test_evaluate_reports_files_that_do_not_fit(copy: Path) -> None:
     cells = lines[-1].split(",")
     path.write_text("\n".join([*lines[:-1], ",".join([*cells[:-1], "0.5"])]) + "\n")
     with pytest.raises(RunError, match=r"test.mse: .* in metrics.json, .* now"):
-        evaluate.run(compose.compose("task=evaluate", f"run={copy / 'holdout'}"))
+        evaluate.run(compose.compose("task=evaluate", f"run={copy / 'holdout'}", tasks=TASKS))
     path.write_text("\n".join(lines[:-1]) + "\n")
     with pytest.raises(UserError, match=r"predictions.csv and baselines.csv are not of the same samples"):
-        evaluate.run(compose.compose("task=evaluate", f"run={copy / 'holdout'}"))
+        evaluate.run(compose.compose("task=evaluate", f"run={copy / 'holdout'}", tasks=TASKS))
 
 
 def test_evaluate_on_other_data_prints_the_differences(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_bars(random_bars(420, seed=1, ticker="OTHER"), copy / "others")
     overrides = (f"data.dir={copy / 'others'}", "stock.ticker=OTHER")
-    evaluate.run(compose.compose("task=evaluate", f"run={copy / 'holdout'}", *overrides))
+    evaluate.run(compose.compose("task=evaluate", f"run={copy / 'holdout'}", *overrides, tasks=TASKS))
     printed = capsys.readouterr().out
     assert "stock.ticker: TEST in the run, OTHER here" in printed and "data.dir" in printed
     (path,) = (copy / "holdout" / "evaluations").iterdir()
@@ -230,7 +230,9 @@ def test_evaluate_on_other_data_prints_the_differences(copy: Path, capsys: pytes
 
 def test_evaluate_on_the_same_bars_elsewhere_gives_the_same_test_scores(copy: Path) -> None:
     shutil.copytree(copy / "bars", copy / "elsewhere")
-    evaluate.run(compose.compose("task=evaluate", f"run={copy / 'holdout'}", f"data.dir={copy / 'elsewhere'}"))
+    evaluate.run(
+        compose.compose("task=evaluate", f"run={copy / 'holdout'}", f"data.dir={copy / 'elsewhere'}", tasks=TASKS)
+    )
     (path,) = (copy / "holdout" / "evaluations").iterdir()
     then = json.loads((copy / "holdout" / "metrics.json").read_text())
     assert json.loads(path.read_text())["test"] == then["test"]
@@ -264,5 +266,7 @@ def test_arrays_have_no_days_to_forecast(run: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="forecasts need dated bars"):
         forecast(tmp_path / "a")
     np.savez(tmp_path / "b.npz", X_train=x, y_train=y, X_test=x, y_test=y[::-1])
-    evaluate.run(compose.compose("task=evaluate", f"run={tmp_path / 'a'}", f"data.path={tmp_path / 'b.npz'}"))
+    evaluate.run(
+        compose.compose("task=evaluate", f"run={tmp_path / 'a'}", f"data.path={tmp_path / 'b.npz'}", tasks=TASKS)
+    )
     assert RunFolder(tmp_path / "a").outcome() == "ok"

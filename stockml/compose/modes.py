@@ -1,0 +1,68 @@
+"""Whether one run or a sweep is asked for, and what Hydra's own config says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from stockml.compose.composing import Composer, is_of_hydra
+from stockml.errors import UserError
+
+GRIDS = ("BasicSweeper",)
+"""Names of the sweepers whose jobs are known before the first one runs."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """Whether there is to be a sweep, and what Hydra's own config says of it."""
+
+    multirun: bool
+    params: list[Override]
+    """What hydra.sweeper.params sweeps, less the keys that were typed."""
+    search: bool
+    """Whether the sweeper is another than the grid."""
+    composed: DictConfig
+    """What is composed under the overrides that are the same for every job."""
+
+    @property
+    def settings(self) -> Any:
+        """The section `hydra` of the config."""
+        return self.composed["hydra"]
+
+
+def mode(composer: Composer, overrides: Sequence[Override], multirun: bool) -> Mode:
+    """Whether a sweep is asked for, by -m or by `hydra.mode` of an experiment; UserError where nothing composes."""
+    fixed = [o for o in overrides if not o.is_sweep_override()]
+    try:
+        composed = composer.compose(fixed)  # which is that of the job, where there is but one
+    except UserError:
+        if not multirun:
+            raise
+        composed = composer.compose([o for o in fixed if is_of_hydra(o)])
+    settings = composed["hydra"]
+    sweeps = multirun or str(settings.mode).endswith("MULTIRUN")
+    given = OmegaConf.to_container(settings.sweeper.get("params") or OmegaConf.create())
+    flat = dict(_flat(given)) if isinstance(given, dict) else {}
+    if flat != given and sweeps:
+        settings.sweeper.params = flat
+    typed = {o.get_key_element() for o in overrides}
+    params = composer.parse(f"{key}={value}" for key, value in flat.items()) if sweeps else []
+    return Mode(
+        sweeps,
+        [o for o in params if o.get_key_element() not in typed],
+        not settings.sweeper._target_.endswith(GRIDS),
+        composed,
+    )
+
+
+def _flat(params: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Each of nested parameters by its dotted key: `hydra.sweeper.params.trainer.lr=…` nests what a file does not."""
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value

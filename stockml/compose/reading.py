@@ -1,0 +1,335 @@
+"""A command line, read: everything that is needed to run what it asks for, composed and checked once."""
+
+from __future__ import annotations
+
+import argparse
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from stockml import models
+from stockml.compose import grammar, hydra_private, saved, sweeps
+from stockml.compose.checks import (
+    TRAINING,
+    Tasks,
+    added_twice,
+    checked,
+    misused,
+    unknown_choices,
+    unknown_hydra_keys,
+)
+from stockml.compose.composing import Composer, is_of_hydra, name_installed, settings_of
+from stockml.compose.modes import Mode, mode
+from stockml.compose.records import Records, records_of
+from stockml.config.root import Config
+from stockml.config.values import differences, leaves
+from stockml.data import sources
+from stockml.errors import UserError
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One job, composed: its config and records, or what is wrong with it."""
+
+    config: Config | None
+    faults: tuple[str, ...]
+    composed: DictConfig | None = None
+    records: Records | None = None
+    overrides: tuple[Override, ...] = ()
+    """What was typed, after what a saved config adds."""
+
+
+class Trials:
+    """Composes and checks the jobs of a command line, those that a search chooses as it goes among them."""
+
+    def __init__(self, composer: Composer, base: saved.Base | None, tasks: Tasks, fixed: Sequence[Override]) -> None:
+        self._composer, self._base, self._tasks = composer, base, tasks
+        self._fixed = {o.key_or_group for o in fixed}
+        self._of_hydra = [o for o in fixed if is_of_hydra(o)]
+
+    def check(self, overrides: Sequence[Override], composed: DictConfig | None = None) -> Checked:
+        """The job of these overrides, which `composed` may have been composed under already."""
+        try:
+            composed = self._composer.compose(overrides) if composed is None else composed
+            keys, every = {o.key_or_group for o in overrides}, list(overrides)
+            if self._base is not None:
+                changed = saved.overlay_saved(self._composer, self._base, composed, overrides)
+                keys |= changed.keys()
+                every = [*self._composer.parse(saved.as_overrides(changed)), *every]
+            values = settings_of(composed)
+            faults = self._misplaced(values, overrides)
+            config, problems = checked(values, keys, composed.hydra.runtime.choices.get("stock"), self._tasks)
+            if config is None or faults:
+                return Checked(None, (*faults, *problems), composed)
+            return Checked(config, (), composed, records_of(config, composed, every), tuple(every))
+        except UserError as error:
+            return Checked(None, error.lines)
+
+    def trial(self, lines: Sequence[str], number: int, taken: set[str]) -> sweeps.Job:
+        """The job that a search has chosen, under a name that is not taken."""
+        overrides = self._composer.parse(lines)
+        found = self.check([*overrides, *self._of_hydra])
+        swept = {o.key_or_group: o.value() for o in overrides if o.key_or_group not in self._fixed}
+        name = sweeps.name_of(swept, found.config, taken)
+        return sweeps.Job(name, swept, found.config, found.records, number, found.faults)
+
+    def _misplaced(self, values: dict[str, Any], overrides: Sequence[Override]) -> list[str]:
+        """Where a chosen file's settings have landed under the name of its group, and were taken out of `values`."""
+        faults = []
+        for o in overrides:
+            group = o.key_or_group
+            if group in values and group not in _SECTIONS and self._composer.options(group):
+                found = self._composer.file_of(group, str(o.value()))
+                where = found[0] if found else f"{group}={o.value()}"
+                faults.append(
+                    f"{where}: its first line must be '# @package _global_'; without it no setting is reached"
+                )
+                del values[group]
+        return faults
+
+
+_SECTIONS = {"stock", "data", "model", "trainer", "hardware", "tracker"}
+
+
+@dataclass(frozen=True)
+class Command:
+    """What was typed, checked: one config a job, and what is needed to run it."""
+
+    jobs: list[Config] = field(default_factory=list)
+    """The config of every job, one unless it is a sweep; none where a question is answered (--help)."""
+    records: Mapping[str, str] = field(default_factory=dict)
+    """Of a single run: the texts of its `.hydra` folder, by file name."""
+    folder: Path | None = None
+    """The run folder that `hydra.run.dir=` or `trainer.resume=` names."""
+    answer: str | None = None
+    """What is to be printed, and nothing run."""
+    hydra_arguments: list[str] | None = None
+    """What Hydra itself answers."""
+    sweep: sweeps.Sweep | None = None
+    """The jobs' names and how they are to be run, where it is a sweep."""
+    composed: DictConfig | None = None
+    """What Hydra's plugins and callbacks are given."""
+    trials: Trials | None = None
+    """Of a search: what composes the jobs that it chooses."""
+    notes: tuple[str, ...] = ()
+    """What is said before anything is run, a line each."""
+    conf_changes: tuple[str, ...] = ()
+    """Where today's conf/ differs from the saved config of the run that a task is about."""
+
+
+def read(arguments: Sequence[str], tasks: Tasks = TRAINING) -> Command:
+    """Check a whole command line, before anything is run.
+
+    Raises UserError with every fault found, a line each.
+    """
+    args = _arguments(arguments)
+    if args.help:
+        return Command(answer=_help(args, tasks))
+    if args.hydra_help or args.shell_completion or args.info is not None:
+        name_installed()
+        return Command(hydra_arguments=list(arguments))
+    composer = Composer(args.config_dir)
+    typed = composer.parse(args.overrides)
+    path = saved.saved_file(args, typed, tasks)
+    implied = composer.parse(_implied(typed, tasks))
+    base = None if path is None else saved.Base.of(composer, saved.SavedConfig.read(path), [*implied, *typed])
+    overrides = [*composer.parse(base.lines if base else ()), *implied, *typed]
+    faults = {**unknown_choices(composer, overrides), **unknown_hydra_keys(composer, overrides)}
+    asked = mode(composer, _sound(overrides, faults), args.multirun)
+    every = [*asked.params, *overrides]
+    faults = {**misused(every, asked), **unknown_choices(composer, asked.params), **faults}
+    sound = _sound(every, faults)
+    faults = {**added_twice(composer, sound), **faults}
+    sound = _sound(sound, faults)
+    fixed = [o for o in sound if not o.is_sweep_override()]
+    trials = Trials(composer, base, tasks, fixed)
+    notes = base.saved.notes if base else ()
+    if asked.multirun:
+        return _sweep(composer, trials, asked, sound, list(faults.values()), args, notes)
+    found = trials.check(fixed, asked.composed if len(fixed) == len(overrides) else None)
+    if faults or found.faults:
+        raise UserError(*dict.fromkeys([*faults.values(), *found.faults]))
+    assert found.config is not None and found.records is not None and found.composed is not None
+    if args.cfg is not None:
+        lines = [str(o.input_line) for o in found.overrides if o.key_or_group != "hydra.run.dir"]
+        return Command([found.config], hydra_arguments=[*_flags(args), *lines])
+    compares = base is not None and tasks[found.config.task].compares_conf
+    return Command(
+        [found.config],
+        found.records.texts(),
+        _folder(found.config, found.composed, fixed),
+        composed=found.composed,
+        notes=notes,
+        conf_changes=saved.drift(composer, base, found.config, tasks) if base and compares else (),
+    )
+
+
+def _sound(overrides: Sequence[Override], faults: Mapping[str, str]) -> list[Override]:
+    return [o for o in overrides if not {o.key_or_group, o.key_or_group.split(".")[0]} & set(faults)]
+
+
+def _implied(typed: Sequence[Override], tasks: Tasks) -> list[str]:
+    """What the typed task, or a resumed run, brings with it, where nothing else is typed."""
+    values = {o.key_or_group: o.value() for o in typed if not o.is_sweep_override()}
+    task = tasks.get(str(values.get("task")))
+    of_task = [line for line in (task.implies if task else ()) if line.partition("=")[0] not in values]
+    resumed = values.get("trainer.resume")
+    return [*of_task, *(saved.trackers_of(resumed, typed) if isinstance(resumed, str) else [])]
+
+
+def _folder(config: Config, composed: DictConfig, overrides: Sequence[Override]) -> Path | None:
+    """The run folder that was typed, or is gone on with."""
+    if config.trainer.resume is not None:
+        return Path(config.trainer.resume)
+    if not any(o.key_or_group == "hydra.run.dir" for o in overrides):
+        return None
+    return Path(composed.hydra.run.dir).expanduser().absolute()
+
+
+def _sweep(
+    composer: Composer,
+    trials: Trials,
+    asked: Mode,
+    overrides: Sequence[Override],
+    faults: list[str],
+    args: argparse.Namespace,
+    notes: tuple[str, ...],
+) -> Command:
+    """The command of a sweep: its jobs, each checked, where they are known."""
+    if args.cfg is not None and args.multirun:
+        faults.append("command line: --cfg shows one config, and -m asks for several; leave out one of them")
+    fixed = [o for o in overrides if not o.is_sweep_override()]
+    jobs_overrides = [fixed] if asked.search else sweeps.grid(composer, overrides)
+    swept = {o.key_or_group for o in overrides if o.is_sweep_override()}
+    found = [trials.check(job) for job in jobs_overrides]
+    faults += _faults_of_jobs(found, jobs_overrides, swept)
+    if not asked.search and not faults:
+        faults += _changed_for_a_job(asked, found, jobs_overrides, swept)
+    if faults:
+        raise UserError(*dict.fromkeys(faults))
+    configs = [job.config for job in found if job.config is not None]
+    arguments = [str(o.input_line) for o in overrides if not is_of_hydra(o) and o not in asked.params]
+    if args.cfg is not None:
+        return Command(configs, hydra_arguments=[*_flags(args), *arguments, *_of_hydra(fixed)])
+    values = [{o.key_or_group: o.value() for o in job if o.key_or_group in swept} for job in jobs_overrides]
+    names = [] if asked.search else sweeps.names_of(values, configs)
+    settings, sweeper = asked.settings, asked.settings.sweeper
+    sweep = sweeps.Sweep(
+        folder=Path(_resolved(settings.sweep, "dir")).expanduser().absolute(),
+        is_named=any(o.key_or_group == "hydra.sweep.dir" for o in overrides),
+        jobs=tuple(
+            sweeps.Job(name, job, of_job.config, of_job.records, number)
+            for number, (name, job, of_job) in enumerate(zip(names, values, found, strict=False))
+        ),
+        launcher=settings.launcher._target_,
+        n_jobs=settings.launcher.get("n_jobs", 1),
+        batch=None if asked.search else sweeper.get("max_batch_size"),
+        trials=sweeper.get("n_trials") if asked.search else None,
+        arguments=tuple(arguments),
+    )
+    return Command(configs, sweep=sweep, composed=asked.composed, trials=trials, notes=notes)
+
+
+def _resolved(section: DictConfig, key: str) -> str:
+    try:
+        return str(section[key])
+    except Exception as error:
+        raise UserError(grammar.one_line(error)) from error
+
+
+def _faults_of_jobs(found: Sequence[Checked], jobs: Sequence[Sequence[Override]], swept: set[str]) -> list[str]:
+    """What is wrong with the jobs; of a fault that not every job has, with which of the swept choices."""
+    first: dict[str, str] = {}
+    for job, overrides in zip(found, jobs, strict=True):
+        chosen = " ".join(str(o.input_line) for o in overrides if o.key_or_group in swept)
+        for fault in job.faults:
+            first.setdefault(fault, chosen)
+    of_all = set.intersection(*(set(job.faults) for job in found))
+    names_it = tuple(f"{key}{sign}" for key in swept for sign in "=:")
+    return [
+        fault if fault in of_all or fault.startswith(names_it) else f"{fault} (with {chosen})"
+        for fault, chosen in first.items()
+    ]
+
+
+def _changed_for_a_job(
+    asked: Mode, found: Sequence[Checked], jobs: Sequence[Sequence[Override]], swept: set[str]
+) -> list[str]:
+    """Settings of Hydra's that a swept file changes: they hold for a whole sweep, and would be ignored."""
+    faults: dict[str, str] = {}
+    of_sweep = _settings_of_hydra(asked.composed)
+    for job, overrides in zip(found, jobs, strict=True):
+        chosen = " ".join(
+            str(o.input_line).lstrip("+") for o in overrides if o.key_or_group in swept and "." not in o.key_or_group
+        )
+        if job.composed is None or chosen in faults:
+            continue
+        changed = [f"hydra.{key}" for key in differences(of_sweep, _settings_of_hydra(job.composed))]
+        shown = f"{', '.join(changed[:3])}{', …' if len(changed) > 3 else ''}"
+        faults[chosen] = f"{chosen}: sets {shown}, which holds for a whole sweep; run it by itself, without -m" * bool(
+            changed
+        )
+    return [fault for fault in faults.values() if fault]
+
+
+def _settings_of_hydra(composed: DictConfig) -> dict[str, Any]:
+    """What of Hydra's config holds for a whole sweep, by dotted key."""
+    section = composed.hydra
+    names = ("sweeper", "launcher", "callbacks", "run", "sweep")
+    return dict(
+        leaves(
+            {
+                "mode": str(section.mode),
+                **{name: OmegaConf.to_container(section[name], resolve=False) for name in names},
+            }
+        )
+    )
+
+
+def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Hydra's flags and the overrides, in whatever order they were typed."""
+    parser = hydra_private.arguments_parser()
+    parser.error = _refuse  # type: ignore[method-assign]  # argparse prints its usage over several lines
+    args = parser.parse_intermixed_args(list(arguments))
+    if args.experimental_rerun is not None:
+        raise UserError("--experimental-rerun: executes a pickle; run a saved config with -cp <run>/.hydra -cn config")
+    return args
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"command line: {message}; python run.py --help shows what can be typed")
+
+
+def _flags(args: argparse.Namespace) -> list[str]:
+    """Hydra's flags that ask to see a config, as typed, less those of a saved config."""
+    pairs = {"--cfg": args.cfg, "--package": args.package, "--config-dir": args.config_dir}
+    flags = [item for flag, value in pairs.items() if value is not None for item in (flag, value)]
+    return [*flags, *(["--resolve"] if args.resolve else [])]
+
+
+def _of_hydra(overrides: Sequence[Override]) -> list[str]:
+    return [str(o.input_line) for o in overrides if is_of_hydra(o)]
+
+
+def _help(args: argparse.Namespace, tasks: Tasks) -> str:
+    """The template of hydra.help, filled in."""
+    composer = Composer(args.config_dir)
+    overrides = composer.parse(args.overrides)
+    if faults := unknown_choices(composer, overrides):
+        raise UserError(*faults.values())
+    composed = composer.compose(overrides)
+    installed = {"model": models.names(), "data": sources.names()}
+    names = {group: {*composer.options(group), *installed.get(group, [])} for group in sorted(composer.groups())}
+    choices = [f"{group}: {', '.join(sorted(of_group))}\n" for group, of_group in names.items()]
+    width = max(map(len, tasks), default=0)
+    settings = OmegaConf.to_yaml(OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"]))
+    return string.Template(composed.hydra.help.template).substitute(
+        APP_CONFIG_GROUPS="".join(choices),
+        TASKS="".join(f"  {name:<{width}}  {task.summary}\n" for name, task in tasks.items()),
+        CONFIG=settings,
+    )

@@ -1,0 +1,45 @@
+"""Rules that tie a task to the rest of its config: each function yields the ones that are broken, a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stockml.config.root import Config
+from stockml.data.settings import BarsConfig
+from stockml.data.sources.npz import NpzConfig
+from stockml.data.sources.yahoo import YahooConfig
+
+
+def train(config: Config) -> Iterator[str]:
+    """A run of its own."""
+    if config.run:
+        yield f"run={config.run}: task=train makes a folder of its own; leave it out, or name another task"
+
+
+def audit(config: Config) -> Iterator[str]:
+    """One stock at a time; a leak is injected into daily bars only."""
+    if config.audit.plant and isinstance(config.data, NpzConfig):
+        yield f"audit.plant={config.audit.plant}: needs daily bars, data=csv or data=simulated; leave it out"
+    if isinstance(config.data, BarsConfig) and config.data.pooled:
+        yield "data.tickers: task=audit looks at one stock at a time; leave it out, and name one with stock.ticker="
+
+
+def doctor(config: Config) -> Iterator[str]:
+    """Dated bars."""
+    if isinstance(config.data, NpzConfig):
+        yield "task=doctor: needs dated daily bars, data=csv or data=simulated; task=audit looks at arrays"
+
+
+def fetch(config: Config) -> Iterator[str]:
+    """One source is downloaded from."""
+    if not isinstance(config.data, YahooConfig):
+        source = config.data.source
+        yield f"data.source={source}: task=fetch downloads from Yahoo; leave it out, or take data=yahoo"
+
+
+def of_another_task(config: Config) -> Iterator[str]:
+    """Settings that one task alone reads."""
+    if config.export.onnx and config.task != "predict":
+        yield "export.onnx: a trained model is exported: task=predict run=FOLDER export.onnx=true"
+    if config.audit.plant and config.task != "audit":
+        yield f"audit.plant={config.audit.plant}: a leak is injected by task=audit alone; leave it out"
