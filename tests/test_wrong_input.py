@@ -292,7 +292,7 @@ TYPED = [
     pytest.param("data=npz data.path=", ["data.path: …either data.path=FILE.npz or data.dir=FOLDER"], id="npz-empty"),
     pytest.param("data=npz data.path=a data.dir=b", ["data.path: …one of the two"], id="npz-file-and-folder"),
     pytest.param("stock.ticker=NVDA", ["stock.ticker: 'NVDA' has no simulator settings; …data=csv"], id="no-figures"),
-    pytest.param("data.days=50", ["data.days: 50 days are too few …60 days …; raise it, or lower"], id="too-few-days"),
+    pytest.param("data.days=50", ["data.days: 50 days are too few …60 days, …; raise it, or lower"], id="too-few-days"),
     pytest.param(
         "data.start=2021-01-01 data.end=2020-01-01",
         ["data.end: 2020-01-01 must come after start (2021-01-01)"],
