@@ -21,7 +21,7 @@ from stockml.data.bars import Bars
 from stockml.data.dataset import prepare
 from stockml.data.sources.csv import tables
 from stockml.errors import UserError
-from stockml.reporting.terminal import data_report
+from stockml.reporting import data_report
 from tests.campaigns import mutations
 from tests.conftest import random_bars, write_bars
 from tests.data.sources.exports import Form, Rows, written
@@ -179,7 +179,7 @@ def test_bad_rows_are_left_out_where_that_is_asked_for_and_counted(tmp_path: Pat
     assert dropped.startswith("3 bad rows (data.on_bad_rows=drop; the first")
     data = prepare(dataclasses.replace(config, data=dataclasses.replace(cast("Any", config.data), window=5)))
     assert data.panel.dropped[0] == dropped
-    assert any("dates Y-M-D" in line for line in data_report([data]))
+    assert any("dates Y-M-D" in line for line in data_report.lines([data]))
 
 
 def edited(text: str) -> Callable[[Path], Config]:
