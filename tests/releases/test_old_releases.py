@@ -127,7 +127,7 @@ def test_a_sweep_of_an_earlier_release_is_continued_and_reproduced_with_other_ca
     first, second = (sweep / f"AAPL-seed_{seed}" for seed in (1, 2))
     shutil.rmtree(second)
     before = (first / "metrics.json").read_bytes()
-    incidental = ("data.panel_cache=cache", "data.memory_limit=3", "hardware.num_workers=1")
+    incidental = ("data.panel_cache=cache", "data.memory_limit=3")
     arguments = (*SWEEP, *SETTINGS, *incidental, f"hydra.sweep.dir={sweep}")
     done = command(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

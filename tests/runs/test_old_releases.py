@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stockml import compose
-from stockml.config.root import check, identity, saved
+from stockml.config.root import check, saved
 from stockml.config.values import leaves
 from stockml.data import sources
 from stockml.errors import UserError
@@ -30,6 +30,8 @@ def older(values: dict[str, Any], steps: list[Added]) -> dict[str, Any]:
     return {key: value for key, value in old.items() if value != {}}
 
 
+KEPT = Path(__file__).parents[1] / "releases" / "2026-11-26"
+
 SOURCES = {
     "simulated": ["data=simulated"],
     "csv": ["data=csv", "data.dir=bars"],
@@ -40,16 +42,23 @@ SOURCES = {
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("step", range(len(ADDED)))
-def test_settings_that_a_release_added_take_the_value_of_their_old_meaning(source: str, step: int) -> None:
+def test_a_config_from_before_a_feature_gets_every_setting_that_it_lacks(source: str, step: int) -> None:
     config = compose.compose(*SOURCES[source])
     old = older(saved(config), list(ADDED[step:]))
     before = copy.deepcopy(old)
     upgraded = upgrade_config(old)
     assert old == before
     assert set(dict(leaves(upgraded))) == set(dict(leaves(saved(config))))
-    read, problems = check(upgraded, sources.settings(None), {"mlp": MLPConfig})
-    assert problems == []
-    assert read is not None and identity(read) == identity(config)
+    assert check(upgraded, sources.settings(None), {"mlp": MLPConfig})[1] == []
+
+
+@pytest.mark.parametrize("step", range(len(ADDED)))
+def test_a_setting_that_a_release_added_takes_the_value_of_its_old_meaning(step: int) -> None:
+    kept = json.loads((KEPT / "single" / "config.json").read_text())["config"]  # a run that uses none of the features
+    upgraded = dict(leaves(upgrade_config(older(kept, list(ADDED[step:])))))
+    assert {key: value for key, value in upgraded.items() if key not in ("data.memory_limit", "data.panel_cache")} == {
+        key: value for key, value in leaves(kept) if key not in ("data.memory_limit", "data.panel_cache")
+    }
 
 
 def test_a_config_of_today_stays_as_it_is() -> None:
