@@ -115,6 +115,8 @@ def small(words: Sequence[str]) -> list[str]:
         added |= {"data.days": "400"} if "data" not in typed else {}
     if task != "audit":
         added["report"] = "false"
+    if typed.get("trainer") == "ddp":
+        added["trainer.world_size"] = "2"
     return [*words, *(f"{key}={value}" for key, value in added.items() if key not in typed)]
 
 
