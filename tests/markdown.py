@@ -10,6 +10,7 @@ A table of figures stands between two marks, and the command that measures it wr
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,13 @@ class Block:
     """Of its first fence, counted from 1."""
     language: str
     text: str
+
+
+def readmes() -> list[Path]:
+    """Every README of the repository."""
+    command = ["git", "ls-files", "README.md", "*/README.md"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in listed.stdout.splitlines()]
 
 
 def blocks(text: str) -> list[Block]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from stockml import Result, compose
 from stockml.config.values import leaves, plain
 from stockml.data.bars import Bars
 from tests.conftest import command, random_bars, write_bars
-from tests.markdown import ROOT, Block, blocks
+from tests.markdown import ROOT, Block, blocks, readmes
 
 NOT_RUN = {
     r"pip install \./attention_pool|python run\.py model=attention_pool": "tests/models/test_own_model.py runs it",
@@ -69,14 +68,7 @@ PROGRAMS = r"python|stockml|pip|torchrun|srun|pytest|ruff|py-spy|eval|unset"
 RUN, SWEEP = "20240115_123456", "multirun/20240115_123456"
 
 
-def _readmes() -> list[Path]:
-    listed = subprocess.run(
-        ["git", "ls-files", "README.md", "*/README.md"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return [ROOT / name for name in listed.stdout.splitlines()]
-
-
-READMES = _readmes()
+READMES = readmes()
 
 
 @dataclass(frozen=True)
@@ -123,6 +115,8 @@ def small(words: Sequence[str]) -> list[str]:
         added |= {"data.days": "400"} if "data" not in typed else {}
     if task != "audit":
         added["report"] = "false"
+    if typed.get("trainer") == "ddp":
+        added["trainer.world_size"] = "2"
     return [*words, *(f"{key}={value}" for key, value in added.items() if key not in typed)]
 
 

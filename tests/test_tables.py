@@ -11,7 +11,7 @@ import pytest
 from tests.benchmarks import run
 from tests.benchmarks.measuring import Breakdown, Figure, Grid
 from tests.campaigns import example_run, model_zoo, significance
-from tests.markdown import ROOT, table, update_rows, write_table, written_table
+from tests.markdown import readmes, table, update_rows, write_table, written_table
 
 WRITTEN = {
     (run.README, "speed"),
@@ -56,7 +56,7 @@ def test_a_table_without_marks_of_its_own_is_refused(readme: Path, name: str) ->
 
 def test_every_table_in_a_readme_is_written_by_a_command() -> None:
     found = set()
-    for path in (path for path in ROOT.rglob("README.md") if not any(part.startswith(".") for part in path.parts)):
+    for path in readmes():
         found |= {(path, name) for name in re.findall(r"<!-- table:([a-z_]+) -->", path.read_text(encoding="utf-8"))}
     assert found == WRITTEN
     assert all(written_table(path, name).strip() for path, name in found)
