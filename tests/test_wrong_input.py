@@ -737,7 +737,7 @@ MISFITS = [
     pytest.param(
         a_run(flipped_bit),
         "trainer.resume=old trainer.epochs=2",
-        "old/last.pt: is damaged (…checksum…); start the run anew",
+        "old/last.pt: is not a readable checkpoint (…CRC…); start the run again",
         id="one-bit-flipped",
     ),
     pytest.param(

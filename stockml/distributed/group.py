@@ -243,24 +243,17 @@ def _store(own: WorkerEnvironment, timeout_seconds: float) -> Store:
     """The store at which the ranks meet; rank 0 serves it, unless torchrun's agent does."""
     host, port, serves = own.host, own.port, own.rank == 0 and not own.agent_serves
     require_resolvable(host)
-    deadline = time.monotonic() + timeout_seconds
-    while True:
-        try:
-            store = TCPStore(
-                host,
-                port,
-                is_master=serves,
-                timeout=timedelta(seconds=max(1.0, deadline - time.monotonic())),
-                wait_for_workers=False,
-                master_listen_fd=own.listener if serves else None,
-            )
-            if serves or own.agent_serves or store.add(f"met/{own.rank}", 1) == 1:
-                return store
-            # A process of this rank was here before: the server is left over from an earlier attempt, and ends soon.
-        except RuntimeError as error:
-            if serves or time.monotonic() >= deadline:
-                raise _unreachable(own, serves, timeout_seconds, error) from error
-        time.sleep(0.2)
+    try:
+        return TCPStore(
+            host,
+            port,
+            is_master=serves,
+            timeout=timedelta(seconds=max(1.0, timeout_seconds)),
+            wait_for_workers=False,
+            master_listen_fd=own.listener if serves else None,
+        )
+    except RuntimeError as error:
+        raise _unreachable(own, serves, timeout_seconds, error) from error
 
 
 def _unreachable(own: WorkerEnvironment, serves: bool, timeout_seconds: float, error: RuntimeError) -> RunError:

@@ -114,6 +114,7 @@ class Launch:
     def _torchrun(self, failures: Path) -> WorkerFailure | None:
         """Let torchrun start the workers, and wait for its end."""
         with _children() as (lifeline, workers), self._torchrun_log.open("ab") as log:
+            earlier_bytes = log.tell()
             workers[0] = subprocess.Popen(
                 [sys.executable, "-m", agent.__name__, *self._torchrun_options(), "-m", self.module, str(self.run)],
                 env={
@@ -126,7 +127,8 @@ class Launch:
                 pass_fds=[lifeline.reader],
                 start_new_session=True,
             )
-            return self._failure_under_torchrun(_exit_codes_at_end(workers)[0], failures)
+            code = _exit_codes_at_end(workers)[0]
+            return self._failure_under_torchrun(code, failures, earlier_bytes) if code else None
 
     def _torchrun_options(self) -> list[str]:
         trainer = self.trainer
@@ -154,11 +156,10 @@ class Launch:
     def _torchrun_log(self) -> Path:
         return self.run / "ranks" / "torchrun.log"
 
-    def _failure_under_torchrun(self, code: int | None, failures: Path) -> WorkerFailure | None:
-        """Why it failed, where the exit codes of the ranks are known from torchrun's report alone."""
-        if not code:
-            return None
-        report, log = self._torchrun_log.read_text(errors="replace"), self._torchrun_log
+    def _failure_under_torchrun(self, code: int, failures: Path, earlier_bytes: int) -> WorkerFailure:
+        """Why torchrun ended with that code; the exit codes of the ranks are in its log, after earlier attempts'."""
+        log = self._torchrun_log
+        report = log.read_bytes()[earlier_bytes:].decode(errors="replace")
         ended = re.findall(r"^ *rank +: (\d+).*\n *exitcode +: (-?\d+)", report, re.MULTILINE)
         failure = _failure_of_workers(self.run, {int(rank): int(status) for rank, status in ended}, failures)
         if failure is None and (failures / agent.NO_MEETING).is_file():

@@ -70,11 +70,14 @@ def test_a_killed_rank_ends_the_run_with_a_line_and_the_run_can_be_continued(
         assert identical(tmp_path / "run", uninterrupted)
 
 
-@pytest.mark.parametrize("fault", ["kill 1 13", "kill 0 1"])
+@pytest.mark.parametrize(
+    ("fault", "launcher"), [("kill 1 13", "local"), ("kill 0 1", "local"), ("kill 1 13", "torchrun")]
+)
 def test_with_restarts_the_result_is_that_of_an_uninterrupted_run(
-    tmp_path: Path, env: dict[str, str], uninterrupted: Path, fault: str
+    tmp_path: Path, env: dict[str, str], uninterrupted: Path, fault: str, launcher: str
 ) -> None:
-    done = command(*SETTINGS, "trainer.max_restarts=1", cwd=tmp_path, env={**env, "FAULT": fault})
+    typed = (*SETTINGS, "trainer.max_restarts=1", f"trainer.launcher={launcher}")
+    done = command(*typed, cwd=tmp_path, env={**env, "FAULT": fault})
     assert (done.returncode, done.stderr) == (0, "")
     assert "restart 1 of 1, from the last checkpoint: " in done.stdout
     assert identical(tmp_path / "run", uninterrupted)
