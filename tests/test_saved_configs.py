@@ -156,6 +156,29 @@ def test_what_says_where_is_this_installation_s_or_what_was_typed(
     assert (typed.tracker.uri, typed.tracker.names()) == ("sqlite:///x", ["mlflow"])
 
 
+@pytest.mark.parametrize("task", ["reproduce", "evaluate", "predict"])
+def test_another_cache_makes_no_other_run(
+    task: str, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(made / "run", tmp_path / "run")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([f"task={task}", f"run={copy}", *(["report=false"] if task == "reproduce" else [])]) == 0
+    out = capsys.readouterr().out
+    assert {"reproduce": "same config, data, code", "evaluate": "identical to its metrics", "predict": "forecasts"}[
+        task
+    ] in out
+
+
+def test_a_sweep_is_continued_and_a_run_resumed_with_another_cache(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(made, tmp_path / "copy")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
+    assert cli.main(["-m", *QUICK, "seed=1,2,3", f"hydra.sweep.dir={tmp_path / 'copy' / 'sweep'}"]) == 0
+    assert cli.main([f"trainer.resume={tmp_path / 'copy' / 'run'}", "trainer.epochs=2", "report=false"]) == 0
+
+
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join(9 * [f'*{before}'])}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
 )
