@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib
 import importlib.util
 import json
@@ -234,17 +233,6 @@ def tracked_sweep(settings: TrackerConfig | None, folder: SweepFolder, emit: Cal
             trackers.finish_sweep(status)
             for line in trackers.close(seconds):
                 emit(line)
-
-
-def saved_overrides(folder: RunFolder) -> dict[str, Any]:
-    """Overrides that switch on the trackers which a run was started with; none where it had none.
-
-    What is no setting of this release is left out, and so is the URI, which an earlier release wrote.
-    """
-    if not (folder.path / _FILE).is_file():
-        return {}
-    known = {*TRACKERS, *(field.name for field in dataclasses.fields(TrackerConfig))} - {"uri"}
-    return {f"++tracker.{key}": value for key, value in folder.read_json(_FILE).items() if key in known}
 
 
 def require_installed(configs: Iterable[Config]) -> None:
