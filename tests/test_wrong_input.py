@@ -743,13 +743,13 @@ MISFITS = [
     pytest.param(
         a_run(truncated("old/last.pt")),
         "trainer.resume=old trainer.epochs=2",
-        "old/last.pt: is no readable checkpoint (…); start the run anew",
+        "old/last.pt: is not a readable checkpoint (…); start the run again",
         id="truncated-checkpoint",
     ),
     pytest.param(
         a_run(lambda: torch.save({"weights": _Code()}, "old/last.pt")),
         "trainer.resume=old trainer.epochs=2",
-        "old/last.pt: is no readable checkpoint (…); start the run anew",
+        "old/last.pt: is not a readable checkpoint (…); start the run again",
         id="checkpoint-with-code",
     ),
     pytest.param(
