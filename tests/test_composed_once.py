@@ -188,6 +188,7 @@ class Notes(Callback):
 """
 
 
+@pytest.mark.filterwarnings("ignore:hydra.utils.instantiate")  # Hydra 1.4 has it for programs, not for their users
 def test_the_callbacks_of_a_user_are_called_as_hydra_calls_them(
     composings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

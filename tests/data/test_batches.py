@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+from collections.abc import Generator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 
 from stockml import compose
-from stockml.data.batches import Batches
+from stockml.data.batches import Batch, Batches
 from stockml.data.dataset import Data, prepare
 from tests.conftest import random_bars, write_bars
 
@@ -73,11 +76,10 @@ def test_passes_at_the_same_time_do_not_disturb_each_other(data: Data) -> None:
 def test_background_workers_refuse_a_second_pass_and_stay_until_they_are_closed(data: Data) -> None:
     rows = torch.from_numpy(data.split.train)
     made = batches(data, num_workers=1)
-    first = made.iter_batches(rows, sixteens(rows))
-    next(first)
-    with pytest.raises(RuntimeError, match="another pass"):
-        next(made.iter_batches(rows, sixteens(rows)))
-    first.close()
+    with contextlib.closing(cast("Generator[Batch]", made.iter_batches(rows, sixteens(rows)))) as first:
+        next(first)
+        with pytest.raises(RuntimeError, match="another pass"):
+            next(made.iter_batches(rows, sixteens(rows)))
     workers = multiprocessing.active_children()
     assert len(list(made.iter_batches(rows, sixteens(rows)))) == len(sixteens(rows))
     assert multiprocessing.active_children() == workers
