@@ -80,7 +80,7 @@ def rates(assessments: Sequence[Assessment]) -> Rates:
     def rejecting(outcomes: Sequence[Outcome]) -> float:
         return sum(o.p_value is not None and o.p_value < LEVEL for o in outcomes) / len(outcomes)
 
-    zero, best = [a.against[a.zero] for a in assessments], [a.against[a.best] for a in assessments]
+    zero, best = [a.against_zero for a in assessments], [a.against[a.best] for a in assessments]
     return Rates(
         rejecting([c.diebold_mariano for c in zero]),
         rejecting([c.diebold_mariano for c in best]),
