@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from stockml.compose import compose
+from stockml.data import dataset
+from stockml.data.batches import Batches
 from stockml.data.panel import Kind
+from stockml.evaluation.baselines import scored_splits
+from stockml.evaluation.evaluate import evaluate
 from stockml.evaluation.metrics import Target, score
-from stockml.evaluation.predictions import Predictions
+from stockml.evaluation.predictions import Predictions, collect, concatenate_folds
 from stockml.evaluation.significance import Comparison, Outcome
 from stockml.evaluation.verdict import Assessment, assess, not_beaten, skill, verdict
 from tests.campaigns.significance import NULL, STRONG, rates, ridge_assessed
@@ -171,6 +179,25 @@ def test_a_model_that_knows_the_drift_and_no_more_shows_nothing(horizon: int, no
         assert skill(found) not in ("shown", "hinted")
         assert list(found.against) == ["zero", "train_mean", "expanding_mean"]
         assert "is shown" not in verdict(found) and "hinted" not in verdict(found)
+
+
+@pytest.mark.parametrize("ticker", ["AMZN", "JNJ", "JPM", "MSFT"])
+@pytest.mark.parametrize(("split", "years"), [("holdout", range(2003, 2011)), ("walk_forward", (2005,))])
+def test_the_train_mean_of_a_real_stock_shows_nothing_whatever_the_first_year(
+    market: Path, ticker: str, split: str, years: Sequence[int]
+) -> None:
+    span = ("data.end=2018-01-01", "data.test_ratio=0.4", f"data.split={split}")
+    for year in years:
+        settings = (f"data.dir={market / 'ohlcv'}", f"stock={ticker}", f"data.start={year}-01-01", *span)
+        folds = []
+        for data in dataset.prepare_folds(compose("data=csv", *settings)):
+            batches = Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32)
+            mean = data.scaler.train_mean(data.panel)
+            model = {name: mean[rows].astype(np.float32).astype(float) for name, rows in scored_splits(data)}
+            folds.append(collect(data, batches, model))
+        evaluated = evaluate(concatenate_folds(folds) if len(folds) > 1 else folds[0], 1, synthetic=False)
+        assert evaluated["skill"] == "not shown"
+        assert list(evaluated["significance"]["against"])[:3] == ["zero", "train_mean", "expanding_mean"]
 
 
 @pytest.mark.parametrize("horizon", [1, 5])
