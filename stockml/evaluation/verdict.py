@@ -231,8 +231,10 @@ def _ranking(assessment: Assessment) -> str:
 
 def _detectable(assessment: Assessment) -> str | None:
     shown, hint = (assessment.minimum_detectable_r2[test] for test in ("diebold_mariano", "clark_west"))
-    if too_few(assessment.days, assessment.horizon) or (shown is not None and shown >= 1):
+    if too_few(assessment.days, assessment.horizon):
         return f"{_days(assessment)} {'is' if assessment.n == 1 else 'are'} too few to show anything"
+    if shown is not None and shown >= 1:
+        return f"{_days(assessment)} of such forecasts are too few to show anything"
     if shown is None or hint is None:
         return None
     least = f"{_days(assessment)} of such forecasts can show an R² of {100 * shown:.2g}% or more"

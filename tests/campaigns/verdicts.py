@@ -167,7 +167,7 @@ def _histories(cell: Cell, rng: np.random.Generator, count: int) -> Iterator[tup
             forecasts = {
                 "target": target[..., rows], "zero": 0 * target[..., rows], "train_mean": mean + 0 * target[..., rows],
                 "expanding_mean": known[..., rows - h], "last_return": target[..., rows - h],
-                "ridge": mean + np.einsum("rktl,rl->rkt", lags[:, :, rows - LAGS + 1], weights),
+                "ridge": mean + (lags[:, :, rows - LAGS + 1] @ weights[:, None, :, None])[..., 0],
             }  # fmt: skip
             model = {
                 "constant": forecasts["train_mean"], "ridge": forecasts["ridge"],
@@ -219,11 +219,11 @@ def folds(horizon: int, walk_forward: bool) -> Iterator[tuple[NDArray[np.int64],
 
 def ridge(lags: Floats, target: Floats) -> Floats:
     """(R, L) weights of lags (R, K, T, L), all stocks together, whose penalty is the number of samples."""
-    x = lags - lags.mean((1, 2), keepdims=True)
-    gram = np.einsum("rkti,rktj->rij", x, x)
-    moments = np.einsum("rkti,rkt->ri", x, target - target.mean((1, 2), keepdims=True))
+    x = (lags - lags.mean((1, 2), keepdims=True)).reshape(len(lags), -1, lags.shape[-1])
+    y = (target - target.mean((1, 2), keepdims=True)).reshape(len(lags), -1, 1)
+    gram, moments = x.swapaxes(1, 2) @ x, x.swapaxes(1, 2) @ y
     penalty = target.shape[1] * target.shape[2] * np.eye(lags.shape[-1])
-    solution: Floats = np.linalg.solve(gram + penalty, moments[..., None])[..., 0]
+    solution: Floats = np.linalg.solve(gram + penalty, moments)[..., 0]
     return solution
 
 
