@@ -105,7 +105,7 @@ GRIDS = [
     ["data.test_ratio=0.1,0.2", "'data.valid_ratio=${data.test_ratio}'"],
     ["""stock.name='a b','it\\'s $x'""", 'stock.ticker="0700",ON', "seed='7'"],
     ["data=csv,yahoo", "data.window=5", "'data.start=2001-02-03'"],
-    ["trainer=ddp,single", "trainer.world_size=2", "tracker=[csv,mlflow]"],
+    ["trainer=ddp,single", "trainer.world_size=2", "tracker=[tensorboard,mlflow]"],
     ["stock.simulator.garch={alpha: 0.1, beta: 0.2},{alpha: 0.3}", "trainer.lr=true"],
     ["'data.path=x/${stock.ticker}.csv'", "data=csv", "stock=XOM,JPM"],
     ["hydra.sweep.dir=x", "'+hydra.job.env_set.A=b'", "seed=1,2"],

@@ -80,7 +80,7 @@ def poison(run: Path, address: str, elsewhere: Path) -> None:
     lines = ["model=linear", "stock.name=${oc.env:SECRET}", f"hydra.run.dir={elsewhere}/run", "hydra.mode=MULTIRUN"]
     lines += ["+hydra.callbacks.p._target_=os.system", f"tracker.uri={address}/x", "+experiment=all_stocks"]
     (run / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(lines))
-    follow = {"csv": True, "tensorboard": False, "mlflow": False, "uri": f"{address}/${{oc.env:SECRET}}"}
+    follow = {"csv": True, "tensorboard": True, "mlflow": False, "uri": f"{address}/${{oc.env:SECRET}}"}
     (run / "tracker.json").write_text(json.dumps({**follow, "experiment": "x", "wait_seconds": 1}))
 
 
@@ -138,7 +138,7 @@ def test_from_python_too_a_saved_config_is_data(poisoned: Path, capfd: pytest.Ca
     run = train(settings=settings)
     predict(run)
     assert SECRET not in "".join(capfd.readouterr())
-    assert (run.folder / "scalars.csv").exists()  # which trackers are on, the run may say
+    assert (run.folder / "tensorboard").exists()  # which trackers are on, the run may say
 
 
 def test_what_says_where_is_this_installation_s_or_what_was_typed(

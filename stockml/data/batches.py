@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import signal
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from stockml.data.file_reader import FileReader
 
@@ -45,7 +46,13 @@ class Batches:
         self._offsets = None if panel.windowed else torch.arange(1 - panel.window, 1, device=self.storage_device)
         self._reader = FileReader(panel, self._scaling.apply) if self._scaling is not None else None
         self._ahead = max(_LEAST_AHEAD, num_workers)
-        self._num_workers = num_workers
+        # Over a copy: in a circle of references the workers' queues would be closed before the workers.
+        self._workers = _Workers(copy.copy(self), num_workers) if num_workers and not panel.mapped else None
+
+    def close(self) -> None:
+        """End the worker processes, which ignore the signal that Python ends its children with."""
+        if self._workers is not None:
+            self._workers.close()
 
     def gather(self, rows: Tensor) -> Batch:
         """Windows (B, T, F) and scaled targets (B,) of the samples (B,) that end in `rows`."""
@@ -69,8 +76,8 @@ class Batches:
         """
         if self._reader is not None:
             yield from map(self._to_device, self._read(self._reader, rows, ends, at_once))
-        elif self._num_workers:
-            yield from map(self._to_device, _loader(self, _Chunks(rows, ends), self._num_workers))
+        elif self._workers is not None:
+            yield from map(self._to_device, self._workers.iter_batches(_Chunks(rows, ends)))
         else:
             yield from map(self.gather, _Chunks(rows, ends))
 
@@ -142,17 +149,43 @@ class _Gathered(Dataset[Batch]):
         return self._batches.gather(rows)
 
 
-def _loader(batches: Batches, chunks: _Chunks, num_workers: int) -> DataLoader[Batch]:
-    """Loads the batches of one pass in worker processes."""
-    return DataLoader(
-        _Gathered(batches),
-        batch_size=None,
-        sampler=chunks,
-        num_workers=num_workers,
-        pin_memory=batches.device.type == "cuda",
-        worker_init_fn=_ignore_signals,
-        generator=torch.Generator(),  # the loader must not draw from the stream that dropout draws from
-    )
+class _Workers:
+    """Processes that gather batches; they are started once, for all passes."""
+
+    def __init__(self, batches: Batches, count: int) -> None:
+        self._pass = _CurrentPass()
+        self._loader: DataLoader[Batch] | None = DataLoader(
+            _Gathered(batches),
+            batch_size=None,
+            sampler=self._pass,
+            num_workers=count,
+            persistent_workers=True,
+            pin_memory=batches.device.type == "cuda",
+            worker_init_fn=_ignore_signals,
+            generator=torch.Generator(),  # the loader must not draw from the stream that dropout draws from
+        )
+
+    def iter_batches(self, chunks: _Chunks) -> Iterator[Batch]:
+        """The batches of one pass; RuntimeError before the pass before it has ended."""
+        if self._loader is None or self._pass.chunks is not None:
+            raise RuntimeError("the workers are closed, or on another pass")
+        self._pass.chunks = chunks
+        try:
+            yield from self._loader
+        finally:
+            self._pass.chunks = None
+
+    def close(self) -> None:
+        self._loader = None  # which ends them
+
+
+class _CurrentPass(Sampler["Tensor"]):
+    """The chunks of rows of the pass that the workers are on; the loader asks for them at each pass."""
+
+    chunks: _Chunks | None = None
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.chunks or ())
 
 
 def _ignore_signals(_worker: int) -> None:

@@ -25,7 +25,9 @@ def noted(emit: Callable[[str], None]) -> Iterator[list[int]]:
         if received:
             raise Interrupted(signum)
         received.append(signum)
-        emit("interrupted: finishing the epoch and its checkpoint; interrupt again to stop at once")
+        # In a thread: the signal may have come while this one was printing, and a stream does not let itself in twice.
+        text = "interrupted: finishing the epoch and its checkpoint; interrupt again to stop at once"
+        threading.Thread(target=emit, args=(text,)).start()
 
     earlier = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -121,8 +121,14 @@ def train(fold: FoldTraining, run: TrainingRun) -> TrainedFold:
     Checkpoints and history go into the models' folders in the run's. Raises RunError where a loss is not finite,
     Interrupted after the epoch in which a signal came.
     """
-    data, config, hardware, group = fold.data, fold.members[0], run.hardware, run.group
+    data, config, hardware = fold.data, fold.members[0], run.hardware
     batches = Batches(data.panel, data.scaler, hardware.device, hardware.dtype, config.hardware.num_workers)
+    with contextlib.closing(batches):
+        return _train_models(fold, batches, run)
+
+
+def _train_models(fold: FoldTraining, batches: Batches, run: TrainingRun) -> TrainedFold:
+    data, config, hardware, group = fold.data, fold.members[0], run.hardware, run.group
     samples = samples_of(data, batches)
     members, states = [], []
     for name, own in fold.model_configs().items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -73,6 +74,8 @@ def load(source: Path | BinaryIO) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # about files that are refused anyway
             state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail anywhere in zip, pickle or torch
+        if isinstance(error, pickle.UnpicklingError):  # whose advice is to run the code
+            error = TypeError("it holds more than tensors and plain values")
         reason = (" ".join(str(error).split()) or type(error).__name__)[:120]
         raise UserError(f"{source}: is not a readable checkpoint ({reason})") from error
     state.pop(_OLD_CHECKSUM, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -61,13 +62,27 @@ def test_background_workers_give_the_same_batches_and_leave_the_random_stream_al
     assert torch.equal(state, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_passes_at_the_same_time_do_not_disturb_each_other(data: Data, num_workers: int) -> None:
-    made, rows = batches(data, num_workers), [torch.from_numpy(data.split.train), torch.from_numpy(data.split.test)]
+def test_passes_at_the_same_time_do_not_disturb_each_other(data: Data) -> None:
+    made, rows = batches(data), [torch.from_numpy(data.split.train), torch.from_numpy(data.split.test)]
     passes = [made.iter_batches(own, sixteens(own)) for own in rows]
     firsts = [next(own)[0] for own in passes]
     for own, first, rest in zip(rows, firsts, passes, strict=True):
         assert torch.equal(torch.cat([first, *(x for x, _ in rest)]), made.gather(own)[0])
+
+
+def test_background_workers_refuse_a_second_pass_and_stay_until_they_are_closed(data: Data) -> None:
+    rows = torch.from_numpy(data.split.train)
+    made = batches(data, num_workers=1)
+    first = made.iter_batches(rows, sixteens(rows))
+    next(first)
+    with pytest.raises(RuntimeError, match="another pass"):
+        next(made.iter_batches(rows, sixteens(rows)))
+    first.close()
+    workers = multiprocessing.active_children()
+    assert len(list(made.iter_batches(rows, sixteens(rows)))) == len(sixteens(rows))
+    assert multiprocessing.active_children() == workers
+    made.close()
+    assert multiprocessing.active_children() == []
 
 
 def test_the_panel_is_not_copied_on_the_cpu(data: Data) -> None:

@@ -17,6 +17,7 @@ from stockml.data.batches import Batches
 from stockml.data.dataset import Data, load_panel, prepare, prepare_folds
 from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
+from stockml.tasks import TASKS
 from tests.conftest import random_bars, write_bars
 
 WINDOW = 10
@@ -196,7 +197,7 @@ def test_the_faults_of_all_stocks_are_reported_at_once(folder: Path, tmp_path: P
 )
 def test_what_cannot_be_pooled_is_refused(typed: tuple[str, ...], says: str) -> None:
     with pytest.raises(UserError, match=says.replace("[", r"\[")):
-        compose.compose(*typed)
+        compose.compose(*typed, tasks=TASKS)
 
 
 def test_a_pool_is_named_pool_unless_a_ticker_is_typed(folder: Path) -> None:

@@ -96,9 +96,9 @@ def test_a_run_prints_the_doctor_s_warnings_in_a_line(
     volume = random_bars(DAYS).columns["volume"].copy()
     volume[[10, 20]] = 0
     run("warned", *written(tmp_path / "bars", volume=volume), "+experiment=quick")
-    assert "\ndoctor      warns of zero volume (2); task=doctor, " in capsys.readouterr().out
+    assert "\ndoctor      found zero volume (2); task=doctor " in capsys.readouterr().out
     run("clean", *written(tmp_path / "clean"), "+experiment=quick")
-    assert "doctor" not in capsys.readouterr().out
+    assert "\ndoctor " not in capsys.readouterr().out
 
 
 def test_gaps_are_found_by_the_calendar_and_long_gaps_without_it(

@@ -212,7 +212,7 @@ def test_evaluate_reports_files_that_do_not_fit(copy: Path) -> None:
     with pytest.raises(RunError, match=r"test.mse: .* in metrics.json, .* now"):
         evaluate.run(compose.compose("task=evaluate", f"run={copy / 'holdout'}", tasks=TASKS))
     path.write_text("\n".join(lines[:-1]) + "\n")
-    with pytest.raises(UserError, match=r"predictions.csv and baselines.csv are not of the same samples"):
+    with pytest.raises(UserError, match=r"predictions.csv and baselines.csv have different samples"):
         evaluate.run(compose.compose("task=evaluate", f"run={copy / 'holdout'}", tasks=TASKS))
 
 

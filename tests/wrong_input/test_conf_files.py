@@ -33,7 +33,7 @@ FILES_OF_CONF = [
         "stock",
         "ticker: NVDA\nname: Nvidia\nfeatures: [close, volume]\n",
         "stock=own",
-        "'NVDA' has no simulator figures",
+        "'NVDA' has no simulator settings",
     ),
     ("model", "name: [mlp\n", "model=own", "own.yaml, line 2: is no YAML"),
 ]

@@ -15,6 +15,7 @@ from stockml import cli, compose
 from stockml.data import sources
 from stockml.data.dataset import load_panel
 from stockml.errors import UserError
+from stockml.tasks import TASKS
 from tests.conftest import command
 
 Typed = Callable[..., subprocess.CompletedProcess[str]]
@@ -213,4 +214,4 @@ def test_a_run_whose_source_is_not_installed_any_more_says_so(typed: Typed, tmp_
     done = typed("data=walks", *QUICK, "hydra.run.dir=run")
     assert (done.returncode, done.stderr) == (0, "")
     with pytest.raises(UserError, match=r"data\.source=walks: must be one of "):
-        compose.compose("task=predict", f"run={tmp_path / 'run'}")
+        compose.compose("task=predict", f"run={tmp_path / 'run'}", tasks=TASKS)
