@@ -1,7 +1,7 @@
-"""Training and forecasting from Python: what `python run.py` does, by functions of the same words.
+"""Training and forecasting from Python: functions that do what `python run.py` does, with the same words.
 
-Neither Hydra's nor torch's global state, nor argv, environment, logging or the current folder are other afterwards.
-One call runs at a time in a process; another thread's waits.
+They leave the global state of Hydra and torch, argv, the environment, logging and the current folder unchanged. One
+call runs at a time in a process; calls from other threads wait.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from stockml.errors import UserError
 from stockml.result import Result
@@ -26,38 +26,43 @@ if TYPE_CHECKING:
     from stockml.config.root import Config
 
 
+class Choices(TypedDict, total=False):
+    """What `train` takes in the words of the command line: a choice for each config group, and the seed."""
+
+    stock: str | None
+    data: str | None
+    model: str | None
+    trainer: str | None
+    hardware: str | None
+    experiment: str | None
+    """`"quick"` is `+experiment=quick`."""
+    tracker: str | Sequence[str] | None
+    seed: int | None
+
+
 def train(
     *,
-    stock: str | None = None,
-    data: str | None = None,
-    model: str | None = None,
-    trainer: str | None = None,
-    hardware: str | None = None,
-    experiment: str | None = None,
-    tracker: str | Sequence[str] | None = None,
-    seed: int | None = None,
     folder: str | PathLike[str] | None = None,
     settings: Mapping[str, object] | None = None,
     quiet: bool = False,
+    **choices: Unpack[Choices],
 ) -> Result:
-    """Train, evaluate and save a model, as `python run.py` with the same words does: the same numbers, the same files.
+    """Train, evaluate and save a model as `python run.py` does: the same numbers, the same files.
 
-    The arguments choose from the config groups (`model="gru"` is `model=gru`, `experiment="quick"` is
-    `+experiment=quick`); what is left out is as on the command line. `settings` has everything else by its dotted
-    name, `{"trainer.epochs": 3, "data.dir": Path("bars"), "trainer.patience": None}`, and a list is a list, not a
-    sweep: a sweep is a loop. `folder` is the run folder, which must hold no run; without it there is one more in
-    `outputs/`. Prints what the command prints, and draws the page as it does, unless `quiet`.
+    `choices` choose from the config groups: `stock`, `data`, `model`, `trainer`, `hardware`, `experiment`, `tracker`,
+    and give the `seed` (`model="gru"` is `model=gru`); without one, the command line's default holds. `settings` has
+    every other setting by its dotted name: `{"trainer.epochs": 3, "data.dir": Path("bars"), "trainer.patience": None}`.
+    A list is a list there, not a sweep: a sweep is a loop. `folder` is the run folder, which must not hold a run yet;
+    by default a new one in `outputs/`. Prints what the command prints, and draws the page, unless `quiet`.
 
-    Raises UserError with a line for every fault of config and data, before a folder is made; RunError where the run
-    failed; Interrupted, a KeyboardInterrupt, once Ctrl-C has let the epoch and its checkpoint be finished, if this is
-    the main thread.
+    Raises UserError with a line for each fault of config or data, before a folder is made; RunError if the run failed;
+    Interrupted, a KeyboardInterrupt, when Ctrl-C has let the epoch and its checkpoint finish (in the main thread).
     """
-    groups = {"stock": stock, "data": data, "model": model, "trainer": trainer, "hardware": hardware}
-    typed = {
-        **_given(groups),
-        **_given({"+experiment": experiment, "tracker": tracker, "seed": seed, "hydra.run.dir": folder}),
-        **(settings or {}),
-    }
+    if unknown := choices.keys() - Choices.__annotations__.keys():
+        raise TypeError(f"train() has no argument {min(unknown)!r}: other settings go into settings={{'group.key': …}}")
+    words = {"experiment": "+experiment"}
+    given = {words.get(name, name): value for name, value in choices.items()}
+    typed = {**_given(given), **_given({"hydra.run.dir": folder}), **(settings or {})}
     with _isolated():
         from stockml import compose
         from stockml.tasks import start
@@ -83,13 +88,13 @@ def predict(
     settings: Mapping[str, object] | None = None,
     quiet: bool = False,
 ) -> pd.DataFrame:
-    """Forecast by a run's model, as `task=predict` does: a row a bar since its test began, the last of days to come.
+    """Forecast with the model of a run, as `task=predict` does: a row for each bar since the run's test began.
 
-    `run` is a Result or a run folder. The bars are those of the run, as they are now, or what `stock`, `data` and
-    `settings` say instead. Columns: date, target_date, ticker, y_pred, y_true (NaN where it is not known yet); the run
-    folder gets them as forecasts.csv, too. Prints what one should know before believing them, unless `quiet`.
+    `run` is a Result or a run folder. The bars are those of the run, as they are now, unless `stock`, `data` or
+    `settings` name others. Columns: date, target_date, ticker, y_pred, y_true (NaN if it is not known yet); the run
+    folder gets them as forecasts.csv, too. Prints warnings about the bars, unless `quiet`.
 
-    Raises UserError where the run or the bars do not serve.
+    Raises UserError if the run or the bars cannot be used.
     """
     typed = {
         **_given({"run": Path(run), "stock": stock, "data": data, "hardware": hardware}),
@@ -120,7 +125,7 @@ def _given(arguments: Mapping[str, object]) -> dict[str, object]:
 
 
 def _command(typed: Mapping[str, object], task: str) -> Command:
-    """What was asked for, checked as if it had been typed; UserError with every fault."""
+    """The checked command for arguments as if they were typed. Raises UserError with every fault."""
     from stockml import compose
     from stockml.tasks import TASKS
 
@@ -162,7 +167,7 @@ def _require_one_machine(config: Config) -> None:
 
 @dataclass(frozen=True)
 class _Remembered(RunLocation):
-    """A place that tells which folder was made, and whether its run prints."""
+    """Where a run writes; it keeps which folder was made, and says whether the run prints."""
 
     made: list[Path] = field(default_factory=list)
     quiet: bool = False

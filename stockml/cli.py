@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None, tasks: Mapping[str, Task] = TAS
     """Run what `arguments` (the command line's by default) ask for; 0, or the status that says how it ended."""
     streams.make_robust()
     if arguments is None:  # a program of our own: most of what it makes are modules, which stay to the end
-        gc.set_threshold(100_000)
+        gc.set_threshold(300_000)
     signal.signal(signal.SIGTERM, signals.end)
     typed = sys.argv[1:] if arguments is None else list(arguments)
     try:

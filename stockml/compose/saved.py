@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from stockml.compose.checks import Tasks, checked
 from stockml.compose.composing import Composer, is_of_hydra, settings_of
 from stockml.compose.grammar import from_literal, literal, one_line, quote
-from stockml.config.root import INSTALLATION_KEYS, Config, saved
+from stockml.config.root import INSTALLATION_KEYS, Config, identity
 from stockml.config.values import ABSENT, differences, is_within, leaves, show
 from stockml.errors import UserError
 from stockml.runs.folder import RunFolder
@@ -206,7 +206,7 @@ def drift(composer: Composer, base: Base, config: Config, tasks: Tasks) -> tuple
         ),
         *(
             f"{key}: {show(used)} is used, {show(new)} is what today's conf/ has"
-            for key, (used, new) in differences(saved(config), saved(today)).items()
+            for key, (used, new) in differences(identity(config), identity(today)).items()
             if not key.startswith(typed)
         ),
     )

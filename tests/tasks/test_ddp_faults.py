@@ -16,7 +16,7 @@ from tests.conftest import RUN_PY, command
 from tests.tasks.conftest import gone, workers_of
 from tests.tasks.test_train import identical
 from tests.test_cli import until
-from tests.test_wrong_input import mounted, run_py
+from tests.wrong_input.inputs import mounted, run_py
 
 pytestmark = pytest.mark.usefixtures("leaves_no_process")
 

@@ -1,0 +1,127 @@
+"""Wrong arrays are named by file and key, wrong bars by file and line."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from tests.wrong_input.inputs import (
+    ARRAYS,
+    BARS,
+    Making,
+    _Code,
+    assert_refused,
+    bars,
+    cell,
+    cut,
+    file,
+    nothing,
+    npz,
+    packed,
+    poked,
+    renamed,
+    saved,
+    sound_arrays,
+    table,
+    text,
+    whole_column,
+    zipped,
+)
+
+NPZ = [
+    # files
+    pytest.param(nothing, "data.path=…a.npz: there is no such file", id="no-file"),
+    pytest.param(file("a.npz", b""), "a.npz: is not a readable npz file…np.savez", id="empty"),
+    pytest.param(file("a.npz", "Date,Close\n"), "a.npz: is not a readable npz file…np.savez", id="text"),
+    pytest.param(file("a.npz", bytes(range(256))), "a.npz: is not a readable npz file…np.savez", id="binary"),
+    pytest.param(file("a.npz", cut(packed(), 0.5)), "a.npz: is not a readable npz file…truncated", id="truncated"),
+    pytest.param(file("a.npz", packed().replace(b"<f8", b"<q9")), "a.npz: is not a readable npz file ", id="damaged"),
+    pytest.param(file("a.npz", saved(np.ones(9))), "a.npz: is not a readable npz file…X_train, …np.savez", id="npy"),
+    pytest.param(file("a.npz", pickle.dumps(_Code())), "a.npz: is not a readable npz file…np.savez", id="pickle"),
+    pytest.param(npz(y_train=np.array([_Code()] * 50)), "a.npz: …pickled …save plain arrays", id="pickled-objects"),
+    pytest.param(
+        file("a.npz", zipped(**dict.fromkeys(sound_arrays(), "1"))), "a.npz: X_train is not an array", id="zip-of-texts"
+    ),
+    # keys, shapes, types
+    pytest.param(npz(X_test=None, y_test=None), "a.npz: has no X_test, y_test; …this one has X_train, y", id="keys"),
+    pytest.param(npz(X_train=np.ones((50, 5))), "a.npz: X_train has shape (50, 5); must be (N, T, F)", id="flat-X"),
+    pytest.param(npz(y_test=np.ones(19)), "a.npz: X_test has 20 samples, y_test 19; they must be equal", id="lengths"),
+    pytest.param(
+        npz(X_train=np.ones((0, 5, 2)), y_train=np.ones(0)), "X_train has shape (0, 5, 2): it is empty", id="no-samples"
+    ),
+    pytest.param(npz(X_train=np.ones((2, 5, 2)), y_train=np.ones(2)), "split too small (train 1, ", id="two-samples"),
+    pytest.param(npz(y_train=np.array(["up"] * 50)), "a.npz: y_train is of type <U2; must be numbers", id="strings"),
+    # numbers
+    pytest.param(poked("X_train", (3, 2, 1), np.nan), "a.npz: X_train …NaN…at [3, 2, 1]; fill or drop", id="nan"),
+    pytest.param(poked("X_test", (3, 2, 1), 1e39), "a.npz: X_test …at [3, 2, 1]; fill or drop", id="beyond-float32"),
+    pytest.param(npz(X_train=np.ones((50, 5, 2))), "a.npz: feature x0 never changes in train", id="constant-feature"),
+    pytest.param(npz(y_train=np.ones(50)), "a.npz: the target never changes in train (always 1)", id="constant-target"),
+]
+
+
+@pytest.mark.parametrize(("making", "says"), NPZ)
+def test_wrong_arrays_are_told_by_file_and_key(making: Making, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert_refused(capsys, making, ARRAYS, [says])
+
+
+CSV = [
+    # files
+    pytest.param(nothing, "data.dir=…: holds no AAPL.csv, …; it holds no csv", id="no-file"),
+    pytest.param(file("AAPL.csv", ""), "AAPL.csv: …empty…", id="empty"),
+    pytest.param(file("AAPL.csv", b"PK\x03\x04\xff\xfe"), "AAPL.csv: is not a text file …as UTF-8 CSV", id="binary"),
+    pytest.param(
+        file("AAPL.csv", cut(text(table()).encode(), 0.51)), "AAPL.csv, line 32: has fewer cells than", id="truncated"
+    ),
+    pytest.param(file("AAPL.parquet", b"PAR1"), "AAPL.parquet: cannot be read", id="truncated-parquet"),
+    # shape
+    pytest.param(bars(days=0), "AAPL.csv: holds no bars, only the names", id="names-alone"),
+    pytest.param(bars(days=8), "AAPL.csv: 8 bars are too few for …; more bars, or a lower data.window", id="too-few"),
+    pytest.param(renamed("Close", "Clothes"), "AAPL.csv: has no column Close; it has Date, Open", id="no-close"),
+    pytest.param(
+        bars(lambda rows: rows.__setitem__(slice(None), [[*row, row[4]] for row in rows])),
+        "AAPL.csv: …Close twice",
+        id="column-twice",
+    ),
+    pytest.param(bars(lambda rows: rows.pop(0)), "AAPL.csv: has no column Date, Open, High", id="no-names"),
+    pytest.param(
+        bars(lambda rows: rows[4].append("9")),
+        "AAPL.csv, line 5: has more cells than the 6 names; fix",
+        id="field-too-many",
+    ),
+    pytest.param(
+        bars(lambda rows: rows.__setitem__(slice(1, None), [[*row, "9"] for row in rows[1:]])),
+        "AAPL.csv, line 2: has more cells than the 6 names (60 bad rows",
+        id="name-too-few",
+    ),
+    pytest.param(bars(lambda rows: rows[4].pop()), "AAPL.csv, line 5: has fewer cells than", id="field-too-few"),
+    pytest.param(bars(lambda rows: rows.insert(4, [])), "AAPL.csv, line 5: is blank; fix", id="blank-line"),
+    # cells
+    pytest.param(cell(5, "Close", "n/a"), "AAPL.csv, line 5: Close is 'n/a', no number …fix or delete", id="no-number"),
+    pytest.param(cell(5, "Close", ""), "AAPL.csv, line 5: Close is empty, no number …fix or delete", id="empty-cell"),
+    pytest.param(cell(5, "Close", "1e39"), "AAPL.csv, line 5: Close is …fix or delete", id="beyond-float32"),
+    pytest.param(cell(5, "Close", "1e-300"), "AAPL.csv, line 5: Close is …fix or delete", id="below-float32"),
+    pytest.param(cell(5, "Low", "-3"), "AAPL.csv, line 5: Low is '-3', must be above 0; fix or delete", id="negative"),
+    pytest.param(cell(5, "Close", '"9'), "AAPL.csv: cannot be read", id="open-quote"),
+    pytest.param(whole_column("Volume", "0"), "AAPL.csv: feature volume never changes in train", id="constant-volume"),
+    pytest.param(whole_column("Close", "5"), "AAPL.csv: feature close never changes in train", id="constant-close"),
+    # dates
+    pytest.param(cell(5, "Date", "soon"), "AAPL.csv, line 5: Date is 'soon'; must be a date, Y-M-D, or", id="no-date"),
+    pytest.param(cell(5, "Date", "2020-01"), "AAPL.csv, line 5: Date is '2020-01'; must be", id="month-alone"),
+    pytest.param(
+        cell(5, "Date", "2020-01-03"),
+        "AAPL.csv, line 5: …comes twice; there must be one line per day",
+        id="twice",
+    ),
+    pytest.param(
+        bars(lambda rows: rows.__setitem__(slice(5, 7), rows[6:4:-1])),
+        "AAPL.csv, line 7: 2020-01-05 comes after 2020-01-06; …the oldest first",
+        id="no-order",
+    ),
+]
+
+
+@pytest.mark.parametrize(("making", "says"), CSV)
+def test_wrong_bars_are_told_by_file_and_line(making: Making, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert_refused(capsys, making, BARS, [says])

@@ -1,0 +1,156 @@
+"""What does not fit what lies there: settings and data, a run folder and its data, a checkpoint and its run."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.wrong_input.inputs import (
+    ARRAYS,
+    BARS,
+    SIMULATED,
+    Making,
+    _Code,
+    a_run,
+    assert_refused,
+    bars,
+    bars_changed_since_a_run,
+    file,
+    flipped_bit,
+    nothing,
+    npz,
+    truncated,
+)
+
+MISFITS = [
+    pytest.param(nothing, "data=csv data.dir=nope", "data.dir=…nope: there is no such folder", id="no-folder-of-bars"),
+    pytest.param(nothing, "data=csv data.path=nope.csv", "data.path=…nope.csv: there is no such file", id="no-file"),
+    pytest.param(nothing, f"data=csv data.dir={'a' * 300}", "aaa: cannot be read (", id="folder-name-too-long"),
+    pytest.param(
+        bars(),
+        f"{BARS} stock.ticker=AAPPL",
+        "data.dir=…: holds no AAPPL.csv, …; it holds AAPL; did you mean AAPL?",
+        id="ticker-without-bars",
+    ),
+    pytest.param(
+        npz(),
+        "data=npz data.dir=. stock=XOM",
+        "data.dir=…: holds no XOM.npz and no classification/XOM.npz; it holds a",
+        id="ticker-without-arrays",
+    ),
+    pytest.param(
+        npz(), f"{ARRAYS} stock=AAPL", "a.npz: has 2 features, but stock.features names 5 (open", id="features"
+    ),
+    pytest.param(
+        bars(),
+        f"{BARS} data.test_start=2030-01-01",
+        "data.test_start=2030-01-01: must be after …and not after 2020-02-2",
+        id="test-after-the-data",
+    ),
+    pytest.param(
+        bars(),
+        f"{BARS} data.valid_start=2010-01-01",
+        "data.valid_start=2010-01-01: must be after 2020-01-0",
+        id="validation-before-the-data",
+    ),
+    pytest.param(
+        bars(),
+        f"{BARS} data.start=2030-01-01",
+        "AAPL.csv: no bars between data.start=2030-01-01 …; it holds 2020-01-01 to 2020-02-29",
+        id="start-after-the-data",
+    ),
+    pytest.param(bars(), f"{BARS} data.valid_ratio=0.999", "too small (train 0, …; …data.valid_ratio", id="no-train"),
+    pytest.param(bars(), f"{BARS} data.test_ratio=1e-6", "too small (…test 0); …data.test_ratio", id="no-test"),
+    # where the run goes
+    pytest.param(
+        file("taken", ""),
+        f"{SIMULATED} hydra.run.dir=taken",
+        "taken: cannot make a run folder here (…); choose another with hydra.run.dir=FOLDER",
+        id="file-in-the-way",
+    ),
+    pytest.param(
+        file("outputs", ""), SIMULATED, "outputs: cannot make a run folder …hydra.run.dir", id="outputs-is-a-file"
+    ),
+    pytest.param(
+        file("taken", ""),
+        f"-m seed=1,2 {SIMULATED} hydra.sweep.dir=taken",
+        "taken: cannot make …hydra.sweep.dir=FOLDER",
+        id="file-in-the-sweep's-way",
+    ),
+    pytest.param(
+        a_run(nothing),
+        f"{SIMULATED} hydra.run.dir=old",
+        "old: already holds a run; choose another hydra.run.dir, or continue it: trainer.resume=",
+        id="run-in-the-way",
+    ),
+    # what is resumed
+    pytest.param(nothing, "trainer.resume=nope", "nope…: there is no such …run folder", id="resume-nothing"),
+    pytest.param(
+        lambda: Path("old").mkdir(), "trainer.resume=old", "old…: there is no such …run folder", id="resume-empty"
+    ),
+    pytest.param(
+        a_run(nothing), "trainer.resume=old", "trainer.resume=…old: that run is finished; raise trainer.ep", id="over"
+    ),
+    pytest.param(
+        a_run(nothing),
+        "trainer.resume=old trainer.epochs=2 trainer.lr=0.5 seed=7",
+        "trainer.resume=…old: …its own settings, but seed, trainer.lr differ; leave them",
+        id="resume-with-other-settings",
+    ),
+    pytest.param(
+        bars_changed_since_a_run,
+        "trainer.resume=old trainer.epochs=2",
+        "trainer.resume=…old: the data have changed (…AAPL.csv); start a new run",
+        id="resume-with-other-data",
+    ),
+    pytest.param(
+        a_run(lambda: Path("old/result.json").write_text(json.dumps({"status": "running", "pid": os.getppid()}))),
+        "trainer.resume=old trainer.epochs=2",
+        "trainer.resume=…old: that run is still running",
+        id="resume-a-running-run",
+    ),
+    pytest.param(
+        a_run(nothing), "trainer.resume=old hydra.run.dir=b", "hydra.run.dir=b: …its own folder", id="resume-elsewhere"
+    ),
+    pytest.param(
+        a_run(flipped_bit),
+        "trainer.resume=old trainer.epochs=2",
+        "old/last.pt: is not a readable checkpoint (…CRC…); start the run again",
+        id="one-bit-flipped",
+    ),
+    pytest.param(
+        a_run(truncated("old/last.pt")),
+        "trainer.resume=old trainer.epochs=2",
+        "old/last.pt: is not a readable checkpoint (…); start the run again",
+        id="truncated-checkpoint",
+    ),
+    pytest.param(
+        a_run(lambda: torch.save({"weights": _Code()}, "old/last.pt")),
+        "trainer.resume=old trainer.epochs=2",
+        "old/last.pt: is not a readable checkpoint (…); start the run again",
+        id="checkpoint-with-code",
+    ),
+    pytest.param(
+        a_run(file("old/.hydra/config.yaml", "stock: {ticker: AA")),
+        "trainer.resume=old trainer.epochs=2",
+        "old/.hydra/config.yaml: cannot be read as a saved config (",
+        id="truncated-saved-config",
+    ),
+    pytest.param(
+        a_run(lambda: Path("old/config.json").write_text("{}")),
+        "trainer.resume=old trainer.epochs=2",
+        "old/config.json: ",
+        id="facts-of-nothing",
+    ),
+]
+
+
+@pytest.mark.parametrize(("making", "typed", "says"), MISFITS)
+def test_what_does_not_fit_what_lies_there_is_told_and_nothing_is_touched(
+    making: Making, typed: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_refused(capsys, making, typed, [says])
