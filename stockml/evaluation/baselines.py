@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _ALL: frozenset[Kind] = frozenset({"return", "level", "class"})
 _RETURNS: frozenset[Kind] = frozenset({"return"})
+_LEVELS: frozenset[Kind] = frozenset({"level"})
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Baseline:
     """Whether its forecasts are nothing but a direction: it has a hit rate and no error."""
     fitted: bool = False
     """Whether it is fitted on the train split's windows."""
+    drift_of: frozenset[Kind] = frozenset()
+    """The kinds of target of which it knows the drift and no more: a model without skill may do as well as it."""
 
     @property
     def may_be_best(self) -> bool:
@@ -85,6 +88,16 @@ def may_be_best(name: str) -> bool:
     return name not in BASELINES or BASELINES[name].may_be_best
 
 
+def drifts(kind: Kind) -> list[str]:
+    """The baselines that know the drift of this kind of target and no more."""
+    return [baseline.name for baseline in BASELINES.values() if kind in baseline.drift_of]
+
+
+def known_drift(forecasts: Mapping[str, Floats]) -> Floats | None:
+    """Among forecasts by baseline, that of the mean change of all days known by then; None where there is none."""
+    return next((forecasts[name] for name in ("expanding_mean", "persistence_with_drift") if name in forecasts), None)
+
+
 def scored_splits(data: Data) -> list[tuple[str, Rows]]:
     """The splits that forecasts are scored on, and the rows in which their samples end."""
     return [("validation", data.split.validation), ("test", data.split.test)]
@@ -124,12 +137,29 @@ def _train_mean(_panel: Panel, train_mean: Floats) -> Floats:
 
 def _expanding_mean(panel: Panel, _train_mean: Floats) -> Floats | None:
     """The mean of all returns of the stock that are known at the end of each row; dated returns only."""
-    if (past_return := panel.past_return) is None:
+    past_return = panel.past_return
+    return None if past_return is None else _mean_so_far(past_return, panel)
+
+
+def _persistence_with_drift(panel: Panel, _train_mean: Floats) -> Floats | None:
+    """The last value, and the mean of all its changes that are known at the end of each row; dated levels only."""
+    last, horizon = panel.last, panel.horizon
+    if last is None or panel.dates is None or not horizon:
         return None
-    mean = np.empty(len(past_return))
+    changes = np.full(len(last), np.nan)
     for rows in panel.spans():
-        known = np.isfinite(past_return[rows])
-        np.cumsum(np.where(known, past_return[rows], 0.0), out=mean[rows])
+        before, after = last[rows][:-horizon], last[rows][horizon:]
+        changes[rows][horizon:] = after / before - 1 if panel.relative else after - before
+    drift = _mean_so_far(changes, panel)
+    return last * (1 + drift) if panel.relative else last + drift
+
+
+def _mean_so_far(changes: Floats, panel: Panel) -> Floats:
+    """(R,) the mean of each stock's changes (R,), up to and with each row."""
+    mean = np.empty(len(changes))
+    for rows in panel.spans():
+        known = np.isfinite(changes[rows])
+        np.cumsum(np.where(known, changes[rows], 0.0), out=mean[rows])
         mean[rows] /= np.maximum(1, known.cumsum())
     return mean
 
@@ -157,11 +187,12 @@ def _ridge(data: Data, batches: Batches) -> dict[str, Floats] | None:
 BASELINES = {
     baseline.name: baseline
     for baseline in (
-        Baseline("zero", _zero, _RETURNS),
-        Baseline("train_mean", _train_mean),
-        Baseline("expanding_mean", _expanding_mean, _RETURNS),
+        Baseline("zero", _zero, _RETURNS, drift_of=_RETURNS),
+        Baseline("train_mean", _train_mean, drift_of=_ALL - _LEVELS),
+        Baseline("expanding_mean", _expanding_mean, _RETURNS, drift_of=_RETURNS),
         Baseline("last_return", _last_return, _RETURNS),
-        Baseline("persistence", _persistence, frozenset({"level"})),
+        Baseline("persistence", _persistence, _LEVELS),
+        Baseline("persistence_with_drift", _persistence_with_drift, _LEVELS, drift_of=_LEVELS),
         Baseline("majority_class", _majority_class, frozenset({"class"}), direction_only=True),
         Baseline("always_up", _always_up, frozenset({"return", "level"}), direction_only=True),
         Baseline("ridge", _ridge, fitted=True),

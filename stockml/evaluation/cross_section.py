@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from stockml.data.bars import Floats
+from stockml.evaluation.significance import UNDEFINED, Floats, Interval, Outcome, mean_of, newey_west
 
 _FEWEST_STOCKS = 3  # two points always lie on a line
 
@@ -40,6 +38,34 @@ def mean_over_spread(daily: Floats) -> float | None:
     """Mean of daily correlations (D,) over their standard deviation, not annualised (Grinold & Kahn 2000)."""
     spread = float(daily.std(ddof=1)) if len(daily) > 1 else 0.0
     return float(daily.mean()) / spread if spread > 0 else None
+
+
+@dataclass(frozen=True)
+class DailyMean:
+    """The mean of daily correlations between stocks, and its test."""
+
+    mean: float
+    interval: Interval | None
+    test: Outcome
+    """One-sided, that the mean is positive."""
+    standard_error: float | None
+    newey_west: float
+    """Newey & West's (1987) standard error, for comparison with published figures."""
+
+
+def daily_mean(daily: Floats, horizon: int) -> DailyMean | None:
+    """The mean of daily correlations (D,) whose targets overlap over the horizon; None where there are none."""
+    if not len(daily):
+        return None
+    found = mean_of(daily, horizon, 1.0)
+    lags = max(horizon - 1, int(4 * (len(daily) / 100) ** (2 / 9)))  # the rule of thumb of Newey & West (1994)
+    return DailyMean(
+        mean=float(daily.mean()),
+        interval=found.interval() if found else None,
+        test=found.test() if found else UNDEFINED,
+        standard_error=found.standard_error if found else None,
+        newey_west=newey_west(daily, min(lags, len(daily) - 1)),
+    )
 
 
 @dataclass(frozen=True)

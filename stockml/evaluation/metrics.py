@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,8 @@ PLACES = {
         for split, long_name in SHORT_SPLITS.items()
         for place, description in (
             ("summary", "the first columns of summary.csv"),
-            ("summary last", "the last columns of summary.csv, which is where to add one"),
+            ("summary last", "columns of summary.csv between those of significance and of the joint tests"),
+            ("summary end", "the last columns of summary.csv, which is where to add one"),
             ("sweep means", "a sweep's means over seeds and over stocks"),
             ("sweep terminal", "the table of jobs that a sweep prints"),
         )
@@ -55,6 +56,8 @@ class Target:
     """(N,) levels only: the last known value."""
     relative: bool = True
     """Levels only: whether changes are relative to `last`, or differences."""
+    drift: Floats | None = None
+    """(N,) the forecast of the mean change of all days known by then, in the target's units; dated samples only."""
 
     def changes(self, y: Floats) -> Floats:
         """(N,) returns as they are; levels as their change since the last known value."""
@@ -62,11 +65,16 @@ class Target:
             return y
         return y / self.last - 1 if self.relative else y - self.last
 
+    def of(self, chosen: NDArray[Any]) -> Target:
+        """The targets of some of the samples, by their positions or by a mask."""
+        last, drift = (None if values is None else values[chosen] for values in (self.last, self.drift))
+        return Target(self.y_true[chosen], self.kind, last, self.relative, drift)
 
-def target(panel: Panel, rows: NDArray[np.int64]) -> Target:
-    """The targets of the samples that end in these rows."""
+
+def target(panel: Panel, rows: NDArray[np.int64], drift: Floats | None = None) -> Target:
+    """The targets of the samples that end in these rows; `drift` is the field of that name."""
     last = None if panel.last is None else panel.last[rows]
-    return Target(panel.target[rows], panel.kind, last, panel.relative)
+    return Target(panel.target[rows], panel.kind, last, panel.relative, drift)
 
 
 @dataclass(frozen=True)
@@ -168,6 +176,16 @@ def r2_zero(truth: Target, y_pred: Floats) -> float | None:
     return 1 - float(missed @ missed) / moved if truth.kind != "class" and moved > 0 else None
 
 
+def r2_ct(truth: Target, y_pred: Floats) -> float | None:
+    """1 − Σ(r−f)²/Σ(r−m)², m the mean of all changes known by then (Campbell & Thompson 2008); dated samples only."""
+    if truth.drift is None:
+        return None
+    realised = truth.changes(truth.y_true)
+    missed, rival = realised - truth.changes(y_pred), realised - truth.changes(truth.drift)
+    loss = float(rival @ rival)
+    return 1 - float(missed @ missed) / loss if loss > 0 else None
+
+
 def hit_rate(truth: Target, y_pred: Floats) -> float | None:
     """Share of moves whose sign is forecast correctly; for classes, share of forecasts on the right side of ½.
 
@@ -238,6 +256,12 @@ METRICS = {
             r2_zero,
             SIGNED,
             _RUN | _BREAKDOWN | {"test summary", "test sweep means", "test sweep terminal"},
+        ),
+        Metric(
+            "r2_ct",
+            r2_ct,
+            SIGNED,
+            _RUN | _BREAKDOWN | {"test summary end", "test sweep means", "test sweep terminal"},
         ),
         Metric("hit_rate", hit_rate, PERCENT, _RUN | _BREAKDOWN, of_direction=True),
         Metric("ic", ic, SIGNED, _RUN | _BREAKDOWN | {"test summary last"}),

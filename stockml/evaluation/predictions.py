@@ -52,12 +52,8 @@ class Predictions:
         """The model's scores by stock; empty in a run on one."""
         if self.tickers is None:
             return {}
-        return {str(ticker): score(*self._of(self.tickers == ticker)) for ticker in np.unique(self.tickers)}
-
-    def _of(self, chosen: NDArray[np.bool_]) -> tuple[Target, Floats]:
-        truth = self.truth
-        last = None if truth.last is None else truth.last[chosen]
-        return Target(truth.y_true[chosen], truth.kind, last, truth.relative), self.model[chosen]
+        chosen = {str(ticker): self.tickers == ticker for ticker in np.unique(self.tickers)}
+        return {ticker: score(self.truth.of(own), self.model[own]) for ticker, own in chosen.items()}
 
 
 PredictionsBySplit = Mapping[str, Predictions]
@@ -70,7 +66,7 @@ def collect(data: Data, batches: Batches, model: Mapping[str, Floats], name: str
     rivals = baselines.forecasts(data, batches, name)
     return {
         split: Predictions(
-            truth=target(panel, rows),
+            truth=target(panel, rows, baselines.known_drift(rivals[split])),
             rows=rows,
             dates=None if panel.dates is None else panel.dates[rows],
             tickers=tickers_of(panel, rows),
@@ -103,6 +99,7 @@ def concatenate_folds(folds: Sequence[PredictionsBySplit]) -> dict[str, Predicti
                 first.truth.kind,
                 together([f.truth.last for f in found]),
                 first.truth.relative,
+                together([f.truth.drift for f in found]),
             ),
             rows=together([f.rows for f in found]),
             dates=together([f.dates for f in found]),

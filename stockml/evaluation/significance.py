@@ -1,10 +1,13 @@
-"""Are a model's forecasts better than a rival's? Tests, confidence intervals and the smallest detectable R².
+"""Are a model's forecasts better than a rival's? Tests, confidence intervals and the smallest detectable gain.
 
-The distributions are computed here because importing scipy.special would add a fifth of a second to every run.
+All of them rest on one estimator: the mean of a daily series, its standard error from equally weighted cosine
+transforms (EWC; Lazarus, Lewis, Stock & Watson 2018), and Student's t. The distributions are computed here because
+importing scipy.special would add a fifth of a second to every run.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,14 +15,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stockml.evaluation.metrics import Floats
-
+Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 
+ESTIMATOR = "EWC"
+"""How standard errors are estimated, as metrics.json names it; up to 2026-11-28 it had no name."""
 CONFIDENCE = 0.95
-RESAMPLES = 1000
-_FEWEST_BLOCKS = 8  # fewer do not show how much days vary
-_CHUNK = 2**20
+SHOWN_LEVEL = (1 - CONFIDENCE) / 2
+"""One-sided: a mean is significant exactly if its two-sided confidence interval lies above zero."""
+HINT_LEVEL = 0.05
+POWER = 0.8
+FEWEST_DEGREES = 4
+"""With fewer degrees of freedom a standard error is too uncertain to be used."""
+_SAME = 1e-4
+"""Forecasts that differ by less than this share of the returns' standard deviation are the same forecast."""
 _ROUNDING = 1e-12  # differences of losses, relative to the losses, that are rounding
 
 
@@ -30,8 +39,36 @@ class Outcome:
     statistic: float | None
     p_value: float | None
 
+    def rejects(self, level: float) -> bool:
+        """Whether the p-value is below the level."""
+        return self.p_value is not None and self.p_value < level
+
 
 UNDEFINED = Outcome(None, None)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of autocorrelated values, and its standard error."""
+
+    value: float
+    standard_error: float
+    degrees: int
+    """Degrees of freedom of Student's t."""
+
+    def test(self) -> Outcome:
+        """The one-sided t test that the mean is positive."""
+        t = self.value / self.standard_error
+        return Outcome(t, student_tail(t, self.degrees))
+
+    def interval(self) -> Interval:
+        """The two-sided t interval."""
+        half = student_quantile(1 - SHOWN_LEVEL, self.degrees) * self.standard_error
+        return self.value - half, self.value + half
+
+    def detectable(self, level: float) -> float:
+        """The mean that a one-sided t test at this level finds with 80 % power; 2.80 standard errors at 2.5 %."""
+        return (student_quantile(1 - level, self.degrees) + student_quantile(POWER, self.degrees)) * self.standard_error
 
 
 @dataclass(frozen=True)
@@ -41,12 +78,20 @@ class Comparison:
     mse_difference: float
     """Mean squared error of the rival minus the model's."""
     interval: Interval | None
-    """Confidence interval of `mse_difference`; None if there are too few days."""
+    """Confidence interval of `mse_difference`; None if there are too few days, or both forecast the same."""
     r2: float | None
     """1 − Σ(r−f)²/Σ(r−rival)²; against zero it is r2_zero."""
     r2_interval: Interval | None
+    """`interval` over the rival's mean squared error, so that it excludes zero exactly if `interval` does."""
     diebold_mariano: Outcome
+    """Of the mean of e₀² − e₁², e₀ the rival's errors (Diebold & Mariano 1995)."""
     clark_west: Outcome
+    """Of the mean of e₀² − (e₁² − (f₀−f₁)²): the last term is what useless weights are expected to cost (2007)."""
+    rival_mse: float
+    detectable: float | None
+    """The `mse_difference` that Diebold–Mariano finds at 2.5 % with 80 % power, given this standard error."""
+    detectable_hint: float | None
+    """The same for Clark–West at 5 %, if the model is calibrated."""
 
 
 @dataclass(frozen=True)
@@ -66,118 +111,118 @@ ByDay = Callable[[Floats], Floats]
 """A function from values of samples (…, N) to values of days (…, D) with the same mean."""
 
 
+def degrees_of_freedom(days: int, horizon: int) -> int:
+    """How many cosines the standard error of a mean of so many days uses: min(0.41 n^⅔, n/2h).
+
+    0.41 n^⅔ is the rule of Lazarus, Lewis, Stock & Watson (2018). The spectrum of values that overlap over h days falls
+    to zero at frequency 1/h; n/2h cosines stay below a quarter of that, where it is still flat.
+    """
+    rule = int(0.41 * days ** (2 / 3))
+    return rule if horizon <= 1 else min(rule, days // (2 * horizon))
+
+
+def too_few(days: int, horizon: int) -> bool:
+    """Whether nothing can be tested in so many days."""
+    return degrees_of_freedom(days, horizon) < FEWEST_DEGREES
+
+
+def long_run_variance(x: Floats, degrees: int) -> Floats:
+    """n times the variance of the mean of x, (…, N) → (…): the mean square of its first cosine transforms.
+
+    Λⱼ = √(2/n) Σₜ xₜ cos(πj(t−½)/n), Ω̂ = Σⱼ Λⱼ²/ν, j = 1 … ν (Müller 2004; Lazarus et al. 2018). It is never negative,
+    and mean/√(Ω̂/n) has Student's t distribution with ν degrees of freedom.
+    """
+    n, order = x.shape[-1], np.arange(1, degrees + 1)
+    x = x - x.mean(-1, keepdims=True)
+    mirrored = np.fft.rfft(np.concatenate([x, x[..., ::-1]], axis=-1), axis=-1)[..., 1 : degrees + 1]
+    cosines = np.real(mirrored * np.exp(-0.5j * np.pi * order / n)) / math.sqrt(2 * n)
+    variance: Floats = np.square(cosines).mean(-1)
+    return variance
+
+
+def mean_of(x: Floats, horizon: int, scale: float = 0.0) -> Mean | None:
+    """The mean of x, (D,), a value a day that overlaps over the horizon.
+
+    None if there are too few days, or x varies by no more than rounding at that scale.
+    """
+    if too_few(len(x), horizon) or np.ptp(x) <= _ROUNDING * scale:
+        return None
+    degrees = degrees_of_freedom(len(x), horizon)
+    variance = float(long_run_variance(x, degrees))
+    return Mean(float(x.mean()), math.sqrt(variance / len(x)), degrees) if variance > 0 else None
+
+
 def compare(
     realised: Floats, model: Floats, rivals: Mapping[str, Floats], horizon: int, by_day: ByDay | None = None
 ) -> dict[str, Comparison]:
-    """A model's forecasts (N,) against those of each rival (N,). `by_day` is given if several samples share a day."""
-    losses = np.square(realised - np.stack([model, *rivals.values()]))
-    losses = losses if by_day is None else by_day(losses)
-    means = losses.mean(1)
-    block = block_days(losses.shape[1], horizon)
-    blocks, resampled = losses.shape[1] // block, resampled_means(losses, block)
+    """A model's forecasts (N,) against those of each rival (N,). `by_day` is given if several samples share a day.
 
-    def against(number: int, rival: Floats) -> Comparison:
-        difference = share = None
-        if resampled is not None:
-            difference = _interval(resampled[number] - resampled[0], blocks)
-            with np.errstate(divide="ignore", invalid="ignore"):  # if nothing moves, the rival's error is 0
-                share = _interval(1 - resampled[0] / resampled[number], blocks)
+    The samples are in order of time. A rival with the model's own forecasts, but for rounding, is not tested.
+    """
+    daily = by_day or (lambda values: values)
+    loss = daily(np.square(realised - model))
+
+    def against(rival: Floats) -> Comparison:
+        rival_loss, noise = daily(np.square(realised - rival)), daily(np.square(rival - model))
+        rival_mse, scale = float(rival_loss.mean()), float(max(rival_loss.max(), loss.max(), noise.max()))
+        same = are_same(realised, model, rival)
+        gain = None if same else mean_of(rival_loss - loss, horizon, scale)
+        without_noise = None if same else mean_of(rival_loss - loss + noise, horizon, scale)
+        interval = gain.interval() if gain else None
         return Comparison(
-            mse_difference=float(means[number] - means[0]),
-            interval=difference,
-            r2=r2_against(means[0], means[number]),
-            r2_interval=share,
-            diebold_mariano=diebold_mariano(losses[number], losses[0], horizon),
-            clark_west=clark_west(realised, rival, model, horizon, by_day),
+            mse_difference=float(rival_mse - loss.mean()),
+            interval=interval,
+            r2=r2_against(float(loss.mean()), rival_mse),
+            r2_interval=(interval[0] / rival_mse, interval[1] / rival_mse) if interval and rival_mse > 0 else None,
+            diebold_mariano=gain.test() if gain else UNDEFINED,
+            clark_west=without_noise.test() if without_noise else UNDEFINED,
+            rival_mse=rival_mse,
+            detectable=gain.detectable(SHOWN_LEVEL) if gain else None,
+            # a calibrated model's gain is half of the mean that Clark–West tests
+            detectable_hint=without_noise.detectable(HINT_LEVEL) / 2 if without_noise else None,
         )
 
-    return {name: against(number, rival) for number, (name, rival) in enumerate(rivals.items(), 1)}
+    return {name: against(rival) for name, rival in rivals.items()}
+
+
+def are_same(realised: Floats, one: Floats, other: Floats) -> bool:
+    """Whether two forecasts, (N,), differ by no more than a ten-thousandth of the returns' standard deviation.
+
+    A model that has learned no more than the train mean differs from it by rounding, whose sign is luck.
+    """
+    return math.sqrt(float(np.square(one - other).mean())) <= _SAME * float(realised.std())
 
 
 def diebold_mariano(rival_loss: Floats, model_loss: Floats, horizon: int) -> Outcome:
-    """The test of Diebold & Mariano (1995) that a rival's mean loss, (N,), is higher than a model's, (N,)."""
-    return _mean_is_positive(rival_loss - model_loss, horizon, np.maximum(rival_loss, model_loss).max())
+    """The test of Diebold & Mariano (1995) that a rival's mean loss, (D,), is higher than a model's, (D,)."""
+    mean = mean_of(rival_loss - model_loss, horizon, float(np.maximum(rival_loss, model_loss).max()))
+    return mean.test() if mean else UNDEFINED
 
 
-def clark_west(realised: Floats, rival: Floats, model: Floats, horizon: int, by_day: ByDay | None = None) -> Outcome:
-    """The test of Clark & West (2007) that a larger model's forecasts (N,) are better once estimation noise is removed.
-
-    It tests the mean of e₀² − (e₁² − (f₀−f₁)²): the last term is the expected cost of estimating useless weights.
-    """
-    rival_loss, noise = np.square(realised - rival), np.square(rival - model)
-    adjusted = rival_loss - np.square(realised - model) + noise
-    if by_day is not None:
-        adjusted, rival_loss, noise = by_day(adjusted), by_day(rival_loss), by_day(noise)
-    return _mean_is_positive(adjusted, horizon, max(rival_loss.max(), noise.max()))
-
-
-def _mean_is_positive(x: Floats, horizon: int, scale: float) -> Outcome:
-    """The t test that x, (N,), autocorrelated over the horizon, has a positive mean.
-
-    With the factor √((n+1−2h+h(h−1)/n)/n) and n−1 degrees of freedom (Harvey, Leybourne & Newbold 1997); for h = 1 it
-    is the t of a regression on a constant. Undefined if x varies by no more than rounding at that scale.
-    """
-    n = len(x)
-    if horizon >= n or np.ptp(x) <= _ROUNDING * scale:
-        return UNDEFINED
-    variance = _long_run_variance(autocovariances(x, horizon - 1))
-    if variance <= 0:
-        return UNDEFINED
-    t = float(x.mean()) * math.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / variance)
-    return Outcome(t, student_tail(t, n - 1))
-
-
-def pesaran_timmermann(up: NDArray[np.bool_], forecast_up: NDArray[np.bool_], horizon: int) -> Outcome:
+def directions(
+    up: NDArray[np.bool_], forecast_up: NDArray[np.bool_], horizon: int, by_day: ByDay | None = None
+) -> Outcome:
     """The test of Pesaran & Timmermann (1992) that forecasts (N,) of the direction, (N,), are better than independent.
 
-    Their P̂ − P* is twice the covariance of both, their V(P̂) − V(P*) is 4p(1−p)q(1−q)(n−1)/n², with p and q the shares
-    of ups. Days that overlap (horizon > 1) make both autocorrelated, which adds 2·Σγₖδₖ to p(1−p)q(1−q), γ and δ their
-    autocovariances (Bartlett 1935).
+    Their P̂ − P* is twice the covariance of both. Its standard error is that of `mean_of`, which allows for targets that
+    overlap and for several samples a day.
     """
-    n, lags = len(up), horizon - 1
-    if lags >= n or up.all() or forecast_up.all() or not up.any() or not forecast_up.any():
-        return UNDEFINED
-    a, b = up - up.mean(), forecast_up - forecast_up.mean()
-    variance = _long_run_variance(autocovariances(a, lags) * autocovariances(b, lags))
-    if variance <= 0:
-        return UNDEFINED
-    z = float(a @ b) / math.sqrt((n - 1) * variance)
-    return Outcome(z, normal_tail(z))
-
-
-def directions(up: NDArray[np.bool_], forecast_up: NDArray[np.bool_], horizon: int, by_day: ByDay) -> Outcome:
-    """The same hypothesis as `pesaran_timmermann` for samples (N,) that share days: that both covary, over days."""
     if up.all() or forecast_up.all() or not up.any() or not forecast_up.any():
         return UNDEFINED
-    return _mean_is_positive(by_day((up - up.mean()) * (forecast_up - forecast_up.mean())), horizon, 1.0)
+    product = (up - up.mean()) * (forecast_up - forecast_up.mean())
+    mean = mean_of(by_day(product) if by_day else product, horizon, 1.0)
+    return mean.test() if mean else UNDEFINED
 
 
-def effective_sample_size(x: Floats, by_day: ByDay) -> int:
-    """How many independent samples x, (N,), is worth: N over the days' design effect (Kish 1965), at most N."""
-    days = by_day(x)
-    spread = float(days.var())
-    return len(days) if spread == 0 else min(len(x), max(1, round(float(x.var()) * len(days) / spread)))
+def newey_west(x: Floats, lags: int) -> float:
+    """Newey & West's (1987) standard error of the mean of x, (N,), over so many lags.
 
-
-def _long_run_variance(covariances: Floats) -> float:
-    """The long-run variance of values that overlap up to the last lag, all at full weight (Hansen & Hodrick 1980).
-
-    If that is negative (Harvey, Leybourne & Whitehouse 2017), Newey and West's.
+    For comparison with published figures; the tests use `mean_of`, since this one rejects too often at longer horizons.
     """
-    variance = float(covariances[0] + 2 * covariances[1:].sum())
-    return variance if variance > 0 else newey_west(covariances)
-
-
-def newey_west(covariances: Floats) -> float:
-    """The long-run variance γ₀ + 2·Σ(1 − k/(L+1))·γₖ from autocovariances (L+1,); never negative (1987)."""
-    weights = 1 - np.arange(len(covariances)) / len(covariances)
-    return float(2 * weights @ covariances - covariances[0])
-
-
-def autocovariances(x: Floats, lags: int) -> Floats:
-    """(lags+1,) of x, (N,), at lags 0, 1, …, each divided by N."""
     x = x - x.mean()
-    return np.array([x[lag:] @ x[: len(x) - lag] for lag in range(lags + 1)]) / len(x)
+    covariances = np.array([x[lag:] @ x[: len(x) - lag] for lag in range(lags + 1)]) / len(x)
+    weights = 1 - np.arange(lags + 1) / (lags + 1)
+    return math.sqrt(max(0.0, float(2 * weights @ covariances - covariances[0])) / len(x))
 
 
 def identity(realised: Floats, forecast: Floats, correlation: float | None) -> Identity:
@@ -193,55 +238,6 @@ def identity(realised: Floats, forecast: Floats, correlation: float | None) -> I
     )
 
 
-def minimum_detectable_r2(n: int, horizon: int) -> dict[str, float]:
-    """About the smallest R² that each test finds, at 5 % one-sided, with 80 % power.
-
-    It is 2.49 standard errors, with SE(R²) ≈ 2√(R²/N) for Diebold–Mariano and half of that for Clark–West; if targets
-    overlap, N = n/h of them are independent.
-    """
-    return {"diebold_mariano": 25 * horizon / n, "clark_west": 6 * horizon / n}
-
-
-def block_days(n: int, horizon: int) -> int:
-    """Days of a block: n^⅓ (Hall, Horowitz & Jing 1995), at least twice the days by which targets overlap."""
-    root = float(np.cbrt(n).round(9))  # the cube root of 512 is 8, not 8.000…1
-    return max(math.ceil(root), 2 * horizon if horizon > 1 else 1)
-
-
-def resampled_means(series: Floats, block: int, resamples: int = RESAMPLES, seed: int = 0) -> Floats | None:
-    """(S, resamples) means of series (S, N) over circular blocks drawn at random (Politis & Romano 1992).
-
-    The same blocks are drawn for all series. None if there are fewer than 8 blocks.
-    """
-    n = series.shape[1]
-    blocks = n // block
-    if blocks < _FEWEST_BLOCKS:
-        return None
-    sums = np.concatenate([np.zeros((len(series), 1)), series, series[:, : block - 1]], axis=1).cumsum(1)
-    block_means = (sums[:, block:] - sums[:, :-block]) / block
-    random, means = np.random.default_rng(seed), np.empty((len(series), resamples))
-    at_once = max(1, _CHUNK // blocks)
-    for first in range(0, resamples, at_once):
-        starts = random.integers(n, size=(min(at_once, resamples - first), blocks))
-        for own, mean in zip(block_means, means, strict=True):
-            mean[first : first + len(starts)] = own[starts].mean(1)
-    return means
-
-
-def _interval(values: Floats, blocks: int) -> Interval | None:
-    """The middle 95 % of resampled values, wider for few blocks; None if some are undefined.
-
-    Wider by the ratio of the t interval to the normal one (the expanded percentile interval, Hesterberg 2015).
-    """
-    if not np.isfinite(values).all():
-        return None
-    tail = (1 - CONFIDENCE) / 2
-    t = next(t for t in np.arange(1.9, 13, 0.01) if student_tail(t, blocks - 1) <= tail)
-    outside = round(len(values) * normal_tail(t * math.sqrt(blocks / (blocks - 1))))
-    ordered = np.sort(values)
-    return float(ordered[outside]), float(ordered[-1 - outside])
-
-
 def squared_error(realised: Floats, forecast: Floats | float) -> float:
     """Σ(r−f)²."""
     return float(np.square(realised - forecast).sum())
@@ -252,11 +248,6 @@ def r2_against(loss: float, rival: float) -> float | None:
     return float(1 - loss / rival) if rival > 0 else None
 
 
-def normal_tail(z: float) -> float:
-    """P(Z > z)."""
-    return math.erfc(z / math.sqrt(2)) / 2
-
-
 def student_tail(t: float, df: int) -> float:
     """P(T > t), Student's t with df degrees of freedom: the finite sums of Abramowitz & Stegun (1964), 26.7.3 f."""
     odd, angle = df % 2, math.atan(abs(t) / math.sqrt(df))
@@ -265,3 +256,13 @@ def student_tail(t: float, df: int) -> float:
     inside = 2 / math.pi * (angle + math.sin(angle) * math.cos(angle) * total) if odd else math.sin(angle) * total
     tail = max(0.0, (1 - inside) / 2)
     return tail if t >= 0 else 1 - tail
+
+
+@functools.cache
+def student_quantile(probability: float, df: int) -> float:
+    """The t with P(T ≤ t) = probability, Student's t with df degrees of freedom; by bisection of `student_tail`."""
+    low, high = -1e3, 1e3
+    while high - low > 1e-10:
+        middle = (low + high) / 2
+        low, high = (middle, high) if student_tail(middle, df) > 1 - probability else (low, middle)
+    return (low + high) / 2

@@ -1,32 +1,35 @@
-"""A model's skill: in numbers, in one word, and in sentences that claim no more than the numbers show."""
+"""A model's skill: in numbers, in one word, and in sentences that claim no more than the numbers show.
+
+Skill is timing. Zero, the train mean and the expanding mean forecast the drift and no more; a model that does not beat
+each of them knows at most the drift.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from stockml.evaluation import baselines, cross_section
-from stockml.evaluation.metrics import ic
-from stockml.evaluation.multiple_testing import LEVEL
+from stockml.evaluation.cross_section import CrossSection, DailyMean
+from stockml.evaluation.metrics import ic, r2_ct
 from stockml.evaluation.significance import (
     CONFIDENCE,
-    RESAMPLES,
+    ESTIMATOR,
+    HINT_LEVEL,
+    SHOWN_LEVEL,
     Comparison,
     Identity,
     Interval,
     Outcome,
-    block_days,
     compare,
     directions,
-    effective_sample_size,
     identity,
-    minimum_detectable_r2,
-    pesaran_timmermann,
-    r2_against,
     squared_error,
+    too_few,
 )
 
 if TYPE_CHECKING:
@@ -47,32 +50,34 @@ class Assessment:
     """What the samples are: days; stock-days if there are several stocks; samples if dates are not known."""
     horizon: int
     r2_ct: float | None
-    """1 − Σ(r−f)²/Σ(r−m)², m the mean of all returns known at that time (Campbell & Thompson 2008)."""
+    """1 − Σ(r−f)²/Σ(r−m)², m the mean of all changes known at that time (Campbell & Thompson 2008)."""
     r2_identity: Identity
     r2_zero_interval: Interval | None
     confidence: float
-    block_days: int
-    resamples: int
+    estimator: str
+    """How the standard errors of all tests and intervals are estimated."""
+    zero: str
+    """The rival without any skill: zero, or for classes the train mean; their squared errors are Brier scores."""
+    best: str
+    """The best baseline on validation."""
     against: dict[str, Comparison]
-    """By rival: first zero (for classes the train mean; squared errors are Brier scores there), then the best baseline
-    on validation, which may be the same."""
+    """By rival: first the one without any skill, then the others that know the drift and no more, then the best
+    baseline on validation, which may be one of them."""
     ahead: tuple[str, ...]
     """The baselines whose squared error is lower than the model's."""
     pesaran_timmermann: Outcome
-    minimum_detectable_r2: dict[str, float]
-    """About what each test finds with 80 % power."""
+    daily_ic: DailyMean | None
+    """With several stocks: the mean of the daily correlations between stocks."""
+    daily_rank_ic: DailyMean | None
+    minimum_detectable_r2: dict[str, float | None]
+    """The R² against `zero` from which each test finds skill against every rival, with 80 % power."""
     days: int
     """With several stocks, fewer than n: stocks move together, so tests and intervals are over days."""
 
     @property
-    def zero(self) -> str:
-        """The rival without any skill."""
-        return next(iter(self.against))
-
-    @property
-    def best(self) -> str:
-        """The best baseline on validation."""
-        return next(reversed(self.against))
+    def against_zero(self) -> Comparison:
+        """The comparison with the rival without any skill."""
+        return self.against[self.zero]
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, equal to what is read back from metrics.json."""
@@ -81,7 +86,7 @@ class Assessment:
 
 
 def assess(predictions: Predictions, best: str, horizon: int, split: str = "test") -> Assessment:
-    """Compare the model with zero and with the best baseline on validation, whose name is `best`.
+    """Compare the model with the baselines that know the drift and with the best one on validation, named `best`.
 
     The samples are in order of time; a horizon of 0, not known, counts as 1 day.
     """
@@ -93,95 +98,118 @@ def assess(predictions: Predictions, best: str, horizon: int, split: str = "test
     errors, own = {name: squared_error(realised, f) for name, f in rivals.items()}, squared_error(realised, model)
     rivals.setdefault("zero", np.zeros_like(realised))
     zero = "train_mean" if classes else "zero"
+    names = [zero, *(name for name in baselines.drifts(truth.kind) if name in rivals), best]
     dates = predictions.dates if predictions.tickers is not None else None
     by_day = None if dates is None else cross_section.by_day(dates)
-    against = compare(realised, model, {name: rivals[name] for name in (zero, best)}, horizon, by_day)
+    against = compare(realised, model, {name: rivals[name] for name in names}, horizon, by_day)
     middle = 0.5 if classes else 0.0
     moved = realised != middle
     up, forecast_up = (realised > middle)[moved], (model > middle)[moved]
-    days, effective_n = len(realised), len(realised)
-    if by_day is not None:
-        days = len(by_day(realised))
-        gain = np.square(realised - rivals[zero]) - np.square(realised - model)
-        effective_n = effective_sample_size(gain, by_day)
+    stocks = None if dates is None else CrossSection(realised, model, dates)
     return Assessment(
         split=split,
         n=len(realised),
         unit="samples" if predictions.dates is None else "days" if dates is None else "stock-days",
         horizon=horizon,
-        r2_ct=r2_against(own, errors.get("expanding_mean", 0.0)),
+        r2_ct=r2_ct(truth, predictions.model),
         r2_identity=identity(realised, model, ic(truth, predictions.model)),
         r2_zero_interval=None if classes else against[zero].r2_interval,
         confidence=CONFIDENCE,
-        block_days=block_days(days, horizon),
-        resamples=RESAMPLES,
+        estimator=ESTIMATOR,
+        zero=zero,
+        best=best,
         against=against,
         ahead=tuple(name for name, error in errors.items() if error < own),
-        pesaran_timmermann=pesaran_timmermann(up, forecast_up, horizon)
-        if dates is None
-        else directions(up, forecast_up, horizon, cross_section.by_day(dates[moved])),
-        minimum_detectable_r2=minimum_detectable_r2(effective_n, horizon),
-        days=days,
+        pesaran_timmermann=directions(
+            up, forecast_up, horizon, None if dates is None else cross_section.by_day(dates[moved])
+        ),
+        daily_ic=cross_section.daily_mean(stocks.ic, horizon) if stocks else None,
+        daily_rank_ic=cross_section.daily_mean(stocks.rank_ic, horizon) if stocks else None,
+        minimum_detectable_r2=_minimum_detectable_r2(against, against[zero].rival_mse),
+        days=len(realised) if by_day is None else len(by_day(realised)),
     )
+
+
+def _minimum_detectable_r2(against: dict[str, Comparison], zero_mse: float) -> dict[str, float | None]:
+    """By test, the R² against zero from which such forecasts are found better than every rival with 80 % power.
+
+    A rival with a lower error than zero raises it: the maximum over rivals of (gain + MSE(zero) − MSE(rival)) /
+    MSE(zero), with the gain that is found given this run's standard error. None if one of these is not known.
+    """
+
+    def least(gains: dict[str, float | None]) -> float | None:
+        needed = [
+            (gain + zero_mse - against[name].rival_mse) / zero_mse
+            for name, gain in gains.items()
+            if gain is not None and zero_mse > 0
+        ]
+        return max(needed) if len(needed) == len(against) else None
+
+    return {
+        "diebold_mariano": least({name: of.detectable for name, of in against.items()}),
+        "clark_west": least({name: of.detectable_hint for name, of in against.items()}),
+    }
 
 
 def skill(assessment: Assessment) -> Skill:
     """The model's skill in one word.
 
-    shown: Diebold–Mariano is significant, p < 5 %, against zero and against the best baseline. hinted: against zero
-    only; or R² is positive and Clark–West is significant against zero. worse: than zero, p < 5 %. Classes have the
-    train mean in place of zero. With so few days that no R² below 1 could be shown, skill is not shown.
+    shown: Diebold–Mariano is significant, p < 2.5 %, against every rival, so that each confidence interval lies above
+    zero. hinted: the error is lower than every rival's, and Clark–West is significant, p < 5 %, against each. worse:
+    than the rival without skill, p < 2.5 %. A rival whose forecasts are the model's own is not beaten.
     """
-    zero, best = assessment.against[assessment.zero], assessment.against[assessment.best]
-    p, p_best, p_clark_west = zero.diebold_mariano.p_value, best.diebold_mariano.p_value, zero.clark_west.p_value
-    if p is None or _too_few(assessment):
-        return "not shown"
-    if p < LEVEL:
-        return "shown" if p_best is not None and p_best < LEVEL else "hinted"
-    if p > 1 - LEVEL:
-        return "worse"
-    return "hinted" if zero.mse_difference > 0 and p_clark_west is not None and p_clark_west < LEVEL else "not shown"
+    rivals = assessment.against.values()
+    if all(of.diebold_mariano.rejects(SHOWN_LEVEL) for of in rivals):
+        return "shown"
+    if all(of.mse_difference > 0 and of.clark_west.rejects(HINT_LEVEL) for of in rivals):
+        return "hinted"
+    p = assessment.against_zero.diebold_mariano.p_value
+    return "worse" if p is not None and p > 1 - SHOWN_LEVEL else "not shown"
+
+
+def not_beaten(assessment: Assessment) -> list[str]:
+    """The rivals that the model is not shown to beat."""
+    return [name for name, of in assessment.against.items() if not of.diebold_mariano.rejects(SHOWN_LEVEL)]
 
 
 def verdict(assessment: Assessment) -> str:
     """The assessment in sentences for readers who know no statistics, with the smallest R² that so many days show."""
-    sentences = [f"{_result(assessment)}; {_ranking(assessment)}.", f"{_detectable(assessment)}."]
-    r2 = assessment.against[assessment.zero].r2
+    sentences = [f"{_result(assessment)}; {_ranking(assessment)}."]
+    if detectable := _detectable(assessment):
+        sentences.append(f"{detectable}.")
+    r2 = assessment.against_zero.r2
     if r2 is not None and r2 > _SUSPECT_R2:
         sentences.append(f"An R² above {_SUSPECT_R2:.0%} is nearly always a leak or luck: run task=audit.")
     return " ".join(sentences)
 
 
 def _result(assessment: Assessment) -> str:
-    zero, best, size = assessment.against[assessment.zero], assessment.against[assessment.best], _size(assessment)
-    p, p_best, p_clark_west = (
-        1.0 if p is None else p
-        for p in (zero.diebold_mariano.p_value, best.diebold_mariano.p_value, zero.clark_west.p_value)
-    )
-    rival = _plain(assessment.zero)
-    luck = f"{size}, and luck alone does as well"
+    size, zero = _size(assessment), assessment.against_zero
+    p = _largest(of.diebold_mariano for of in assessment.against.values())
+    p_clark_west = _largest(of.clark_west for of in assessment.against.values())
+    rival, names = _plain(assessment.zero), ", ".join(map(_plain, not_beaten(assessment)))
     match skill(assessment):
         case "shown":
-            just = ", but only just" if zero.interval is not None and zero.interval[0] <= 0 else ""
-            return f"Skill is shown{just}: {luck} in {_share(max(p, p_best))} of such tests"
-        case "hinted" if p < LEVEL:
-            against = f"against {rival} in {_share(p)} of such tests, against {assessment.best} in {_share(p_best)}"
-            return f"Skill is hinted at, but no more than {assessment.best} has: {luck} {against}"
+            return f"Skill is shown: {size}, and luck alone does as well in {_share(p)} of such tests"
         case "hinted":
             clark_west = f"or in {_share(p_clark_west)} if the noise of training is removed (Clark–West)"
-            return f"Skill is hinted at, but not shown: {luck} in {_share(p)} of such tests, {clark_west}"
+            luck = f"luck alone does as well against {names} in up to {_share(p)} of such tests, {clark_west}"
+            return f"Skill is hinted at, but not shown: {size}, and {luck}"
         case "worse":
-            bad = f"bad luck alone does this in {_share(1 - p)} of such tests"
-            return f"The model is worse than a forecast of {rival}: {size}, and {bad}"
-    if zero.mse_difference <= 0:
-        return f"Skill is not shown: {size}, no better than a forecast of {rival}"
-    tested = zero.diebold_mariano.p_value is not None and not _too_few(assessment)
-    return f"Skill is not shown: {f'{luck} in {_share(p)} of such tests' if tested else size}"
+            bad_luck = f"bad luck alone does this in {_share(1 - (zero.diebold_mariano.p_value or 0.0))} of such tests"
+            return f"The model is worse than {rival}: {size}, and {bad_luck}"
+    if too_few(assessment.days, assessment.horizon):
+        return f"Skill is not shown: {size}"
+    if worse := [_plain(name) for name, of in assessment.against.items() if of.mse_difference <= 0]:
+        return f"Skill is not shown: {size}, no better than {', '.join(worse)}"
+    if same := [_plain(name) for name, of in assessment.against.items() if of.interval is None]:
+        return f"Skill is not shown: {size}, and the forecasts are those of {', '.join(same)}"
+    return f"Skill is not shown: {size}, and luck alone does as well against {names} in up to {_share(p)} of such tests"
 
 
 def _size(assessment: Assessment) -> str:
     """R², its confidence interval and the number of samples."""
-    zero = assessment.against[assessment.zero]
+    zero = assessment.against_zero
     against = "" if assessment.zero == "zero" else f" against {_plain(assessment.zero)}"
     r2 = "undefined" if zero.r2 is None else percent(zero.r2)
     interval = ""
@@ -195,20 +223,24 @@ def _ranking(assessment: Assessment) -> str:
     """The model's rank among the baselines by squared error."""
     ahead = [name for name in assessment.ahead if name != assessment.best]
     gain = assessment.against[assessment.best].mse_difference
-    better = "better" if gain > 0 else "worse" if gain < 0 else "no better"
-    others = f", {'but' if gain > 0 else 'and'} worse than {', '.join(ahead)}" if ahead else ""
-    return f"the model is {better} than {assessment.best}, the best baseline{others}"
+    better = "a lower" if gain > 0 else "a higher" if gain < 0 else "the same"
+    others = f", {'but' if gain > 0 else 'and'} a higher one than {', '.join(ahead)}" if ahead else ""
+    than = "as" if gain == 0 else "than"
+    return f"the model has {better} squared error {than} {assessment.best}, the best baseline on validation{others}"
 
 
-def _detectable(assessment: Assessment) -> str:
-    if _too_few(assessment):
+def _detectable(assessment: Assessment) -> str | None:
+    shown, hint = (assessment.minimum_detectable_r2[test] for test in ("diebold_mariano", "clark_west"))
+    if too_few(assessment.days, assessment.horizon) or (shown is not None and shown >= 1):
         return f"{_days(assessment)} {'is' if assessment.n == 1 else 'are'} too few to show anything"
-    hint, shown = (100 * assessment.minimum_detectable_r2[test] for test in ("clark_west", "diebold_mariano"))
-    return f"{_days(assessment)} can hint at an R² of {hint:.2g}% or more, and show one of {shown:.2g}% or more"
+    if shown is None or hint is None:
+        return None
+    least = f"{_days(assessment)} of such forecasts can show an R² of {100 * shown:.2g}% or more"
+    return f"{least}, and hint at one of {100 * hint:.2g}% or more" if hint < shown else least
 
 
-def _too_few(assessment: Assessment) -> bool:
-    return assessment.minimum_detectable_r2["diebold_mariano"] >= 1
+def _largest(outcomes: Iterable[Outcome]) -> float:
+    return max(1.0 if outcome.p_value is None else outcome.p_value for outcome in outcomes)
 
 
 def percent(r2: float) -> str:
@@ -221,7 +253,9 @@ def _share(p: float) -> str:
 
 
 def _plain(rival: str) -> str:
-    return "the train mean" if rival == "train_mean" else "zero change"
+    return {"zero": "zero change", "train_mean": "the train mean", "expanding_mean": "the expanding mean"}.get(
+        rival, rival.replace("_", " ")
+    )
 
 
 def _days(assessment: Assessment, kind: str = "") -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stockml.errors import UserError
+from stockml.evaluation.baselines import known_drift
 from stockml.evaluation.metrics import Target
 from stockml.evaluation.predictions import Predictions, PredictionsBySplit
 
@@ -84,7 +85,9 @@ def _predictions(
 
     rivals = {name: column(others, name) for name in others if name not in (*_SAMPLE, "fold", "oracle", "synthetic")}
     return Predictions(
-        truth=Target(column(own, "y_true"), data["kind"], rivals.get("persistence"), data["relative"]),
+        truth=Target(
+            column(own, "y_true"), data["kind"], rivals.get("persistence"), data["relative"], known_drift(rivals)
+        ),
         rows=column(own, "sample", np.int64),
         dates=column(own, "date", "datetime64[D]") if own["date"][chosen[0]] else None,
         tickers=column(own, "ticker", np.str_) if data.get("tickers") else None,

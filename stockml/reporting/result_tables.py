@@ -84,6 +84,8 @@ def significance(evaluated: Mapping[str, Any]) -> list[str]:
         for rival, of in found["against"].items()
     ]
     tests.append(("right direction?", [("Pesaran–Timmermann", found["pesaran_timmermann"])]))
+    if between := [(name, found[name]["test"]) for name in ("daily_ic", "daily_rank_ic") if found.get(name)]:
+        tests.append(("right order of stocks?", between))
     width = max(len(question) for question, _ in tests)
     lines = [
         f"significance of {found['n']:,} test {found['unit']}; p: how often chance alone does as well",

@@ -91,6 +91,8 @@ def _key_figures(metrics: Mapping[str, Any]) -> list[KeyFigure]:
         r2 = KeyFigure("R² on test", percent(test["r2"]), "0: the mean of the test split")
     else:
         note = f"95 % CI {span(interval, '{:+.2%}')}" if interval else "0: the forecast of no change"
+        if test.get("r2_ct") is not None:
+            note += f"; R²_ct {percent(test['r2_ct'])}"
         r2 = KeyFigure("R²_zero on test", percent(test["r2_zero"]), note)
     error, correlation, hits = (table.metric(name).format for name in ("mse", "ic", "hit_rate"))
     return [

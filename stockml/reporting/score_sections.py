@@ -21,7 +21,8 @@ def sections(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) ->
 def _scores(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> Section:
     text = [
         "* the best baseline on validation, which the model is compared with. mse, mae, rmse and r2 are of the target "
-        "itself; r2_zero, hit_rate and ic are of returns. r2_zero compares with the forecast of no change."
+        "itself; r2_zero, r2_ct, hit_rate and ic are of returns. r2_zero compares with the forecast of no change, "
+        "r2_ct with the mean of all returns known by then."
     ]
     if table.has_pooled(metrics["test"]):
         text.append(
@@ -74,9 +75,13 @@ def _significance(found: Mapping[str, Any]) -> Section:
         for rival, of in found["against"].items()
     ]
     direction, p_value = _outcome(found["pesaran_timmermann"])
-    bootstrap = f"block bootstrap, {found['resamples']:,} resamples of blocks of {found['block_days']}"
+    method = (
+        f"block bootstrap, {found['resamples']:,} resamples of blocks of {found['block_days']}"
+        if "resamples" in found  # releases up to 2026-11-28
+        else "t interval, standard errors from equally weighted cosines (Lazarus et al. 2018)"
+    )
     further = [
-        [f"R²_zero, {confidence}", span(found["r2_zero_interval"], "{:+.2%}"), bootstrap],
+        [f"R²_zero, {confidence}", span(found["r2_zero_interval"], "{:+.2%}"), method],
         ["R²_ct", percent(found["r2_ct"]), "against the mean of all returns known by then (Campbell & Thompson 2008)"],
         ["R²", percent(identity["r2"]), "of returns, = ρ² − (s − ρ)² − (bias/σ)²"],
         ["ρ", table.SIGNED(identity["correlation"]), "correlation of forecasts and returns"],
@@ -88,6 +93,11 @@ def _significance(found: Mapping[str, Any]) -> Section:
         [f"Smallest R² that {name} detects", percent(found["minimum_detectable_r2"][test]), "with 80 % power"]
         for test, name in (("diebold_mariano", "Diebold–Mariano"), ("clark_west", "Clark–West"))
     ]
+    for name in ("daily_ic", "daily_rank_ic"):
+        if of := found.get(name):
+            error, p_value = table.SIGNED(of["standard_error"]), _outcome(of["test"])[1]
+            note = f"standard error {error} (Newey–West {table.SIGNED(of['newey_west'])}), p {p_value}"
+            further.append([f"{name}, {confidence}", span(of["interval"], "{:+.4f}"), note])
     overlap = f", {found['horizon']} days ahead" if found["horizon"] > 1 else ""
     text = (
         f"{found['n']:,} {found['unit']}{overlap}. p-values are one-sided: the probability of a result at least as "

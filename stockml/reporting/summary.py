@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from stockml.errors import UserError
+from stockml.evaluation import joint_tests
 from stockml.evaluation.metrics import ERROR, SHORT_SPLITS, columns, metric, of_column
 from stockml.evaluation.multiple_testing import LEVEL, benjamini_hochberg, holm
+from stockml.reporting import joint_losses
 from stockml.reporting.text_tables import text_table
 from stockml.runs.folder import RunFolder
 from stockml.runs.sweep_folder import SweepFolder
@@ -19,13 +21,15 @@ Row = dict[str, Any]
 
 _TRAINING = ("epochs", "best_epoch")
 _SIGNIFICANCE = ("r2_zero_low", "r2_zero_high", "dm_p", "dm_p_holm", "dm_p_bh", "skill")
-_ON_TERMINAL = ("epochs", "best_baseline", "beats_baseline", "seconds", "dm_p_holm", "skill")
+_JOINT = ("spa_p", "in_mcs")
+_ON_TERMINAL = ("epochs", "best_baseline", "beats_baseline", "seconds", "dm_p_holm", "skill", "in_mcs")
 """The columns that a terminal has room for, besides what was swept and the metrics."""
 
 
 def _columns() -> list[str]:
     baseline = ("best_baseline", "beats_baseline", "seconds", "error", "synthetic")
-    return [*_TRAINING, *columns("summary"), *baseline, *_SIGNIFICANCE, *columns("summary last")]
+    end = [*columns("summary last"), *_JOINT, *columns("summary end")]
+    return [*_TRAINING, *columns("summary"), *baseline, *_SIGNIFICANCE, *end]
 
 
 class SweepTable:
@@ -73,10 +77,17 @@ class SweepTable:
 _WRITE_SECONDS = 1.0
 
 
-def write(sweep: SweepFolder) -> list[Row]:
-    """Read every job, and write summary.csv and summary.md; the rows that are in them."""
+def write(sweep: SweepFolder, *, joint: bool = True) -> list[Row]:
+    """Read every job, and write summary.csv and summary.md; the rows that are in them.
+
+    With `joint`, the finished jobs are tested together on their daily losses, which takes seconds.
+    """
     with sweep.changing():  # held while reading, too: no process writes what is older than what is there
         rows = read(sweep)
+        if joint:
+            done = {row["job"]: sweep.job(row["job"]) for row in rows if row["status"] == "ok"}
+            found = joint_losses.columns(done)
+            rows = [{**row, **found.get(row["job"], {})} for row in rows]
         _write_files(sweep, rows)
     return rows
 
@@ -124,7 +135,8 @@ def _row(folder: RunFolder, swept: Mapping[str, Any]) -> Row:
 def _scores(folder: RunFolder) -> Row:
     metrics, config = folder.read_json("metrics.json"), folder.read_json("config.json")["config"]
     test, timing, best = (metrics[key] for key in ("test", "timing", "best_baseline"))
-    shown = {*columns("summary"), *columns("summary last"), *columns("sweep means")}
+    places = ("summary", "summary last", "summary end", "sweep means")
+    shown = {column for place in places for column in columns(place)}
     return {
         "stock": config["stock"]["ticker"],
         "epochs": timing["epochs"],
@@ -142,9 +154,9 @@ def _scores(folder: RunFolder) -> Row:
 
 
 def _significance(metrics: Mapping[str, Any]) -> Row:
-    """The interval of test_r2_zero, the p-value of beating both zero and the best baseline, and the skill.
+    """The interval of test_r2_zero, the p-value of beating every rival of the verdict, and the skill.
 
-    That p-value is the larger one of the two Diebold–Mariano tests (an intersection–union test, Berger 1982).
+    That p-value is the largest one of the Diebold–Mariano tests (an intersection–union test, Berger 1982).
     """
     found = metrics.get("significance")
     if found is None:
@@ -193,7 +205,8 @@ def findings(rows: Sequence[Row]) -> list[str]:
     scored = [row for row in done if row["val_r2"] is not None]
     if scored:
         best = max(scored, key=lambda row: float(row["val_r2"]))
-        figures = ", ".join(f"{name} {_shown(name, best[name])}" for name in ("val_r2", "test_r2", "test_r2_zero"))
+        shown = ("val_r2", "test_r2", "test_r2_zero", "test_r2_ct")
+        figures = ", ".join(f"{name} {_shown(name, best.get(name))}" for name in shown)
         lines.append(f"best on validation: {best['job']} ({figures})")
     if done:
         lines.append(
@@ -202,10 +215,27 @@ def findings(rows: Sequence[Row]) -> list[str]:
     if tested := [row for row in done if row.get("dm_p") is not None]:
         alone, by_holm, by_bh = (sum(row[name] < LEVEL for row in tested) for name in ("dm_p", "dm_p_holm", "dm_p_bh"))
         lines.append(
-            f"significantly better than zero and their best baseline (Diebold–Mariano, p < {LEVEL}): {alone} of "
+            f"significantly better than the drift and their best baseline (Diebold–Mariano, p < {LEVEL:g}): {alone} of "
             f"{len(tested)} jobs; corrected for the number of jobs {by_holm} (Holm), {by_bh} (Benjamini–Hochberg)"
         )
-    return lines
+    return [*lines, *_joint_findings(done)]
+
+
+def _joint_findings(done: Sequence[Row]) -> list[str]:
+    """What the tests of all jobs together found, a line each; what is missing for them."""
+    if len(done) > 1 and not joint_tests.available():
+        return [joint_tests.MISSING]
+    p_values = list(dict.fromkeys(row["spa_p"] for row in done if row.get("spa_p") is not None))
+    lines = [
+        f"any job better than zero and the drift: p {', '.join(f'{p:.3f}' for p in p_values)} (Hansen's SPA"
+        f"{', a p-value for each group of jobs with the same test days' if len(p_values) > 1 else ''})"
+    ]
+    compared = [row["in_mcs"] for row in done if row.get("in_mcs") is not None]
+    of_set = f"cannot be told from the best job on the same targets: {sum(compared)} of {len(compared)} jobs"
+    return [
+        *(lines if p_values else []),
+        *([f"{of_set} (model confidence set, {joint_tests.CONFIDENCE_OF_SET:.0%})"] if compared else []),
+    ]
 
 
 def _groups(rows: Iterable[Row], keys: Sequence[str]) -> list[tuple[str, list[Row]]]:

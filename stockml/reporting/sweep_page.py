@@ -19,17 +19,16 @@ if TYPE_CHECKING:
     from stockml.runs.sweep_folder import SweepFolder
 
 
-def draw(folder: SweepFolder) -> Path:
-    """Write a sweep's page and plots; the path of the page. It links to the pages that its jobs have.
+def draw(folder: SweepFolder, rows: Sequence[summary.Row]) -> Path:
+    """Write a sweep's page and plots, given its rows; the path of the page. It links to the pages that its jobs have.
 
     Raises UserError where matplotlib is missing or there is no sweep.
     """
     with drawing.style():
-        return document.write(folder, _page(folder))
+        return document.write(folder, _page(folder, rows))
 
 
-def _page(folder: SweepFolder) -> Page:
-    rows = summary.read(folder)
+def _page(folder: SweepFolder, rows: Sequence[summary.Row]) -> Page:
     done = [row for row in rows if row["status"] == "ok"]
     swept = list(dict.fromkeys(key for row in rows for key in row["swept"]))
     settings = [key for key in swept if key not in ("stock", "stock.ticker", "seed")]

@@ -9,6 +9,17 @@ from stockml.config.values import leaves
 from stockml.errors import UserError
 
 _NOT_COMPARED = ("timing", "looks", "format")
+_OF_ESTIMATOR = {
+    "interval",
+    "r2_interval",
+    "r2_zero_interval",
+    "statistic",
+    "p_value",
+    "minimum_detectable_r2",
+    "r2_ct",
+}
+"""The figures of `significance` that another estimator of standard errors changes, and the skill with them. Releases up
+to 2026-11-28 had another one, and no r2_ct of levels."""
 _WORDS = ("skill", "best_baseline")
 """Texts that are results as much as the numbers are; other texts only put the numbers into words."""
 
@@ -17,15 +28,21 @@ def different_numbers(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[s
     """The numbers of two metrics.json that differ: dotted key → what each has.
 
     Compared are the numbers that both have, undefined ones (null) among them, the skill and the best baseline, unless
-    that is a baseline which only one of the two has. The time taken is not compared. Raises UserError if there is
-    nothing to compare.
+    that is a baseline which only one of the two has. Neither the time taken is compared, nor what depends on how
+    standard errors are estimated, where that differs. Raises UserError if there is nothing to compare.
     """
     one, other = (dict(leaves({k: v for k, v in values.items() if k not in _NOT_COMPARED})) for values in (then, now))
     words = _WORDS if _same_choice_of_baselines(then, now) else ()
     shared = [key for key in one if key in other and (key in words or not _is_words(one[key], other[key]))]
+    if one.get("significance.estimator") != other.get("significance.estimator"):
+        shared = [key for key in shared if key != "skill" and not _depends_on_estimator(key)]
     if not any(_is_number(one[key]) for key in shared):
         raise UserError("the two metrics.json have no number in common; there is nothing to compare")
     return {key: (one[key], other[key]) for key in shared if one[key] != other[key]}
+
+
+def _depends_on_estimator(key: str) -> bool:
+    return key.startswith("significance.") and not _OF_ESTIMATOR.isdisjoint(key.split("."))
 
 
 def _same_choice_of_baselines(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

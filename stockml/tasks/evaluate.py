@@ -70,7 +70,7 @@ def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -
     print(f"data        {', '.join([f'{panel.ticker} from {panel.origin}', *days, f'{len(rows):,} samples'])}")
     rivals = {name: values[rows] for name, values in baselines.naive(panel, fitted.folds[0].scaler.train_mean(panel))}
     predictions = Predictions(
-        truth=target(panel, rows),
+        truth=target(panel, rows, baselines.known_drift(rivals)),
         rows=rows,
         dates=None if panel.dates is None else panel.dates[rows],
         tickers=tickers_of(panel, rows),

@@ -57,7 +57,8 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
         print(f"report      {run_page.draw(RunFolder(path))}")
         return
     sweep = SweepFolder(path)
-    print(summary.table(summary.write(sweep)), summary.location_line(sweep), sep="\n", flush=True)
+    rows = summary.write(sweep)
+    print(summary.table(rows), summary.location_line(sweep), sep="\n", flush=True)
     with drawing.style():  # where it is impossible, say so once
         for name in sweep.jobs():
             job = sweep.job(name)
@@ -66,4 +67,4 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
                     run_page.draw(job)
                 except UserError as error:  # the other jobs are drawn all the same
                     error.print_once()
-        print(f"report      {sweep_page.draw(sweep)}")
+        print(f"report      {sweep_page.draw(sweep, rows)}")

@@ -60,7 +60,7 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
     with folder.held():
         _refuse_what_differs(folder, sweep)
         folder.plan({job.name: job.swept for job in sweep.jobs})
-        rows = summary.write(folder)
+        rows = summary.write(folder, joint=False)
         tried = sum(row["status"] in _ENDED for row in rows)
         done = sum(row["status"] == "ok" for row in rows)
         supervisor = Supervisor(folder, sweep, done, fail_fast=command.jobs[0].sweep.fail_fast)
@@ -72,7 +72,7 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
             if sweep.trials is None or tried < sweep.trials:
                 compose.run_sweep(command, folder.path, tried, supervisor, run_one, callbacks)
         except KeyboardInterrupt as error:
-            rows = summary.write(folder)
+            rows = summary.write(folder, joint=False)
             done = sum(row["status"] == "ok" for row in rows)
             line = f"interrupted with {done} of {len(rows)} jobs done; summary in {folder.path}; continue with: {again}"
             raise Interrupted(getattr(error, "signum", 2), line) from error
@@ -81,7 +81,7 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
         except UserError:
             raise
         except Exception as error:
-            if not any(row["status"] == "failed" for row in summary.write(folder)):
+            if not any(row["status"] == "failed" for row in summary.write(folder, joint=False)):
                 if sweep.is_launched_here and sweep.trials is None:
                     raise
                 plugin = sweep.launcher if not sweep.is_launched_here else "hydra.sweeper"
@@ -90,7 +90,7 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
     rows = summary.write(folder)
     print(summary.table(rows), summary.location_line(folder), sep="\n", flush=True)
     if command.jobs[0].report is not False:
-        print(*report.attempted(lambda: sweep_page.draw(folder)), sep="\n", flush=True)
+        print(*report.attempted(lambda: sweep_page.draw(folder, rows)), sep="\n", flush=True)
     failed = [row for row in rows if row["status"] != "ok"]
     if sweep.trials is not None and sum(row["status"] in _ENDED for row in rows) >= sweep.trials:
         failed = [row for row in failed if row["status"] in _ENDED]  # another trial has taken a killed one's place
@@ -236,7 +236,7 @@ def job(given: Job, folder: Path, train: Train, *, summarise: bool) -> float | N
         record("failed", describe_error(error))
     finally:
         if summarise:
-            summary.write(SweepFolder(folder))
+            summary.write(SweepFolder(folder), joint=False)
     return None
 
 

@@ -42,7 +42,7 @@ def test_baselines_of_returns(tmp_path: Path, horizon: int) -> None:
         "last_return": np.array([returns[row - horizon] for row in rows]),
     }
     for name, values in expected.items():
-        wanted = score(target(data.panel, rows), values)
+        wanted = score(target(data.panel, rows, expected["expanding_mean"]), values)
         for metric, value in wanted.items():
             assert found["baselines"][name]["test"][metric] == (value and pytest.approx(value, rel=1e-9)), (
                 name,
@@ -61,7 +61,19 @@ def test_persistence_forecasts_the_last_close(tmp_path: Path) -> None:
     error = close[rows + 1] - close[rows]
     assert found["baselines"]["persistence"]["test"]["mse"] == pytest.approx(np.mean(error**2))
     assert found["baselines"]["persistence"]["test"]["r2_zero"] == 0
-    assert found["best_baseline"] in ("persistence", "ridge")
+    assert found["best_baseline"] in ("persistence", "persistence_with_drift", "ridge")
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_persistence_with_drift_adds_the_mean_change_that_is_known(tmp_path: Path, horizon: int) -> None:
+    data, found = scored(tmp_path, "data.target=close", f"data.horizon={horizon}")
+    close, rows = random_bars().columns["close"][1:], data.split.test
+    changes = close[horizon:] / close[:-horizon] - 1
+    expected = np.array([close[row] * (1 + changes[: row - horizon + 1].mean()) for row in rows])
+    of = found["baselines"]["persistence_with_drift"]["test"]
+    assert of["mse"] == pytest.approx(np.mean((expected - close[rows + horizon]) ** 2), rel=1e-9)
+    assert of["r2_ct"] == 0
+    assert list(found["significance"]["against"])[:2] == ["zero", "persistence_with_drift"]
 
 
 def test_the_best_baseline_is_chosen_on_validation(tmp_path: Path) -> None:
@@ -95,7 +107,7 @@ def test_a_baseline_added_to_the_register_is_in_every_table_and_is_the_best_one_
     assert (found["baselines"]["half"]["test"]["mse"] is None) == direction_only
     assert (found["best_baseline"] == "half") != direction_only
     assert ("half" in found["significance"]["against"]) != direction_only
-    assert ("than half, the best baseline" in found["verdict"]) != direction_only
+    assert ("than half, the best baseline on validation" in found["verdict"]) != direction_only
     assert "half" in (tmp_path / "a" / "baselines.csv").read_text().splitlines()[0].split(",")
     name = "half" if direction_only else "half *"
     assert f" {name} " in capsys.readouterr().out

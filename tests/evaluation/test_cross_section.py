@@ -48,29 +48,56 @@ def test_values_by_day_have_the_mean_of_the_samples() -> None:
     np.testing.assert_allclose(cross_section.by_day(DATES)(values).mean(1), values.mean(1), rtol=1e-12)
 
 
-def test_stocks_that_move_as_one_are_worth_no_more_samples_than_days() -> None:
+def test_stocks_that_move_as_one_are_no_more_evidence_than_one_stock() -> None:
     days, stocks = 400, 25
+    by_day = cross_section.by_day(np.repeat(np.arange(days).astype("datetime64[D]"), stocks))
+    one, forecast = RNG.standard_normal((2, days)) * [[1.0], [0.1]]
+    realised, forecasts = np.repeat(one, stocks), np.repeat(forecast, stocks)
+    pooled = significance.compare(realised, forecasts, {"zero": 0 * realised}, 1, by_day)["zero"]
+    alone = significance.compare(one, forecast, {"zero": 0 * one}, 1)["zero"]
+    assert pooled.diebold_mariano.p_value == pytest.approx(alone.diebold_mariano.p_value)
+    assert pooled.interval == pytest.approx(alone.interval)
+    directions = significance.directions(realised > 0, forecasts > 0, 1, by_day)
+    assert directions.p_value == pytest.approx(significance.directions(one > 0, forecast > 0, 1).p_value)
+
+
+@pytest.mark.parametrize(("horizon", "drift"), [(1, 0.0), (5, 0.0), (5, 0.05)])
+def test_the_test_of_daily_ics_allows_for_targets_that_overlap_and_forecasts_that_stay(
+    horizon: int, drift: float
+) -> None:
+    rejected, naive, days, stocks = 0, 0, 400, 12
     dates = np.repeat(np.arange(days).astype("datetime64[D]"), stocks)
-    by_day = cross_section.by_day(dates)
-    as_one = np.repeat(RNG.standard_normal(days), stocks)
-    apart = RNG.standard_normal(days * stocks)
-    assert significance.effective_sample_size(as_one, by_day) == days
-    assert significance.effective_sample_size(apart, by_day) == pytest.approx(days * stocks, rel=0.2)
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        daily = rng.standard_normal((days + horizon - 1, stocks)) + drift
+        realised = np.lib.stride_tricks.sliding_window_view(daily, horizon, axis=0).sum(-1)
+        forecast = np.broadcast_to(rng.standard_normal(stocks), (days, stocks))
+        ic = cross_section.CrossSection(realised.ravel(), forecast.ravel(), dates).ic
+        found = cross_section.daily_mean(ic, horizon)
+        assert found is not None and found.interval is not None
+        assert found.mean == pytest.approx(ic.mean())
+        assert (found.interval[0] > 0) == found.test.rejects(0.025)
+        rejected += found.test.rejects(0.05)
+        naive += ic.mean() / ic.std() * np.sqrt(days) > 1.65
+    assert 2 <= rejected <= 20  # of 200, at 5 %: 10 expected
+    assert naive >= 30 or horizon == 1
+
+
+def test_without_daily_ics_there_is_no_mean_and_of_few_no_test() -> None:
+    assert cross_section.daily_mean(np.empty(0), 1) is None
+    few = cross_section.daily_mean(np.array([0.1, 0.2]), 1)
+    assert few is not None and few.mean == pytest.approx(0.15)
+    assert few.interval is None and few.test == significance.UNDEFINED
 
 
 def test_luck_that_all_stocks_share_is_not_counted_for_each_stock() -> None:
     days, stocks = 250, 40
     dates = np.repeat(np.arange(days).astype("datetime64[D]"), stocks)
-    by_day, rejected, naive = cross_section.by_day(dates), 0, 0
+    by_day, rejected = cross_section.by_day(dates), 0
     for seed in range(200):
         rng = np.random.default_rng(seed)
         realised = np.repeat(rng.standard_normal(days), stocks) + 0.3 * rng.standard_normal(days * stocks)
         forecast = 0.1 * np.repeat(rng.standard_normal(days), stocks)
-        for grouped in (by_day, None):
-            found = significance.compare(realised, forecast, {"zero": np.zeros_like(realised)}, 1, grouped)
-            p = found["zero"].clark_west.p_value
-            assert p is not None
-            rejected += grouped is not None and p < 0.05
-            naive += grouped is None and p < 0.05
-    assert rejected <= 20  # of 200, at 5 %: 10 expected
-    assert naive >= 50
+        found = significance.compare(realised, forecast, {"zero": np.zeros_like(realised)}, 1, by_day)
+        rejected += found["zero"].clark_west.rejects(0.05)
+    assert 2 <= rejected <= 20  # of 200, at 5 %: 10 expected

@@ -80,7 +80,7 @@ def test_a_metric_added_to_the_table_is_in_every_place_that_it_names(
     def bias(truth: Target, y_pred: Floats) -> float:
         return float((y_pred - truth.y_true).mean())
 
-    places = {"terminal", "page", "folds", "short tables", "test summary last", "test sweep terminal"}
+    places = {"terminal", "page", "folds", "short tables", "test summary end", "test sweep terminal"}
     monkeypatch.setitem(METRICS, "bias", Metric("bias", bias, SIGNED, frozenset(places)))
     sweep = SweepFolder.create(tmp_path / "sweep")
     sweep.plan({"AAPL": {"stock": "AAPL"}})
@@ -102,7 +102,7 @@ def test_a_metric_added_to_the_table_is_in_every_place_that_it_names(
     assert scores.rows[0][scores.header.index("bias")] == text
     (row,) = summary.write(sweep)
     assert row["test_bias"] == found["test"]["bias"]
-    assert (sweep.path / "summary.csv").read_text().splitlines()[0].endswith(",test_ic,test_bias")
+    assert (sweep.path / "summary.csv").read_text().splitlines()[0].endswith(",test_r2_ct,test_bias")
     assert text in summary.table([row]) and "test_ic" not in summary.table([row])
 
 

@@ -11,25 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.fft import dct
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.multitest import multipletests
 
-from stockml.evaluation import significance
 from stockml.evaluation.multiple_testing import benjamini_hochberg, holm
 from stockml.evaluation.significance import (
+    HINT_LEVEL,
+    SHOWN_LEVEL,
     UNDEFINED,
-    autocovariances,
-    block_days,
-    clark_west,
+    are_same,
     compare,
+    degrees_of_freedom,
     diebold_mariano,
+    directions,
     identity,
-    minimum_detectable_r2,
+    long_run_variance,
+    mean_of,
     newey_west,
-    normal_tail,
-    pesaran_timmermann,
-    resampled_means,
+    student_quantile,
     student_tail,
+    too_few,
 )
 from tests.conftest import ROOT
 
@@ -42,97 +44,156 @@ def overlapping(n: int, horizon: int, seed: int = 0, tail: int = 4) -> Floats:
     return np.convolve(daily, np.ones(horizon), mode="valid")
 
 
-def hac(x: Floats, lags: int, kernel: str) -> float:
-    """The standard error of the mean of x, by a regression on a constant."""
-    fit = OLS(x, np.ones(len(x))).fit(cov_type="HAC", cov_kwds={"maxlags": lags, "kernel": kernel})
-    return float(fit.bse[0])
+def histories(rng: np.random.Generator, count: int, n: int, horizon: int) -> Floats:
+    """(count, n) returns over the horizon, a value a day."""
+    daily = rng.standard_normal((count, n + horizon - 1))
+    sums: Floats = np.lib.stride_tricks.sliding_window_view(daily, horizon, axis=-1).sum(-1)
+    return sums
+
+
+def persistent(rng: np.random.Generator, count: int, n: int, phi: float) -> Floats:
+    """(count, n) forecasts that change slowly, of standard deviation 1."""
+    x = np.empty((count, n))
+    x[:, 0] = rng.standard_normal(count)
+    for t in range(1, n):
+        x[:, t] = phi * x[:, t - 1] + np.sqrt(1 - phi**2) * rng.standard_normal(count)
+    return x
+
+
+@pytest.mark.parametrize("n", [50, 51, 500])
+def test_the_long_run_variance_is_the_mean_square_of_cosine_transforms(n: int) -> None:
+    x, degrees = np.random.default_rng(0).standard_normal((3, n)), 7
+    expected = np.square(dct(x - x.mean(-1, keepdims=True), type=2, norm="ortho")[:, 1 : degrees + 1]).mean(-1)
+    np.testing.assert_allclose(long_run_variance(x, degrees), expected, rtol=1e-10)
+
+
+def test_of_independent_values_the_long_run_variance_is_the_variance() -> None:
+    assert long_run_variance(np.random.default_rng(0).standard_normal((4000, 200)), 20).mean() == pytest.approx(
+        1, abs=0.02
+    )
+
+
+def test_degrees_of_freedom_are_those_of_the_paper_and_fewer_where_targets_overlap() -> None:
+    assert [degrees_of_freedom(n, 1) for n in (1, 100, 500, 2500)] == [0, 8, 25, 75]
+    assert [degrees_of_freedom(500, h) for h in (2, 5, 20)] == [25, 25, 12]
+    assert [too_few(n, 1) for n in (30, 31)] == [True, False]
+    assert [too_few(n, 20) for n in (159, 160)] == [True, False]
 
 
 @pytest.mark.parametrize("lags", [0, 1, 5, 20])
-def test_newey_west_s_variance_is_that_of_a_regression_on_a_constant(lags: int) -> None:
+def test_newey_west_s_standard_error_is_that_of_statsmodels(lags: int) -> None:
     x = overlapping(300, 5)
-    assert newey_west(autocovariances(x, lags)) == pytest.approx(300 * hac(x, lags, "bartlett") ** 2, rel=1e-10)
+    fit = OLS(x, np.ones(300)).fit(cov_type="HAC", cov_kwds={"maxlags": lags, "use_correction": False})
+    assert newey_west(x, lags) == pytest.approx(float(fit.bse[0]), rel=1e-10)
 
 
-@pytest.mark.parametrize("horizon", [1, 2, 5])
-def test_diebold_mariano_and_clark_west_are_corrected_t_tests_of_regressions_on_a_constant(horizon: int) -> None:
-    n, realised, noise = 200, overlapping(200, horizon), overlapping(200, horizon, seed=1)
-    rival, model = 0.1 * noise[::-1], 0.05 * realised + 0.1 * noise
-    difference = (realised - rival) ** 2 - (realised - model) ** 2
-    without_noise = 2 * (realised - rival) * (model - rival)
-    found = diebold_mariano((realised - rival) ** 2, (realised - model) ** 2, horizon)
-    for x, outcome in ((difference, found), (without_noise, clark_west(realised, rival, model, horizon))):
-        factor = np.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n)
-        t = x.mean() / hac(x, horizon - 1, "uniform") * factor
-        assert outcome.statistic == pytest.approx(t, rel=1e-10)
-        assert outcome.p_value == pytest.approx(stats.t.sf(t, n - 1), abs=1e-12)
-        if horizon == 1:
-            assert outcome.p_value == pytest.approx(stats.ttest_1samp(x, 0, alternative="greater").pvalue, abs=1e-12)
-
-
-def test_a_negative_sum_of_autocovariances_is_replaced_by_newey_west() -> None:
-    x = np.array([1.0, -1.0] * 20) + 0.1 + np.linspace(0, 0.1, 40)
-    covariances = autocovariances(x, 1)
-    assert covariances[0] + 2 * covariances[1] < 0
-    t = x.mean() / hac(x, 1, "bartlett") * np.sqrt((40 + 1 - 4 + 2 / 40) / 40)
-    assert diebold_mariano(x + 9, np.full(40, 9.0), 2).statistic == pytest.approx(t, rel=1e-9)
-
-
-def test_pesaran_timmermann_s_statistic_is_that_of_the_paper() -> None:
-    rng = np.random.default_rng(0)
-    up = rng.random(80) < 0.55
-    forecast = np.where(rng.random(80) < 0.3, up, rng.random(80) < 0.6)
-    n = len(up)
-    p, q, hits = np.mean(up), np.mean(forecast), np.mean(up == forecast)
-    expected = p * q + (1 - p) * (1 - q)
-    variance_hits = expected * (1 - expected) / n
-    variance_expected = ((2 * p - 1) ** 2 * q * (1 - q) + (2 * q - 1) ** 2 * p * (1 - p)) / n + 4 * p * q * (1 - p) * (
-        1 - q
-    ) / n**2
-    z = (hits - expected) / np.sqrt(variance_hits - variance_expected)
-    found = pesaran_timmermann(up, forecast, 1)
-    assert found.statistic == pytest.approx(z, rel=1e-10)
-    assert found.p_value == pytest.approx(stats.norm.sf(z), abs=1e-12)
+@pytest.mark.parametrize("horizon", [1, 5, 20])
+@pytest.mark.parametrize("phi", [0.0, 0.98])
+@pytest.mark.parametrize("drift", [0.0, 0.06])
+def test_sizes_and_coverage_are_nominal_with_persistent_forecasts_and_overlapping_targets(
+    horizon: int, phi: float, drift: float
+) -> None:
+    """On the series whose mean Clark–West and Pesaran–Timmermann test; a Sharpe ratio of 1 is a drift of 0.06."""
+    rng, count, n = np.random.default_rng(horizon), 1500, 500
+    realised = histories(rng, count, n, horizon) + drift * horizon
+    forecast = persistent(rng, count, n, phi)
+    degrees, up, forecast_up = degrees_of_freedom(n, horizon), realised > 0, forecast > 0
+    around_drift = (realised - drift * horizon) * forecast
+    same_sign = (up - up.mean(1, keepdims=True)) * (forecast_up - forecast_up.mean(1, keepdims=True))
+    for x in (around_drift, same_sign):
+        t = x.mean(1) / np.sqrt(long_run_variance(x, degrees) / n)
+        assert 0.025 <= np.mean(t > student_quantile(0.95, degrees)) <= 0.075
+        assert 0.92 <= np.mean(np.abs(t) < student_quantile(0.975, degrees)) <= 0.98
 
 
 @pytest.mark.parametrize("horizon", [1, 5])
-def test_luck_is_seldom_called_skill_even_if_targets_overlap(horizon: int) -> None:
-    found = {"diebold_mariano": 0, "clark_west": 0, "pesaran_timmermann": 0}
-    for seed in range(300):
-        realised, forecast = overlapping(250, horizon, seed), 0.1 * overlapping(250, horizon, seed + 1000)
-        outcomes = {
-            "diebold_mariano": diebold_mariano(realised**2, (realised - forecast) ** 2, horizon),
-            "clark_west": clark_west(realised, np.zeros(250), forecast, horizon),
-            "pesaran_timmermann": pesaran_timmermann(realised > 0, forecast > 0, horizon),
-        }
-        for name, outcome in outcomes.items():
-            found[name] += outcome.p_value is not None and outcome.p_value < 0.05
-    assert found["diebold_mariano"] / 300 <= 0.05
-    assert 0.02 <= found["clark_west"] / 300 <= 0.1
-    assert 0.02 <= found["pesaran_timmermann"] / 300 <= 0.1
+def test_a_test_is_the_t_test_of_the_mean_of_its_series(horizon: int) -> None:
+    n, realised, noise = 200, overlapping(200, horizon), overlapping(200, horizon, seed=1)
+    rival, model = 0.1 * noise[::-1], 0.05 * realised + 0.1 * noise
+    found = compare(realised, model, {"rival": rival}, horizon)["rival"]
+    assert found.diebold_mariano == diebold_mariano((realised - rival) ** 2, (realised - model) ** 2, horizon)
+    series = {
+        "diebold_mariano": (realised - rival) ** 2 - (realised - model) ** 2,
+        "clark_west": 2 * (realised - rival) * (model - rival),
+    }
+    for name, x in series.items():
+        degrees = degrees_of_freedom(n, horizon)
+        cosines = dct(x - x.mean(), type=2, norm="ortho")[1 : degrees + 1]
+        t = x.mean() / np.sqrt(np.square(cosines).mean() / n)
+        outcome = getattr(found, name)
+        assert outcome.statistic == pytest.approx(t, rel=1e-9)
+        assert outcome.p_value == pytest.approx(stats.t.sf(t, degrees), abs=1e-12)
+    assert found.mse_difference == pytest.approx(series["diebold_mariano"].mean())
 
 
-@pytest.mark.parametrize("test", ["diebold_mariano", "clark_west"])
-def test_the_smallest_detectable_r2_is_found_with_80_per_cent_power(test: str) -> None:
-    n, found = 1000, 0
-    r2 = minimum_detectable_r2(n, 1)[test]
-    for seed in range(300):
-        signal, noise = np.random.default_rng(seed).standard_normal((2, n))
-        forecast = np.sqrt(r2) * signal
-        realised = forecast + np.sqrt(1 - r2) * noise
-        p_value = {
-            "diebold_mariano": diebold_mariano(realised**2, (realised - forecast) ** 2, 1).p_value,
-            "clark_west": clark_west(realised, np.zeros(n), forecast, 1).p_value,
-        }[test]
-        assert p_value is not None
-        found += p_value < 0.05
-    assert found / 300 == pytest.approx(0.8, abs=0.08)
+def test_the_test_of_directions_is_near_the_one_of_the_paper() -> None:
+    rng, n, differences = np.random.default_rng(0), 4000, []
+    for _ in range(20):
+        up = rng.random(n) < 0.55
+        forecast = np.where(rng.random(n) < 0.03, up, rng.random(n) < 0.6)
+        p, q, hits = np.mean(up), np.mean(forecast), np.mean(up == forecast)
+        expected = p * q + (1 - p) * (1 - q)
+        variance = expected * (1 - expected) / n
+        variance -= ((2 * p - 1) ** 2 * q * (1 - q) + (2 * q - 1) ** 2 * p * (1 - p)) / n
+        variance -= 4 * p * q * (1 - p) * (1 - q) / n**2
+        found = directions(up, forecast, 1).statistic
+        assert found is not None
+        differences.append(found / ((hits - expected) / np.sqrt(variance)))
+    assert np.mean(differences) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("horizon", [1, 5])
+def test_an_interval_lies_above_zero_exactly_if_the_rival_is_shown_to_be_beaten(horizon: int) -> None:
+    words = set()
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        forecast = rng.standard_normal(300)
+        realised = 0.12 * forecast + histories(rng, 1, 300, horizon)[0] / np.sqrt(horizon)
+        one = compare(realised, 0.12 * forecast, {"zero": np.zeros(300)}, horizon)["zero"]
+        assert one.interval is not None and one.r2_interval is not None
+        shown = one.diebold_mariano.rejects(SHOWN_LEVEL)
+        assert (one.interval[0] > 0) == (one.r2_interval[0] > 0) == shown
+        words.add(shown)
+    assert words == {True, False}
+
+
+@pytest.mark.parametrize("shrunk", [1.0, 0.1])
+@pytest.mark.parametrize("horizon", [1, 5])
+def test_a_gain_of_the_detectable_size_is_found_with_80_per_cent_power(shrunk: float, horizon: int) -> None:
+    n, count, found, detectable, gained = 1000, 400, 0, 0.0, 0.0
+    r2 = 2.85**2 * 4 * (1 if horizon == 1 else 2.2) / n / (2 - shrunk) ** 2
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        signal = np.sqrt(r2) * persistent(rng, 1, n, 0.0 if horizon == 1 else 0.5)[0]
+        realised = signal + np.sqrt((1 - r2) / horizon) * histories(rng, 1, n, horizon)[0]
+        one = compare(realised, shrunk * signal, {"zero": np.zeros(n)}, horizon)["zero"]
+        assert one.detectable is not None
+        found += one.diebold_mariano.rejects(SHOWN_LEVEL)
+        detectable, gained = detectable + one.detectable / count, gained + one.mse_difference / count
+    expected = 1 - stats.norm.cdf(stats.norm.ppf(0.975) - gained / detectable * 2.80)
+    assert found / count == pytest.approx(expected, abs=0.06)
+    assert gained / detectable == pytest.approx(1, abs=0.2)
+
+
+def test_of_a_calibrated_forecast_the_detectable_r2_is_about_31_over_n() -> None:
+    n, rng = 4000, np.random.default_rng(3)
+    signal = np.sqrt(31 / n) * rng.standard_normal(n)
+    one = compare(signal + rng.standard_normal(n), signal, {"zero": np.zeros(n)}, 1)["zero"]
+    assert one.detectable is not None and one.detectable_hint is not None
+    assert one.detectable / one.rival_mse == pytest.approx(31 / n, rel=0.2)  # 2.80² · 4/n
+    assert one.detectable_hint < one.detectable / 1.5
+    assert HINT_LEVEL > SHOWN_LEVEL
 
 
 @given(st.floats(-40, 40).map(lambda t: round(t, 3)), st.integers(1, 20_000))  # nearer 0 scipy is off by up to 1e-9
-def test_the_tails_of_distributions_are_scipy_s(t: float, df: int) -> None:
+def test_the_tail_of_student_s_distribution_is_scipy_s(t: float, df: int) -> None:
     assert student_tail(t, df) == pytest.approx(stats.t.sf(t, df), abs=1e-11)
-    assert normal_tail(t) == pytest.approx(stats.norm.sf(t), abs=1e-14)
+
+
+@pytest.mark.parametrize("df", [4, 5, 12, 25, 200])
+def test_quantiles_of_student_s_distribution_are_scipy_s(df: int) -> None:
+    for p in (0.2, 0.8, 0.95, 0.975, 0.9999):
+        assert student_quantile(p, df) == pytest.approx(stats.t.ppf(p, df), rel=1e-6)
 
 
 @pytest.mark.parametrize("p", [[0.03], [0.04, 0.01, 0.03, 0.005], [0.2, 0.2, 0.01], [0.9, 0.5, 0.7]])
@@ -182,47 +243,21 @@ def test_intervals_cover_the_true_r2_nearly_as_often_as_their_confidence(n: int,
     assert 0.88 <= held / 300 <= 0.99
 
 
-def test_resampled_means_spread_as_the_mean_of_an_autocorrelated_series_does() -> None:
-    horizon, means, spread = 5, [], []
-    for seed in range(100):
-        x = overlapping(1000, horizon, seed, tail=30)
-        means.append(x.mean())
-        resampled = resampled_means(x[None], block_days(len(x), horizon))
-        assert resampled is not None
-        spread.append(resampled.std())
-    assert np.mean(spread) == pytest.approx(np.std(means), rel=0.25)
-
-
-def test_resampling_does_not_depend_on_how_much_is_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    series = np.random.default_rng(0).standard_normal((3, 500))
-    once, again = resampled_means(series, 8), resampled_means(series, 8)
-    monkeypatch.setattr(significance, "_CHUNK", 700)
-    in_parts = resampled_means(series, 8)
-    assert once is not None and again is not None and in_parts is not None
-    assert np.array_equal(once, again) and np.array_equal(once, in_parts)
-    assert once.mean(1) == pytest.approx(series.mean(1), abs=0.01)
-
-
-def test_blocks_grow_with_the_days_and_cover_the_overlap() -> None:
-    assert [block_days(n, 1) for n in (1, 8, 9, 512, 1000, 12_000)] == [1, 2, 3, 8, 10, 23]
-    assert block_days(500, 5) == 10
-    assert resampled_means(np.zeros((1, 79)), 10) is None
-
-
 @pytest.mark.parametrize("horizon", [1, 3])
-def test_tests_of_equal_forecasts_are_undefined(horizon: int) -> None:
-    realised = overlapping(50, 1)
-    forecast = np.full(50, 0.1)
-    same = forecast + 1e-17 * realised  # but for rounding
-    losses = [(realised - f) ** 2 for f in (forecast, same)]
-    assert diebold_mariano(losses[0], losses[1], horizon) == UNDEFINED
-    assert clark_west(realised, forecast, same, horizon) == UNDEFINED
-    assert pesaran_timmermann(realised > 0, forecast > 0, horizon) == UNDEFINED
-    found = compare(realised, forecast, {"same": forecast}, horizon)["same"]
-    assert (found.mse_difference, found.r2, found.interval, found.r2_interval) == (0, 0, (0, 0), (0, 0))
+@pytest.mark.parametrize("rounding", [0.0, 1e-17, 1e-9])
+def test_a_rival_that_forecasts_the_same_but_for_rounding_is_not_tested(horizon: int, rounding: float) -> None:
+    realised = overlapping(500, 1)
+    mean = np.full(500, 0.1)
+    model = mean + rounding * np.sign(realised)  # each rounding in the direction that is right
+    assert are_same(realised, model, mean) and not are_same(realised, model, mean + 0.01)
+    found = compare(realised, model, {"mean": mean}, horizon)["mean"]
+    assert found.diebold_mariano == found.clark_west == UNDEFINED
+    assert (found.interval, found.r2_interval, found.detectable) == (None, None, None)
+    assert found.mse_difference == pytest.approx(0, abs=1e-7)
+    assert directions(realised > 0, model > 0, horizon) == UNDEFINED
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 30])
+@pytest.mark.parametrize("n", [1, 2, 3, 30, 70])
 @pytest.mark.parametrize("horizon", [1, 2, 30])
 def test_too_few_days_and_days_without_a_move_give_no_nan(n: int, horizon: int) -> None:
     for realised in (overlapping(n, 1), np.zeros(n)):
@@ -234,13 +269,15 @@ def test_too_few_days_and_days_without_a_move_give_no_nan(n: int, horizon: int) 
             for interval in (found.interval, found.r2_interval):
                 assert interval is None or np.isfinite(interval).all()
             assert (found.r2 is None) == (not realised.any())
+    assert mean_of(np.ones(500), 1, 1.0) is None
 
 
-def test_evaluation_imports_neither_scipy_nor_torch() -> None:
+def test_evaluation_imports_neither_scipy_nor_torch_nor_arch() -> None:
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); import stockml.evaluation.evaluate, numpy as np\n"
+        "import stockml.reporting.summary\n"
         "from stockml.evaluation.significance import compare\n"
         "compare(np.arange(99.0), np.ones(99), {'zero': np.zeros(99)}, 1)\n"
-        "assert not {'scipy', 'torch', 'statsmodels'} & set(sys.modules)"
+        "assert not {'scipy', 'torch', 'statsmodels', 'arch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program, str(ROOT)], check=True)

@@ -160,7 +160,7 @@ def test_every_setting_is_in_the_page_as_it_is_typed(drawn: Path) -> None:
 
 
 def test_a_page_needs_nothing_but_itself(drawn: Path, sweep: SweepFolder) -> None:
-    sweep_page.draw(sweep)
+    sweep_page.draw(sweep, summary.read(sweep))
     for folder in (drawn, sweep.path):
         text = text_of(folder)
         addresses = re.findall(r"""(?:href|src|url)\s*[=(]\s*["']?([^"')\s>]+)""", text)
@@ -217,7 +217,7 @@ def test_the_content_of_files_is_text_and_never_markup(run: Path, sweep: SweepFo
     run_page.draw(RunFolder(run))
     change(sweep.job("AAPL-lr_0.1-seed_0").path, "config.json", spoil)
     sweep.plan({"AAPL-lr_0.1-seed_0": {"stock": HOSTILE, "trainer.lr": HOSTILE, "seed": HOSTILE}})
-    sweep_page.draw(sweep)
+    sweep_page.draw(sweep, summary.read(sweep))
     for folder in (run, sweep.path):
         text = text_of(folder)
         assert "<script" not in text.lower() and HOSTILE in html.unescape(text)
@@ -305,7 +305,7 @@ def browser() -> Iterator[Browser]:
 def test_a_browser_shows_every_plot_without_an_error_or_a_request(
     browser: Browser, run: Path, sweep: SweepFolder, of: str
 ) -> None:
-    sweep_page.draw(sweep)
+    sweep_page.draw(sweep, summary.read(sweep))
     file = {"run": run, "sweep": sweep.path}[of] / "report.html"
     errors: list[str] = []
     requests: set[str] = set()

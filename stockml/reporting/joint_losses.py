@@ -1,0 +1,105 @@
+"""The jobs of a sweep tested together, on the daily losses that their folders hold."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stockml.errors import UserError
+from stockml.evaluation import baselines, cross_section, joint_tests
+from stockml.evaluation.significance import Floats, are_same
+from stockml.reporting import predictions_file
+
+if TYPE_CHECKING:
+    from stockml.runs.folder import RunFolder
+
+MOST_JOBS = 100
+"""Of more jobs only the first are tested: what the tests take grows with the square of their number."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The daily losses of a job on test, and what they are compared with."""
+
+    name: str
+    seed: int
+    horizon: int
+    days: bytes
+    """The test days: only jobs with the same ones are tested together."""
+    targets: bytes
+    """The test targets: only on the same ones is a job's loss compared with another job's."""
+    losses: Floats
+    gains: Mapping[str, Floats | None]
+    """By baseline that knows the drift and no more: its losses minus the job's; None if both forecast the same."""
+
+
+def columns(folders: Mapping[str, RunFolder]) -> dict[str, dict[str, Any]]:
+    """For each job `spa_p`, the p-value that any job with its test days beats every baseline of the drift, and
+    `in_mcs`, whether it cannot be told from the best job on its targets.
+
+    What is missing: jobs whose predictions cannot be read, and those without others to compare with. The seed of the
+    bootstrap is the lowest of the jobs' seeds.
+    """
+    found: dict[str, dict[str, Any]] = {name: {} for name in folders}
+    if len(folders) < 2 or not joint_tests.available():
+        return found
+    jobs = [job for name in list(folders)[:MOST_JOBS] if (job := _job(name, folders[name])) is not None]
+    for group in _groups((job.days, job) for job in jobs):
+        gains = {
+            rival: {job.name: gain for job in group if (gain := job.gains.get(rival)) is not None}
+            for rival in group[0].gains
+        }
+        p = joint_tests.superior_predictive_ability(gains, group[0].horizon, min(job.seed for job in jobs))
+        for job in group:
+            found[job.name]["spa_p"] = p
+    for group in _groups((job.days + job.targets, job) for job in jobs):
+        # two jobs with the very same losses are one model to the test
+        same = {job.name: next(one.name for one in group if np.array_equal(one.losses, job.losses)) for job in group}
+        losses = {job.name: job.losses for job in group if same[job.name] == job.name}
+        included = set(losses)
+        if len(losses) > 1:
+            included = joint_tests.model_confidence_set(losses, group[0].horizon, min(job.seed for job in jobs))
+        for job in group:
+            found[job.name]["in_mcs"] = same[job.name] in included
+    return found
+
+
+def _groups(keyed: Iterable[tuple[bytes, _Job]]) -> list[list[_Job]]:
+    """The jobs with the same key, where there are several."""
+    groups: dict[bytes, list[_Job]] = defaultdict(list)
+    for key, job in keyed:
+        groups[key].append(job)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _job(name: str, folder: RunFolder) -> _Job | None:
+    """A job's losses; None where its predictions cannot be read."""
+    try:
+        metadata = folder.read_json("config.json")
+        test = predictions_file.read(folder)["test"]
+        seed, horizon = int(metadata["config"]["seed"]), max(1, int(metadata["data"]["horizon"]))
+    except (UserError, KeyError, TypeError, ValueError):
+        return None
+    truth, pooled = test.truth, test.tickers is not None and test.dates is not None
+    realised, model = truth.changes(truth.y_true), truth.changes(test.model)
+    by_day = cross_section.by_day(test.dates) if pooled and test.dates is not None else np.asarray
+    losses = by_day(np.square(realised - model))
+    rivals = {
+        name: truth.changes(test.baselines[name]) for name in baselines.drifts(truth.kind) if name in test.baselines
+    }
+    return _Job(
+        name=name,
+        seed=seed,
+        horizon=horizon,
+        days=str(len(losses)).encode() if test.dates is None else np.unique(test.dates).tobytes(),
+        targets=realised.tobytes(),
+        losses=losses,
+        gains={
+            rival: None if are_same(realised, model, f) else by_day(np.square(realised - f)) - losses
+            for rival, f in rivals.items()
+        },
+    )
