@@ -77,7 +77,8 @@ class BatchNorm(nn.Module):
         with torch.no_grad():
             self.mean.lerp_(mean, self.momentum)
             self.variance.lerp_(variance * (rows / (rows - 1)), self.momentum)
-        return (normalised * self.weight + self.bias).to(x.dtype)
+        y: Tensor = normalised * self.weight + self.bias
+        return y.to(x.dtype)
 
 
 def synchronise_batch_norm(model: nn.Module, all_reduce: Callable[[Tensor], object] | None) -> GlobalBatch | None:

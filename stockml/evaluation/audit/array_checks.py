@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stockml.data.bars import Floats
-    from stockml.data.panel import Panel
 
 _FITTED = 0.005  # how far mean and standard deviation may be from 0 and 1 on the rows that a scaler was fitted on
 
