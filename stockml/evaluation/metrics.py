@@ -244,7 +244,7 @@ METRICS = {
             | {"val summary", "test summary", "val sweep means", "test sweep means", "test sweep terminal"},
         ),
         Metric("mae", mae, ERROR, _RUN | {"folds", "stocks", "test summary", "test sweep means"}),
-        Metric("rmse", rmse, ERROR, _RUN),
+        Metric("rmse", rmse, ERROR, frozenset({"page"})),
         Metric(
             "r2",
             r2,

@@ -17,7 +17,7 @@ from stockml.reporting import predictions_file
 if TYPE_CHECKING:
     from stockml.runs.folder import RunFolder
 
-MOST_JOBS = 100
+MOST_JOBS = 200
 """Of more jobs only the first are tested: what the tests take grows with the square of their number."""
 
 

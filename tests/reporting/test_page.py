@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 HOSTILE = '<script>alert("1")</script>&$a$'
-NAMES = ("mse", "mae", "rmse", "r2", "r2_zero", "hit_rate", "ic")
+NAMES = ("mse", "mae", "rmse", "r2", "r2_zero", "r2_ct", "hit_rate", "ic")
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ def evaluated(n: int, best: str) -> dict[str, Any]:
     realised, noise = 0.01 * np.random.default_rng(0).standard_normal((2, n))
     rivals = {name: np.full(n, 1e-4 * k) for k, name in enumerate(("zero", "train_mean", "expanding_mean", "ridge"))}
     dates = np.arange(n).astype("datetime64[D]")
-    samples = Predictions(Target(realised, "return"), np.arange(n), dates, 0.1 * noise - 1.0 * (n == 1), rivals)
+    truth = Target(realised, "return", drift=rivals["expanding_mean"])
+    samples = Predictions(truth, np.arange(n), dates, 0.1 * noise - 1.0 * (n == 1), rivals)
     found = assess(samples, best, 1)
     return {"significance": found.to_json(), "verdict": verdict(found)}
 

@@ -20,7 +20,7 @@ from stockml.reporting import summary
 from stockml.runs.sweep_folder import SweepFolder
 from tests.conftest import ROOT
 
-FIGURES = ("val_mse", "test_mse", "test_mae", "test_r2", "test_r2_zero")
+FIGURES = ("val_mse", "test_mse", "test_mae", "test_r2", "test_r2_zero", "test_r2_ct")
 
 
 @pytest.fixture
@@ -72,6 +72,7 @@ def test_the_columns_are_those_of_the_design(sweep: SweepFolder) -> None:
         "job", "status", "stock", "trainer.lr", "seed", "epochs", "best_epoch", "val_mse", "val_r2", "test_mse",
         "test_mae", "test_r2", "test_r2_zero", "best_baseline", "beats_baseline", "seconds", "error", "synthetic",
         "r2_zero_low", "r2_zero_high", "dm_p", "dm_p_holm", "dm_p_bh", "skill", "test_ic",
+        "spa_p", "in_mcs", "test_r2_ct",
     ]  # fmt: skip
     assert list(table(sweep)["AAPL"]) == expected
 
@@ -168,7 +169,7 @@ def test_a_figure_that_some_job_lacks_has_no_average(sweep: SweepFolder) -> None
     folder.write_json("metrics.json", metrics)
     assert table(sweep)["TSLA"]["test_r2_zero"] == ""
     (mean,) = (line for line in summary.aggregates(summary.read(sweep)) if line.startswith("mean"))
-    assert "test_mse 0.5," in mean and mean.endswith("test_r2_zero –")
+    assert "test_mse 0.5," in mean and mean.endswith("test_r2_zero –, test_r2_ct –")
     (best,) = (line for line in summary.aggregates(summary.read(sweep)) if line.startswith("best on"))
     assert "AAPL" in best
 

@@ -21,7 +21,7 @@ from stockml.training import checkpoint
 from tests.conftest import Run, metrics
 
 QUICK = ("report=false", "+experiment=quick", "data.days=400")
-SCORES = {"n", "mse", "mae", "rmse", "r2", "r2_zero", "hit_rate", "ic"}
+SCORES = {"n", "mse", "mae", "rmse", "r2", "r2_zero", "r2_ct", "hit_rate", "ic"}
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -243,7 +243,7 @@ def test_a_level_is_compared_with_persistence(run: Run, market: Path, model: lis
     scores = run("a", "data=npz", f"data.path={path}", f"model={model[0]}", *model[1:])
     persistence = scores["baselines"]["persistence"]["test"]["mse"]
     assert persistence == pytest.approx(0.00012, rel=0.01)
-    assert scores["skill"] == "worse" and "worse than persistence" in scores["verdict"]
+    assert scores["skill"] == "worse" and "a higher squared error than persistence" in scores["verdict"]
     if model[0] == "linear":
         assert persistence < scores["test"]["mse"] <= 2 * persistence
 
