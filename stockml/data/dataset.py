@@ -119,3 +119,8 @@ def load_panel_to_forecast(config: Config) -> Panel:
 
         return pooled.load(config, to_forecast=True)
     return from_bars(loading.load_bars(config), config.stock.features, data, to_forecast=True)
+
+
+def fit_scaler(config: Config, panel: Panel, train: Rows) -> Scaler:
+    """The scaler of the config's settings, fitted on the train rows of an unscaled panel. Raises UserError."""
+    return _fit(config)(panel, train)

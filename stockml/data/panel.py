@@ -67,7 +67,9 @@ class Panel:
     dates: NDArray[np.datetime64] | None = None
     """(R,) days of the rows; None for undated arrays."""
     horizon: int = 0
-    """Rows from a window's end to its target's end; 0 if unknown."""
+    """Rows over which a target reaches, from the window's end on unless `target_end` is later; 0 if unknown."""
+    target_end: int = 0
+    """Windowed arrays only: rows from a window's end to its target's end, if those are more than the horizon."""
     last: Floats | None = None
     """(R,) levels only: the last known value of the target series, which is the persistence forecast."""
     last_name: str = ""
@@ -91,6 +93,11 @@ class Panel:
     def windowed(self) -> bool:
         """Whether it was read from windowed arrays."""
         return self.values.ndim == 3
+
+    @property
+    def reach(self) -> int:
+        """Rows from a window's end to its target's end, which the splits are purged by; 0 if unknown."""
+        return max(self.horizon, self.target_end)
 
     def fingerprint(self) -> str:
         """A hash of every number that is an input or a target."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,7 @@ def split(panel: Panel, config: DataConfig, before_test: int | None = None) -> S
     at = [first, max(first, before_validation), max(first, before_test)]
     cuts = np.split(samples[: ends[n]], ends[at])[1:]
     train, validation = (
-        rows[day[rows + panel.horizon] + embargo <= day[later[0]]] if len(later) else rows
+        rows[_target_days(panel, rows) + embargo <= day[later[0]]] if len(later) else rows
         for rows, later in itertools.pairwise(cuts)
     )
     purged = len(cuts[0]) + len(cuts[1]) - len(train) - len(validation)
@@ -81,6 +81,11 @@ def split(panel: Panel, config: DataConfig, before_test: int | None = None) -> S
             f"use more data, or change data.valid_ratio{', data.test_ratio or a split date' if dated else ''}"
         )
     return result
+
+
+def _target_days(panel: Panel, rows: Rows) -> NDArray[np.integer[Any]]:
+    """(N,) the number of the day on which the target of each row's sample ends; arrays have none after their end."""
+    return rows + panel.reach if panel.windowed else panel.day_numbers[rows + panel.reach]
 
 
 def _edges(samples: int, folds: int) -> Rows:

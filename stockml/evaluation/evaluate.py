@@ -32,9 +32,15 @@ def evaluate(splits: PredictionsBySplit, horizon: int, *, synthetic: bool, best:
         "best_baseline": best,
         "significance": assessment.to_json(),
         "skill": skill(assessment),
-        "verdict": verdict(assessment),
+        "verdict": verdict(assessment) if horizon else f"{verdict(assessment)} {_HORIZON_UNKNOWN}",
         **({"oracle": oracle} if synthetic else {}),
     }
+
+
+_HORIZON_UNKNOWN = (
+    "How far ahead the targets lie is not known: if they overlap, luck does this more often than is said here (with "
+    "data=npz, set data.horizon)."
+)
 
 
 def _table(splits: PredictionsBySplit) -> Table:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from stockml.data.dataset import Data
 
 
+_LARGEST_MEAN = 1.0  # in standard deviations; over 20 days, a Sharpe ratio of 3.5 a year
+
+
 def lines(folds: Sequence[Data]) -> list[str]:
     """The data report of a run, given the data of its folds, or its only data."""
     data = folds[0]
@@ -27,6 +30,12 @@ def lines(folds: Sequence[Data]) -> list[str]:
         f"            {rows}; window {panel.window}; features {', '.join(panel.features)}",
         f"target      {_target(data)}",
     ]
+    distance = abs(data.scaler.target_mean) / data.scaler.target_std
+    if panel.kind == "return" and distance > _LARGEST_MEAN:
+        report.append(
+            f"            its mean is {distance:.1f} standard deviations from 0, which no return's is: check them; "
+            "zero is no baseline for them"
+        )
     if len(folds) == 1:
         for name, samples in data.split.by_name().items():
             span = f"  {' to '.join(data.span(samples))}" if panel.dates is not None else ""
@@ -42,7 +51,8 @@ def lines(folds: Sequence[Data]) -> list[str]:
             f"            {list_stocks(unknown)} (no train samples to fit a scaler on; data.scaler=global keeps them)"
         )
     if panel.dates is None:
-        report.append("            undated: samples are taken as ordered by time, and cannot be purged")
+        purge = "" if panel.reach else ", and are not purged: their horizon is not known"
+        report.append(f"            undated: samples are taken as ordered by time{purge}")
     if panel.data_warnings:
         warnings = ", ".join(panel.data_warnings)
         report.append(f"doctor      found {warnings}; task=doctor with the same data and stock shows where")

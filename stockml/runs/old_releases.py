@@ -59,6 +59,7 @@ ADDED = (
         {"trainer.schedule": "constant", "trainer.warmup_epochs": 0.0, "trainer.plateau_patience": 2},
     ),
     Added("2026-11-26", "ensembles", {"trainer.ensemble": 1}),
+    Added("2026-11-28", "horizon of arrays", {"data.horizon": 0}, ("npz",)),
 )
 """Oldest first. A release that adds a setting appends an entry."""
 

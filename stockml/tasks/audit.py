@@ -8,15 +8,18 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
-from stockml.data import dataset
+from stockml.data import dataset, pooled
 from stockml.data.batches import Batches
 from stockml.data.settings import BarsConfig
 from stockml.data.sources import loading
-from stockml.errors import RunError
+from stockml.data.split import split
+from stockml.errors import RunError, UserError
 from stockml.evaluation import baselines
 from stockml.evaluation.audit import checks, leaks
+from stockml.evaluation.audit.pool_checks import PoolSubject
 from stockml.evaluation.audit.subject import ArraysSubject, BarsSubject
 from stockml.models.settings import MOST_RIDGE_INPUTS
 from stockml.reporting import data_report, terminal
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from stockml.evaluation.metrics import Floats
     from stockml.training.settings import HardwareConfig
 
+_MOST_STOCKS = 5  # of a pool, that are audited alone
 _RESULTS = {True: "passed", False: "FAILED", None: "not applicable"}
 
 
@@ -38,16 +42,20 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     if config.data.synthetic:
         print(*terminal.SYNTHETIC, sep="\n")
     config = dataclasses.replace(config, hardware=_reproducible(config))
-    folds = _subjects(config)
+    if isinstance(config.data, BarsConfig) and config.data.pooled:
+        data, findings = dataset.prepare_folds(config), checks.run_pool(_pool(config))
+    else:
+        subjects = _subjects(config)
+        data, findings = [subject.whole for subject in subjects], checks.run(subjects)
     if config.audit.plant:
         print(f"INJECTED    {config.audit.plant}: a leak put into stockml's pipeline; the checks below must find it")
-    print(*data_report.lines([fold.whole for fold in folds]), "", sep="\n", flush=True)
+    print(*data_report.lines(data), "", sep="\n", flush=True)
     failed = []
-    for name, finding in checks.run(folds):
+    for name, finding in findings:
         print(_row(name, finding), flush=True)
         failed += [name] if finding.passed is False else []
     if failed:
-        raise RunError(f"{folds[0].whole.panel.origin}: the audit failed: {', '.join(failed)}")
+        raise RunError(f"{data[0].panel.origin}: the audit failed: {', '.join(failed)}")
     print("no leak found")
 
 
@@ -69,15 +77,51 @@ def _reproducible(config: Config) -> HardwareConfig:
 
 def _subjects(config: Config) -> Sequence[Subject]:
     """What is audited: one subject per fold of a walk-forward config, else one."""
+    if isinstance(config.data, BarsConfig):
+        return _of_bars(config)
+    windows, before_test = loading.load_windows(config)
+    return [ArraysSubject(config, _forecasters(config), windows, before_test)]
+
+
+def _of_bars(config: Config) -> list[BarsSubject]:
+    bars, pipeline = loading.load_bars(config), leaks.pipeline(config.audit.plant)
+    return [BarsSubject(of_fold, _forecasters(config), bars, pipeline) for of_fold in config.each_fold()]
+
+
+def _pool(config: Config) -> PoolSubject:
+    """The pool that is audited, with a few of its stocks, which are printed. Raises UserError."""
+    panel, _ = dataset.load_panel(config)
+    assert panel.stocks is not None
+    splits = [split(panel, fold.data) for fold in config.each_fold()]
+    stocks = _sample(pooled.each_stock(config), panel.stocks.tickers)
+    print(f"audited     {', '.join(stocks)}: {len(stocks)} of {len(panel.stocks.tickers)} stocks")
+    return PoolSubject(panel, splits, functools.partial(dataset.fit_scaler, config), stocks)
+
+
+def _sample(each: Sequence[Config], tickers: Sequence[str]) -> dict[str, list[BarsSubject]]:
+    """A few stocks from all over the list that have bars enough to be split by themselves. Raises UserError."""
+    known = [one for one in each if one.stock.ticker in set(tickers)]
+    at = np.unique(np.linspace(0, len(known) - 1, min(len(known), 3 * _MOST_STOCKS), dtype=int)).tolist()
+    found = dict[str, list[BarsSubject]]()
+    for number in [*at[::3], *at[1::3], *at[2::3]]:
+        subjects = _of_bars(known[number])
+        try:
+            for subject in subjects:
+                subject.whole  # noqa: B018  # it is made, and kept, at the first look
+        except UserError:
+            continue
+        found[known[number].stock.ticker] = subjects
+        if len(found) == _MOST_STOCKS:
+            break
+    if not found:
+        raise UserError("data.tickers: no stock has bars enough to be audited; use more data, or a lower data.window")
+    return found
+
+
+def _forecasters(config: Config) -> dict[str, Forecaster]:
     window, width = dataset.sample_shape(config)
     forecasters: dict[str, Forecaster] = {config.model.name: functools.partial(model_forecasts, config)}
-    if window * width <= MOST_RIDGE_INPUTS:
-        forecasters = {"ridge": ridge_forecasts, **forecasters}
-    if not isinstance(config.data, BarsConfig):
-        windows, before_test = loading.load_windows(config)
-        return [ArraysSubject(config, forecasters, windows, before_test)]
-    bars, pipeline = loading.load_bars(config), leaks.pipeline(config.audit.plant)
-    return [BarsSubject(of_fold, forecasters, bars, pipeline) for of_fold in config.each_fold()]
+    return {"ridge": ridge_forecasts, **forecasters} if window * width <= MOST_RIDGE_INPUTS else forecasters
 
 
 def ridge_forecasts(data: Data) -> dict[str, Floats]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stockml.config.root import Config
-from stockml.data.settings import BarsConfig
 from stockml.data.sources.npz import NpzConfig
 from stockml.data.sources.yahoo import YahooConfig
 
@@ -17,11 +16,9 @@ def train(config: Config) -> Iterator[str]:
 
 
 def audit(config: Config) -> Iterator[str]:
-    """One stock at a time; a leak is injected into daily bars only."""
+    """A leak is injected into daily bars only."""
     if config.audit.plant and isinstance(config.data, NpzConfig):
         yield f"audit.plant={config.audit.plant}: needs daily bars, data=csv or data=simulated; leave it out"
-    if isinstance(config.data, BarsConfig) and config.data.pooled:
-        yield "data.tickers: task=audit looks at one stock at a time; leave it out, and name one with stock.ticker="
 
 
 def doctor(config: Config) -> Iterator[str]:

@@ -12,6 +12,7 @@ from torch import nn
 
 from stockml.distributed.group import SINGLE_PROCESS
 from stockml.errors import RunError
+from stockml.models.layers import synchronise_batch_norm
 from stockml.training import flat_optimizer, losses, schedule
 from stockml.training.early_stopping import EarlyStopping
 from stockml.training.flat_parameters import FlatParameters
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from stockml.data.batches import Batches
     from stockml.distributed.group import Group
+    from stockml.models.layers import GlobalBatch
     from stockml.training.hardware import Hardware
     from stockml.training.settings import TrainerConfig
 
@@ -85,6 +87,7 @@ class Trainer:
             step=flat_optimizer.make_step(optimizer, parameters.flat),
             loss_of=losses.LOSSES[config.loss],
             at_once=1 if blocks is None else blocks.updates,
+            global_batch=synchronise_batch_norm(model, group.all_reduce if group.world_size > 1 else None),
         )
         unit = losses.loss_unit(config, samples.target_std)
         is_over = bool(state.history) and stopping.is_over(len(state.history))
@@ -142,7 +145,12 @@ class Trainer:
         batches = loop.batches.iter_batches(shard.to(loop.batches.storage_device), updates.ends, loop.at_once)
         for number, (x, y) in enumerate(batches):
             gradient.zero_()
-            if len(y):  # some ranks may have no sample of a short last update
+            own = len(y)  # some ranks may have no sample of a short last update
+            if loop.global_batch is not None:
+                loop.global_batch.own, loop.global_batch.samples = own, int(updates.sizes[number])
+                if not own:  # its weight in the update is 0
+                    x, y = x.new_zeros(1, *x.shape[1:]), y.new_zeros(1)
+            if len(y):
                 with self._hardware.autocast_context():
                     loss = loop.loss_of(loop.model(x), y)
                 loss.backward()
@@ -170,6 +178,8 @@ class _Loop:
     loss_of: Callable[..., Tensor]
     at_once: int
     """Updates whose samples are read at once, where they are read from a file."""
+    global_batch: GlobalBatch | None
+    """What the model's batch norm shares over several ranks."""
 
 
 def _spread_out(train: Tensor, batches: int, batch: int) -> Tensor:

@@ -192,7 +192,6 @@ def test_the_faults_of_all_stocks_are_reported_at_once(folder: Path, tmp_path: P
         (("data.tickers=[AAA,AAA]",), "data.tickers: names AAA twice"),
         (("data.tickers=[a/b]",), "data.tickers: 'a/b' is not a ticker"),
         (("data.tickers=all",), "data.tickers: all needs a source that can find its stocks"),
-        (("task=audit", "data.tickers=[A,B]"), "data.tickers: task=audit looks at one stock at a time"),
     ],
 )
 def test_what_cannot_be_pooled_is_refused(typed: tuple[str, ...], says: str) -> None:

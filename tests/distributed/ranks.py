@@ -20,15 +20,15 @@ from stockml.data.dataset import Data, prepare
 from stockml.distributed import environment, group, worker
 from stockml.distributed.environment import WorkerEnvironment
 from stockml.distributed.group import SINGLE_PROCESS, Group
-from stockml.models.settings import ModelConfig
 from stockml.training import hardware
 from stockml.training.engine import Trainer
 from stockml.training.forecasting import forecast
 from stockml.training.interface import Samples
 from tests.conftest import ROOT
 
-# Neither samples nor batch are multiples of anything; of the last update with 211 and 30, one rank alone has a sample.
-CASES = [("mlp", 193, 7, None), ("mlp", 211, 30, 0.01), ("linear", 193, 7, 0.01), ("linear", 211, 30, None)]
+# Neither samples nor batch are multiples of anything; of the last update of 30, one rank alone has a sample.
+CASES = [("mlp", 193, 7, None), ("mlp", 211, 30, 0.01), ("linear", 193, 7, 0.01), ("mlp_gkx", 193, 7, 0.01)]
+CASES += [(name, 61, 30, None) for name in models.BUILT_IN if not models.BUILT_IN[name].fitted_whole]
 
 
 def start(world_size: int, out: Path) -> None:
@@ -51,10 +51,11 @@ def start(world_size: int, out: Path) -> None:
 
 
 @functools.cache
-def setting() -> tuple[Config, Data]:
+def setting(model: str) -> tuple[Config, Data]:
     """Double precision, no dropout, 3 epochs, the last two of them at a falling learning rate."""
+    dropout = [] if "dropout" not in models.BUILT_IN[model].config.__dataclass_fields__ else ["model.dropout=0"]
     config = compose.compose(
-        "data.days=500", "data.window=10", "hardware.precision=fp64", "hardware=cpu", "model.dropout=0",
+        "data.days=500", "data.window=10", "hardware.precision=fp64", "hardware=cpu", f"model={model}", *dropout,
         "trainer=ddp", "trainer.epochs=3", "trainer.schedule=cosine", "trainer.warmup_epochs=0.5",
     )  # fmt: skip
     return config, prepare(config)
@@ -62,11 +63,10 @@ def setting() -> tuple[Config, Data]:
 
 def trained(group: Group, name: str, samples: int, batch: int, clip: float | None) -> dict[str, Any]:
     """The results of training on so many samples with that global batch."""
-    config, data = setting()
+    config, data = setting(name)
     trainer: Any = dataclasses.replace(config.trainer, global_batch_size=batch, grad_clip_norm=clip)  # type: ignore[call-arg]
-    settings = config.model if name == "mlp" else ModelConfig(name=name)
     torch.manual_seed(0)
-    model = models.build(settings, data.panel.window, 5).double()
+    model = models.build(config.model, data.panel.window, 5).double()
     chosen = hardware.choose(config.hardware, group.local_rank)
     batches = Batches(data.panel, data.scaler, chosen.device, chosen.dtype)
     rows = torch.from_numpy(data.split.train)[:samples]
@@ -79,7 +79,12 @@ def trained(group: Group, name: str, samples: int, batch: int, clip: float | Non
 
 
 def every_case(group: Group = SINGLE_PROCESS) -> list[dict[str, Any]]:
-    return [trained(group, *case) for case in CASES]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the ranks share the cores
+    try:
+        return [trained(group, *case) for case in CASES]
+    finally:
+        torch.set_num_threads(threads)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def test_the_positive_control_fails_if_a_check_does_not_see_the_future(bars: Bar
 def test_too_few_samples_are_no_reason_to_fail() -> None:
     findings = dict(checks.run([audited(random_bars(40), "data.window=5")]))
     assert [name for name, found in findings.items() if found.passed is None] == [
-        "null data", "features against target", "score of ridge"
+        "null data", "features and next day", "features against target", "score of ridge"
     ]  # fmt: skip
     assert all(found.passed is not False for found in findings.values())
 

@@ -74,7 +74,7 @@ def _age_metadata(content: dict[str, Any], missing: list[str]) -> None:
 
 def _age_config(values: dict[str, Any], missing: list[str]) -> None:
     for added in ADDED:
-        if added.feature in missing:
+        if added.feature in missing and (not added.sources or values["data"]["source"] in added.sources):
             _remove(values, list(added.settings))
     for section in ("sweep", "export", "audit"):
         if not values.get(section, True):

@@ -30,7 +30,7 @@ def test_real_bars_pass(capsys: pytest.CaptureFixture[str], market: Path, ticker
     assert cli.main(["task=audit", "data=csv", f"data.dir={market / 'ohlcv'}", f"stock={ticker}", *FAST]) == 0
     printed = capsys.readouterr().out
     assert "no leak found" in printed
-    assert printed.count("  passed  ") == 9
+    assert printed.count("  passed  ") == 10
 
 
 def test_simulated_bars_pass_are_called_simulated_and_leave_no_folder(

@@ -7,18 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stockml.evaluation.audit.strength_checks import correlations
+from stockml.data.sources.npz.horizon import ALIKE, SAME, span, target_days
 from stockml.evaluation.audit.subject import FEWEST_SAMPLES, ArraysSubject, Finding
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stockml.data.bars import Floats
-    from stockml.data.panel import Panel
 
-_ALIKE = 1e-6  # of a spread of about one: float32's rounding
-_SAME = 0.95  # share of samples, or correlation, above which two things are the same but for dividends and rounding
-_MOST_DAYS_AHEAD = 20
 _FITTED = 0.005  # how far mean and standard deviation may be from 0 and 1 on the rows that a scaler was fitted on
 
 
@@ -33,11 +29,11 @@ def target_in_window(subject: ArraysSubject) -> Finding:
         agree = np.abs(np.einsum("ntf,n->tf", moves, 2 * y - 1)) / np.maximum(1, np.abs(moves).sum(axis=0))
         share, what = agree, "the sign of a move within the window is the class"
     else:
-        share = (np.abs(x - y[:, None, None]) < _ALIKE * y.std()).mean(axis=0)
+        share = (np.abs(x - y[:, None, None]) < ALIKE * y.std()).mean(axis=0)
         what = "a number of the window is the target"
     lag, feature = np.unravel_index(share.argmax(), share.shape)
     where = f"feature {panel.features[feature]}, {len(share) - 1 - lag} days before the last"
-    if share.max() > _SAME:
+    if share.max() > SAME:
         return Finding(
             False,
             f"{what} in {share.max():.0%} of the train samples: {where}",
@@ -77,8 +73,8 @@ def scaler_of_arrays(subject: ArraysSubject) -> Finding:
     """Whoever scaled the arrays did not fit the scale on train and test together."""
     panel, n = subject.windows, subject.before_test
     fits: list[tuple[str, Callable[[Floats], NDArray[np.bool_]]]] = [
-        ("range from 0 to 1", lambda rows: (abs(rows.min(0)) < _ALIKE) & (abs(rows.max(0) - 1) < _ALIKE)),
-        ("range from -1 to 1", lambda rows: (abs(rows.min(0) + 1) < _ALIKE) & (abs(rows.max(0) - 1) < _ALIKE)),
+        ("range from 0 to 1", lambda rows: (abs(rows.min(0)) < ALIKE) & (abs(rows.max(0) - 1) < ALIKE)),
+        ("range from -1 to 1", lambda rows: (abs(rows.min(0) + 1) < ALIKE) & (abs(rows.max(0) - 1) < ALIKE)),
         (
             "mean 0 and standard deviation 1",
             lambda rows: np.maximum(abs(rows.mean(0)), abs(rows.std(0) - 1)) < _FITTED,
@@ -111,41 +107,19 @@ def targets_apart(subject: ArraysSubject) -> Finding:
     in_order = [_gap(panel.values[i - 1], panel.values[i]) == 1 for i in np.linspace(1, n - 1, 20, dtype=int)]
     if panel.window < 3 or not all(in_order):
         return Finding(None, "X_train is not one series of windows a day apart")
-    found = _target_days(panel, n)
+    found = target_days(panel.values[:n, -1].astype(np.float64), panel.target[:n], panel.kind)
     if found is None:
         return Finding(None, "the target is no change of a feature in later windows, so when it ends is not known")
     start, end = found
-    span = f"targets {f'run from day {start} to' if start else 'end on'} day {end} after the window"
+    days = f"targets {span(start, end)} after the window"
     if gap is not None and end > start + gap:
         return Finding(
             False,
-            f"{span}, and the first test window ends {gap} day{'s' if gap > 1 else ''} after the last of train",
+            f"{days}, and the first test window ends {gap} day{'s' if gap > 1 else ''} after the last of train",
             f"the last {end - start - gap} train targets end after the first test target has begun; leave them out",
         )
     after = f"{gap} day{'' if gap == 1 else 's'}" if gap is not None else f"at least {panel.window} days"
-    return Finding(True, f"{span}; the first test window ends {after} after the last of train")
-
-
-def _target_days(panel: Panel, n: int) -> tuple[int, int] | None:
-    """On which days after the window the target begins and ends; None if later windows do not show it."""
-    y, last = panel.target[:n], panel.values[:n, -1].astype(np.float64)
-    for end in range(1, min(_MOST_DAYS_AHEAD, n // 4) + 1):
-        wanted = y[:-end]
-        if panel.kind == "level":
-            if (np.abs(last[end:] - wanted[:, None]) < _ALIKE * y.std()).mean(axis=0).max() > _SAME:
-                return 0, end
-            continue
-        for start in range(end):
-            moves = last[end:] - last[start : start - end]
-            if panel.kind == "class":
-                alike = [(np.sign(m[m != 0]) == 2 * wanted[m != 0] - 1).mean() for m in moves.T if (m != 0).any()]
-            else:
-                total = np.cumsum(last, axis=0)  # where the features are returns
-                sums = total[end:] - total[start : start - end]
-                alike = [abs(c) for changes in (moves, sums) for c in correlations(changes, wanted)]
-            if max(alike, default=0.0) > _SAME:
-                return start, end
-    return None
+    return Finding(True, f"{days}; the first test window ends {after} after the last of train")
 
 
 def _gap(one: NDArray[np.float32], other: NDArray[np.float32]) -> int | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from stockml.evaluation.audit import pool_checks
 from stockml.evaluation.audit.array_checks import order_of_time, scaler_of_arrays, target_in_window, targets_apart
 from stockml.evaluation.audit.future_checks import prefix, scrambled_future
+from stockml.evaluation.audit.pool_checks import PoolSubject
 from stockml.evaluation.audit.split_checks import scaler_on_train, splits_apart
-from stockml.evaluation.audit.strength_checks import feature_and_target, ridge_r2
+from stockml.evaluation.audit.strength_checks import feature_and_target, next_day, ridge_r2
 from stockml.evaluation.audit.subject import Finding, Subject
 from stockml.evaluation.audit.target_checks import null_data, ramp
 
@@ -47,6 +49,30 @@ def run(folds: Sequence[Subject]) -> Iterator[tuple[str, Finding]]:
         elif last.kind == "arrays":
             yield check.name, Finding(None, "needs the bars that the windows were made from")
     yield POSITIVE_CONTROL, positive_control(last, [check for check in CHECKS.values() if last.kind in check.control])
+
+
+def run_pool(pool: PoolSubject) -> Iterator[tuple[str, Finding]]:
+    """Each check's name and what it finds, one by one: of what joins the stocks, then of each stock alone."""
+    for name, check_pool in POOL_CHECKS.items():
+        yield name, check_pool(pool)
+    last = list(pool.stocks.values())[-1][-1]
+    for check in CHECKS.values():
+        if last.kind in check.applies_to:
+            yield check.name, _first_failing_stock(check, pool.stocks)
+    yield POSITIVE_CONTROL, positive_control(last, [check for check in CHECKS.values() if last.kind in check.control])
+
+
+def _first_failing_stock(check: Check, stocks: Mapping[str, Sequence[Subject]]) -> Finding:
+    """What the check finds in the first stock in which it fails; else in the last one that it applies to."""
+    every = {
+        ticker: _first_failure(check, folds if check.every_fold else [folds[-1]]) for ticker, folds in stocks.items()
+    }
+    failed = [ticker for ticker, found in every.items() if found.passed is False]
+    passed = [ticker for ticker, found in every.items() if found.passed]
+    ticker = [*every, *passed, *failed[:1]][-1]
+    where = f"{ticker} ({len(failed)} of {len(every)} stocks)" if failed else f"in {len(passed)} of {len(every)} stocks"
+    shown = where if failed or not passed else f"{where}; {ticker}"
+    return replace(every[ticker], evidence=f"{shown}: {every[ticker].evidence}")
 
 
 def _first_failure(check: Check, folds: Sequence[Subject]) -> Finding:
@@ -89,8 +115,17 @@ CHECKS = {
         Check("splits apart in time", splits_apart, _BARS, every_fold=True),
         Check("ramp", ramp, _BARS),
         Check("null data", null_data, _BARS),
+        Check("features and next day", next_day, _BARS, every_fold=True),
         Check("features against target", feature_and_target, _BOTH, every_fold=True, control=_BOTH),
         Check("score of ridge", ridge_r2, _BOTH, every_fold=True),
     )
 }
 """Every check by its name, in the order in which they are run: adding one is one entry."""
+
+POOL_CHECKS: dict[str, Callable[[PoolSubject], Finding]] = {
+    "pool: rows of stocks": pool_checks.rows_of_stocks,
+    "pool: splits apart": pool_checks.splits_by_day,
+    "pool: scaler on train": pool_checks.scaler_on_train,
+    "pool: next day": pool_checks.next_day,
+}
+"""Checks of what joins several stocks, by name."""

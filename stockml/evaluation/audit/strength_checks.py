@@ -1,23 +1,31 @@
-"""Checks that features explain no more of the target than returns allow."""
+"""Checks that features explain no more of the next day and of the target than returns allow."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stockml.evaluation.audit.subject import Finding, Subject
+from stockml.evaluation.audit import scan
+from stockml.evaluation.audit.subject import BarsSubject, Finding, Subject
 from stockml.evaluation.metrics import target
 
 if TYPE_CHECKING:
     from stockml.data.bars import Floats
     from stockml.data.panel import Panel
+    from stockml.data.split import Rows
 
-_FEWEST_EFFECTIVE_SAMPLES = 30
-_LARGEST_CORRELATION = 0.25  # a daily return's R² of 6 %
 _LARGEST_R2 = 0.05
 _UNITS = {"return": "returns", "level": "changes", "class": "classes"}
+
+
+def next_day(subject: BarsSubject) -> Finding:
+    """No feature on any day of the window shows what the day after the window brings, at any horizon."""
+    values, bars, rows = subject.next_days()
+    return finding(
+        scan.scan_next_day(values, subject.whole.panel.features, bars, rows, subject.whole.panel.window), rows
+    )
 
 
 def feature_and_target(subject: Subject) -> Finding:
@@ -27,26 +35,26 @@ def feature_and_target(subject: Subject) -> Finding:
     y = truth.changes(truth.y_true)
     if np.ptp(y) <= 1e-6 * np.ptp(truth.y_true):  # but for rounding to float32
         return Finding(None, "the target is the last known value, in every train sample")
-    n = len(rows) / max(1, panel.horizon)  # targets that overlap hold less
-    if n < _FEWEST_EFFECTIVE_SAMPLES:
+    bars = subject.kind == "bars"
+    least = scan.LEAST_TARGET_CORRELATION if bars else scan.LEAST_ARRAY_CORRELATION
+    return finding(scan.scan_target(_columns(panel, rows), panel.features, y, panel.horizon, least), rows)
+
+
+def finding(found: scan.Scan, rows: Rows) -> Finding:
+    """What a scan of so many train samples means."""
+    if found.largest is None:
         return Finding(None, f"{len(rows):,} train samples are too few to tell chance from a leak")
-    limit = min(_LARGEST_CORRELATION + 5 / math.sqrt(n), 0.95)
-    largest, where = 0.0, ""
-    for what, values in (("feature {}", panel.values), ("the change of feature {}", _changes(panel))):
-        for lag in range(panel.window - (what != "feature {}")):
-            x = values[rows, panel.window - 1 - lag] if panel.windowed else values[rows - lag]
-            for feature, correlation in zip(panel.features, correlations(x.astype(np.float64), y), strict=True):
-                if abs(correlation) > abs(largest):
-                    largest = correlation
-                    where = f"{what.format(feature)} {f'{lag} days before' if lag else 'on'} the window's last day"
-    if abs(largest) > limit:
+    limit = f"chance gives t of at most {found.limit:.1f}"
+    if found.failed:
+        names = list(dict.fromkeys(suspect.feature for suspect in found.failed))
+        more = f"; so {'do' if len(names) > 2 else 'does'} {', '.join(names[1:])}" if len(names) > 1 else ""
         return Finding(
             False,
-            f"{where} has correlation {largest:+.2f} with the target (at most {limit:.2f} is plausible for returns)",
+            f"{found.failed[0]}; {limit}{more}",
             "it may be shifted by a day, or computed from days after the window; check how that column is made",
         )
-    scanned = f"{len(panel.features)} × {panel.window} features, and their changes, on {len(rows):,} train samples"
-    return Finding(True, f"{scanned}: the largest correlation is {largest:+.2f} (allowed {limit:.2f})")
+    looked = f"{found.looked_at:,} features, lags and changes, on {len(rows):,} train samples"
+    return Finding(True, f"{looked}: the largest: {found.largest} ({limit})")
 
 
 def ridge_r2(subject: Subject) -> Finding:
@@ -76,17 +84,9 @@ def ridge_r2(subject: Subject) -> Finding:
     return Finding(True, f"{seen} (allowed {limit:.1%})")
 
 
-def correlations(x: Floats, y: Floats) -> list[float]:
-    """Pearson's correlation of each column of x (N, F) with y (N,); 0 where one of the two is constant."""
-    x, y = x - x.mean(axis=0), y - y.mean()
-    spread = np.sqrt(np.square(x).sum(axis=0) * float(y @ y))
-    found: list[float] = np.divide(y @ x, spread, out=np.zeros(x.shape[1]), where=spread > 1e-12).tolist()
-    return found
-
-
-def _changes(panel: Panel) -> Floats:
-    """Daily changes of the features, in the place of the later day: relative ones where all values are above zero."""
-    values = panel.values.astype(np.float64)
-    relative = (values > 0).all(axis=tuple(range(values.ndim - 1)))
-    values[..., relative] = np.log(values[..., relative])
-    return np.concatenate([np.zeros_like(values[..., :1, :]), np.diff(values, axis=-2)], axis=-2)
+def _columns(panel: Panel, rows: Rows) -> Iterator[tuple[int, bool, Floats]]:
+    """Each lag's features (N, F), then each lag's changes, of the windows that end in `rows`."""
+    for changed, values in ((False, panel.values), (True, scan.changes(panel.values))):
+        for lag in range(panel.window - changed):
+            own = values[rows, panel.window - 1 - lag] if panel.windowed else values[rows - lag]
+            yield lag, changed, own.astype(np.float64)

@@ -12,10 +12,13 @@ import numpy as np
 
 from stockml.data.dataset import Data, scale
 from stockml.data.settings import BarsConfig
-from stockml.data.split import split
+from stockml.data.split import Rows, split
 from stockml.evaluation.audit.leaks import LEAKS, Pipeline, with_future
+from stockml.evaluation.audit.scan import NextDays
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from stockml.config.root import Config
     from stockml.data.bars import Bars, Floats
     from stockml.data.panel import Panel
@@ -103,11 +106,27 @@ class BarsSubject(Subject):
         """The bars in training's own pipeline, with the target among the features."""
         return replace(self, pipeline=LEAKS["future_return"](Pipeline()))
 
-    def row_of_bar(self, row: int) -> int:
-        """The position among the bars of a row of the panel."""
+    @property
+    def dates(self) -> NDArray[np.datetime64]:
+        """(R,) the days of the panel's rows."""
         dates = self.whole.panel.dates
         assert dates is not None
-        return int(np.searchsorted(self.bars.dates, dates[row]))
+        return dates
+
+    def next_days(self) -> tuple[Floats, NextDays, Rows]:
+        """The features (R, F), unscaled, the bars (R,) of their days, and the last rows (N,) of train's windows."""
+        at = np.searchsorted(self.bars.dates, self.dates)
+        volume, expected = self.bars.columns.get("volume"), self.bars.expected
+        bars = NextDays(
+            close=self.bars.columns["close"][at],
+            volume=None if volume is None else volume[at],
+            expected=None if expected is None else expected[at],
+        )
+        return self.panel().values.astype(np.float64), bars, self.whole.split.train
+
+    def row_of_bar(self, row: int) -> int:
+        """The position among the bars of a row of the panel."""
+        return int(np.searchsorted(self.bars.dates, self.dates[row]))
 
     def _bars(self, noise_after: int | None) -> Bars:
         if noise_after is None:

@@ -11,6 +11,8 @@ from stockml import compose
 from stockml.data.dataset import prepare
 from stockml.data.panel import Kind
 from stockml.data.sources.npz import arrays
+from stockml.errors import UserError
+from stockml.reporting import data_report
 
 
 def save(path: Path, *, n: int = 100, width: int = 5, y: np.ndarray | None = None) -> Path:
@@ -71,3 +73,84 @@ def test_the_kind_of_the_target_depends_on_train_only(tmp_path: Path) -> None:
         if panel.last is not None:
             assert np.array_equal(panel.last, x[:, -1, 1])
             assert panel.last_name == "last x1"
+
+
+def walk(path: Path, *, start: int = 0, days: int = 1, kind: str = "return", shuffled: bool = False) -> Path:
+    """Windows a day apart over prices, and their changes from day `start` after the window over so many days."""
+    price = np.random.default_rng(0).standard_normal(900).cumsum()
+    ends = np.arange(7, 807)
+    if shuffled:
+        ends = np.random.default_rng(1).permutation(ends)
+    x = np.stack([price[end - 7 : end + 1, None] for end in ends])
+    change = price[ends + start + days] - price[ends + start]
+    y = {"return": change, "class": (change > 0).astype(int), "level": price[ends + start + days]}[kind]
+    np.savez(path, X_train=x[:600], y_train=y[:600], X_test=x[600:], y_test=y[600:])
+    return path
+
+
+@pytest.mark.parametrize("kind", ["return", "class", "level"])
+@pytest.mark.parametrize(("start", "days"), [(0, 1), (0, 5), (0, 20), (1, 1), (5, 15)])
+def test_the_windows_show_how_far_ahead_targets_lie_and_the_splits_are_purged_by_it(
+    tmp_path: Path, kind: str, start: int, days: int
+) -> None:
+    found = prepare(
+        compose.compose("data=npz", f"data.path={walk(tmp_path / 'a.npz', start=start, days=days, kind=kind)}")
+    )
+    end = start + days
+    assert (found.panel.horizon, found.panel.reach) == (end if kind == "level" else days, end)
+    assert found.split.train.tolist() == list(range(541 - end))
+    assert found.split.validation.tolist() == list(range(540, 601 - end))
+    assert len(found.split.test) == 200
+
+
+def test_targets_that_no_window_shows_are_purged_by_twice_their_overlap(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    y = np.lib.stride_tricks.sliding_window_view(rng.standard_normal(1819), 20).sum(axis=1)
+    found = prepare(compose.compose("data=npz", f"data.path={save(tmp_path / 'a.npz', n=1780, y=y)}"))
+    assert 15 <= found.panel.horizon <= 25 and found.panel.reach == 2 * found.panel.horizon
+    assert "autocorrelations" in found.panel.parsing_notes
+
+
+def test_a_horizon_that_is_given_counts_and_0_purges_nothing(tmp_path: Path) -> None:
+    path = walk(tmp_path / "a.npz", days=5)
+    for horizon, purged in ((7, 12), (0, 0), (1, 0)):
+        found = prepare(compose.compose("data=npz", f"data.path={path}", f"data.horizon={horizon}"))
+        assert (found.panel.horizon, found.split.purged, found.panel.parsing_notes) == (horizon, purged, "")
+
+
+def test_a_horizon_longer_than_the_test_purges_all_targets_that_reach_into_it(tmp_path: Path) -> None:
+    found = prepare(compose.compose("data=npz", f"data.path={save(tmp_path / 'a.npz', n=400)}", "data.horizon=25"))
+    assert found.split.validation.tolist() == list(range(360, 376))
+
+
+@pytest.mark.parametrize("shuffled", [True, False])
+def test_where_nothing_shows_the_horizon_it_is_unknown_and_the_report_says_so(tmp_path: Path, shuffled: bool) -> None:
+    path = walk(tmp_path / "a.npz", days=5, shuffled=True) if shuffled else save(tmp_path / "a.npz")
+    found = prepare(compose.compose("data=npz", f"data.path={path}"))
+    assert (found.panel.horizon, found.split.purged) == (0, 0)
+    report = "\n".join(data_report.lines([found]))
+    assert "set data.horizon" in report and "their horizon is not known" in report
+
+
+@pytest.mark.parametrize("labels", [(1, 2), (0, 1, 2), (-1, 1), (-1, 0, 1), (2,)])
+def test_labels_other_than_0_and_1_are_refused(tmp_path: Path, labels: tuple[int, ...]) -> None:
+    y = np.random.default_rng(0).choice(labels, 120).astype(float)
+    path = save(tmp_path / "a.npz", y=y)
+    with pytest.raises(UserError, match=rf"whole numbers only \({labels[0]}.*classes named 0 and 1"):
+        prepare(compose.compose("data=npz", f"data.path={path}"))
+
+
+@pytest.mark.parametrize("name", ["valid", "val", "validation"])
+def test_a_validation_split_of_the_file_is_refused_with_the_way_to_use_it(tmp_path: Path, name: str) -> None:
+    arrays_of_file = dict(np.load(save(tmp_path / "a.npz")))
+    own = {f"X_{name}": arrays_of_file["X_test"], f"y_{name}": arrays_of_file["y_test"]}
+    np.savez(tmp_path / "b.npz", **arrays_of_file, **own)
+    with pytest.raises(UserError, match=rf"X_{name}, y_{name} would not be used.*data.valid_ratio=0.166667"):
+        prepare(compose.compose("data=npz", f"data.path={tmp_path / 'b.npz'}"))
+
+
+def test_the_report_questions_a_return_whose_mean_is_far_from_zero(tmp_path: Path) -> None:
+    for mean, questioned in ((0.0, False), (3.0, True)):
+        y = mean + np.random.default_rng(0).standard_normal(120)
+        found = prepare(compose.compose("data=npz", f"data.path={save(tmp_path / 'a.npz', y=y)}"))
+        assert ("which no return's is" in "\n".join(data_report.lines([found]))) == questioned

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from stockml.config.schema import bounded
 from stockml.data.settings import DataConfig
 
 
@@ -14,6 +15,9 @@ class NpzConfig(DataConfig):
 
     path: str | None
     dir: str | None
+    horizon: int | None = bounded(least=0, default=None)
+    """Windows from the end of a window to the end of its target: days where they are a day apart. None: as the arrays
+    show it. 0: not known, so nothing is purged."""
 
     def conflicts(self) -> Iterator[str]:
         """Broken rules across fields."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from stockml.data import store
 from stockml.data.panel import Panel
+from stockml.data.sources.npz.horizon import Horizon, infer
 from stockml.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 KEYS = ("X_train", "y_train", "X_test", "y_test")
 _BLOCK_BYTES = 2**25
+_MOST_LABELS = 20  # different whole numbers that are taken for classes
 _LEVEL_R2 = 0.5  # the target is a level if a window's last value explains this much of its variance
 
 
@@ -34,7 +37,11 @@ def load(config: Config) -> tuple[Panel, int]:
     found = _from_store(path, data) if _size(path) > data.memory_limit * 1e9 else None
     values, target, n_train = _in_memory(path) if found is None else _mapped(found)
     window, width = values.shape[1:]
+    _check_labels(path, target)
     kind, last, last_number = _kind(values, target, n_train)
+    ahead = Horizon(data.horizon or 0)
+    if data.horizon is None:
+        ahead = infer(values[:n_train, -1].astype(np.float64), target[:n_train], kind)
     features: Sequence[str] = config.stock.features or tuple(f"x{number}" for number in range(width))
     if len(features) != width:
         raise UserError(
@@ -51,6 +58,9 @@ def load(config: Config) -> tuple[Panel, int]:
         kind=kind,
         samples=np.arange(len(values)),
         dropped=(),
+        parsing_notes=ahead.note,
+        horizon=ahead.days,
+        target_end=ahead.end,
         last=last,
         last_name=f"last {features[last_number]}",
         relative=False,
@@ -183,6 +193,7 @@ def _read(path: Path, *, only_targets: bool = False) -> list[NDArray[Any]]:
                     f"{path}: has no {', '.join(missing)}; an npz file needs {', '.join(KEYS)}, "
                     f"this one has {', '.join(file.files) or 'nothing'}"
                 )
+            _check_no_validation(path, file)
             for key in KEYS:
                 if only_targets and key.startswith("X"):
                     with _opened(path, key) as (_, shape, dtype):
@@ -197,6 +208,20 @@ def _read(path: Path, *, only_targets: bool = False) -> list[NDArray[Any]]:
             ) from error
         raise UserError(f"{path}: is not a readable npz file ({error}); it may be truncated: save it again") from error
     return arrays
+
+
+def _check_no_validation(path: Path, file: Mapping[str, Any]) -> None:
+    """Raise UserError where the file has a validation split of its own, which would be left unused."""
+    own = [key for key in file if re.match(r"[xy]_?val", key, re.IGNORECASE)]
+    if not own:
+        return
+    y = next((key for key in own if key[0] in "yY"), None)
+    count, train = (len(file[y]) if y else 0), len(file["y_train"])
+    ratio = f", and set data.valid_ratio={count / (count + train):.6g}" if count else ""
+    raise UserError(
+        f"{path}: {', '.join(own)} would not be used; validation is the last part of train: append them to X_train "
+        f"and y_train with np.concatenate{ratio}"
+    )
 
 
 def _numbers(path: Path, key: str, array: NDArray[Any], start: int | None = None) -> NDArray[Any]:
@@ -216,6 +241,18 @@ def _numbers(path: Path, key: str, array: NDArray[Any], start: int | None = None
             f"beyond float32, the first at [{where}]; fill or drop them"
         )
     return array
+
+
+def _check_labels(path: Path, target: NDArray[np.float64]) -> None:
+    """Raise UserError where the targets are labels of classes other than 0 and 1."""
+    found = np.unique(target)
+    if len(found) > _MOST_LABELS or (found != np.round(found)).any() or np.isin(found, (0, 1)).all():
+        return
+    shown = ", ".join(f"{label:g}" for label in found[:5]) + (", …" if len(found) > 5 else "")
+    raise UserError(
+        f"{path}: the targets are whole numbers only ({shown}), which are labels of classes; stockml forecasts "
+        "returns, levels, and classes named 0 and 1: save y_train and y_test as one of these"
+    )
 
 
 def _kind(

@@ -1,0 +1,234 @@
+"""Every feature and lag held against the next day's return, sign, volume and move, and against the target.
+
+The day after the window is what a leak shows first, at any horizon, and single days do not overlap. The limits are
+those of t statistics, for as many as are looked at. Ranks take the place of values: else a few violent days, which a
+leak's feature and the next day share, drown it in its own standard error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stockml.data.bars import Floats
+from stockml.data.sources.npz.horizon import correlations
+from stockml.data.split import Rows
+from stockml.evaluation.significance import degrees_of_freedom, long_run_variance, student_quantile, too_few
+
+FALSE_ALARMS = 0.001
+"""The chance that unrelated columns fail an audit; no more than that, since real ones are not quite unrelated."""
+LEAST_CORRELATION = 0.05
+"""What an honest column may show of the next day, whatever its t: an IC of 0.03 to 0.05."""
+LEAST_TARGET_CORRELATION = 0.25
+"""The same of targets over the whole horizon, an R² of 6 %: a level's trend and overlap reach further than a day."""
+LEAST_ARRAY_CORRELATION = 0.1
+"""The same of arrays, whose next day is not known."""
+NEARLY_ALL = 0.95
+"""A correlation of which no t is needed."""
+FEWEST_DAYS = 50
+_OWN_PAST = 5
+_VOLUME_PAST = 10
+_VOLUME_SPANS = (5, 20, 60)
+_LEADS = 5
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A feature at a lag, and how surely it shows something of the future."""
+
+    feature: str
+    change: bool
+    """Whether it is the day-to-day change of the feature."""
+    lag: int
+    """Days before the window's last day."""
+    against: str
+    """What it shows."""
+    t: float
+    correlation: float
+    """Of ranks."""
+
+    def __str__(self) -> str:
+        what = f"{'the change of ' if self.change else ''}feature {self.feature}"
+        when = f"{self.lag} days before" if self.lag else "on"
+        known = f"correlation {self.correlation:+.2f} (t {self.t:+.1f}) with {self.against}"
+        return f"{what} {when} the window's last day has {known}"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What was looked at and what was found."""
+
+    looked_at: int
+    limit: float
+    """The |t| above which a feature fails."""
+    largest: Suspect | None
+    """By |t|; None: there were too few days."""
+    failed: tuple[Suspect, ...]
+    """The worst first."""
+
+
+_TOO_FEW = Scan(0, math.inf, None, ())
+
+
+@dataclass(frozen=True)
+class NextDays:
+    """The bars (R,) that features are held against, in order of time; of several stocks, each one's rows together."""
+
+    close: Floats
+    volume: Floats | None = None
+    expected: Floats | None = None
+    """Of simulated bars: the best possible forecast of the next day's log return, which features may show."""
+    stock: Rows | None = None
+    """Of several stocks: the number of each row's stock, and of its day."""
+    day: Rows | None = None
+
+
+def scan_next_day(values: Floats, names: Sequence[str], bars: NextDays, rows: Rows, window: int) -> Scan:
+    """Hold features (R, F) at every lag of windows that end in `rows` (N,) against what the next day brings.
+
+    Against the next day's return and its sign, beyond what the close's own last five changes show; against the next
+    day's volume, beyond what the past of volume and moves shows; and by lead and lag: whether the feature goes with the
+    size of a later day's move more than with that of its own day. Samples of one day count as one.
+    """
+    stock = bars.stock
+    first = max(window, _VOLUME_PAST if bars.volume is None else _VOLUME_SPANS[-1]) + 1
+    rows = rows[(rows + _LEADS < len(values)) & (rows >= first)]
+    if stock is not None:
+        rows = rows[stock[rows - first] == stock[rows + _LEADS]]
+    groups = None if bars.day is None else bars.day[rows]
+    days = len(rows) if groups is None else len(np.unique(groups))
+    if days < FEWEST_DAYS:
+        return _TOO_FEW
+    outcomes, leads = _outcomes(bars, rows)
+    number = len(names) * (2 * window - 1) * len(outcomes) + 2 * len(names) * len(leads)
+    limit = limit_of(number, days)
+    found = list[Suspect]()
+    for changed, columns in ((False, values), (True, changes(values))):
+        ranked = np.column_stack([ranks(column) for column in columns.T])
+        for lag in range(window - changed):
+            x = ranked[rows - lag]
+            for against, y in outcomes.items():
+                found += _suspects(names, changed, lag, against, t_values(x, y, groups), correlations(x, y))
+        for against, (difference, later) in leads.items():
+            x = ranked[rows]
+            # both, one-sided: falling prices go with larger moves later, which is no leak
+            t = np.minimum(t_values(x, difference, groups), t_values(x, later, groups))
+            found += _suspects(names, changed, 0, against, np.maximum(0, t), correlations(x, later))
+    return _scan(found, number, limit, LEAST_CORRELATION)
+
+
+def scan_target(
+    columns: Iterable[tuple[int, bool, Floats]], names: Sequence[str], target: Floats, horizon: int, least: float
+) -> Scan:
+    """Hold features against targets (N,), one a day, that overlap over the horizon.
+
+    `columns` has the lag, whether these are changes, and the values (N, F). Correlations below `least` never fail.
+    """
+    horizon = max(1, horizon)
+    if len(target) < FEWEST_DAYS or too_few(len(target), horizon):
+        return _TOO_FEW
+    degrees = degrees_of_freedom(len(target), horizon)
+    y, found = ranks(target), list[Suspect]()
+    y = y - y.mean()
+    for lag, changed, values in columns:
+        x = np.column_stack([ranks(column) for column in values.T])
+        product = ((x - x.mean(0)) * y[:, None]).T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = product.mean(1) * np.sqrt(len(y) / long_run_variance(product, degrees))
+        found += _suspects(names, changed, lag, "the target", np.nan_to_num(t), correlations(x, y))
+    return _scan(found, len(found), limit_of(len(found), degrees + 1), least)
+
+
+def limit_of(number: int, days: int) -> float:
+    """The |t| that any of so many unrelated columns exceeds with a chance of `FALSE_ALARMS` (Bonferroni)."""
+    return student_quantile(1 - FALSE_ALARMS / (2 * max(1, number)), max(1, days - 1))
+
+
+def t_values(x: Floats, y: Floats, groups: NDArray[np.int64] | None = None) -> Floats:
+    """(F,) t of the covariances of columns x, (N, F), with y, (N,), robust to changing variances (White 1980).
+
+    Samples of one group, a day of several stocks, may be correlated (Liang & Zeger 1986).
+    """
+    x, y = x - x.mean(0), y - y.mean()
+    if groups is None:
+        spread = np.sqrt(np.square(y) @ np.square(x))
+    else:
+        order = np.argsort(groups, kind="stable")
+        firsts = np.flatnonzero(np.append(True, np.diff(groups[order]) != 0))
+        spread = np.sqrt(np.square(np.add.reduceat((x * y[:, None])[order], firsts, axis=0)).sum(0))
+    found: Floats = np.divide(y @ x, spread, out=np.zeros(x.shape[1]), where=spread > 1e-12)
+    return found
+
+
+def residual(y: Floats, known: Sequence[Floats]) -> Floats:
+    """(N,) what a linear regression of y on a constant and on what is known leaves."""
+    design = np.column_stack([np.ones(len(y)), *known])
+    left: Floats = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    return left
+
+
+def ranks(x: Floats) -> Floats:
+    """(N,) ranks, spread evenly over −1 to 1; equal values share the mean of theirs."""
+    ordered, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
+    if len(ordered) == 1:
+        return np.zeros(len(x))
+    middle = np.cumsum(counts) - (counts + 1) / 2
+    scaled: Floats = (2 * middle / (len(x) - 1) - 1)[inverse]
+    return scaled
+
+
+def changes(values: NDArray[np.floating]) -> Floats:
+    """Daily changes of features (…, R, F), in the place of the later day: relative ones where all are above zero."""
+    wide = values.astype(np.float64)
+    relative = (wide > 0).all(axis=tuple(range(wide.ndim - 1)))
+    wide[..., relative] = np.log(wide[..., relative])
+    return np.concatenate([np.zeros_like(wide[..., :1, :]), np.diff(wide, axis=-2)], axis=-2)
+
+
+def _outcomes(bars: NextDays, rows: Rows) -> tuple[dict[str, Floats], dict[str, tuple[Floats, Floats]]]:
+    """By name: what of the next day (N,) the past does not show; a later day's move, less its own day's, and itself."""
+    close, volume = bars.close, bars.volume
+    change = np.append(0.0, np.diff(np.log(close)))
+    scores, move = ranks(change), ranks(np.abs(change))
+    past = [scores[rows - lag] for lag in range(_OWN_PAST)]
+    known = past if bars.expected is None else [*past, bars.expected[rows]]
+    outcomes = {
+        "the next day's return": residual(scores[rows + 1], known),
+        "the sign of the next day's return": residual(np.sign(change[rows + 1]), known),
+    }
+    if volume is not None:
+        level, turnover = ranks(volume), ranks(np.append(0.0, np.diff(np.log1p(volume))))
+        total = np.append(0.0, level.cumsum())
+        spans = [(total[rows + 1] - total[rows + 1 - days]) / days for days in _VOLUME_SPANS]
+        before = [level[rows], *spans]  # volume returns to its level, slowly (Corsi 2009)
+        before += [turnover[rows - lag] for lag in range(_VOLUME_PAST)] + [move[rows - lag] for lag in range(_OWN_PAST)]
+        outcomes["the next day's volume"] = residual(turnover[rows + 1], [*before, *past])
+    leads = {
+        f"the size of the move {lead} day{'s' if lead > 1 else ''} later, more than its own day's": (
+            move[rows + lead] - move[rows],
+            move[rows + lead],
+        )
+        for lead in range(1, _LEADS + 1)
+    }
+    return outcomes, leads
+
+
+def _suspects(
+    names: Sequence[str], changed: bool, lag: int, against: str, t: Floats, correlation: Floats
+) -> Iterator[Suspect]:
+    for name, own, rho in zip(names, t.tolist(), correlation.tolist(), strict=True):
+        yield Suspect(name, changed, lag, against, own, rho)
+
+
+def _scan(found: Sequence[Suspect], number: int, limit: float, least: float) -> Scan:
+    found = sorted(found, key=lambda one: -abs(one.t))
+    failed = tuple(
+        one
+        for one in found
+        if (abs(one.t) > limit and abs(one.correlation) >= least) or abs(one.correlation) >= NEARLY_ALL
+    )
+    return Scan(number, limit, found[0] if found else None, failed)
