@@ -52,12 +52,26 @@ class Predictions:
         """The model's scores by stock; empty in a run on one."""
         if self.tickers is None:
             return {}
-        return {str(ticker): score(*self._of(self.tickers == ticker)) for ticker in np.unique(self.tickers)}
+        each = {str(ticker): self.of(self.tickers == ticker) for ticker in np.unique(self.tickers)}
+        return {ticker: score(own.truth, own.model) for ticker, own in each.items()}
 
-    def _of(self, chosen: NDArray[np.bool_]) -> tuple[Target, Floats]:
+    def of(self, chosen: NDArray[np.bool_]) -> Predictions:
+        """The predictions of some of the samples, given (N,) whether each is one of them."""
+
+        def some(array: Any) -> Any:
+            return None if array is None else array[chosen]
+
         truth = self.truth
-        last = None if truth.last is None else truth.last[chosen]
-        return Target(truth.y_true[chosen], truth.kind, last, truth.relative), self.model[chosen]
+        return Predictions(
+            truth=Target(truth.y_true[chosen], truth.kind, some(truth.last), truth.relative),
+            rows=self.rows[chosen],
+            dates=some(self.dates),
+            model=self.model[chosen],
+            baselines={name: values[chosen] for name, values in self.baselines.items()},
+            oracle=some(self.oracle),
+            folds=some(self.folds),
+            tickers=some(self.tickers),
+        )
 
 
 PredictionsBySplit = Mapping[str, Predictions]
@@ -80,6 +94,17 @@ def collect(data: Data, batches: Batches, model: Mapping[str, Floats], name: str
         )
         for split, rows in baselines.scored_splits(data)
     }
+
+
+def deciding(splits: PredictionsBySplit) -> dict[str, Predictions]:
+    """The predictions by which runs are compared: of a walk-forward run, the validation of its first fold alone.
+
+    The days of later folds' validation are test days of earlier ones: to choose by them is to choose by the test.
+    """
+    found = dict(splits)
+    if (validation := found.get("validation")) is not None and validation.folds is not None:
+        found["validation"] = validation.of(validation.folds == validation.folds.min())
+    return found
 
 
 def tickers_of(panel: Panel, rows: Rows) -> NDArray[np.str_] | None:

@@ -11,6 +11,7 @@ from typing import Any
 from stockml.errors import UserError
 from stockml.evaluation.metrics import ERROR, SHORT_SPLITS, columns, metric, of_column
 from stockml.evaluation.multiple_testing import LEVEL, benjamini_hochberg, holm
+from stockml.reporting.predictions_file import read_columns
 from stockml.reporting.text_tables import text_table
 from stockml.runs.folder import RunFolder
 from stockml.runs.sweep_folder import SweepFolder
@@ -93,7 +94,15 @@ def read(sweep: SweepFolder) -> list[Row]:
 
 
 def _corrected(rows: list[Row]) -> list[Row]:
-    """The rows, with p-values corrected for the number of jobs that were tested."""
+    """The rows, with p-values corrected for the number of jobs that were tested.
+
+    Where jobs have different folds of a walk-forward, only those of the first have scores on validation: that of the
+    others holds test days of the first.
+    """
+    folds = [fold for row in rows if isinstance(fold := row["swept"].get("data.fold"), int)]
+    for row in rows:
+        if folds and row["swept"].get("data.fold") != min(folds):
+            row.update({name: None for name in row if name.startswith("val_")})
     tested = [row for row in rows if row.get("dm_p") is not None]
     p_values = [row["dm_p"] for row in tested]
     for one, by_holm, by_bh in zip(tested, holm(p_values), benjamini_hochberg(p_values), strict=True):
@@ -123,6 +132,11 @@ def _row(folder: RunFolder, swept: Mapping[str, Any]) -> Row:
 
 def _scores(folder: RunFolder) -> Row:
     metrics, config = folder.read_json("metrics.json"), folder.read_json("config.json")["config"]
+    if "decided_on" not in metrics and (folder.path / "folds.csv").exists():
+        # Up to 2026-11-28 metrics.json had the validation of all folds together, whose days are mostly test days too.
+        of_folds = read_columns(folder, "folds.csv")
+        first = {name: of_folds.get(f"val_{name}", [""])[0] for name in metrics["validation"]}
+        metrics["validation"] = {name: float(text) if text else None for name, text in first.items()}
     test, timing, best = (metrics[key] for key in ("test", "timing", "best_baseline"))
     shown = {*columns("summary"), *columns("summary last"), *columns("sweep means")}
     return {

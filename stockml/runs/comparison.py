@@ -19,13 +19,24 @@ def different_numbers(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[s
     Compared are the numbers that both have, undefined ones (null) among them, the skill and the best baseline, unless
     that is a baseline which only one of the two has. The time taken is not compared. Raises UserError if there is
     nothing to compare.
+
+    The validation of a walk-forward run is that of its first fold; up to 2026-11-28 it was that of all folds together,
+    and the best baseline was chosen by it. One of each kind are compared in everything else.
     """
     one, other = (dict(leaves({k: v for k, v in values.items() if k not in _NOT_COMPARED})) for values in (then, now))
+    if ("decided_on" in then) != ("decided_on" in now):
+        one = {key: value for key, value in one.items() if not _is_of_validation(key)}
     words = _WORDS if _same_choice_of_baselines(then, now) else ()
     shared = [key for key in one if key in other and (key in words or not _is_words(one[key], other[key]))]
     if not any(_is_number(one[key]) for key in shared):
         raise UserError("the two metrics.json have no number in common; there is nothing to compare")
     return {key: (one[key], other[key]) for key in shared if one[key] != other[key]}
+
+
+def _is_of_validation(key: str) -> bool:
+    """Whether a dotted key is a score on validation, or depends on the baseline that was best there."""
+    parts = key.split(".")
+    return "validation" in parts or parts[0] in ("validation_loss", *_WORDS)
 
 
 def _same_choice_of_baselines(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
