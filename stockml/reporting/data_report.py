@@ -51,9 +51,7 @@ def lines(folds: Sequence[Data]) -> list[str]:
         report.append(f"            {list_stocks(few)} ({why})")
     if ended := panel.ended():
         named = [f"{ticker} on {day}" for ticker, day in ended.items()]
-        report.append(
-            f"            {list_stocks(named)} (the last day, before the pool's; task=predict goes no further)"
-        )
+        report.append(f"            {list_stocks(named)} (ended before the pool; task=predict goes no further)")
     if panel.dates is None:
         report.append("            undated: samples are taken as ordered by time, and cannot be purged")
     if panel.data_warnings:

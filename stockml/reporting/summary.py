@@ -204,9 +204,7 @@ def findings(rows: Sequence[Row]) -> list[str]:
     """The best job, how many beat their best baseline, and how many significantly; a line each."""
     done = [row for row in rows if row["status"] == "ok"]
     lines = []
-    scored = [row for row in done if row["val_r2"] is not None]
-    if scored:
-        best = max(scored, key=lambda row: float(row["val_r2"]))
+    if best := best_on_validation(done):
         figures = ", ".join(f"{name} {_shown(name, best[name])}" for name in ("val_r2", "test_r2", "test_r2_zero"))
         lines.append(f"best on validation: {best['job']} ({figures})")
     if done:
@@ -220,6 +218,12 @@ def findings(rows: Sequence[Row]) -> list[str]:
             f"{len(tested)} jobs; corrected for the number of jobs {by_holm} (Holm), {by_bh} (Benjamini–Hochberg)"
         )
     return lines
+
+
+def best_on_validation(rows: Iterable[Row]) -> Row | None:
+    """The job with the highest R² on validation; None where none has any."""
+    scored = [row for row in rows if row["val_r2"] is not None]
+    return max(scored, key=lambda row: float(row["val_r2"]), default=None)
 
 
 def _groups(rows: Iterable[Row], keys: Sequence[str]) -> list[tuple[str, list[Row]]]:

@@ -193,6 +193,15 @@ def _warnings(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str
             f"{list_stocks(named)}: the pool goes on to {panel.dates.max()}, so their next days are not forecast; "
             "delisted, halted, or bars that are not up to date"
         )
+    if halted := [
+        ticker
+        for ticker, rows in zip(tickers, panel.spans(), strict=True)
+        if rows.stop - rows.start >= panel.window and ticker not in unknown and rows.stop - 1 not in panel.samples
+    ]:
+        warnings.append(
+            f"{list_stocks(halted)}: the next days are not forecast: the last window spans more missing sessions than "
+            "the run's data.max_gap"
+        )
     warnings += _rescaled(folder, predictor, panel)
     same, factors = np.ones(len(then.rows), dtype=bool), np.full(len(then.rows), np.nan)
     for ticker, span in zip(tickers, panel.spans(), strict=True):
