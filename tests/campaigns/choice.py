@@ -18,6 +18,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def excess(config: Config, *, with_hindsight: bool = False) -> float:
     `with_hindsight`: validation is that of all folds together.
     """
     folds = prepare_folds(config)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for rule in range(RULES):
         found = [_of_rule(data, rule) for data in folds]
         joined: PredictionsBySplit = concatenate_folds(found) if len(found) > 1 else found[0]
