@@ -76,6 +76,38 @@ def place(path: str, line: int) -> str:
     return f"{path}, {'row' if path.lower().endswith(('.parquet', '.pq')) else 'line'} {line}"
 
 
+_SPLITS = np.array([5 / 4, 4 / 3, 3 / 2, 2, 5 / 2, *range(3, 51), 100])
+"""Usual numbers of shares that one share becomes; those of a reverse split are their inverses."""
+_SPLIT_TOLERANCE = 0.01
+"""How far a split's step of adj close / close may be from its ratio: a dividend of the same day, and rounding."""
+_LARGEST_MOVE = 0.3
+"""Largest log return of a split day. A step that the close does not follow this closely is a fault of the file."""
+
+
+def split_ratios(close: Floats, adj_close: Floats) -> tuple[Floats, int]:
+    """(R,) shares that one share of the day before became, 1 on days without a split, told by adj close / close; and
+    how many steps of that factor are too large for a dividend but no split.
+
+    A split multiplies this factor by its ratio and divides the close by it. A dividend moves the factor too, but by a
+    few percent: only a step near a usual ratio, of at least 5/4, is taken for a split.
+    """
+    ratios = np.ones(len(close))
+    steps = np.diff(np.log(adj_close / close))
+    moves = np.diff(np.log(close)) + steps
+    size = np.exp(np.abs(steps))
+    nearest = _SPLITS[np.abs(np.log(_SPLITS[None, :] / size[:, None])).argmin(axis=1)] if len(steps) else size
+    is_split = (np.abs(size / nearest - 1) <= _SPLIT_TOLERANCE) & (np.abs(moves) <= _LARGEST_MOVE)
+    ratios[1:][is_split] = np.where(steps > 0, nearest, 1 / nearest)[is_split]
+    unclear = ~is_split & (size >= _SPLITS[0] * (1 - _SPLIT_TOLERANCE))
+    return ratios, int(unclear.sum())
+
+
+def adjusted_volume(volume: Floats, ratios: Floats) -> Floats:
+    """The volume (R,) in shares of the last day, given the split ratio of each day."""
+    later: Floats = np.append(np.cumprod(ratios[::-1])[::-1][1:], 1.0)
+    return volume * later
+
+
 def adjusted(columns: Mapping[str, Floats]) -> dict[str, Floats]:
     """The columns with prices × `adj close` / `close` and without `adj close`; unchanged if there is no such column."""
     kept = {name: values for name, values in columns.items() if name != "adj close"}

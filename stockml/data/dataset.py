@@ -58,7 +58,9 @@ def _copy(panel: Panel) -> Panel:
 
 def _fit(config: Config) -> Callable[[Panel, Rows], Scaler]:
     data = config.data
-    return functools.partial(Scaler.fit, per_stock=isinstance(data, BarsConfig) and data.scaler == "per_stock")
+    if not isinstance(data, BarsConfig) or data.scaler != "per_stock":
+        return Scaler.fit
+    return functools.partial(Scaler.fit, per_stock=True, fewest=data.min_scaler_samples)
 
 
 def scale(panel: Panel, splits: Split, fit: Callable[[Panel, Rows], Scaler] = Scaler.fit) -> Data:
@@ -100,10 +102,23 @@ def load_panel(config: Config) -> tuple[Panel, int | None]:
     if data.pooled:
         from stockml.data import pooled
 
+        _refuse_pooled_levels(data)
         return pooled.load(config), None
     bars = loading.load_bars(config).between(data.start, data.end)
     data_warnings = doctor.labels(doctor.counts(bars))
     return dataclasses.replace(from_bars(bars, config.stock.features, data), data_warnings=data_warnings), None
+
+
+def _refuse_pooled_levels(data: BarsConfig) -> None:
+    """UserError where stocks are compared by the level of adjusted prices. Simulated prices have no splits."""
+    choices = (("transform", data.transform, "levels"), ("target", data.target, "close"))
+    given = [f"data.{key}={value}" for key, value, level in choices if value == level]
+    if given and not data.synthetic:
+        raise UserError(
+            f"{', '.join(given)}: not with data.tickers: adjusted prices are divided by every later split and "
+            "dividend, so how high one stock's are beside another's is known only later; take data.transform=returns "
+            "and a return as target, or train on each stock alone"
+        )
 
 
 def load_panel_to_forecast(config: Config) -> Panel:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -134,6 +134,31 @@ class Panel:
         numbers: NDArray[np.int32] = (is_day.cumsum(dtype=np.int32) - 1)[since]
         return numbers
 
+    def ended(self) -> dict[str, np.datetime64]:
+        """The last day of each stock of a pooled panel that ends before the pool does: delisted, halted or not up to
+        date."""
+        if self.stocks is None or self.dates is None:
+            return {}
+        spans = zip(self.stocks.tickers, self.spans(), strict=True)
+        days = {ticker: self.dates[rows.stop - 1] for ticker, rows in spans if rows.start < rows.stop}
+        last = max(days.values())
+        return {ticker: day for ticker, day in days.items() if day < last}
+
+    def wide_gaps(self, most: int) -> NDArray[np.int64]:
+        """The rows before which more than `most` sessions are missing since the row before, of the same stock.
+
+        Sessions are the days from Monday to Friday; of a pooled panel, those on which any of the stocks has a row.
+        """
+        assert self.dates is not None
+        found = []
+        for rows in self.spans():
+            days = self.dates[rows].astype("datetime64[D]")
+            missing = np.busday_count(days[:-1], days[1:]) - 1
+            if self.stocks is not None:
+                missing = np.minimum(missing, np.diff(self.day_numbers[rows]) - 1)
+            found.append(rows.start + 1 + np.flatnonzero(missing > most))
+        return np.concatenate(found)
+
     @property
     def past_return(self) -> Floats | None:
         """(R,) the last return over one horizon that is known at the end of each row; None unless dated returns."""
@@ -163,7 +188,7 @@ def from_bars(bars: Bars, features: Sequence[str], config: BarsConfig, *, to_for
             f"{bars.origin}: {len(bars.dates):,} bars are too few for train, validation and test samples of "
             f"{window} days, {horizon} ahead; more bars, or a lower data.window"
         )
-    return Panel(
+    panel = Panel(
         ticker=bars.ticker,
         origin=bars.origin,
         features=features,
@@ -177,6 +202,33 @@ def from_bars(bars: Bars, features: Sequence[str], config: BarsConfig, *, to_for
         last_name="close",
         **rows_of(bars, features, config),
     )
+    return without_gaps(panel, config)
+
+
+def without_gaps(panel: Panel, config: BarsConfig) -> Panel:
+    """The panel without the samples whose window or target spans more missing sessions in a row than `max_gap`.
+
+    They are counted in `dropped`. Raises UserError where none is left.
+    """
+    if config.max_gap is None or not len(gaps := panel.wide_gaps(config.max_gap)):
+        return panel
+    assert panel.dates is not None
+    # The first row of a window of changes is itself a change since the row before.
+    first = panel.samples - panel.window + (1 if config.transform == "returns" else 2)
+    last = panel.samples + panel.horizon
+    if panel.stocks is not None:
+        last = np.minimum(last, panel.stocks.starts[panel.stocks.of(panel.samples) + 1] - 1)
+    spans_gap = np.searchsorted(gaps, first) < np.searchsorted(gaps, last, side="right")
+    row, more = gaps[0], f" and {len(gaps) - 1:,} more" if len(gaps) > 1 else ""
+    of_stock = "" if panel.stocks is None else f"{panel.stocks.tickers[int(panel.stocks.of(row))]} "
+    where = f"{of_stock}{panel.date(row - 1)} to {panel.date(row)}{more}"
+    if spans_gap.all():
+        raise UserError(
+            f"{panel.origin}: every window or target spans more than {config.max_gap} missing sessions ({where}); "
+            "set data.max_gap=null if the bars are not daily"
+        )
+    text = f"{spans_gap.sum():,} samples (more than {config.max_gap} sessions missing: {where}; data.max_gap)"
+    return replace(panel, samples=panel.samples[~spans_gap], dropped=(*panel.dropped, text))
 
 
 def kind(config: BarsConfig) -> Kind:

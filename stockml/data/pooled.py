@@ -13,7 +13,7 @@ import numpy as np
 
 from stockml.config.values import list_stocks, plain
 from stockml.data import doctor, store
-from stockml.data.panel import Panel, Stocks, kind, rows_of, unusable
+from stockml.data.panel import Panel, Stocks, kind, rows_of, unusable, without_gaps
 from stockml.data.sources import loading
 from stockml.errors import UserError
 
@@ -76,7 +76,7 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
         **arrays,
     )
     by_day = np.argsort(panel.day_numbers[panel.samples], kind="stable")
-    return dataclasses.replace(panel, samples=panel.samples[by_day])
+    return without_gaps(dataclasses.replace(panel, samples=panel.samples[by_day]), data)
 
 
 def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict[str, Any]:

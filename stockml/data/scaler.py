@@ -34,22 +34,31 @@ class Scaler:
     """Rows it was fitted on."""
     stocks: Mapping[str, Scaler] | None = None
     """By ticker, if each stock of a pooled panel is scaled by itself; the other fields are then of all stocks."""
+    from_pool: tuple[str, ...] = ()
+    """The stocks whose own samples are too few, so that their figures in `stocks` are those of all stocks."""
 
     @classmethod
-    def fit(cls, panel: Panel, train: Rows, *, per_stock: bool = False) -> Scaler:
-        """Fit on every row of a train window; UserError where a feature or the target is constant there."""
+    def fit(cls, panel: Panel, train: Rows, *, per_stock: bool = False, fewest: int = 2) -> Scaler:
+        """Fit on every row of a train window; UserError where a feature or the target is constant there.
+
+        With `per_stock`, a stock with fewer train samples than `fewest` takes the figures of all stocks.
+        """
         spans = _rows_of_windows(panel, train)
         shared = _fitted(panel, train, list(spans.values()), panel.origin)
         if not per_stock or panel.stocks is None:
             return shared
         whose = panel.stocks.of(train)
-        stocks = {
-            panel.stocks.tickers[number]: _fitted(panel, train[whose == number], [rows], panel.origins[number])
-            for number, rows in spans.items()
-        }
-        variances = [stock.target_std**2 for stock in stocks.values()]
-        spread = np.sqrt(np.average(variances, weights=np.bincount(whose)[list(spans)]))
-        return replace(shared, target_std=float(spread), stocks=stocks)
+        counts = np.bincount(whose)[list(spans)]
+        stocks, from_pool = {}, []
+        for (number, rows), count in zip(spans.items(), counts, strict=True):
+            ticker = panel.stocks.tickers[number]
+            if count < fewest:
+                from_pool.append(ticker)
+                stocks[ticker] = shared
+            else:
+                stocks[ticker] = _fitted(panel, train[whose == number], [rows], panel.origins[number])
+        spread = np.sqrt(np.average([stock.target_std**2 for stock in stocks.values()], weights=counts))
+        return replace(shared, target_std=float(spread), stocks=stocks, from_pool=tuple(from_pool))
 
     @classmethod
     def from_dict(cls, stats: Mapping[str, Any]) -> Scaler:
@@ -60,7 +69,11 @@ class Scaler:
         return (
             scaler
             if stocks is None
-            else replace(scaler, stocks={name: cls.from_dict(own) for name, own in stocks.items()})
+            else replace(
+                scaler,
+                stocks={name: cls.from_dict(own) for name, own in stocks.items()},
+                from_pool=tuple(stats.get("from_pool", ())),
+            )
         )
 
     def inverse_transform(self, forecasts: Floats, panel: Panel, rows: Rows) -> Floats:
@@ -100,6 +113,7 @@ class Scaler:
             "first_date": panel.date(first) or None,
             "last_date": panel.date(int(train[-1])) or None,
             **({"stocks": stocks} if stocks else {}),
+            **({"from_pool": list(self.from_pool)} if self.from_pool else {}),
             "synthetic": panel.synthetic,
         }
 

@@ -124,10 +124,14 @@ class BarsConfig(DataConfig):
     """Days left out before validation and before test, in addition to the purged ones."""
     calendar: str
     """ISO 10383 code of the exchange whose trading days apply."""
+    max_gap: int | None = bounded(least=0)
+    """Sessions missing between two bars in a row up to which a window or target may span them; None: any number."""
     tickers: tuple[str, ...] | Literal["all"]
     """Stocks that one model is trained on; all: every stock of the source; empty: `stock.ticker` alone."""
     scaler: Literal["per_stock", "global"]
     """Several stocks: whether each is scaled by its own mean and standard deviation, or all by shared ones."""
+    min_scaler_samples: int = bounded(least=2)
+    """Several stocks, each scaled by itself: a stock with fewer train samples is scaled by the shared figures."""
 
     can_find_stocks: ClassVar[bool] = False
     """Whether `tickers` may be `all`: the source can find its stocks."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stockml.evaluation import baselines
+from stockml.evaluation.predictions import deciding
 from stockml.evaluation.verdict import assess, skill, verdict
 
 if TYPE_CHECKING:
@@ -20,8 +21,10 @@ Table = dict[str, dict[str, "Scores"]]
 def evaluate(splits: PredictionsBySplit, horizon: int, *, synthetic: bool, best: str | None = None) -> dict[str, Any]:
     """The scores of metrics.json, as plain data. `horizon` is in days; 0 where it is not known.
 
-    `best` names the best baseline; without it, that is the one with the lowest squared error on validation.
+    `best` names the best baseline; without it, that is the one with the lowest squared error on validation. Of a
+    walk-forward run, validation is that of the first fold alone (`predictions.deciding`), and `decided_on` its days.
     """
+    splits = deciding(splits)
     table = _table(splits)
     model, oracle = table.pop("model"), table.pop("oracle", None)
     best = best or min(filter(baselines.may_be_best, table), key=lambda name: _error(table[name]["validation"]))
@@ -34,6 +37,7 @@ def evaluate(splits: PredictionsBySplit, horizon: int, *, synthetic: bool, best:
         "skill": skill(assessment),
         "verdict": verdict(assessment) if horizon else f"{verdict(assessment)} {_HORIZON_UNKNOWN}",
         **({"oracle": oracle} if synthetic else {}),
+        **_decided_on(splits),
     }
 
 
@@ -41,6 +45,15 @@ _HORIZON_UNKNOWN = (
     "How far ahead the targets lie is not known: if they overlap, luck does this more often than is said here (with "
     "data=npz, set data.horizon)."
 )
+
+
+def _decided_on(splits: PredictionsBySplit) -> dict[str, Any]:
+    """Of a walk-forward run: the fold and the days of the validation that choices between runs are made by."""
+    validation = splits.get("validation")
+    if validation is None or validation.folds is None or validation.dates is None:
+        return {}
+    first, last = validation.dates[0], validation.dates[-1]
+    return {"decided_on": {"fold": int(validation.folds[0]), "first": str(first), "last": str(last)}}
 
 
 def _table(splits: PredictionsBySplit) -> Table:

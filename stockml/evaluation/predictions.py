@@ -55,6 +55,23 @@ class Predictions:
         chosen = {str(ticker): self.tickers == ticker for ticker in np.unique(self.tickers)}
         return {ticker: score(self.truth.of(own), self.model[own]) for ticker, own in chosen.items()}
 
+    def of(self, chosen: NDArray[np.bool_]) -> Predictions:
+        """The predictions of some of the samples, given (N,) whether each is one of them."""
+
+        def some(array: Any) -> Any:
+            return None if array is None else array[chosen]
+
+        return Predictions(
+            truth=self.truth.of(chosen),
+            rows=self.rows[chosen],
+            dates=some(self.dates),
+            model=self.model[chosen],
+            baselines={name: values[chosen] for name, values in self.baselines.items()},
+            oracle=some(self.oracle),
+            folds=some(self.folds),
+            tickers=some(self.tickers),
+        )
+
 
 PredictionsBySplit = Mapping[str, Predictions]
 """Validation and test, by name."""
@@ -76,6 +93,17 @@ def collect(data: Data, batches: Batches, model: Mapping[str, Floats], name: str
         )
         for split, rows in baselines.scored_splits(data)
     }
+
+
+def deciding(splits: PredictionsBySplit) -> dict[str, Predictions]:
+    """The predictions by which runs are compared: of a walk-forward run, the validation of its first fold alone.
+
+    The days of later folds' validation are test days of earlier ones: to choose by them is to choose by the test.
+    """
+    found = dict(splits)
+    if (validation := found.get("validation")) is not None and validation.folds is not None:
+        found["validation"] = validation.of(validation.folds == validation.folds.min())
+    return found
 
 
 def tickers_of(panel: Panel, rows: Rows) -> NDArray[np.str_] | None:

@@ -42,6 +42,11 @@ def lines(folds: Sequence[Data]) -> list[str]:
             report.append(f"{name:<12}{len(samples):>7,} samples{span}")
     else:
         report += [f"fold {number:<7}{_fold(fold)}" for number, fold in enumerate(folds)]
+        first, last = data.span(data.split.validation)
+        report.append(
+            f"decided on  validation of fold 0, {first} to {last}, before every test day: by it runs are compared "
+            "and the best baseline is chosen"
+        )
     left_out = list(panel.dropped)
     if purged := sum(fold.split.purged for fold in folds):
         left_out.append(f"{purged} samples (purged: target ends in the next split, or embargo)")
@@ -50,6 +55,12 @@ def lines(folds: Sequence[Data]) -> list[str]:
         report.append(
             f"            {list_stocks(unknown)} (no train samples to fit a scaler on; data.scaler=global keeps them)"
         )
+    if few := list(dict.fromkeys(ticker for fold in folds for ticker in fold.scaler.from_pool)):
+        why = "too few train samples for a scaler of their own: they have that of all stocks; data.min_scaler_samples"
+        report.append(f"            {list_stocks(few)} ({why})")
+    if ended := panel.ended():
+        named = [f"{ticker} on {day}" for ticker, day in ended.items()]
+        report.append(f"            {list_stocks(named)} (ended before the pool; task=predict goes no further)")
     if panel.dates is None:
         purge = "" if panel.reach else ", and are not purged: their horizon is not known"
         report.append(f"            undated: samples are taken as ordered by time{purge}")

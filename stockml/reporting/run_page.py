@@ -68,7 +68,7 @@ def _page(folder: RunFolder) -> Page:
             sections=[
                 *scores,
                 Section("Plots", plots=list(_plots(folder, metadata, metrics))),
-                _data(metadata["data"], read_rows(folder.path / "folds.csv")),
+                _data(metadata["data"], read_rows(folder.path / "folds.csv"), (metrics or {}).get("decided_on")),
                 Section("Config", [_origin(metadata)], settings=settings),
             ],
         )
@@ -146,8 +146,8 @@ def _history(path: Path) -> training_plots.History | None:
         raise UserError(f"{path}: cannot be read ({error!r})") from error
 
 
-def _data(data: Mapping[str, Any], folds: Sequence[Mapping[str, str]]) -> Section:
-    """Where the splits lie, what was left out, and the folds."""
+def _data(data: Mapping[str, Any], folds: Sequence[Mapping[str, str]], decided_on: Mapping[str, Any] | None) -> Section:
+    """Where the splits lie, what was left out, the folds, and the days by which runs are compared."""
     of_folds = data.get("folds") or [data]
     spans = [list(_spans(of_fold)) for of_fold in of_folds]
     if data.get("folds"):
@@ -164,7 +164,14 @@ def _data(data: Mapping[str, Any], folds: Sequence[Mapping[str, str]]) -> Sectio
     cells = [[csv_cell(name, fold[name]) for name in header] for fold in folds]
     tables = [Table("Folds; folds.csv has all their days and scores", header, cells)] if folds else []
     timeline = training_plots.timeline(rows, dated=isinstance(spans[0][0].first, str))
-    return Section("Data and splits", [f"{text}. Left out: {'; '.join(left_out) or 'nothing'}."], tables, [timeline])
+    texts = [f"{text}. Left out: {'; '.join(left_out) or 'nothing'}."]
+    if decided_on:
+        texts.append(
+            f"Runs are compared, and the best baseline is chosen, by the validation of fold {decided_on['fold']} "
+            f"alone, {decided_on['first']} to {decided_on['last']}: it comes before every test day. The validation of "
+            "the other folds only decides when the training of their models stops; folds.csv has its scores."
+        )
+    return Section("Data and splits", texts, tables, [timeline])
 
 
 def _spans(of_fold: Mapping[str, Any]) -> Iterator[training_plots.Span]:

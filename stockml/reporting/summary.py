@@ -13,6 +13,7 @@ from stockml.evaluation import joint_tests
 from stockml.evaluation.metrics import ERROR, SHORT_SPLITS, columns, metric, of_column
 from stockml.evaluation.multiple_testing import LEVEL, benjamini_hochberg, holm
 from stockml.reporting import joint_losses
+from stockml.reporting.predictions_file import read_columns
 from stockml.reporting.text_tables import text_table
 from stockml.runs.folder import RunFolder
 from stockml.runs.sweep_folder import SweepFolder
@@ -104,7 +105,15 @@ def read(sweep: SweepFolder) -> list[Row]:
 
 
 def _corrected(rows: list[Row]) -> list[Row]:
-    """The rows, with p-values corrected for the number of jobs that were tested."""
+    """The rows, with p-values corrected for the number of jobs that were tested.
+
+    Where jobs have different folds of a walk-forward, only those of the first have scores on validation: that of the
+    others holds test days of the first.
+    """
+    folds = [fold for row in rows if isinstance(fold := row["swept"].get("data.fold"), int)]
+    for row in rows:
+        if folds and row["swept"].get("data.fold") != min(folds):
+            row.update({name: None for name in row if name.startswith("val_")})
     tested = [row for row in rows if row.get("dm_p") is not None]
     p_values = [row["dm_p"] for row in tested]
     for one, by_holm, by_bh in zip(tested, holm(p_values), benjamini_hochberg(p_values), strict=True):
@@ -134,6 +143,11 @@ def _row(folder: RunFolder, swept: Mapping[str, Any]) -> Row:
 
 def _scores(folder: RunFolder) -> Row:
     metrics, config = folder.read_json("metrics.json"), folder.read_json("config.json")["config"]
+    if "decided_on" not in metrics and (folder.path / "folds.csv").exists():
+        # Up to 2026-11-28 metrics.json had the validation of all folds together, whose days are mostly test days too.
+        of_folds = read_columns(folder, "folds.csv")
+        first = {name: of_folds.get(f"val_{name}", [""])[0] for name in metrics["validation"]}
+        metrics["validation"] = {name: float(text) if text else None for name, text in first.items()}
     test, timing, best = (metrics[key] for key in ("test", "timing", "best_baseline"))
     places = ("summary", "summary last", "summary end", "sweep means")
     shown = {column for place in places for column in columns(place)}
@@ -202,9 +216,7 @@ def findings(rows: Sequence[Row]) -> list[str]:
     """The best job, how many beat their best baseline, and how many significantly; a line each."""
     done = [row for row in rows if row["status"] == "ok"]
     lines = []
-    scored = [row for row in done if row["val_r2"] is not None]
-    if scored:
-        best = max(scored, key=lambda row: float(row["val_r2"]))
+    if best := best_on_validation(done):
         shown = ("val_r2", "test_r2", "test_r2_zero", "test_r2_ct")
         figures = ", ".join(f"{name} {_shown(name, best.get(name))}" for name in shown)
         lines.append(f"best on validation: {best['job']} ({figures})")
@@ -236,6 +248,12 @@ def _joint_findings(done: Sequence[Row]) -> list[str]:
         *(lines if p_values else []),
         *([f"{of_set} (model confidence set, {joint_tests.CONFIDENCE_OF_SET:.0%})"] if compared else []),
     ]
+
+
+def best_on_validation(rows: Iterable[Row]) -> Row | None:
+    """The job with the highest R² on validation; None where none has any."""
+    scored = [row for row in rows if row["val_r2"] is not None]
+    return max(scored, key=lambda row: float(row["val_r2"]), default=None)
 
 
 def _groups(rows: Iterable[Row], keys: Sequence[str]) -> list[tuple[str, list[Row]]]:

@@ -64,11 +64,12 @@ def _skills(done: Sequence[summary.Row]) -> list[str]:
 
 
 def _plots(done: Sequence[summary.Row], settings: Sequence[str]) -> Iterator[Plot]:
-    scored = [row for row in done if row["test_r2_zero"] is not None]
+    scored = [row for row in done if row["test_r2_zero"] is not None and row["val_mse"] is not None]
     if scored:
         yield sweep_plots.ranking(list(_ranked(scored, settings)), several_settings=bool(settings))
-    for key in settings:
-        trials = [sweep_plots.Trial(_scalar(row["swept"].get(key)), row["stock"], row["val_mse"]) for row in done]
+    decided = [row for row in done if row["val_mse"] is not None]
+    for key in settings if decided else ():
+        trials = [sweep_plots.Trial(_scalar(row["swept"].get(key)), row["stock"], row["val_mse"]) for row in decided]
         yield sweep_plots.hyperparameter(key, trials)
 
 

@@ -30,8 +30,13 @@ def different_numbers(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[s
     Compared are the numbers that both have, undefined ones (null) among them, the skill and the best baseline, unless
     that is a baseline which only one of the two has. Neither the time taken is compared, nor what depends on how
     standard errors are estimated, where that differs. Raises UserError if there is nothing to compare.
+
+    The validation of a walk-forward run is that of its first fold; up to 2026-11-28 it was that of all folds together,
+    and the best baseline was chosen by it. One of each kind are compared in everything else.
     """
     one, other = (dict(leaves({k: v for k, v in values.items() if k not in _NOT_COMPARED})) for values in (then, now))
+    if ("decided_on" in then) != ("decided_on" in now):
+        one = {key: value for key, value in one.items() if not _is_of_validation(key)}
     words = _WORDS if _same_choice_of_baselines(then, now) else ()
     shared = [key for key in one if key in other and (key in words or not _is_words(one[key], other[key]))]
     if one.get("significance.estimator") != other.get("significance.estimator"):
@@ -43,6 +48,12 @@ def different_numbers(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[s
 
 def _depends_on_estimator(key: str) -> bool:
     return key.startswith("significance.") and not _OF_ESTIMATOR.isdisjoint(key.split("."))
+
+
+def _is_of_validation(key: str) -> bool:
+    """Whether a dotted key is a score on validation, or depends on the baseline that was best there."""
+    parts = key.split(".")
+    return "validation" in parts or parts[0] in ("validation_loss", *_WORDS)
 
 
 def _same_choice_of_baselines(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

@@ -60,6 +60,9 @@ ADDED = (
     ),
     Added("2026-11-26", "ensembles", {"trainer.ensemble": 1}),
     Added("2026-11-28", "horizon of arrays", {"data.horizon": 0}, ("npz",)),
+    Added("2026-11-28", "gaps between bars", {"data.max_gap": None}, _BARS),
+    Added("2026-11-28", "scalers of stocks with few samples", {"data.min_scaler_samples": 2}, _BARS),
+    Added("2026-11-28", "volume adjusted for splits", {"data.adjust_volume": False}, ("csv",)),
 )
 """Oldest first. A release that adds a setting appends an entry."""
 

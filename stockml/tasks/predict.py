@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stockml.data.panel import Panel
+    from stockml.data.split import Rows
 
 _SHOWN = 5  # forecasts with a known target on the terminal, before those of the next days
 _MOST_ROWS = 40
@@ -81,6 +82,7 @@ def forecasts(config: Config, emit: Callable[[str], None]) -> Forecasts:
     first_day = predictor.folds[0].first_day
     assert panel.dates is not None and first_day is not None
     rows = panel.samples[panel.dates[panel.samples] >= first_day]
+    rows = _without_ended_stocks(panel, rows)
     if not len(rows):
         raise UserError(
             f"{panel.origin}: ends on {panel.dates.max()}, and the run can forecast from {first_day} on: earlier days "
@@ -128,6 +130,50 @@ def _target_days(panel: Panel, config: BarsConfig) -> NDArray[np.datetime64]:
     return target_days
 
 
+def _rescaled(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str]:
+    """A warning where the model's inputs are prices, and those of its train days are others than when it was trained.
+
+    A later split or dividend rescales all prices before it, which returns do not show.
+    """
+    config = predictor.config
+    own = config.data
+    assert panel.dates is not None
+    if not isinstance(own, BarsConfig) or own.transform != "levels" or panel.ticker != config.stock.ticker:
+        return []
+    scaler = predictor.folds[0].scaler
+    path = folder.path / ("folds/0" if len(predictor.folds) > 1 else ".")
+    stats = RunFolder(path).read_json("norm_stats.json")
+    first, last = (np.datetime64(stats[f"{end}_date"], "D") for end in ("first", "last"))
+    rows = (panel.dates >= first) & (panel.dates <= last)
+    if panel.stocks is not None or rows.sum() != scaler.rows:
+        return ["whether prices were rescaled since the run cannot be told: its train days are not all among the bars"]
+    ratio = panel.values[rows].mean(axis=0, dtype=np.float64) / scaler.mean
+    changed = [
+        f"{name} × {value:.6g}"
+        for name, value in zip(panel.features, ratio, strict=True)
+        if abs(value - 1) > _LARGEST_ROUNDING
+    ]
+    if not changed:
+        return []
+    return [
+        f"the bars were rescaled since the run was trained ({', '.join(changed)} on its train days), as by a split or "
+        "dividend: the run knows prices on the earlier scale (data.transform=levels), so do not use these forecasts; "
+        "train again, or use data.transform=returns"
+    ]
+
+
+_LARGEST_ROUNDING = 1e-5
+"""Relative; of prices that are written with few digits, on the mean of the train days."""
+
+
+def _without_ended_stocks(panel: Panel, rows: Rows) -> Rows:
+    """The rows without the next days of stocks that end before the pool does."""
+    tickers = tickers_of(panel, rows)
+    if tickers is None:
+        return rows
+    return rows[np.isfinite(panel.target[rows]) | np.isin(tickers, list(panel.ended()), invert=True)]
+
+
 def _warnings(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str]:
     """Reasons to doubt the forecasts."""
     then = written.read(folder)["test"]
@@ -141,7 +187,23 @@ def _warnings(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str
         )
     if others := [ticker for ticker in tickers if ticker not in trained]:
         warnings.append(f"the run was trained on {', '.join(trained)}, these are bars of {', '.join(others)}")
-    same = np.ones(len(then.rows), dtype=bool)
+    if ended := panel.ended():
+        named = [f"{ticker} (last bar {day})" for ticker, day in ended.items()]
+        warnings.append(
+            f"{list_stocks(named)}: the pool goes on to {panel.dates.max()}, so their next days are not forecast; "
+            "delisted, halted, or bars that are not up to date"
+        )
+    if halted := [
+        ticker
+        for ticker, rows in zip(tickers, panel.spans(), strict=True)
+        if rows.stop - rows.start >= panel.window and ticker not in unknown and rows.stop - 1 not in panel.samples
+    ]:
+        warnings.append(
+            f"{list_stocks(halted)}: the next days are not forecast: the last window spans more missing sessions than "
+            "the run's data.max_gap"
+        )
+    warnings += _rescaled(folder, predictor, panel)
+    same, factors = np.ones(len(then.rows), dtype=bool), np.full(len(then.rows), np.nan)
     for ticker, span in zip(tickers, panel.spans(), strict=True):
         own = slice(None) if then.tickers is None else then.tickers == ticker
         if ticker not in trained or span.start == span.stop:
@@ -149,9 +211,14 @@ def _warnings(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str
         days, target = panel.dates[span], panel.target[span]
         rows = np.minimum(np.searchsorted(days, then.dates[own]), len(days) - 1)
         same[own] = (days[rows] == then.dates[own]) & np.isclose(target[rows], then.truth.y_true[own], 1e-3, 1e-6)
+        if then.truth.kind == "level":
+            factors[own] = np.where(days[rows] == then.dates[own], target[rows] / then.truth.y_true[own], np.nan)
     if not same.all():
+        factor = float(np.nanmedian(factors)) if np.isfinite(factors).any() else 1.0
+        rescaled = abs(factor - 1) > 1e-3 and np.nanmax(np.abs(factors / factor - 1)) < 1e-3
         warnings.append(
             f"the bars differ from the run's: {np.count_nonzero(~same):,} of {len(same):,} targets of "
             f"its test are changed or missing, the first on {then.dates[~same][0]}"
+            + (f"; prices are rescaled × {factor:.6g}, forecasts are on the earlier scale" if rescaled else "")
         )
     return warnings

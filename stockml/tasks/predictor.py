@@ -77,7 +77,7 @@ class Predictor:
             raise UserError(
                 f"data.source={given.source}: forecasts need dated bars, and a run that was trained on dated bars"
             )
-        shape = {name: getattr(own, name) for name in ("window", "horizon", "target", "transform")}
+        shape = {name: getattr(own, name) for name in ("window", "horizon", "target", "transform", "max_gap")}
         stock = dataclasses.replace(config.stock, features=self.config.stock.features)
         config = dataclasses.replace(config, data=dataclasses.replace(given, **shape), stock=stock)
         panel = dataset.load_panel_to_forecast(config)

@@ -37,7 +37,8 @@ def run(
 ) -> float:
     """Train, evaluate and save a model; return the best validation loss, in the target's units.
 
-    A walk-forward run has a model per fold; it returns the mean of their losses, weighted by samples. `records` are the
+    A walk-forward run has a model per fold; it returns the loss of the first, whose validation comes before every test
+    day. `records` are the
     texts of the run's `.hydra` folder, by file name. Every rank of a group calls this; rank 0 writes. Raises UserError
     for faults of config and data, before any folder is made; RunError for a run that failed; Interrupted for one that a
     signal ended.
@@ -93,8 +94,9 @@ def _evaluate(
     began: float,
     group: Group,
 ) -> float:
-    """Evaluate the predictions, write and print the results; return the best validation loss over all folds."""
-    loss = float(np.average([fold.loss for fold in trained], weights=[len(data.split.validation) for data in folds]))
+    """Evaluate the predictions, write and print the results; return the best validation loss, of the first fold."""
+    validation = [len(folds[0].split.validation)]
+    loss = float(np.average([trained[0].loss], weights=validation))  # earlier releases' runs have its rounding
     if not group.is_main:
         return loss
     panel, states = folds[0].panel, [fold.states for fold in trained]
@@ -107,7 +109,7 @@ def _evaluate(
         _write_table(folder, "folds.csv", rows, synthetic=panel.synthetic)
         run_log.emit(result_tables.fold_table(rows))
     if panel.stocks is not None:
-        rows = breakdown.by_stock(scored)
+        rows = breakdown.by_stock(predictions.deciding(scored))
         _write_table(folder, "stocks.csv", rows, synthetic=panel.synthetic)
         run_log.emit(result_tables.stock_table(rows))
     timing = _timing(folds, states, began, group.world_size)

@@ -46,7 +46,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config(folder: Path, *overrides: str) -> Config:
     """The config of all stocks of the folder."""
-    return compose.compose("data=csv", f"data.dir={folder}", "data.tickers=all", f"data.window={WINDOW}", *overrides)
+    own = "data.min_scaler_samples=2"  # each stock its own, few as its samples are
+    return compose.compose(
+        "data=csv", f"data.dir={folder}", "data.tickers=all", f"data.window={WINDOW}", own, *overrides
+    )
 
 
 def test_no_window_and_no_target_crosses_from_one_stock_into_another(folder: Path) -> None:

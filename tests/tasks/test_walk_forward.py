@@ -22,8 +22,11 @@ from stockml.data.settings import BarsConfig
 from stockml.data.split import split
 from stockml.errors import UserError
 from stockml.evaluation.evaluate import evaluate
+from stockml.reporting import data_report, run_page, summary, sweep_page
 from stockml.reporting import predictions_file as written
+from stockml.runs.comparison import different_numbers
 from stockml.runs.folder import RunFolder
+from stockml.runs.sweep_folder import SweepFolder
 from tests.conftest import command, random_bars
 from tests.tasks.test_train import resume
 
@@ -95,6 +98,66 @@ def test_its_metrics_are_those_of_all_out_of_sample_forecasts_together(walked: P
     test = written.read(RunFolder(walked))["test"]
     assert len(set(test.rows.tolist())) == len(test.rows) == metrics["test"]["n"]
     assert metrics["test"]["mse"] == np.square(test.truth.y_true - test.model).mean()
+
+
+def test_only_the_first_fold_s_validation_which_no_test_day_precedes_decides(walked: Path) -> None:
+    metrics = json.loads((walked / "metrics.json").read_text())
+    folds = json.loads((walked / "config.json").read_text())["data"]["folds"]
+    validation = written.read(RunFolder(walked))["validation"]
+    assert validation.folds is not None and validation.dates is not None
+    first = validation.folds == 0
+    assert metrics["validation"]["mse"] == np.square(validation.truth.y_true - validation.model)[first].mean()
+    assert metrics["validation"]["n"] == first.sum()
+    assert metrics["validation_loss"] == pytest.approx(metrics["validation"]["mse"], rel=1e-6)
+    errors = {
+        name: np.square(validation.truth.y_true - values)[first].mean()
+        for name, values in validation.baselines.items()
+        if name != "always_up"
+    }
+    assert metrics["best_baseline"] == min(errors, key=lambda name: errors[name])
+    decided = metrics["decided_on"]
+    assert (decided["first"], decided["last"]) == tuple(folds[0]["spans"]["validation"])
+    assert decided["last"] < min(fold["spans"]["test"][0] for fold in folds)
+
+
+def test_the_page_and_the_data_report_say_which_days_decide(walked: Path, tmp_path: Path) -> None:
+    first, last = json.loads((walked / "config.json").read_text())["data"]["folds"][0]["spans"]["validation"]
+    report = "\n".join(data_report.lines(dataset.prepare_folds(compose.compose(*WALK))))
+    assert f"decided on  validation of fold 0, {first} to {last}, before every test day" in report
+    page = run_page.draw(RunFolder(Path(shutil.copytree(walked, tmp_path / "run")))).read_text()
+    assert f"by the validation of fold 0 alone, {first} to {last}" in page
+
+
+def test_a_run_that_decided_by_all_folds_is_read_by_its_first_fold_and_reproduced_in_all_else(
+    walked: Path, tmp_path: Path
+) -> None:
+    old = tmp_path / "sweep" / "AAPL"
+    shutil.copytree(walked, old)
+    now = json.loads((old / "metrics.json").read_text())
+    then = {key: value for key, value in now.items() if key != "decided_on"}
+    then |= {"validation": {**now["validation"], "mse": 1.0, "r2": 0.5}, "validation_loss": 1.0}
+    (old / "metrics.json").write_text(json.dumps(then))
+    assert different_numbers(then, now) == {}
+    assert different_numbers({**then, "test": {**now["test"], "mse": 1.0}}, now).keys() == {"test.mse"}
+    SweepFolder(tmp_path / "sweep").plan({"AAPL": {"stock": "AAPL"}})
+    (row,) = summary.read(SweepFolder(tmp_path / "sweep"))
+    with (walked / "folds.csv").open() as file:
+        assert row["val_mse"] == float(next(csv.DictReader(file))["val_mse"])
+
+
+def test_of_jobs_on_different_folds_only_the_first_fold_s_are_compared_by_validation(
+    walked: Path, tmp_path: Path
+) -> None:
+    sweep = SweepFolder(tmp_path / "sweep")
+    for fold in (0, 1):
+        shutil.copytree(walked, sweep.path / f"fold_{fold}")
+    sweep.plan({f"fold_{fold}": {"data.fold": fold} for fold in (1, 0)})
+    rows = {row["job"]: row for row in summary.read(sweep)}
+    assert rows["fold_0"]["val_r2"] is not None
+    assert rows["fold_1"]["val_r2"] is None and rows["fold_1"]["test_r2"] is not None
+    best = summary.best_on_validation(rows.values())
+    assert best is not None and best["job"] == "fold_0"
+    assert sweep_page.draw(sweep).is_file()
 
 
 def test_each_fold_equals_a_run_of_it_alone(walked: Path, run: Any, tmp_path: Path) -> None:

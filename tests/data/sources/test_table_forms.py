@@ -26,7 +26,7 @@ from tests.campaigns import mutations
 from tests.conftest import random_bars, write_bars
 from tests.data.sources.exports import Form, Rows, written
 
-BASE = compose.compose("data=csv", "data.dir=.", "stock.ticker=AAPL")
+BASE = compose.compose("data=csv", "data.adjust_volume=false", "data.dir=.", "stock.ticker=AAPL")
 
 
 def of_file(path: Path, ticker: str = "AAPL", **data: Any) -> Config:

@@ -20,6 +20,8 @@ class CsvConfig(BarsConfig):
     """In the notation of strptime; None: recognised from the file's dates."""
     on_bad_rows: Literal["error", "drop"]
     """Rows without a date or a usable number are refused, or left out and counted."""
+    adjust_volume: bool
+    """Whether volume is adjusted for splits, as prices are: by Adj Volume, else by the splits of Adj Close / Close."""
 
     can_find_stocks: ClassVar[bool] = True
 

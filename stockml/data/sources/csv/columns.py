@@ -19,6 +19,7 @@ _NAMES = {
     "low": ("low", "low price", "px low", "day low"),
     "close": ("close", _SPLITS, "close last", "close price", "closing price", "last", "last price", "px last", "price"),
     "adj close": ("adj close", _DIVIDENDS, "adjusted close", "close adj", "adj close price", "adjusted", "adj price"),
+    "adj volume": ("adj volume", "adjusted volume", "volume adj", "volume adjusted"),
     "volume": ("volume", "vol", "px volume", "share volume", "shares traded", "traded volume", "total traded quantity"),
     "ticker": ("ticker", "symbol", "tic", "stock symbol", "code", "stock", "instrument", "name"),
 }
@@ -68,11 +69,12 @@ class Header:
         Raises AmbiguousTableError where two columns have the same name.
         """
         own, stock = [_letters(name) for name in self.names], _letters(ticker)
-        if self.tickers is not None and role in _FIGURES:
+        is_figure = role in (*_FIGURES, "adj volume")
+        if self.tickers is not None and is_figure:
             own = [n if same_ticker(t, ticker) else "" for n, t in zip(own, self.tickers, strict=True)]
         for name in _NAMES[role]:
             name = name.replace(" ", "")
-            spelt = {name, stock + name, name + stock} if role in _FIGURES else {name}
+            spelt = {name, stock + name, name + stock} if is_figure else {name}
             found = [number for number, letters in enumerate(own) if letters in spelt]
             if len(found) > 1 and name:
                 raise AmbiguousTableError(f"has the column {self.names[found[0]].strip()} twice; rename or delete one")

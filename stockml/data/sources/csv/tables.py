@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stockml.data import store
-from stockml.data.bars import Bars, Floats, adjusted
+from stockml.data.bars import Bars, Floats, adjusted, adjusted_volume, split_ratios
 from stockml.data.sources.csv import cells, table_files
 from stockml.data.sources.csv.cells import Days
 from stockml.data.sources.csv.table_files import Table
@@ -44,7 +44,8 @@ def content(config: Config) -> str:
     """A text that differs when the bars of the config's stock differ. Raises UserError."""
     data = cast("CsvConfig", config.data)
     path = table_files.find(data, config.stock.ticker)
-    return f"{path} {store.hash_of(path, Path(data.panel_cache))} {data.date_format} {data.on_bad_rows}"
+    settings = f"{data.date_format} {data.on_bad_rows} {data.adjust_volume}"
+    return f"{path} {store.hash_of(path, Path(data.panel_cache))} {settings}"
 
 
 def find_stocks(config: Config) -> list[tuple[str, CsvConfig]]:
@@ -89,6 +90,10 @@ def _parse(table: Table, config: Config) -> Bars:
     found = {
         role: table.header.column(role, table.ticker or ticker) for role in ("date", *_PRICES, "adj close", "volume")
     }
+    adjusts_volume = data.adjust_volume and "volume" in wanted and found["adj close"] is not None
+    adj_volume = table.header.column("adj volume", table.ticker or ticker) if adjusts_volume else None
+    if adj_volume is not None:
+        found["volume"] = adj_volume
     missing = [role.title() for role in ("date", *wanted) if found[role] is None]
     if missing:
         names = textwrap.shorten(", ".join(name.strip() for name in table.header.names), 300, placeholder=" …")
@@ -103,7 +108,13 @@ def _parse(table: Table, config: Config) -> Bars:
     rows, dropped = _usable_rows(table, days, form, read, found, data)
     newest_first = _is_newest_first(table, days, rows)
     rows = rows[::-1] if newest_first else rows
-    read = adjusted({role: values[rows] for role, values in read.items()})
+    read = {role: values[rows] for role, values in read.items()}
+    if adj_volume is not None:
+        notes = [*notes, "Adj Volume taken for volume"]
+    elif adjusts_volume:
+        read["volume"], note = _volume(read)
+        notes = [*notes, note]
+    read = adjusted(read)
     return Bars(
         ticker=ticker,
         dates=days[rows],
@@ -122,6 +133,18 @@ def _parse(table: Table, config: Config) -> Bars:
             ]
         ),
     )
+
+
+def _volume(columns: Mapping[str, Floats]) -> tuple[Floats, str]:
+    """The volume adjusted for the splits that Adj Close / Close shows, and a note on what was done."""
+    ratios, unclear = split_ratios(columns["close"], columns["adj close"])
+    volume = adjusted_volume(columns["volume"], ratios)
+    note = "volume × the splits in Adj Close / Close"
+    if (ratios == 1).all():
+        note = "volume as in the file: Adj Close / Close shows no split"
+    if unclear:
+        note += f", and {unclear} large step{'s' if unclear > 1 else ''} of no usual ratio, for which volume is raw"
+    return volume, note
 
 
 def _usable_rows(
