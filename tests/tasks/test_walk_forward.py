@@ -157,7 +157,7 @@ def test_of_jobs_on_different_folds_only_the_first_fold_s_are_compared_by_valida
     assert rows["fold_1"]["val_r2"] is None and rows["fold_1"]["test_r2"] is not None
     best = summary.best_on_validation(rows.values())
     assert best is not None and best["job"] == "fold_0"
-    assert sweep_page.draw(sweep).is_file()
+    assert sweep_page.draw(sweep, list(rows.values())).is_file()
 
 
 def test_each_fold_equals_a_run_of_it_alone(walked: Path, run: Any, tmp_path: Path) -> None:
