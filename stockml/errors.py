@@ -1,4 +1,4 @@
-"""What is told to the user in a line each, without a traceback, and ends the program with a status of its own."""
+"""Errors that are printed in a line each, without a traceback, and end the program with a status of their own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def describe_error(error: BaseException) -> str:
 
 
 class UserError(Exception):
-    """Faults that the user can mend; each of `lines` says what is wrong, where, and what to do."""
+    """Faults that the user can fix; each of `lines` says what is wrong, where, and what to do."""
 
     status = 2
 

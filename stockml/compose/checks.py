@@ -132,7 +132,7 @@ def unknown_choices(composer: Composer, overrides: Iterable[Override]) -> dict[s
     return faults
 
 
-# PredictionsBySplit of Hydra's own config that hold whatever their users like.
+# Sections of Hydra's own config that may hold any key.
 _OPEN = ("hydra.job.env_set", "hydra.callbacks", "hydra.sweeper", "hydra.launcher", "hydra.job_logging")
 
 

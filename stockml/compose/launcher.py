@@ -37,7 +37,7 @@ def run_sweep(command: Command, folder: Path, done: int, run_jobs: RunJobs, run:
     """Give out every job of a sweep, of a search what is left after `done` trials, batch by batch.
 
     `run_jobs` runs them where this process is to start them, and any other launcher of Hydra's otherwise; each job is
-    `run`. Raises what the sweeper and the launcher raise; the callbacks are told of the beginning and the end.
+    `run`. Raises what the sweeper and the launcher raise; the callbacks are called at the beginning and the end.
     """
     sweep, master = command.sweep, copy.deepcopy(command.composed)
     assert sweep is not None and master is not None

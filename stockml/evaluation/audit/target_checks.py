@@ -1,4 +1,4 @@
-"""Checks of the target: that it lies the right number of days ahead, and that no skill is found where there is none."""
+"""Checks of the target: that it is the right number of days ahead, and that no skill is found where there is none."""
 
 from __future__ import annotations
 
