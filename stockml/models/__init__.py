@@ -15,9 +15,9 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from stockml.config import entry_points
 from stockml.config.schema import bounded
 from stockml.errors import UserError
 from stockml.models.settings import (
@@ -83,22 +83,12 @@ BUILT_IN = {
 
 def names() -> list[str]:
     """The names of all installed models."""
-    return [*BUILT_IN, *sorted(e.name for e in metadata.entry_points(group=ENTRY_POINTS))]
+    return [*BUILT_IN, *sorted(entry_points.names(ENTRY_POINTS) - set(BUILT_IN))]
 
 
 def family(name: str) -> Family | None:
     """The model of that name, None where none is installed; UserError where a package's entry point is broken."""
-    if name in BUILT_IN:
-        return BUILT_IN[name]
-    for entry in metadata.entry_points(group=ENTRY_POINTS, name=name):
-        try:
-            found = entry.load()
-        except Exception as error:
-            raise UserError(f"model={name}: the installed entry point {entry.value} does not load: {error}") from error
-        if not isinstance(found, Family):
-            raise UserError(f"model={name}: the entry point {entry.value} is not a stockml.models.Family")
-        return found
-    return None
+    return BUILT_IN.get(name) or entry_points.find(ENTRY_POINTS, name, Family, "model")
 
 
 def build(config: ModelConfig, window: int, features: int) -> nn.Module:

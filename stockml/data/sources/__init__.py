@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from importlib import metadata
 
+from stockml.config import entry_points
 from stockml.config.schema import bounded
 from stockml.data.settings import BarsConfig, DataConfig
 from stockml.data.sources.csv import CsvConfig
 from stockml.data.sources.npz import NpzConfig
 from stockml.data.sources.simulated import SimulatedConfig
 from stockml.data.sources.yahoo import YahooConfig
-from stockml.errors import UserError
 
 __all__ = [
     "BUILT_IN",
@@ -93,22 +92,12 @@ BUILT_IN = {
 
 def names() -> list[str]:
     """Every source, built in or installed."""
-    return [*BUILT_IN, *sorted({entry.name for entry in metadata.entry_points(group=ENTRY_POINTS)} - set(BUILT_IN))]
+    return [*BUILT_IN, *sorted(entry_points.names(ENTRY_POINTS) - set(BUILT_IN))]
 
 
 def source(name: str) -> Source | None:
     """The source of that name, None where there is none. Raises UserError where a package's entry point is broken."""
-    if name in BUILT_IN:
-        return BUILT_IN[name]
-    for entry in metadata.entry_points(group=ENTRY_POINTS, name=name):
-        try:
-            found = entry.load()
-        except Exception as error:
-            raise UserError(f"data={name}: the installed entry point {entry.value} does not load: {error}") from error
-        if not isinstance(found, Source):
-            raise UserError(f"data={name}: the entry point {entry.value} is not a stockml.data.sources.Source")
-        return found
-    return None
+    return BUILT_IN.get(name) or entry_points.find(ENTRY_POINTS, name, Source, "data")
 
 
 def settings(name: object) -> dict[str, type[DataConfig]]:
