@@ -24,7 +24,7 @@ from tests.conftest import command, random_bars, write_bars
 from tests.markdown import ROOT, Block, blocks, readmes
 
 NOT_RUN = {
-    r"pip install \./attention_pool|python run\.py model=attention_pool": "tests/models/test_own_model.py runs it",
+    r"python run\.py model=attention_pool": "tests/models/test_own_model.py runs it",
     r"(python -m )?pip (un)?install|pip uninstall": "changes the installation; .ci/run installs",
     r"eval ": "changes the shell; tests/models/test_own_model.py asks for completions",
     r"unset ": "changes the shell",

@@ -10,7 +10,7 @@ import pytest
 
 from tests.benchmarks import run
 from tests.benchmarks.measuring import Breakdown, Figure, Grid
-from tests.campaigns import example_run, model_zoo, significance, verdicts
+from tests.campaigns import audits, example_run, model_zoo, significance, verdicts
 from tests.markdown import readmes, table, update_rows, write_table, written_table
 
 WRITTEN = {
@@ -19,6 +19,7 @@ WRITTEN = {
     (run.README, "models"),
     (significance.README, "significance"),
     *((verdicts.README, name) for name in ("verdicts", "sizes", "power")),
+    (audits.README, "audits"),
     (example_run.README, "run"),
     *((path, name) for name, path in model_zoo.READMES.items()),
 }

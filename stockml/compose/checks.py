@@ -126,7 +126,9 @@ def unknown_choices(composer: Composer, overrides: Iterable[Override]) -> dict[s
         for choice in map(show, given):
             if not composer.is_choice(group, choice):
                 known = models.names() if group == "model" else sorted(sources.names()) if group == "data" else choices
-                faults[group] = f"{group}={choice}: must be {one_of(known)}{extra(choice) or nearest(choice, known)}"
+                own = f"; for another ticker: stock.ticker={choice}" if group == "stock" else ""
+                advice = extra(choice) or nearest(choice, known) or own
+                faults[group] = f"{group}={choice}: must be {one_of(known)}{advice}"
         if group == "experiment" and o.type == OverrideType.CHANGE:
             faults[group] = f"{o.input_line}: an experiment is added with a plus: +{o.input_line}"
     return faults

@@ -129,7 +129,11 @@ def saved_file(args: argparse.Namespace, typed: list[Override], tasks: Tasks) ->
     else:
         return None
     if not path.is_file():
-        raise UserError(f"{path}: there is no such saved config; name a run folder's")
+        if args.config_path is not None:
+            raise UserError(f"{path}: there is no such saved config; name a run folder's")
+        key, folder = "trainer.resume" if resumed else "run", path.parent.parent
+        fault = "is not a run folder" if folder.exists() else "there is no such run folder"
+        raise UserError(f"{key}={folder}: {fault}; name one that a run has printed, such as outputs/<run>")
     return path
 
 

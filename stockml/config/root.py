@@ -132,7 +132,8 @@ def _elsewhere(registers: Mapping[str, Mapping[str, type[Any]]], key: str, path:
                 n for n, cls in registers.get(section, {}).items() if key in {f.name for f in dataclasses.fields(cls)}
             ]
             if kinds:
-                return f"; it belongs to {section}={' or '.join(kinds)}"
+                choices = " or ".join(f"{section}={kind}" for kind in kinds)
+                return f"; type {choices}, which {'has' if len(kinds) == 1 else 'have'} it"
             continue
         classes: list[Any] = [hint, *registers.get(section, {}).values()]
         if any(key == f.name for cls in classes for f in dataclasses.fields(cls)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stockml.evaluation.metrics import metric
@@ -14,12 +14,14 @@ from stockml.evaluation.metrics import metric
 class SweepProgress:
     """Prints a line for each job that ends; on a terminal, a last line with the state of the sweep."""
 
-    def __init__(self, total: int | None, done: int) -> None:
-        """`total` counts the jobs, None where that is not known; `done` are those that an earlier call has finished."""
-        self._total, self._done, self._failed, self._running = total, done, 0, 0
+    def __init__(self, total: int | None, done: Sequence[Mapping[str, Any]]) -> None:
+        """`total` counts the jobs, None where that is not known; `done` has the rows of those that were done before."""
+        self._total, self._done, self._failed, self._running = total, len(done), 0, 0
         self._started: float | None = None
         self._ended = 0
         self._best: tuple[float, str] | None = None
+        for row in done:
+            self._compare(row)
         self._live = sys.stdout.isatty()
 
     def started(self) -> None:
@@ -34,11 +36,9 @@ class SweepProgress:
         self._ended += 1
         if row["status"] == "ok":
             self._done += 1
-            score = row["val_r2"]  # comparable from stock to stock, as errors are not
-            if score is not None and (self._best is None or score > self._best[0]):
-                self._best = (score, str(row["job"]))
+            self._compare(row)
             epochs = "1 epoch" if row["epochs"] == 1 else f"{row['epochs']} epochs"
-            result = f"{epochs}, validation r2 {metric('r2').format(score)}"
+            result = f"{epochs}, validation r2 {metric('r2').format(row['val_r2'])}"
         else:
             self._failed += 1
             result = str(row.get("error") or "")
@@ -46,6 +46,11 @@ class SweepProgress:
         self._clear()
         print(f"{row['job']:<16} {row['status']:<7} {result}{seconds}  |  {self._state()}", flush=True)
         self.tick()
+
+    def _compare(self, row: Mapping[str, Any]) -> None:
+        score = row["val_r2"]  # comparable from stock to stock, as errors are not
+        if score is not None and (self._best is None or score > self._best[0]):
+            self._best = (score, str(row["job"]))
 
     def tick(self) -> None:
         """Time has passed."""

@@ -62,7 +62,7 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
         folder.plan({job.name: job.swept for job in sweep.jobs})
         rows = summary.write(folder, joint=False)
         tried = sum(row["status"] in _ENDED for row in rows)
-        done = sum(row["status"] == "ok" for row in rows)
+        done = [row for row in rows if row["status"] == "ok"]
         supervisor = Supervisor(folder, sweep, done, fail_fast=command.jobs[0].sweep.fail_fast)
         if any(_is_synthetic(config) for config in command.jobs):
             print(*terminal.SYNTHETIC, sep="\n", flush=True)
@@ -73,8 +73,10 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
                 compose.run_sweep(command, folder.path, tried, supervisor, run_one, callbacks)
         except KeyboardInterrupt as error:
             rows = summary.write(folder, joint=False)
-            done = sum(row["status"] == "ok" for row in rows)
-            line = f"interrupted with {done} of {len(rows)} jobs done; summary in {folder.path}; continue with: {again}"
+            ended = sum(row["status"] == "ok" for row in rows)
+            line = (
+                f"interrupted with {ended} of {len(rows)} jobs done; summary in {folder.path}; continue with: {again}"
+            )
             raise Interrupted(getattr(error, "signum", 2), line) from error
         except RunError:  # the first failure, where that is to end the sweep
             pass
@@ -146,7 +148,7 @@ def _changed(folder: RunFolder, config: Config) -> dict[str, tuple[Any, Any]]:
 class Supervisor:
     """Runs the jobs of a sweep, each in a process of its own, and shows how they stand."""
 
-    def __init__(self, folder: SweepFolder, sweep: Sweep, done: int, *, fail_fast: bool) -> None:
+    def __init__(self, folder: SweepFolder, sweep: Sweep, done: Sequence[summary.Row], *, fail_fast: bool) -> None:
         self._folder, self._sweep, self._fail_fast = folder, sweep, fail_fast
         self._table = summary.SweepTable(folder)
         self._progress = SweepProgress(sweep.trials if sweep.trials is not None else len(sweep.jobs), done)

@@ -4,7 +4,8 @@
 
 Simulated bars without a signal, 2,520 days, data seeds 0, 1, …, default settings, at horizons of 1, 5 and 20 days, as
 returns and as levels. A history is an alarm where the check of the next day or of the target fails. `--write` writes
-the shares into stockml/evaluation/README.md. The exit status is 1 where a share is above 5 %. It takes some minutes.
+the shares into stockml/evaluation/audit/README.md. The exit status is 1 where a share is above 5 %. It takes
+minutes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from stockml.evaluation.audit.subject import BarsSubject
 from tests.markdown import ROOT, table, write_table
 
 HORIZONS, TRANSFORMS = (1, 5, 20), ("returns", "levels")
-README = ROOT / "stockml/evaluation/README.md"
+README = ROOT / "stockml/evaluation/audit/README.md"
 
 
 def false_alarms(histories: int, horizon: int, transform: str = "returns") -> float:

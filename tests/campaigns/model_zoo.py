@@ -58,7 +58,7 @@ SWEEPS = {"simulated": SIMULATED, "stocks": STOCKS, "defaults": DEFAULTS}
 READMES = {
     "simulated": ROOT / "stockml/models/README.md",
     "stocks": ROOT / "stockml/models/README.md",
-    "defaults": ROOT / "stockml/evaluation/README.md",
+    "defaults": ROOT / "stockml/reporting/README.md",
 }
 """Where the table of each is written, between the marks `<!-- table:NAME -->`."""
 LEAST_SHARE, LEAST_MODELS = 0.45, 2

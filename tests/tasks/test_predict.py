@@ -242,7 +242,7 @@ def test_evaluate_on_the_same_bars_elsewhere_gives_the_same_test_scores(copy: Pa
     ("arguments", "fault"),
     [
         (["task=predict"], "run: needed with task=predict"),
-        (["task=evaluate", "run=nowhere"], "there is no such saved config"),
+        (["task=evaluate", "run=nowhere"], "there is no such run folder"),
         (["export.onnx=true"], "task=predict run=FOLDER export.onnx=true"),
     ],
 )

@@ -221,7 +221,7 @@ def test_folds_can_be_swept() -> None:
         (["data.fold=1"], "data.fold: needs data.split=walk_forward"),
         (["data.split=walk_forward", "data.fold=5"], "data.fold: 5 is too high; 5 folds are numbered from 0"),
         (["data.split=walk_forward", "data.valid_start=2008-01-02"], "data.valid_start: each fold has its own"),
-        (["data=npz", "data.path=a.npz", "data.split=walk_forward"], "it belongs to data=simulated or csv"),
+        (["data=npz", "data.path=a.npz", "data.split=walk_forward"], "type data=simulated or data=csv"),
         (["data.folds=1"], "data.folds=1: must be a whole number ≥ 2"),
     ],
 )

@@ -91,7 +91,9 @@ TYPED = [
     pytest.param("stock.simulator.garch.beta=2", ["stock.simulator.garch…beta must be below 1"], id="explosive"),
     pytest.param("stock.simulator.idio_vol_percent=1e5", ["stock.simulator: …overflow"], id="overflowing-figures"),
     # several processes
-    pytest.param("trainer.world_size=2", ["trainer.world_size: no such key; it belongs to trainer=ddp"], id="no-ddp"),
+    pytest.param(
+        "trainer.world_size=2", ["trainer.world_size: no such key; type trainer=ddp, which has it"], id="no-ddp"
+    ),
     pytest.param(
         "trainer=ddp trainer.world_size=0", ["trainer.world_size=0: must be a whole number ≥ 1 or auto"], id="no-rank"
     ),
@@ -155,10 +157,8 @@ TYPED = [
     pytest.param("-m seed=1,2 task=report", ["task=report: is no task for a sweep; …-m"], id="task-in-sweep"),
     pytest.param("task=report", ["run: needed with task=report…run=FOLDER"], id="report-of-nothing"),
     pytest.param("task=report run=x", ["x: holds neither a run nor a sweep; …multirun/"], id="report-of-nothing-there"),
-    pytest.param(
-        "task=reproduce run=x", ["x/.hydra/config.yaml: there is no such saved config"], id="reproduce-nothing"
-    ),
-    pytest.param("task=audit run=x", ["x/.hydra/config.yaml: there is no such saved config"], id="audit-of-nothing"),
+    pytest.param("task=reproduce run=x", ["run=x: there is no such run folder"], id="reproduce-nothing"),
+    pytest.param("task=audit run=x", ["run=x: there is no such run folder"], id="audit-of-nothing"),
     pytest.param(
         "task=audit audit.plant=future", ["audit.plant=future: …; did you mean future_return?"], id="unknown-leak"
     ),

@@ -88,6 +88,8 @@ def files(folder: Path) -> list[Path]:
 
 
 def _require_folder(folder: Path) -> None:
+    if folder.is_file():
+        raise UserError(f"data.dir={folder}: is a file; type data.path={folder}")
     if not folder.is_dir():
         raise UserError(f"data.dir={folder}: there is no such folder")
 
