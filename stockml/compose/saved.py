@@ -132,8 +132,8 @@ def saved_file(args: argparse.Namespace, typed: list[Override], tasks: Tasks) ->
         if args.config_path is not None:
             raise UserError(f"{path}: there is no such saved config; name a run folder's")
         key, folder = "trainer.resume" if resumed else "run", path.parent.parent
-        fault = "is not a run folder" if folder.exists() else "there is no such run folder"
-        raise UserError(f"{key}={folder}: {fault}; name one that a run has printed, such as outputs/<run>")
+        why = " (it has no .hydra/config.yaml)" if folder.exists() else ""
+        raise UserError(f"{key}={folder}: there is no such run folder{why}; name one that a run has printed")
     return path
 
 
