@@ -29,7 +29,16 @@ from stockml.runs.sweep_folder import SweepFolder
 from stockml.trackers import TRACKERS
 
 # Which key of a section names the file of its group.
-_GROUPS = {"stock": "ticker", "data": "source", "model": "name", "trainer": "name", "hardware": "device"}
+_GROUPS = {
+    "stock": "ticker",
+    "data": "source",
+    "features": "set",
+    "model": "name",
+    "trainer": "name",
+    "hardware": "device",
+}
+# What is composed in the place of a saved choice: of a set of features, a saved config may lack some.
+_COMPOSED = {"features": "bars"}
 
 OF_ONE_RUN = ("task", "run", "sweep", "export", "audit", "trainer.resume")
 """Settings, or sections, that were asked of one run and say nothing of what it is."""
@@ -99,7 +108,8 @@ class Base:
         keys = {o.key_or_group for o in typed}
         for o in _experiments(composer, typed):
             switched |= _own_switches(composer, o) & (_GROUPS.keys() - keys)
-        chosen = [f"{g}={c}" for g, c in saved.choices.items() if g not in switched and composer.is_choice(g, c)]
+        used = {g: _COMPOSED.get(g, c) for g, c in saved.choices.items() if g not in switched}
+        chosen = [f"{g}={c}" for g, c in used.items() if composer.is_choice(g, c)]
         experiments = [
             str(o.input_line)
             for o in _experiments(composer, saved.recorded(composer))
@@ -162,7 +172,8 @@ def overlay_saved(
 
 def _is_replaced(composer: Composer, group: str, choice: str, choices: Any) -> bool:
     """Whether something, a typed experiment say, has replaced a choice that conf/ has."""
-    return composer.is_choice(group, choice) and choices.get(group) != choice
+    used = _COMPOSED.get(group, choice)
+    return composer.is_choice(group, used) and choices.get(group) != used
 
 
 def _is_related(key: str, keys: set[str]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from stockml.config.schema import Reader, bounded, incidental, is_incidental, nearest, one_of
 from stockml.config.values import plain, show
+from stockml.data.features.settings import FeaturesConfig
 from stockml.data.settings import BarsConfig, DataConfig, StockConfig
 from stockml.distributed.settings import TRAINERS
 from stockml.models.settings import ModelConfig
@@ -63,6 +64,7 @@ class Config:
     seed: int = bounded(least=0, most=2**32 - 1)
     stock: StockConfig
     data: DataConfig
+    features: FeaturesConfig
     model: ModelConfig
     trainer: TrainerConfig
     hardware: HardwareConfig

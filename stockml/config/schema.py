@@ -100,6 +100,9 @@ class Reader:
                 return self.read(typing.cast("type[Any]", nested), value, f"{where}.")
             self.problems.append(f"{where}={show(value)}: must be a group of settings, {where}.<key>=…")
             return None
+        if typing.get_origin(wanted) is Mapping and isinstance(value, Mapping):
+            item = typing.get_args(wanted)[1]
+            return {str(key): self._field(one, item, bounds, f"{where}.{key}") for key, one in value.items()}
         try:
             return _convert(value, wanted, bounds)
         except ValueError as error:
@@ -160,6 +163,8 @@ def _accept(value: Any, option: Any) -> tuple[bool, Any]:
         item = typing.get_args(option)[0]
         pairs = [_accept(v, item) for v in value]
         return all(ok for ok, _ in pairs), tuple(v for _, v in pairs)
+    if origin is Mapping:  # read item by item
+        return False, None
     if option is type(None):
         return value is None, None
     if option is datetime.date:
@@ -189,6 +194,8 @@ def _describe(wanted: Any, bounds: Mapping[str, float]) -> str:
             parts.append(one_of(list(typing.get_args(option))))
         elif typing.get_origin(option) is tuple:
             parts.append(f"a list of {_describe(typing.get_args(option)[0], {}).removeprefix('one of ')}")
+        elif typing.get_origin(option) is Mapping:
+            parts.append(f"a mapping, {{name: {_describe(typing.get_args(option)[1], bounds)}}}")
         else:
             parts.append(f"{names[option]} {limits}".rstrip() if option in (int, float) else names[option])
     return " or ".join(parts)

@@ -63,6 +63,11 @@ ADDED = (
     Added("2026-11-28", "gaps between bars", {"data.max_gap": None}, _BARS),
     Added("2026-11-28", "scalers of stocks with few samples", {"data.min_scaler_samples": 2}, _BARS),
     Added("2026-11-28", "volume adjusted for splits", {"data.adjust_volume": False}, ("csv",)),
+    Added(
+        "2026-11-28",
+        "features",
+        {"features.set": "bars", "features.bars": True, "features.columns": {}, "features.missing": "error"},
+    ),
 )
 """Oldest first. A release that adds a setting appends an entry."""
 
@@ -119,7 +124,7 @@ def require_baselines(folder: Path) -> None:
         )
 
 
-_NEW_SECTIONS = ("sweep", "export", "audit")  # each came with its settings; every config has the others
+_NEW_SECTIONS = ("sweep", "export", "audit", "features")  # each came with its settings; every config has the others
 
 
 def _section(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
