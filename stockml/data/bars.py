@@ -12,6 +12,9 @@ from stockml.errors import UserError
 
 Floats = NDArray[np.float64]
 
+PRICES = ("open", "high", "low", "close")
+"""The columns of a bar that are prices of its stock."""
+
 
 @dataclass(frozen=True)
 class Bars:

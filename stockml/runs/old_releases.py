@@ -68,6 +68,7 @@ ADDED = (
         "features",
         {"features.set": "bars", "features.bars": True, "features.columns": {}, "features.missing": "error"},
     ),
+    Added("2026-11-28", "excess returns", {"data.benchmark": None}, _BARS),
 )
 """Oldest first. A release that adds a setting appends an entry."""
 
