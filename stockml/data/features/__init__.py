@@ -1,0 +1,1 @@
+"""Features: expressions over the columns of daily bars."""
