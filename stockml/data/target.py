@@ -55,8 +55,8 @@ class TargetSpec:
         if name == "volatility":
             last = parse(text.removeprefix("Ref(").removesuffix(f", -{h})"))
             return cls(name, "level", h, h, found, last)
-        first, end = found.offsets
-        return cls(name, "class" if found.is_logical else "return", end - first, end, found)
+        kind: Kind = "class" if found.is_logical else "return"
+        return cls(name, kind, found.newest - max(found.oldest, 0), found.newest, found)
 
     @property
     def lookback(self) -> int:

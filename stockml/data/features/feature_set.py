@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from stockml.data.features.evaluation import Rows, evaluate
+from stockml.data.features.evaluation import Rows, evaluate_stocks
 from stockml.data.features.expressions import Expression, parse
 from stockml.errors import UserError
 
@@ -80,12 +80,11 @@ class FeatureSet:
     def _evaluate(self, each: Sequence[Bars], lost: int, found: Sequence[NDArray[np.float32]]) -> None:
         """Fill in the values of the expressions."""
         rows = rows_of(each, [column for one in self.expressions.values() for column in one.columns])
-        computed = evaluate(list(self.expressions.values()), rows)
-        for number, (name, values) in enumerate(zip(self.expressions, computed, strict=True), len(self.bars)):
-            for bars, own, start in zip(each, found, rows.starts.tolist(), strict=False):
-                column = values[start + lost : start + len(bars.dates)]
+        computed = evaluate_stocks(list(self.expressions.values()), rows)
+        for bars, own, (_, values) in zip(each, found, computed, strict=True):
+            for number, (name, column) in enumerate(zip(self.expressions, values[:, lost:], strict=True)):
                 _require_finite(name, self.expressions[name].text, column, bars, lost)
-                own[:, number] = self._filled(name, column, bars, lost)
+                own[:, len(self.bars) + number] = self._filled(name, column, bars, lost)
 
     def _filled(self, name: str, column: Floats, bars: Bars, lost: int) -> Floats:
         """A feature's values, with what `missing` says of those that are missing."""
