@@ -19,6 +19,7 @@ from stockml.config.root import Config, check
 from stockml.config.schema import nearest, one_of
 from stockml.config.values import show
 from stockml.data import sources
+from stockml.data.settings import CLOSE_TARGETS, BarsConfig
 
 
 class TaskRules(Protocol):
@@ -188,8 +189,18 @@ def checked(
     config, problems = check(values, sources.settings(source), installed)
     if config is not None and known:
         problems += tasks[config.task].faults(config)
+        problems += _of_expressions(config)
     problems = [*faults, *problems]
     return (_absolute(config) if config and not problems else None), problems
+
+
+def _of_expressions(config: Config) -> Iterator[str]:
+    """What is wrong with the expressions of features and target; the engine is imported only where there are some."""
+    has_own_target = isinstance(config.data, BarsConfig) and config.data.target not in CLOSE_TARGETS
+    if config.features.columns or has_own_target or not config.features.bars:
+        from stockml.data import spec
+
+        yield from spec.faults(config)
 
 
 def infer_stock(values: dict[str, Any], typed: set[str], chosen_stock: str | None) -> None:

@@ -13,6 +13,7 @@ from stockml.data.panel import Panel, from_bars
 from stockml.data.scaler import Scaler
 from stockml.data.settings import BarsConfig
 from stockml.data.sources import loading
+from stockml.data.spec import PanelSpec
 from stockml.data.split import Rows, Split, split
 from stockml.errors import UserError
 
@@ -87,7 +88,7 @@ def scaled_copy(panel: Panel, scaler: Scaler) -> Panel:
 def sample_shape(config: Config) -> tuple[int, int]:
     """Days and features (T, F) of a sample, without loading dated bars. Raises UserError."""
     if isinstance(config.data, BarsConfig):
-        return config.data.window, len(config.stock.features)
+        return config.data.window, len(PanelSpec.of(config).features.names)
     return loading.sample_shape(config)
 
 
@@ -106,7 +107,7 @@ def load_panel(config: Config) -> tuple[Panel, int | None]:
         return pooled.load(config), None
     bars = loading.load_bars(config).between(data.start, data.end)
     data_warnings = doctor.labels(doctor.counts(bars))
-    return dataclasses.replace(from_bars(bars, config.stock.features, data), data_warnings=data_warnings), None
+    return dataclasses.replace(from_bars(bars, PanelSpec.of(config), data), data_warnings=data_warnings), None
 
 
 def _refuse_pooled_levels(data: BarsConfig) -> None:
@@ -133,7 +134,7 @@ def load_panel_to_forecast(config: Config) -> Panel:
         from stockml.data import pooled
 
         return pooled.load(config, to_forecast=True)
-    return from_bars(loading.load_bars(config), config.stock.features, data, to_forecast=True)
+    return from_bars(loading.load_bars(config), PanelSpec.of(config), data, to_forecast=True)
 
 
 def fit_scaler(config: Config, panel: Panel, train: Rows) -> Scaler:

@@ -7,18 +7,20 @@ import hashlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stockml.data.target import Kind
 from stockml.errors import UserError
 
 if TYPE_CHECKING:
     from stockml.data.bars import Bars, Floats
     from stockml.data.settings import BarsConfig
+    from stockml.data.spec import PanelSpec
 
-Kind = Literal["return", "level", "class"]
+__all__ = ["Kind", "Panel", "Stocks", "from_bars", "rows_of", "unusable", "usable"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Panel:
     horizon: int = 0
     """Rows over which a target reaches, from the window's end on unless `target_end` is later; 0 if unknown."""
     target_end: int = 0
-    """Windowed arrays only: rows from a window's end to its target's end, if those are more than the horizon."""
+    """Rows from a window's end to its target's end, if those are more than the horizon."""
     last: Floats | None = None
     """(R,) levels only: the last known value of the target series, which is the persistence forecast."""
     last_name: str = ""
@@ -77,6 +79,8 @@ class Panel:
     """Levels only: whether changes are relative to `last` (prices), or differences."""
     expected: Floats | None = None
     """(R,) simulated returns only: the best possible forecast."""
+    incomplete: NDArray[np.bool_] | None = None
+    """(R,) where a row lacks a feature's value; None: in none."""
     stocks: Stocks | None = None
     """Pooled panels only."""
     origins: tuple[str, ...] = ()
@@ -166,56 +170,80 @@ class Panel:
             return None
         known = np.full(len(self.target), np.nan)
         for rows in self.spans():
-            known[rows][self.horizon :] = self.target[rows][: -self.horizon]
+            known[rows][self.reach :] = self.target[rows][: -self.reach]
         return known
 
 
-def from_bars(bars: Bars, features: Sequence[str], config: BarsConfig, *, to_forecast: bool = False) -> Panel:
+def from_bars(bars: Bars, spec: PanelSpec, config: BarsConfig, *, to_forecast: bool = False) -> Panel:
     """Features and targets of dated bars; UserError where there are too few bars.
 
     With `to_forecast`, one full window is enough, and full windows whose target is not known yet are samples too.
-    Targets over h days: log_return ln(C[t+h]/C[t]), return C[t+h]/C[t] − 1, close C[t+h].
     """
     bars = bars.between(config.start, config.end)
-    lost = _lost(config)
-    window, horizon, rows = config.window, config.horizon, len(bars.dates) - lost
+    lost, end = spec.lost, spec.target.end
+    window, rows = config.window, len(bars.dates) - lost
     if to_forecast and rows < window:
         raise UserError(
             f"{bars.origin}: {len(bars.dates):,} bars are too few to forecast from: a window needs {window + lost}"
         )
-    if not to_forecast and rows < window + horizon + 2:
+    if not to_forecast and rows < window + end + 2:
+        first = f" after the first {lost:,}, which the features need" if lost > 1 else ""
         raise UserError(
             f"{bars.origin}: {len(bars.dates):,} bars are too few for train, validation and test samples of "
-            f"{window} days, {horizon} ahead; more bars, or a lower data.window"
+            f"{window} days, {end} ahead{first}; more bars, or a lower data.window"
         )
     panel = Panel(
         ticker=bars.ticker,
         origin=bars.origin,
-        features=features,
+        features=spec.features.names,
         window=window,
-        kind=kind(config),
-        samples=np.arange(window - 1, rows if to_forecast else rows - horizon),
-        dropped=bars.dropped + unusable(config),
+        kind=spec.target.kind,
+        samples=np.arange(window - 1, rows if to_forecast else rows - end),
+        dropped=bars.dropped + unusable(spec, window),
         parsing_notes=bars.parsing_notes,
         synthetic=bars.synthetic,
-        horizon=horizon,
-        last_name="close",
-        **rows_of(bars, features, config),
+        horizon=spec.target.horizon,
+        target_end=end,
+        last_name=spec.target.last_name,
+        relative=spec.target.last is None,
+        **rows_of([bars], spec)[0],
     )
-    return without_gaps(panel, config)
+    return usable(panel, spec, config, to_forecast=to_forecast)
 
 
-def without_gaps(panel: Panel, config: BarsConfig) -> Panel:
-    """The panel without the samples whose window or target spans more missing sessions in a row than `max_gap`.
+def usable(panel: Panel, spec: PanelSpec, config: BarsConfig, *, to_forecast: bool) -> Panel:
+    """The panel without the samples that have missing values, or span too wide a gap; they are counted in `dropped`.
 
-    They are counted in `dropped`. Raises UserError where none is left.
+    Raises UserError where none is left.
     """
+    return _without_gaps(_without_missing(panel, to_forecast=to_forecast), spec, config)
+
+
+def _without_missing(panel: Panel, *, to_forecast: bool) -> Panel:
+    """The panel without the samples whose window or target has a missing value."""
+    samples, dropped = panel.samples, list(panel.dropped)
+    if panel.incomplete is not None:
+        before = np.append(0, np.cumsum(panel.incomplete))
+        has_missing = before[samples + 1] > before[samples + 1 - panel.window]
+        if has_missing.any():
+            dropped.append(f"{has_missing.sum():,} samples (a value is missing in the window; features.missing)")
+        samples = samples[~has_missing]
+    if not to_forecast and (unknown := np.isnan(panel.target[samples])).any():
+        dropped.append(f"{unknown.sum():,} samples (the target has no value)")
+        samples = samples[~unknown]
+    if len(panel.samples) and not len(samples):
+        raise UserError(f"{panel.origin}: no sample is left, since {' and '.join(dropped[len(panel.dropped) :])}")
+    return replace(panel, samples=samples, dropped=tuple(dropped))
+
+
+def _without_gaps(panel: Panel, spec: PanelSpec, config: BarsConfig) -> Panel:
+    """The panel without the samples whose window or target spans more missing sessions in a row than `max_gap`."""
     if config.max_gap is None or not len(gaps := panel.wide_gaps(config.max_gap)):
         return panel
     assert panel.dates is not None
     # The first row of a window of changes is itself a change since the row before.
-    first = panel.samples - panel.window + (1 if config.transform == "returns" else 2)
-    last = panel.samples + panel.horizon
+    first = panel.samples - panel.window + (1 if spec.lost else 2)
+    last = panel.samples + panel.reach
     if panel.stocks is not None:
         last = np.minimum(last, panel.stocks.starts[panel.stocks.of(panel.samples) + 1] - 1)
     spans_gap = np.searchsorted(gaps, first) < np.searchsorted(gaps, last, side="right")
@@ -231,61 +259,41 @@ def without_gaps(panel: Panel, config: BarsConfig) -> Panel:
     return replace(panel, samples=panel.samples[~spans_gap], dropped=(*panel.dropped, text))
 
 
-def kind(config: BarsConfig) -> Kind:
-    """The kind of the target of dated bars."""
-    return "level" if config.target == "close" else "return"
-
-
-def unusable(config: BarsConfig, stocks: int = 1) -> tuple[str, ...]:
+def unusable(spec: PanelSpec, window: int, stocks: int = 1) -> tuple[str, ...]:
     """How many bars of how many stocks end no sample and why, one text each."""
-    lost, window, horizon = _lost(config), config.window, config.horizon
+    lost, end = spec.lost, spec.target.end
     of_each = " of each stock" if stocks > 1 else ""
+    why_lost = "no day before it to change from" if lost == 1 else f"the features look back {lost} days"
     return tuple(
         f"{count} bar{'s' if count > 1 else ''}{of_each} ({why})"
         for count, why in (
-            (lost, "no day before it to change from"),
+            (lost, why_lost),
             (window - 1, f"no full window of {window} days yet"),
-            (horizon, f"target {horizon} ahead not known yet"),
+            (end, f"target {end} ahead not known yet"),
         )
         if count
     )
 
 
-def rows_of(bars: Bars, features: Sequence[str], config: BarsConfig) -> dict[str, Any]:
-    """The fields of a panel that have one row per bar, by name. Raises UserError for numbers beyond float32."""
-    lost, horizon = _lost(config), config.horizon
-    rows = max(0, len(bars.dates) - lost)
-    values = np.empty((rows, len(features)), dtype=np.float32)
-    with np.errstate(over="ignore"):  # reported below
-        for number, name in enumerate(features):
-            values[:, number] = _transformed(name, bars.columns[name], config.transform)
-    if not np.isfinite(values).all():
-        raise UserError(f"{bars.origin}: holds numbers beyond float32; take data.transform=returns, or fewer bars")
-    close = bars.columns["close"][lost:]
-    target = np.full(rows, np.nan)
-    found: dict[str, Any] = {"values": values, "target": target, "dates": bars.dates[lost:]}
-    if config.target == "close":
-        target[:-horizon] = close[horizon:]
-        return {**found, "last": close}
-    change = np.log(close[horizon:] / close[:-horizon])
-    target[:-horizon] = change if config.target == "log_return" else np.expm1(change)
-    return {**found, "expected": _oracle(bars, config, lost)}
+def rows_of(each: Sequence[Bars], spec: PanelSpec) -> list[dict[str, Any]]:
+    """The fields of a panel that have one row per bar, by name, of each of the stocks whose bars are given.
+
+    Raises UserError where a value is missing that may not be, and for numbers beyond float32.
+    """
+    lost, found = spec.lost, []
+    values, targets, lasts = spec.features.values(each, lost), spec.target.values(each), spec.target.last_values(each)
+    for number, bars in enumerate(each):
+        own: dict[str, Any] = {"values": values[number], "target": targets[number][lost:], "dates": bars.dates[lost:]}
+        if spec.features.missing in ("drop", "ffill"):
+            own["incomplete"] = np.isnan(values[number]).any(axis=1)
+        if lasts is not None:
+            own["last"] = lasts[number][lost:]
+        found.append(own | {"expected": _oracle(bars, spec, lost)})
+    return found
 
 
-def _lost(config: BarsConfig) -> int:
-    return 1 if config.transform == "returns" else 0  # the first bar has no bar before it
-
-
-def _transformed(name: str, column: Floats, transform: str) -> Floats:
-    if transform == "levels":
-        return column
-    if name == "volume":  # may be 0; the added 1 is negligible for daily volumes
-        return np.diff(np.log1p(column))
-    return np.diff(np.log(column))
-
-
-def _oracle(bars: Bars, config: BarsConfig, lost: int) -> Floats | None:
+def _oracle(bars: Bars, spec: PanelSpec, lost: int) -> Floats | None:
     """The best possible forecast of the next day's log return; None unless the bars are simulated."""
-    if bars.expected is None or config.target != "log_return" or config.horizon != 1:
+    if bars.expected is None or spec.target.name != "log_return" or spec.target.horizon != 1:
         return None
     return np.append(bars.expected[lost + 1 :], np.nan)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,8 +14,9 @@ import numpy as np
 
 from stockml.config.values import list_stocks, plain
 from stockml.data import doctor, store
-from stockml.data.panel import Panel, Stocks, kind, rows_of, unusable, without_gaps
+from stockml.data.panel import Panel, Stocks, rows_of, unusable, usable
 from stockml.data.sources import loading
+from stockml.data.spec import PanelSpec
 from stockml.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from stockml.data.settings import BarsConfig
 
 _MOST_FAULTS = 10
-_ROW_SETTINGS = ("transform", "target", "horizon", "start", "end")
+_ROW_SETTINGS = ("transform", "target", "horizon", "start", "end", "benchmark", "lag", "context_max_age")
 """Settings that the rows of a panel depend on, in addition to those of the source."""
 
 
@@ -38,15 +40,16 @@ def load(config: Config, *, to_forecast: bool = False) -> Panel:
     tickers = [one.stock.ticker for one in each]
     contents = [loading.content(one) for one in each]
     settings = {name: plain(getattr(data, name)) for name in _ROW_SETTINGS}
-    made_of = [config.stock.features, {name: str(value) for name, value in settings.items()}, tickers, contents]
+    features = [config.stock.features, {n: v for n, v in plain(config.features).items() if n != "set"}]
+    made_of = [features, {name: str(value) for name, value in settings.items()}, tickers, contents]
     found = store.get_or_build(Path(data.panel_cache), made_of, functools.partial(_build, config, each))
     return _panel(config, found, to_forecast=to_forecast)
 
 
 def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
-    data, facts = cast("BarsConfig", config.data), found.facts
+    data, facts, spec = cast("BarsConfig", config.data), found.facts, PanelSpec.of(config)
     stocks = Stocks(tuple(facts["tickers"]), np.array(facts["starts"]))
-    ends = [*stocks.starts[1:].tolist()] if to_forecast else (stocks.starts[1:] - data.horizon).tolist()
+    ends = [*stocks.starts[1:].tolist()] if to_forecast else (stocks.starts[1:] - spec.target.end).tolist()
     samples = [
         np.arange(first + data.window - 1, end) for first, end in zip(stocks.starts.tolist(), ends, strict=False)
     ]
@@ -60,49 +63,55 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
     panel = Panel(
         ticker=config.stock.ticker,
         origin=origin,
-        features=config.stock.features,
+        features=spec.features.names,
         window=data.window,
-        kind=kind(data),
+        kind=spec.target.kind,
         samples=np.concatenate(samples),
-        dropped=(*facts["dropped"], *left_out, *unusable(data, len(stocks.tickers))),
+        dropped=(*facts["dropped"], *left_out, *unusable(spec, data.window, len(stocks.tickers))),
         parsing_notes=facts["understood"],
         data_warnings=tuple(facts["doubts"]),
         synthetic=data.synthetic,
-        horizon=data.horizon,
-        last_name="close",
+        horizon=spec.target.horizon,
+        target_end=spec.target.end,
+        last_name=spec.target.last_name,
+        relative=spec.target.last is None,
         stocks=stocks,
         origins=tuple(facts["origins"]),
         content=found.content,
         **arrays,
     )
     by_day = np.argsort(panel.day_numbers[panel.samples], kind="stable")
-    return without_gaps(dataclasses.replace(panel, samples=panel.samples[by_day]), data)
+    return usable(dataclasses.replace(panel, samples=panel.samples[by_day]), spec, data, to_forecast=to_forecast)
 
 
 def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict[str, Any]:
-    """Read, examine and write one stock after another. Raises UserError with the faults of all of them.
+    """Read, examine and write one stock after another; all at once if a feature compares them.
 
-    The names and texts of what is returned are part of the fingerprint of pooled runs.
+    The names and texts of what is returned are part of the fingerprint of pooled runs. Raises UserError with the faults
+    of all stocks.
     """
-    data = cast("BarsConfig", config.data)
+    data, spec = cast("BarsConfig", config.data), PanelSpec.of(config)
     starts, origins, faults = [0], [], list[str]()
     parsing_notes, data_warnings, dropped = Counter[str](), Counter[str](), list[str]()
-    for load_one in loading.loaders(each):
-        try:
-            bars = load_one()
-            origins.append(bars.origin)
-            parsing_notes[bars.parsing_notes] += 1
-            dropped += bars.dropped
-            bars = _between(bars, data)
-            data_warnings += doctor.counts(bars)
-            rows = rows_of(bars, config.stock.features, data)
-        except UserError as error:
-            faults += error.lines
-            continue
-        for name, array in rows.items():
-            if array is not None:
-                writer.append(name, array)
-        starts.append(starts[-1] + len(rows["values"]))
+
+    def read() -> Iterator[Bars]:
+        for load_one in loading.loaders(each):
+            with _collected(faults):
+                bars = load_one()
+                origins.append(bars.origin)
+                parsing_notes[bars.parsing_notes] += 1
+                dropped.extend(bars.dropped)
+                bars = _between(bars, data)
+                data_warnings.update(doctor.counts(bars))
+                yield bars
+
+    for together in [list(read())] if spec.cross_sectional else ([bars] for bars in read()):
+        with _collected(faults):
+            for rows in rows_of(together, spec):
+                for name, array in rows.items():
+                    if array is not None:
+                        writer.append(name, array)
+                starts.append(starts[-1] + len(rows["values"]))
     if faults:
         more = [f"and {len(faults) - _MOST_FAULTS:,} faults more"] if len(faults) > _MOST_FAULTS else []
         raise UserError(*faults[:_MOST_FAULTS], *more)
@@ -114,6 +123,15 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
         "doubts": doctor.labels(data_warnings),
         "dropped": [f"in {len(dropped)} stocks bad rows (the first: {dropped[0]})"] if len(dropped) > 1 else dropped,
     }
+
+
+@contextlib.contextmanager
+def _collected(faults: list[str]) -> Iterator[None]:
+    """Add the lines of a UserError to the faults."""
+    try:
+        yield
+    except UserError as error:
+        faults += error.lines
 
 
 def each_stock(config: Config) -> list[Config]:

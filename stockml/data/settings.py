@@ -14,6 +14,9 @@ from stockml.config.schema import bounded, incidental
 
 Feature = Literal["open", "high", "low", "close", "volume"]
 
+CLOSE_TARGETS = ("log_return", "return", "close")
+"""The targets that are a change of the close, or the close itself."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GarchConfig:
@@ -105,7 +108,10 @@ class BarsConfig(DataConfig):
     """Days in a sample."""
     horizon: int = bounded(least=1)
     """Days from the end of the window to the end of the target."""
-    target: Literal["log_return", "return", "close"]
+    target: str
+    """A name of `stockml.data.target.NAMES`, or an expression over later days."""
+    benchmark: str | None
+    """target=excess_return: the ticker of `context` whose return is taken off; None: the mean of all stocks."""
     transform: Literal["returns", "levels"]
     test_ratio: float = bounded(above=0, below=1)
     start: datetime.date | None

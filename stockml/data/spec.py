@@ -2,31 +2,115 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from stockml.data import target
+from stockml.data.features.expressions import Expression, ExpressionError, parse
+from stockml.data.features.feature_set import FeatureSet
+from stockml.data.settings import BarsConfig
+from stockml.data.target import TargetSpec
 
 if TYPE_CHECKING:
     from stockml.config.root import Config
 
-_COLUMN = re.compile(r'\$("[^"]*"|\w+)(?:\.("[^"]*"|\w+))?')
+
+@dataclass(frozen=True)
+class PanelSpec:
+    """The features and the target of a panel of dated bars."""
+
+    features: FeatureSet
+    target: TargetSpec
+
+    @classmethod
+    def of(cls, config: Config) -> PanelSpec:
+        """What a checked config of dated bars names."""
+        data = config.data
+        assert isinstance(data, BarsConfig)
+        features = FeatureSet.of(config.features, config.stock.features, data.transform)
+        return cls(features, TargetSpec.of(data))
+
+    @property
+    def lost(self) -> int:
+        """Bars at the start for which a feature, or the last known value of the target, has no value yet."""
+        return max(self.features.lookback, self.target.lookback)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that is read."""
+        return tuple(dict.fromkeys([*self.features.columns, *self.target.columns]))
+
+    @property
+    def cross_sectional(self) -> bool:
+        """Whether all stocks are needed to compute one."""
+        return self.features.cross_sectional or self.target.cross_sectional
 
 
 def columns_read(config: Config) -> tuple[str, ...]:
     """The columns of the stock's own bars that a config of dated bars reads: those of other tickers are left out."""
-    own = [*(config.stock.features if config.features.bars else ()), "close"]
-    return tuple(dict.fromkeys([*own, *(name for name, of_other in _named(config) if not of_other)]))
+    context = context_tickers(config)
+    return tuple(name for name in PanelSpec.of(config).columns if _ticker_of(name, context) is None)
 
 
 def context_read(config: Config) -> Mapping[str, tuple[str, ...]]:
     """The columns that a config of dated bars reads of other tickers, by ticker, without the ticker."""
-    found: dict[str, tuple[str, ...]] = {}
-    for ticker, column in _named(config):
-        if column:
-            found[ticker] = tuple(dict.fromkeys([*found.get(ticker, ()), column]))
-    return found
+    context = context_tickers(config)
+    found: dict[str, list[str]] = {}
+    for name in PanelSpec.of(config).columns:
+        if (ticker := _ticker_of(name, context)) is not None:
+            found.setdefault(ticker, []).append(name.removeprefix(f"{ticker}."))
+    return {ticker: tuple(columns) for ticker, columns in found.items()}
 
 
-def _named(config: Config) -> list[tuple[str, str]]:
-    texts = " ".join(config.features.columns.values())
-    return [(one.strip('"'), two.strip('"')) for one, two in _COLUMN.findall(texts)]
+def context_tickers(config: Config) -> tuple[str, ...]:
+    """The tickers whose columns may be read beside the stock's own."""
+    assert isinstance(config.data, BarsConfig)
+    return config.data.context
+
+
+def _ticker_of(column: str, context: Sequence[str]) -> str | None:
+    return next((ticker for ticker in context if column.startswith(f"{ticker}.")), None)
+
+
+def faults(config: Config) -> Iterator[str]:
+    """What is wrong with the expressions of a config, a line each; nothing is read for it."""
+    data, features = config.data, config.features
+    if not isinstance(data, BarsConfig):
+        if features.columns or not features.bars:
+            yield (
+                f"features.set={features.set}: expressions need dated bars; the arrays of data.source={data.source} "
+                "hold their features already, so take features=bars"
+            )
+        return
+    parsed: dict[str, Expression] = {}
+    for name, text in features.columns.items():
+        try:
+            parsed[f"features.columns.{name}={text}"] = parse(text)
+        except ExpressionError as error:
+            yield f"features.columns.{name}={text}: {error}"
+    key, text = f"data.target={data.target}", target.formula(data)
+    if text not in target.NAMES:
+        try:
+            parsed[key] = found = parse(text, target=True)
+        except ExpressionError as error:
+            named = f"; or one of {', '.join(target.NAMES)}" if data.target not in target.NAMES else ""
+            yield f"{key}: {error}{named}"
+        else:
+            yield from _of_target(key, found, data)
+    for where, expression in parsed.items():
+        if expression.cross_sectional and not data.pooled:
+            remedy = "set data.benchmark to a ticker of data.context, or " if data.target == "excess_return" else ""
+            yield f"{where}: compares stocks with each other; {remedy}name several, 'data.tickers=[AAPL,AMZN]'"
+        for column in expression.columns:
+            ticker, dot, _ = column.rpartition(".")
+            if dot and _ticker_of(column, data.context) is None:
+                yield f"{where}: {column}: data.context does not name {ticker}; add it, 'data.context=[{ticker}]'"
+
+
+def _of_target(key: str, found: Expression, data: BarsConfig) -> Iterator[str]:
+    """What is wrong with a target that is an expression."""
+    if found.lookahead < 1:
+        yield f"{key}: uses no day after the window's last; Ref($close, -1) is the next day's close"
+    elif data.target not in target.NAMES and data.horizon not in (1, found.lookahead):
+        yield f"data.horizon={data.horizon}: the expression of data.target says how far it reaches; leave this out"

@@ -143,13 +143,13 @@ def _expanding_mean(panel: Panel, _train_mean: Floats) -> Floats | None:
 
 def _persistence_with_drift(panel: Panel, _train_mean: Floats) -> Floats | None:
     """The last value, and the mean of all its changes that are known at the end of each row; dated levels only."""
-    last, horizon = panel.last, panel.horizon
-    if last is None or panel.dates is None or not horizon:
+    last, reach = panel.last, panel.reach
+    if last is None or panel.dates is None or not reach:
         return None
     changes = np.full(len(last), np.nan)
     for rows in panel.spans():
-        before, after = last[rows][:-horizon], last[rows][horizon:]
-        changes[rows][horizon:] = after / before - 1 if panel.relative else after - before
+        before, after = last[rows][:-reach], last[rows][reach:]
+        changes[rows][reach:] = after / before - 1 if panel.relative else after - before
     drift = _mean_so_far(changes, panel)
     return last * (1 + drift) if panel.relative else last + drift
 

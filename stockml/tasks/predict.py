@@ -116,15 +116,15 @@ def _target_days(panel: Panel, config: BarsConfig) -> NDArray[np.datetime64]:
     target_days = np.full(len(panel.dates), np.datetime64("NaT"), dtype="datetime64[D]")
     next_days = functools.cache(
         lambda last: (
-            calendar.weekdays_after(last, panel.horizon)
+            calendar.weekdays_after(last, panel.reach)
             if panel.synthetic
-            else calendar.days_after(last, panel.horizon, config.calendar)
+            else calendar.days_after(last, panel.reach, config.calendar)
         )
     )
     for rows in panel.spans():
         days, own = panel.dates[rows], target_days[rows]
-        own[: -panel.horizon] = days[panel.horizon :]
-        count = min(panel.horizon, len(days))
+        own[: -panel.reach] = days[panel.reach :]
+        count = min(panel.reach, len(days))
         if count and (later := next_days(days[-1])) is not None:
             own[-count:] = later[-count:]
     return target_days

@@ -77,9 +77,10 @@ class Predictor:
             raise UserError(
                 f"data.source={given.source}: forecasts need dated bars, and a run that was trained on dated bars"
             )
-        shape = {name: getattr(own, name) for name in ("window", "horizon", "target", "transform", "max_gap")}
+        shape = {name: getattr(own, name) for name in _WINDOW_SETTINGS}
         stock = dataclasses.replace(config.stock, features=self.config.stock.features)
-        config = dataclasses.replace(config, data=dataclasses.replace(given, **shape), stock=stock)
+        data = dataclasses.replace(given, **shape)
+        config = dataclasses.replace(config, data=data, features=self.config.features, stock=stock)
         panel = dataset.load_panel_to_forecast(config)
         unknown = self.unknown(panel)
         if not unknown:
@@ -136,6 +137,7 @@ class Predictor:
             )
 
 
+_WINDOW_SETTINGS = ("window", "horizon", "target", "benchmark", "transform", "max_gap")
 _DATA_SECTIONS = ("data.", "stock.")
 _BARS_SETTINGS = ("start", "end", "calendar", "tickers")
 _SAMPLE_SETTINGS = {f"data.{f.name}" for f in dataclasses.fields(BarsConfig) if f.name not in _BARS_SETTINGS}

@@ -5,7 +5,7 @@ Training does not use this file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,13 @@ from stockml.data.dataset import Data, scale
 from stockml.data.panel import Panel, from_bars
 from stockml.data.scaler import Scaler
 from stockml.data.split import Rows, Split, split
+from stockml.data.target import TargetSpec
 from stockml.evaluation.metrics import target
 
 if TYPE_CHECKING:
     from stockml.data.bars import Bars
     from stockml.data.settings import BarsConfig
+    from stockml.data.spec import PanelSpec
 
 _WEEK = 5  # days
 
@@ -28,13 +30,13 @@ _WEEK = 5  # days
 class Pipeline:
     """How bars become scaled samples, stage by stage; the defaults are the stages that training uses."""
 
-    panel: Callable[[Bars, Sequence[str], BarsConfig], Panel] = from_bars
+    panel: Callable[[Bars, PanelSpec, BarsConfig], Panel] = from_bars
     split: Callable[[Panel, BarsConfig], Split] = split
     scaler: Callable[[Panel, Rows], Scaler] = Scaler.fit
 
-    def data(self, bars: Bars, features: Sequence[str], config: BarsConfig) -> Data:
+    def data(self, bars: Bars, spec: PanelSpec, config: BarsConfig) -> Data:
         """The scaled samples; with the default stages, those of `stockml.data.dataset.prepare`. Raises UserError."""
-        panel = self.panel(bars, features, config)
+        panel = self.panel(bars, spec, config)
         return scale(panel, self.split(panel, config), self.scaler)
 
 
@@ -54,8 +56,8 @@ def _scaler_on_all_rows(clean: Pipeline) -> Pipeline:
 def _shifted_target(clean: Pipeline) -> Pipeline:
     """The target of the day before: with a horizon of one day, the last change in the window."""
 
-    def panel(bars: Bars, features: Sequence[str], config: BarsConfig) -> Panel:
-        made = clean.panel(bars, features, config)
+    def panel(bars: Bars, spec: PanelSpec, config: BarsConfig) -> Panel:
+        made = clean.panel(bars, spec, config)
         return replace(made, target=np.append(made.target[:1], made.target[:-1]))
 
     return replace(clean, panel=panel)
@@ -64,8 +66,8 @@ def _shifted_target(clean: Pipeline) -> Pipeline:
 def _centred_window(clean: Pipeline) -> Pipeline:
     """Every feature replaced by the mean of the day before, the day, and the day after."""
 
-    def panel(bars: Bars, features: Sequence[str], config: BarsConfig) -> Panel:
-        made = clean.panel(bars, features, config)
+    def panel(bars: Bars, spec: PanelSpec, config: BarsConfig) -> Panel:
+        made = clean.panel(bars, spec, config)
         padded = np.concatenate([made.values[:1], made.values, made.values[-1:]])
         return replace(made, values=(padded[:-2] + padded[1:-1] + padded[2:]) / np.float32(3))
 
@@ -73,7 +75,7 @@ def _centred_window(clean: Pipeline) -> Pipeline:
 
 
 def _future_return(clean: Pipeline) -> Pipeline:
-    return replace(clean, panel=lambda bars, features, config: with_future(clean.panel(bars, features, config)))
+    return replace(clean, panel=lambda bars, spec, config: with_future(clean.panel(bars, spec, config)))
 
 
 def _random_split(clean: Pipeline) -> Pipeline:
@@ -91,10 +93,11 @@ def _random_split(clean: Pipeline) -> Pipeline:
 def _label_over_boundary(clean: Pipeline) -> Pipeline:
     """Targets over a week or more, split as if they were over one day."""
 
-    def panel(bars: Bars, features: Sequence[str], config: BarsConfig) -> Panel:
-        return clean.panel(bars, features, replace(config, horizon=max(_WEEK, config.horizon)))
+    def panel(bars: Bars, spec: PanelSpec, config: BarsConfig) -> Panel:
+        over_a_week = TargetSpec.of(replace(config, horizon=max(_WEEK, config.horizon)))
+        return clean.panel(bars, replace(spec, target=over_a_week), config)
 
-    return replace(clean, panel=panel, split=lambda panel, config: clean.split(replace(panel, horizon=1), config))
+    return replace(clean, panel=panel, split=lambda panel, config: clean.split(replace(panel, horizon=1, target_end=1), config))
 
 
 LEAKS: dict[str, Callable[[Pipeline], Pipeline]] = {

@@ -63,7 +63,7 @@ def splits_by_day(pool: PoolSubject) -> Finding:
     panel, day = pool.panel, pool.panel.day_numbers
     for split in pool.splits:
         for (earlier, rows), (later, later_rows) in itertools.pairwise(split.by_name().items()):
-            over = int((day[rows + panel.horizon] > day[later_rows].min()).sum())
+            over = int((day[rows + panel.reach] > day[later_rows].min()).sum())
             if over:
                 return Finding(
                     False,

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import numpy as np
 
+from stockml.data.bars import PRICES
 from stockml.data.dataset import Data, scale
 from stockml.data.settings import BarsConfig
+from stockml.data.spec import PanelSpec
 from stockml.data.split import Rows, split
 from stockml.evaluation.audit.leaks import LEAKS, Pipeline, with_future
 from stockml.evaluation.audit.scan import NextDays
@@ -96,11 +98,11 @@ class BarsSubject(Subject):
 
     def panel(self, noise_after: int | None = None) -> Panel:
         """The panel of the bars; `noise_after` is a row of the panel."""
-        return self.pipeline.panel(self._bars(noise_after), self.config.stock.features, self.settings)
+        return self.pipeline.panel(self._bars(noise_after), PanelSpec.of(self.config), self.settings)
 
     def data(self, noise_after: int | None = None) -> Data:
         """The samples of the bars; `noise_after` is a row of the panel."""
-        return self.pipeline.data(self._bars(noise_after), self.config.stock.features, self.settings)
+        return self.pipeline.data(self._bars(noise_after), PanelSpec.of(self.config), self.settings)
 
     def with_future(self) -> BarsSubject:
         """The bars in training's own pipeline, with the target among the features."""
@@ -133,8 +135,12 @@ class BarsSubject(Subject):
             return self.bars
         first, rng = self.row_of_bar(noise_after) + 1, np.random.default_rng(_NOISE_SEED)
         columns = {name: column.copy() for name, column in self.bars.columns.items()}
-        for column in columns.values():
-            column[first:] *= np.exp(0.1 * rng.standard_normal(len(column) - first))
+        for name, column in columns.items():
+            noise = rng.standard_normal(len(column) - first)
+            if name in (*PRICES, "volume"):
+                column[first:] *= np.exp(0.1 * noise)
+            else:
+                column[first:] = noise * (np.nanstd(column) or 1.0)
         return replace(self.bars, columns=columns)
 
 

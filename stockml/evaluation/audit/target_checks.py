@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stockml.data.bars import PRICES
+from stockml.data.settings import CLOSE_TARGETS
+from stockml.data.target import formula
 from stockml.evaluation import significance
 from stockml.evaluation.audit.subject import FEWEST_SAMPLES, BarsSubject, Finding
 from stockml.evaluation.metrics import target
@@ -22,6 +25,8 @@ _MOST_REJECTIONS = 4  # of 20: at 5 % each, chance gives more than 4 once in 388
 
 def ramp(subject: BarsSubject) -> Finding:
     """With a close that is the number of its day, each target is the change over the horizon from its sample's day."""
+    if subject.settings.target not in CLOSE_TARGETS:
+        return Finding(None, f"the target is the expression {formula(subject.settings)}, which says its days itself")
     days = np.arange(1.0, len(subject.bars.dates) + 1)
     columns = dict.fromkeys(subject.bars.columns, days)
     panel = replace(subject, bars=replace(subject.bars, columns=columns)).panel()
@@ -79,7 +84,7 @@ def without_signal(bars: Bars, seed: int) -> Bars:
     """The bars with random signs of each day's log moves: volatility stays, and nothing can be forecast."""
     columns, close = dict(bars.columns), bars.columns["close"]
     sign = np.random.default_rng(seed).choice([-1.0, 1.0], len(close) - 1)
-    moves = {key: np.log(column[1:] / close[:-1]) for key, column in columns.items() if key != "volume"}
+    moves = {key: np.log(column[1:] / close[:-1]) for key, column in columns.items() if key in PRICES}
     path = math.log(close[0]) + np.append(0, np.cumsum(sign * moves["close"]))
     if {"high", "low"} <= set(moves):  # mirrored, a day's high is its low
         highest, lowest, up = moves["high"], moves["low"], sign > 0

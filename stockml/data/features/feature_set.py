@@ -1,0 +1,132 @@
+"""The features of a config: their names, the columns that they read, and their values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stockml.data.features.evaluation import Rows, evaluate_stocks
+from stockml.data.features.expressions import Expression, parse
+from stockml.errors import UserError
+
+if TYPE_CHECKING:
+    from stockml.data.bars import Bars, Floats
+    from stockml.data.features.settings import FeaturesConfig
+
+_LARGEST = np.finfo(np.float32).max
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """What the model sees of each day."""
+
+    bars: tuple[str, ...]
+    """Columns of the bars that are features themselves."""
+    transform: str
+    """How these are changed: `returns` or `levels`."""
+    expressions: Mapping[str, Expression]
+    """Further features, by name."""
+    missing: str
+
+    @classmethod
+    def of(cls, config: FeaturesConfig, columns: Sequence[str], transform: str) -> FeatureSet:
+        """The features of a checked config whose bars have these columns."""
+        parsed = {name: parse(text) for name, text in config.columns.items()}
+        return cls(tuple(columns) if config.bars else (), transform, parsed, config.missing)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features, in order."""
+        return (*self.bars, *self.expressions)
+
+    @property
+    def lookback(self) -> int:
+        """Bars at the start for which a feature has no value yet."""
+        of_bars = 1 if self.bars and self.transform == "returns" else 0
+        return max([of_bars, *(one.lookback for one in self.expressions.values())])
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are read."""
+        return tuple(dict.fromkeys([*self.bars, *(c for one in self.expressions.values() for c in one.columns)]))
+
+    @property
+    def cross_sectional(self) -> bool:
+        """Whether a value depends on other stocks."""
+        return any(one.cross_sectional for one in self.expressions.values())
+
+    def values(self, each: Sequence[Bars], lost: int) -> list[NDArray[np.float32]]:
+        """(R − lost, F) of each stock, whose first `lost` bars are left out; NaN where a value is missing and stays so.
+
+        Raises UserError where a value is missing that may not be, and where one is infinite or beyond float32.
+        """
+        found = [np.empty((max(0, len(bars.dates) - lost), len(self.names)), dtype=np.float32) for bars in each]
+        for bars, own in zip(each, found, strict=True):
+            with np.errstate(over="ignore"):  # reported below
+                for number, name in enumerate(self.bars):
+                    own[:, number] = _transformed(name, bars.columns[name], self.transform, lost)
+            if not np.isfinite(own[:, : len(self.bars)]).all():
+                raise UserError(
+                    f"{bars.origin}: holds numbers beyond float32; take data.transform=returns, or fewer bars"
+                )
+        if self.expressions:
+            self._evaluate(each, lost, found)
+        return found
+
+    def _evaluate(self, each: Sequence[Bars], lost: int, found: Sequence[NDArray[np.float32]]) -> None:
+        """Fill in the values of the expressions."""
+        rows = rows_of(each, [column for one in self.expressions.values() for column in one.columns])
+        computed = evaluate_stocks(list(self.expressions.values()), rows)
+        for bars, own, (_, values) in zip(each, found, computed, strict=True):
+            for number, (name, column) in enumerate(zip(self.expressions, values[:, lost:], strict=True)):
+                _require_finite(name, self.expressions[name].text, column, bars, lost)
+                own[:, len(self.bars) + number] = self._filled(name, column, bars, lost)
+
+    def _filled(self, name: str, column: Floats, bars: Bars, lost: int) -> Floats:
+        """A feature's values, with what `missing` says of those that are missing."""
+        is_missing = np.isnan(column)
+        if not is_missing.any() or self.missing == "drop":
+            return column
+        if self.missing == "zero":
+            return np.where(is_missing, 0.0, column)
+        if self.missing == "ffill":
+            last = np.maximum.accumulate(np.where(is_missing, -1, np.arange(len(column))))
+            return np.where(last < 0, np.nan, column[last])  # before the first value nothing is known
+        first = int(is_missing.argmax())
+        raise UserError(
+            f"{bars.origin}: features.columns.{name}={self.expressions[name].text}: no value on {is_missing.sum():,} of "
+            f"{len(column):,} days, the first {bars.dates[lost + first]}; set features.missing=drop, ffill or zero"
+        )
+
+
+def rows_of(each: Sequence[Bars], columns: Sequence[str]) -> Rows:
+    """The columns of several stocks as the rows that expressions are evaluated on."""
+    return Rows(
+        columns={name: np.concatenate([bars.columns[name] for bars in each]) for name in dict.fromkeys(columns)},
+        dates=np.concatenate([bars.dates for bars in each]),
+        starts=np.cumsum([0, *(len(bars.dates) for bars in each)]),
+    )
+
+
+def _require_finite(name: str, text: str, column: Floats, bars: Bars, lost: int) -> None:
+    """Raise UserError where a value is infinite or beyond float32."""
+    bad = np.abs(column) > _LARGEST  # NaN is not
+    if bad.any():
+        row = int(bad.argmax())
+        raise UserError(
+            f"{bars.origin}: features.columns.{name}={text}: is {column[row]:g} on {bars.dates[lost + row]}"
+            f"{f' and {bad.sum() - 1:,} other days' if bad.sum() > 1 else ''}; change the expression, such as by adding "
+            "1e-12 to what it divides by"
+        )
+
+
+def _transformed(name: str, column: Floats, transform: str, lost: int) -> Floats:
+    if transform == "levels":
+        return column[lost:]
+    # volume may be 0; the added 1 is negligible for daily volumes
+    logs = np.log1p(column) if name == "volume" else np.log(column)
+    return np.diff(logs[max(0, lost - 1) :])

@@ -1,0 +1,48 @@
+"""The tree of an expression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from stockml.data.features.operators import Operator
+
+
+class ExpressionError(ValueError):
+    """What is wrong with an expression and what to do, in one line."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A constant."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the rows, by its name."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """An operator with the expressions and the numbers that it is given."""
+
+    operator: Operator
+    inputs: tuple[Node, ...] = ()
+    parameters: tuple[float, ...] = ()
+
+
+Node = Number | Column | Call
+
+
+def walk(root: Node) -> Iterator[Node]:
+    """Every node, in order of appearance in the text."""
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, Call):
+            waiting.extend(reversed(node.inputs))
