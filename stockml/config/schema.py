@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from stockml.config.values import leaves, show
 
-_BOUNDS, _IDENTITY = "bounds", "identity"  # keys of a field's metadata
+_BOUNDS, _IDENTITY, _REMEDY = "bounds", "identity", "remedy"  # keys of a field's metadata
 
 
 def bounded(
@@ -29,6 +29,11 @@ def bounded(
 ) -> Any:
     """A field whose number must lie within these bounds. What `conf/` has a file for gets its default there."""
     return field(default=default, metadata={_BOUNDS: _bounds(least, above, most, below)})
+
+
+def advised(remedy: str) -> Any:
+    """A field of texts; where one is not allowed and none is similar, `remedy` says what to do, with `{}` for it."""
+    return field(metadata={_REMEDY: remedy})
 
 
 def incidental(
@@ -77,6 +82,8 @@ class Reader:
             wanted = self._sections.get(where, hints[name])
             if name in values and wanted is not None:
                 built[name] = self._field(values[name], wanted, spec.metadata.get(_BOUNDS, {}), where)
+                if built[name] is None and _REMEDY in spec.metadata:
+                    self._advise(values[name], wanted, spec.metadata[_REMEDY])
             elif name not in values and MISSING is spec.default is spec.default_factory:
                 self.problems.append(f"{where}: missing")
         is_complete = all(self._sections.get(f"{path}{name}", cls) is not None for name in fields)
@@ -92,6 +99,13 @@ class Reader:
             if key not in names:
                 hint = nearest(key, names, path) or self._elsewhere(key, path) or f"; known here: {', '.join(names)}"
                 self.problems.append(f"{path}{key}: no such key{hint}")
+
+    def _advise(self, value: Any, wanted: Any, remedy: str) -> None:
+        """Add the remedy to the problem of a list that has a text which is not allowed."""
+        choices = [c for option in _options(wanted) for c in _choices(option)]
+        wrong = [v for v in value if v not in choices] if isinstance(value, (list, tuple)) else []
+        if wrong and isinstance(wrong[0], str) and not nearest(wrong[0], choices):
+            self.problems[-1] += f"; {remedy.format(wrong[0])}"
 
     def _field(self, value: Any, wanted: Any, bounds: Mapping[str, float], where: str) -> Any:
         nested = next((t for t in _options(wanted) if dataclasses.is_dataclass(t)), None)

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stockml.data.bars import Bars, Floats
+from stockml.data.bars import COLUMNS, Bars, Floats
 from stockml.errors import UserError
 
 Days = NDArray[np.datetime64]
@@ -28,6 +28,8 @@ _NEIGHBOURS = 30  # bars to either side whose volatility counts too, since volat
 _LEAST_SPIKE = 0.10
 _REVERTED = 0.7
 _STALE_DAYS = 3
+_CONSTANT_DAYS = 250
+_OUTLIER_SIGMAS = 20.0
 _MOST_OPENS_REPEATED = 0.05
 _SPLITS = np.array([3 / 2, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 40, 50, 100])
 _SPLIT_ROUNDING = 0.015
@@ -179,7 +181,7 @@ def _duplicates(subject: _Subject) -> Iterator[_Case]:
 
 def _no_numbers(subject: _Subject, *, amid: bool) -> Iterator[_Case]:
     for name, values in subject.bars.columns.items():
-        for start, stop in _runs(np.isnan(values)):
+        for start, stop in _runs(np.isnan(values)) if name in COLUMNS else ():
             if amid == (start > 0 and stop < len(values)):
                 yield start, subject.dates[start], _days(stop - start, f"{name} is NaN")
 
@@ -274,6 +276,36 @@ def _opens_repeat(subject: _Subject) -> Iterator[_Case]:
         yield row, subject.dates[row], f"open repeats the last close on {same.sum():,} days ({same.mean():.1%})"
 
 
+def _further(subject: _Subject) -> Iterator[tuple[str, Floats]]:
+    return ((name, values) for name, values in subject.bars.columns.items() if name not in COLUMNS)
+
+
+def _no_values(subject: _Subject) -> Iterator[_Case]:
+    for name, values in _further(subject):
+        if (count := int(np.isnan(values).sum())) and count < len(values):
+            row = int(np.isnan(values).argmax())
+            yield row, subject.dates[row], f"{name} has no value on {count:,} of {len(values):,} days"
+
+
+def _constant(subject: _Subject) -> Iterator[_Case]:
+    for name, values in _further(subject):
+        same = (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
+        for start, stop in _runs(same):
+            if stop - start >= _CONSTANT_DAYS:
+                yield start, subject.dates[start], _days(stop - start + 1, f"{name} {values[start]:.6g}")
+
+
+def _outliers(subject: _Subject) -> Iterator[_Case]:
+    for name, values in _further(subject):
+        finite = values[np.isfinite(values)]
+        middle, sigma = (float(np.median(finite)), _sigma(finite)) if len(finite) else (0.0, 0.0)
+        distance = np.nan_to_num(np.abs(values - middle))
+        if sigma > 0 and (count := int((distance > _OUTLIER_SIGMAS * sigma).sum())):
+            row = int(distance.argmax())
+            others = f", and {count - 1:,} more" if count > 1 else ""
+            yield row, subject.dates[row], f"{name} {values[row]:.6g}, the median is {middle:.6g}{others}"
+
+
 @dataclass(frozen=True)
 class _Check:
     severity: Literal["error", "warning"]
@@ -322,4 +354,7 @@ _CHECKS: Sequence[_Check] = (
     _Check(
         "warning", "open repeats close", _opens_repeat, "the open is not a real one; leave it out of stock.features"
     ),
+    _Check("warning", "no value", _no_values, "features.missing says what happens to these days"),
+    _Check("warning", "constant column", _constant, "leave it out if nothing was recorded in this time"),
+    _Check("warning", "outlier", _outliers, _COMPARE),
 )
