@@ -8,6 +8,7 @@ import datetime
 import difflib
 import math
 import operator
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +33,8 @@ def bounded(
 
 
 def advised(remedy: str) -> Any:
-    """A field of texts; where one is not allowed and none is similar, `remedy` says what to do, with `{}` for it."""
+    """A field of texts; where one is not allowed and none is similar, `remedy` says what to do, with `{0}` for it as a
+    name."""
     return field(metadata={_REMEDY: remedy})
 
 
@@ -105,7 +107,8 @@ class Reader:
         choices = [c for option in _options(wanted) for c in _choices(option)]
         wrong = [v for v in value if v not in choices] if isinstance(value, (list, tuple)) else []
         if wrong and isinstance(wrong[0], str) and not nearest(wrong[0], choices):
-            self.problems[-1] += f"; {remedy.format(wrong[0])}"
+            name = re.sub(r"\W", "_", wrong[0])
+            self.problems[-1] += f"; {remedy.format(name)}"
 
     def _field(self, value: Any, wanted: Any, bounds: Mapping[str, float], where: str) -> Any:
         nested = next((t for t in _options(wanted) if dataclasses.is_dataclass(t)), None)

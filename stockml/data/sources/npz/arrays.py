@@ -1,4 +1,4 @@
-"""Windowed arrays from an npz file: X_train (N, T, F), y_train (N,), X_test, y_test; feature_names (F,) if it has any."""
+"""Windowed arrays from an npz file: X_train (N, T, F), y_train (N,), X_test, y_test; feature_names (F,) or none."""
 
 from __future__ import annotations
 
