@@ -99,7 +99,7 @@ class Reader:
     def _check_keys(self, values: Mapping[str, Any], names: Sequence[str], path: str) -> None:
         for key in values:
             if key not in names:
-                hint = nearest(key, names, path) or self._elsewhere(key, path) or f"; known here: {', '.join(names)}"
+                hint = self._elsewhere(key, path) or nearest(key, names, path) or f"; known here: {', '.join(names)}"
                 self.problems.append(f"{path}{key}: no such key{hint}")
 
     def _advise(self, value: Any, wanted: Any, remedy: str) -> None:

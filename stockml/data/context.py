@@ -28,7 +28,8 @@ def joined(bars: Bars, others: Mapping[str, Bars], data: Any) -> Bars:
         is_known = last >= 0
         is_known[is_known] = np.busday_count(known[last[is_known]], days[is_known]) <= data.context_max_age
         for name, values in other.columns.items():
-            columns[f"{ticker}.{name}"] = np.where(is_known, values[last], np.nan)
+            columns[f"{ticker}.{name}"] = joined_values = np.full(len(days), np.nan)
+            joined_values[is_known] = values[last[is_known]]
         notes.append(f"{ticker} from {other.origin}")
     return dataclasses.replace(bars, columns=columns, parsing_notes="; ".join(notes)) if others else bars
 

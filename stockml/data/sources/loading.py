@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -94,7 +95,9 @@ def _context(config: Config) -> dict[str, Bars]:
         try:
             found[ticker] = load_columns(other, columns)
         except UserError as error:
-            raise UserError(*(f"data.context: {ticker}: {line}" for line in error.lines)) from error
+            own_path = getattr(config.data, "context_path", None) is not None
+            lines = [re.sub(r"^data\.(dir|path)=", "data.context_path=", x) if own_path else x for x in error.lines]
+            raise UserError(*(f"data.context: {ticker}: {line}" for line in lines)) from error
     return found
 
 
