@@ -93,7 +93,7 @@ class Trials:
         return faults
 
 
-_SECTIONS = {"stock", "data", "model", "trainer", "hardware", "tracker"}
+_SECTIONS = {"stock", "data", "features", "model", "trainer", "hardware", "tracker"}
 
 
 @dataclass(frozen=True)
