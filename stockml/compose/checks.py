@@ -240,7 +240,7 @@ def _absolute(config: Config) -> Config:
         paths = {n: str(Path(p).expanduser().absolute()) for n in names if (p := getattr(section, n, None))}
         return dataclasses.replace(section, **paths) if paths else section
 
-    paths = absolute(config.data, "dir", "path", "cache_dir", "panel_cache")
+    paths = absolute(config.data, "dir", "path", "context_path", "cache_dir", "panel_cache")
     within = {"data": paths, "trainer": absolute(config.trainer, "resume")}
     whole: Config = dataclasses.replace(absolute(config, "run"), **within)
     return whole

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -65,19 +65,21 @@ def setting(key: str, value: object) -> str:
 
 
 def _plain(key: str, value: object) -> Any:
-    """Text, a number, a truth or None, or a list of such, of what stands for it in Python."""
+    """Text, a number, a truth or None, or a list or mapping of such, of what stands for it in Python."""
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
     if isinstance(value, datetime.date):
         return f"{value:%Y-%m-%d}"
     if isinstance(value, PathLike):
         return str(Path(value))
+    if isinstance(value, Mapping):
+        return {str(name): _plain(key, item) for name, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
         return [_plain(key, item) for item in value]
     if callable(item := getattr(value, "item", None)) and getattr(value, "ndim", None) == 0:  # numpy's scalars
         return _plain(key, item())
     raise UserError(
-        f"{key}: no setting takes a {type(value).__name__}; give text, a number, True, False, None or a list"
+        f"{key}: no setting takes a {type(value).__name__}; give text, a number, True, False, None, a list or a mapping"
     )
 
 

@@ -156,7 +156,12 @@ def read(arguments: Sequence[str], tasks: Tasks = TRAINING) -> Command:
         raise UserError(*dict.fromkeys([*faults.values(), *found.faults]))
     assert found.config is not None and found.records is not None and found.composed is not None
     if args.cfg is not None:
-        lines = [str(o.input_line) for o in found.overrides if o.key_or_group != "hydra.run.dir"]
+        lines = [
+            # Hydra itself takes a new name within a mapping only if it is added by force.
+            f"++{str(o.input_line).lstrip('+')}" if isinstance(o.value(), dict) else str(o.input_line)
+            for o in found.overrides
+            if o.key_or_group != "hydra.run.dir"
+        ]
         return Command([found.config], hydra_arguments=[*_flags(args), *lines])
     compares = base is not None and tasks[found.config.task].compares_conf
     return Command(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import collections
 import datetime
 import itertools
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -132,6 +133,12 @@ class BarsConfig(DataConfig):
     """ISO 10383 code of the exchange whose trading days apply."""
     max_gap: int | None = bounded(least=0)
     """Sessions missing between two bars in a row up to which a window or target may span them; None: any number."""
+    lag: Mapping[str, int] = bounded(least=0)
+    """Column → the number of bars after which its values are known: features see the value of so many bars earlier."""
+    context: tuple[str, ...]
+    """Further tickers of the same source, whose columns features may use: `SP500.close`."""
+    context_max_age: int = bounded(least=0)
+    """Sessions, from Monday to Friday, after which the last bar of such a ticker no longer counts."""
     tickers: tuple[str, ...] | Literal["all"]
     """Stocks that one model is trained on; all: every stock of the source; empty: `stock.ticker` alone."""
     scaler: Literal["per_stock", "global"]
@@ -149,13 +156,12 @@ class BarsConfig(DataConfig):
 
     def conflicts(self) -> Iterator[str]:
         """Broken rules across fields."""
+        yield from _of_tickers("context", self.context)
+        for name in self.lag:
+            if not re.fullmatch(r"\w+(\.\w+)*", name):
+                yield f"lag: {name!r} has other signs than letters, digits, _ and a dot; write _ in their place"
         if isinstance(self.tickers, tuple):
-            twice = [name for name, count in collections.Counter(self.tickers).items() if count > 1]
-            if twice:
-                yield f"tickers: names {', '.join(twice)} twice"
-            for name in self.tickers:
-                if "/" in name or "\\" in name or name.startswith(".") or not name.strip():
-                    yield f"tickers: {name!r} is not a ticker"
+            yield from _of_tickers("tickers", self.tickers)
         elif not self.can_find_stocks:
             yield "tickers: all needs a source that can find its stocks (csv); name them, 'data.tickers=[AAPL,AMZN]'"
         if self.fold is not None and self.fold >= self.folds:
@@ -174,3 +180,13 @@ class BarsConfig(DataConfig):
         """Broken rules between these settings and others of `config`, each as `section.key: what is wrong`."""
         if not config.stock.features:
             yield "stock.features: must name at least one feature"
+
+
+def _of_tickers(key: str, names: tuple[str, ...]) -> Iterator[str]:
+    """What is wrong with a list of tickers."""
+    twice = [name for name, count in collections.Counter(names).items() if count > 1]
+    if twice:
+        yield f"{key}: names {', '.join(twice)} twice"
+    for name in names:
+        if "/" in name or "\\" in name or name.startswith(".") or not name.strip():
+            yield f"{key}: {name!r} is not a ticker"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from stockml.config.schema import bounded
 from stockml.data.settings import BarsConfig
 
 
@@ -16,6 +18,11 @@ class CsvConfig(BarsConfig):
 
     path: str | None
     dir: str | None
+    columns: Mapping[str, str | int] = bounded(least=1)
+    """A role (date, open, …, adj_close, ticker) or another name → the column's name in the file, or its position from
+    1."""
+    context_path: str | None
+    """File or folder of the tickers of `context`; None: the same as the stock's."""
     date_format: str | None
     """In the notation of strptime; None: recognised from the file's dates."""
     on_bad_rows: Literal["error", "drop"]
@@ -32,6 +39,13 @@ class CsvConfig(BarsConfig):
             yield "dir: needed with data=csv, the folder of the bars: data.dir=FOLDER (or one file: data.path=FILE)"
         elif self.dir and self.path:
             yield "path: data=csv needs either data.path=FILE or data.dir=FOLDER, one of the two"
+        for name in self.columns:
+            if not re.fullmatch(r"[^\W\d]\w*", name):
+                yield f"columns: {name!r} is no name: it has letters, digits and _ only, and begins with a letter"
+        places = collections.Counter(self.columns.values())
+        if several := next((place for place, count in places.items() if count > 1), None):
+            names = ", ".join(name for name, place in self.columns.items() if place == several)
+            yield f"columns: {names} are all the column {several!r}; name it once"
         codes = set(re.findall("%.", self.date_format or ""))
         if self.date_format is not None and not (
             {"%d"} & codes and {"%m", "%b", "%B"} & codes and {"%Y", "%y"} & codes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,7 +114,7 @@ def _pattern(decimal: str, groups: str) -> re.Pattern[str]:
     whole = _GROUPS[groups].format(r"[\s'’,]" if decimal == "." else r"[\s'’.]")
     number = rf"[+-]?(?=[.,]?[0-9])(?:{whole}|[0-9]+)?(?:{re.escape(decimal)}[0-9]*)?(?:[eE][+-]?[0-9]+)?"
     before, after = _CURRENCY.format("before"), _CURRENCY.format("after")
-    return re.compile(rf"{before}\s*(?P<number>{number})\s?(?P<scale>[KkMmBbTt])?\s*{after}")
+    return re.compile(rf"{before}\s*(?P<number>{number})\s?(?P<scale>[KkMmBbTt])?\s*(?:{after}|(?P<percent>%))")
 
 
 @dataclass(frozen=True)
@@ -129,26 +129,65 @@ class _Reading:
         return sum(int(np.isnan(values).sum()) for values in self.values.values())
 
 
-def numbers(columns: Mapping[str, pd.Series[str]]) -> tuple[dict[str, Floats], list[str]]:
+_MISSING = ("", "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none", "-", "--", ".")
+"""Cells of a further column that say that there is no value, in lower case."""
+_TRUTHS = {"true": "1", "false": "0"}
+
+
+def missing(column: pd.Series[str]) -> NDArray[np.bool_]:
+    """(R,) whether a cell of a further column says that there is no value."""
+    if column.dtype.kind in "fiub":
+        return np.asarray(column.isna())
+    texts = column.astype(str).str.strip()
+    empty = {text for text in set(texts) if text.lower() in _MISSING}
+    return np.asarray(texts.isin(empty) | column.isna(), dtype=bool)
+
+
+def is_text(column: pd.Series[str]) -> bool:
+    """Whether no cell of a column that has a value is a number, as in one of texts, categories or dates."""
+    if column.dtype.kind in "fiub":
+        return False
+    present = column[~missing(column)]
+    if column.dtype.kind == "M" or not len(present):
+        return column.dtype.kind == "M"
+    try:
+        read, _ = numbers({"": present}, [""])
+    except AmbiguousTableError:
+        return False
+    return bool(np.isnan(read[""]).all())
+
+
+def numbers(
+    columns: Mapping[str, pd.Series[str]], further: Collection[str] = ()
+) -> tuple[dict[str, Floats], list[str]]:
     """(R,) numbers of each column, exact to the last digit, NaN where a cell is not a number; and notes on the parsing.
 
-    All columns are read by the convention under which most cells are numbers: decimal point or comma, groups of three
-    digits or lakhs. Raises AmbiguousTableError where two conventions fit equally and give different numbers, or where
-    currencies are mixed.
+    `further` are columns other than prices and volume, whose cells may be missing, True or False, or have a percent
+    sign or a scale, as 1.2M. All columns are read by the convention under which most cells are numbers: decimal point
+    or comma, groups of three digits or lakhs. Raises AmbiguousTableError where two conventions fit equally and give
+    different numbers, or where currencies are mixed.
     """
     known = {n: c.to_numpy(dtype=np.float64, na_value=np.nan) for n, c in columns.items() if c.dtype.kind in "fiub"}
     texts = {n: c.astype(str).str.strip().tolist() for n, c in columns.items() if n not in known}
+    texts |= {name: _present(texts[name]) for name in further if name in texts}
     if (plain := _plain(texts)) is not None:
         return known | plain, []
-    best = _read(texts, ".", "thousands")
+    best = _read(texts, further, ".", "thousands")
     commas = any("," in text for column in texts.values() for text in column)
     if best.lost or commas:
-        rivals = [_read(texts, ".", "lakhs"), _read(texts, ",", "thousands")]
+        rivals = [_read(texts, further, ".", "lakhs"), _read(texts, further, ",", "thousands")]
         best = min([best, *rivals], key=lambda reading: reading.lost)
         for rival in rivals if commas else []:
             if rival.lost == best.lost:
                 _check_equal(texts, best, rival)
     return known | best.values, best.notes
+
+
+def _present(column: list[str]) -> list[str]:
+    """The cells of a further column: truths as numbers, missing ones as `nan`, which is plain."""
+    change = {text: "nan" for text in set(column) if text.lower() in _MISSING}
+    change |= {text: _TRUTHS[text.lower()] for text in set(column) if text.lower() in _TRUTHS}
+    return [change.get(text, text) for text in column] if change else column
 
 
 def _check_equal(texts: Mapping[str, list[str]], one: _Reading, other: _Reading) -> None:
@@ -161,9 +200,15 @@ def _check_equal(texts: Mapping[str, list[str]], one: _Reading, other: _Reading)
             )
 
 
+def _sign(match: re.Match[str]) -> str:
+    """The currency or percent sign of a number."""
+    return match["before"] or match["after"] or match["percent"] or ""
+
+
 def _plain(texts: Mapping[str, list[str]]) -> dict[str, Floats] | None:
     """The numbers if every cell is in plain notation, else None."""
-    if not set("".join("".join(column) for column in texts.values())) <= set("0123456789.eE+-"):
+    present = ("".join(text for text in column if text != "nan") for column in texts.values())
+    if not set("".join(present)) <= set("0123456789.eE+-"):
         return None
     try:
         return {name: np.array([float(text) for text in column]) for name, column in texts.items()}
@@ -171,21 +216,26 @@ def _plain(texts: Mapping[str, list[str]]) -> dict[str, Floats] | None:
         return None
 
 
-def _read(texts: Mapping[str, list[str]], decimal: str, groups: str) -> _Reading:
-    """The numbers of every column by one convention. Raises AmbiguousTableError for two currencies.
+def _read(texts: Mapping[str, list[str]], further: Collection[str], decimal: str, groups: str) -> _Reading:
+    """The numbers of every column by one convention. Raises AmbiguousTableError for prices in two currencies.
 
-    A cell whose currency differs from that of most cells of its column is not a number: `$32.99` among `4032.99` is
-    damaged.
+    A cell whose currency or percent sign differs from that of most cells of its column is not a number: `$32.99` among
+    `4032.99` is damaged.
     """
-    pattern, read, currencies, scales, is_grouped = _pattern(decimal, groups), {}, set(), set(), False
+    pattern, read, scales, is_grouped = _pattern(decimal, groups), {}, set(), False
+    currencies: set[str] = set()
+    signs_off: set[str] = set()
     for name, column in texts.items():
         matches = [pattern.fullmatch(text) for text in column]
-        signs = Counter(match["before"] or match["after"] or "" for match in matches if match)
+        if name not in further:
+            matches = [match if match and not match["percent"] else None for match in matches]
+        signs = Counter(_sign(match) for match in matches if match)
         usual = signs.most_common(1)[0][0] if signs else ""
-        currencies |= {usual} - {""}
+        (signs_off if name in further else currencies).update({usual} - {""})
+        scaled = name == "volume" or name in further
         values = np.full(len(column), np.nan)
         for row, match in enumerate(matches):
-            if not match or (match["before"] or match["after"] or "") != usual or (match["scale"] and name != "volume"):
+            if not match or _sign(match) != usual or (match["scale"] and not scaled):
                 continue
             number, scale = match["number"], (match["scale"] or "").upper()
             if match["group"]:
@@ -197,7 +247,7 @@ def _read(texts: Mapping[str, list[str]], decimal: str, groups: str) -> _Reading
         raise AmbiguousTableError(f"its columns mix {' and '.join(sorted(currencies))}; save one currency alone")
     notes = {
         "decimal commas": decimal == ",",
-        f"{''.join(currencies)} taken off": currencies,
+        f"{', '.join([*currencies, *sorted(signs_off - currencies)])} taken off": currencies | signs_off,
         "signs between thousands taken off": is_grouped,
         f"{', '.join(sorted(scales))} multiplied out": scales,
     }

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from stockml.config.schema import nearest
+
+Given = Mapping[str, str | int]
+"""What data.columns names: a role, or another name → the column's name in the file, or its position from 1."""
+NO_COLUMNS: Given = {}
 
 # As copied from Yahoo's page, with the text of the tooltips.
 _SPLITS = "close close price adjusted for splits"
@@ -24,8 +31,11 @@ _NAMES = {
     "ticker": ("ticker", "symbol", "tic", "stock symbol", "code", "stock", "instrument", "name"),
 }
 _FIGURES = ("open", "high", "low", "close", "adj close", "volume")
+_NUMBERS = (*_FIGURES, "adj volume")
 _KNOWN = "|".join(name.replace(" ", " ?") for role in ("date", *_FIGURES) for name in _NAMES[role] if name)
 _FIGURE = re.compile(rf"(?:.* )?(?:{_KNOWN})|(?:{_KNOWN}) .*")
+_ROLES = {name.replace(" ", "_"): name for name in _NAMES}
+"""The roles by the names that data.columns gives them: adj_close."""
 _SURE_TICKERS = ("ticker", "symbol", "tic", "stock symbol")
 _NUMBER = re.compile(r"\W*\d[\d.,]*\W*")
 
@@ -62,14 +72,21 @@ class Header:
     """The number of rows above the first bar."""
     tickers: tuple[str, ...] | None = None
     """The stock of each column, where the header has a row of them."""
+    given: Given = field(default_factory=dict)
+    """The columns that data.columns names, by role or by another name of the user's."""
 
     def column(self, role: str, ticker: str) -> int | None:
         """The number of the column with a role for a ticker; None if there is none.
 
         Raises AmbiguousTableError where two columns have the same name.
         """
+        place = self.given.get(role.replace(" ", "_"))
+        if place is not None:
+            return place - 1 if isinstance(place, int) else self._named(place, ticker)
+        others = {self._named(p, ticker) if isinstance(p, str) else p - 1 for p in self.given.values()}
         own, stock = [_letters(name) for name in self.names], _letters(ticker)
-        is_figure = role in (*_FIGURES, "adj volume")
+        own = ["-" if number in others else letters for number, letters in enumerate(own)]
+        is_figure = role in _NUMBERS
         if self.tickers is not None and is_figure:
             own = [n if same_ticker(t, ticker) else "" for n, t in zip(own, self.tickers, strict=True)]
         for name in _NAMES[role]:
@@ -82,6 +99,61 @@ class Header:
                 return found[0]
         return None
 
+    def extra(self, name: str, ticker: str) -> int | None:
+        """The number of a further column for a ticker, by the name in data.columns or in the file; None if there is
+        none.
+
+        `news_score` is also the column `News score`, if no other has this very name. Raises AmbiguousTableError where
+        several have it.
+        """
+        if name in self.given and name not in _ROLES:
+            return self.column(name, ticker)
+        return self._named(name, ticker)
+
+    def _named(self, name: str, ticker: str) -> int | None:
+        stock = _letters(ticker)
+        own = [
+            (number, text.strip())
+            for number, text in enumerate(self.names)
+            if self.tickers is None or not self.tickers[number] or same_ticker(self.tickers[number], ticker)
+        ]
+        spelt = {_letters(name), stock + _letters(name), _letters(name) + stock}
+        alike: Sequence[Callable[[str], bool]] = (
+            lambda text: text == name.strip(),
+            lambda text: text.lower() == name.strip().lower(),
+            lambda text: words(text) == words(name) != "",
+            lambda text: _letters(name) != "" and _letters(text) in spelt,
+        )
+        for is_alike in alike:
+            found = [number for number, text in own if text and is_alike(text)]
+            if len(found) > 1:
+                several = ", ".join(dict.fromkeys(self.names[number].strip() for number in found))
+                twice = "twice" if several == self.names[found[0]].strip() else f"for {name} ({several})"
+                raise AmbiguousTableError(f"has the column {several.split(', ')[0]} {twice}; rename or delete one")
+            if found:
+                return found[0]
+        return None
+
+    def with_columns(self, given: Given, *, lenient: bool = False) -> Header:
+        """This header with the columns that data.columns names; `lenient`: without those that the file lacks.
+
+        Raises AmbiguousTableError where the file lacks one.
+        """
+        kept = {}
+        for name, place in given.items():
+            if isinstance(place, int):
+                is_there, what = place <= len(self.names), f"it has {len(self.names)} columns"
+            else:
+                known = [text.strip() for text in self.names if text.strip()]
+                listed = textwrap.shorten(", ".join(known), 300, placeholder=" …") or "none"
+                is_there = self.tickers is not None or self._named(place, "") is not None
+                what = f"it has {listed}{nearest(place, known)}"
+            if is_there:
+                kept[name] = place
+            elif not lenient:
+                raise AmbiguousTableError(f"has no column {place!r}, which data.columns.{name} names; {what}")
+        return replace(self, given=kept)
+
     def is_plain(self, role: str, number: int, ticker: str) -> bool:
         """Whether the column's name is that of its role, with or without the ticker."""
         stock, name = _letters(ticker), _letters(role)
@@ -89,15 +161,18 @@ class Header:
 
     def is_surely_tickers(self, number: int) -> bool:
         """Whether the column can only hold tickers; a column `Name` may hold the company's name."""
-        return words(self.names[number]) in _SURE_TICKERS
+        return "ticker" in self.given or words(self.names[number]) in _SURE_TICKERS
 
 
-def header(rows: Sequence[Sequence[str]]) -> Header:
+def header(rows: Sequence[Sequence[str]], given: Given = NO_COLUMNS) -> Header:
     """The header in a table's first rows: names and, as yfinance writes them, tickers and the name of the index.
 
-    Raises AmbiguousTableError where a row above the names holds numbers.
+    `given` are the columns that data.columns names; where it names positions only, there may be no header, and the
+    columns are named by their positions. Raises AmbiguousTableError where a row above the names holds numbers.
     """
-    named = next((n for n, row in enumerate(rows) if figures_named(row) >= 2), None)
+    named = next((n for n, row in enumerate(rows) if figures_named(row, given) >= 2), None)
+    if named is None and given and (first := _first_of_bars(rows, given)) is not None:
+        return Header(tuple(str(number + 1) for number in range(len(rows[first]))), first)
     if named is None:
         named = next((n for n, row in enumerate(rows) if any(map(str.strip, row))), 0)
     names = tuple(rows[named]) if rows else ()
@@ -122,10 +197,23 @@ def header(rows: Sequence[Sequence[str]]) -> Header:
     return found
 
 
-def figures_named(row: Sequence[str]) -> int:
-    """The number of cells that name a price, the volume or the date, with or without a ticker."""
+def figures_named(row: Sequence[str], given: Given = NO_COLUMNS) -> int:
+    """The number of cells that name a price, the volume or the date, with or without a ticker, or a column of
+    data.columns."""
     spelt = [words(cell) for cell in row]
-    return sum(_FIGURE.fullmatch(cell) is not None for cell in spelt) + (spelt[:1] == [""] and len(row) > 1)
+    own = {words(place) for place in given.values() if isinstance(place, str)} - {""}
+    known = sum(cell in own or _FIGURE.fullmatch(cell) is not None for cell in spelt)
+    return known + (spelt[:1] == [""] and len(row) > 1)
+
+
+def _first_of_bars(rows: Sequence[Sequence[str]], given: Given) -> int | None:
+    """The first row that is not blank, if it is no header: it has a number in the place of a price or the volume."""
+    first = next((n for n, row in enumerate(rows) if any(map(str.strip, row))), None)
+    places = [place for name, place in given.items() if isinstance(place, int) and _ROLES.get(name) in _NUMBERS]
+    if first is None or len(places) < len([name for name in given if _ROLES.get(name) in _NUMBERS]):
+        return None
+    row = rows[first]
+    return first if any(place <= len(row) and _NUMBER.fullmatch(row[place - 1].strip()) for place in places) else None
 
 
 def _is_of_tickers(row: Sequence[str], width: int, sure: Sequence[str] = ("ticker", "symbol", "")) -> bool:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from stockml.config.schema import nearest
 from stockml.data.bars import place
 from stockml.data.sources.csv import columns
-from stockml.data.sources.csv.columns import Header, same_ticker
+from stockml.data.sources.csv.columns import NO_COLUMNS, Given, Header, same_ticker
 from stockml.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ def find(data: CsvConfig, ticker: str) -> Path:
         if (folder / f"{ticker}{ending}").is_file():
             return folder / f"{ticker}{ending}"
     tables = files(folder)
-    found = [path for path in tables if _is_word(ticker, stem(path))] or [p for p in tables if _has_rows_of(p, ticker)]
+    found = [path for path in tables if _is_word(ticker, stem(path))] or [
+        p for p in tables if _has_rows_of(p, ticker, data.columns)
+    ]
     if len(found) == 1:
         return found[0]
     if found:
@@ -115,30 +117,33 @@ def _is_parquet(path: Path) -> bool:
     return path.suffix.lower() in (".parquet", ".pq")
 
 
-def _has_rows_of(path: Path, ticker: str) -> bool:
+def _has_rows_of(path: Path, ticker: str, given: Given) -> bool:
     try:
         if not _is_parquet(path):
-            header = columns.header(_head(_text(path).split("\n", _HEAD)[:_HEAD])[1])
+            header = columns.header(_head(_text(path).split("\n", _HEAD)[:_HEAD], given)[1], given)
+            header = header.with_columns(given, lenient=True)
             if header.tickers is None and header.column("ticker", ticker) is None:
                 return False  # without reading the rest
-        return read(path, ticker).ticker != ""
+        return read(path, ticker, given).ticker != ""
     except (UserError, columns.AmbiguousTableError, csv.Error):
         return False
 
 
-def read(path: Path, ticker: str, *, sole: bool = False) -> Table:
+def read(path: Path, ticker: str, given: Given = NO_COLUMNS, *, sole: bool = False, lenient: bool = False) -> Table:
     """The ticker's rows, without blank ones at the end; with `sole`, of a single stock by any name.
 
-    Raises UserError where the file is not a table, or only holds other tickers.
+    `given` are the columns that data.columns names; with `lenient`, the file may lack some. Raises UserError where the
+    file is not a table, or only holds other tickers.
     """
     with user_errors(path):
-        return of_ticker(whole(path), ticker, sole=sole)
+        return of_ticker(whole(path, given, lenient=lenient), ticker, sole=sole)
 
 
-def whole(path: Path) -> Table:
+def whole(path: Path, given: Given = NO_COLUMNS, *, lenient: bool = False) -> Table:
     """All rows of the file, without blank ones at the end. Raises UserError."""
     with user_errors(path):
-        return _parquet(path) if _is_parquet(path) else _text_table(path)
+        table = _parquet(path) if _is_parquet(path) else _text_table(path, given)
+        return replace(table, header=table.header.with_columns(given, lenient=lenient)) if given else table
 
 
 @contextlib.contextmanager
@@ -179,11 +184,11 @@ def _rows(table: Table, chosen: NDArray[np.int64]) -> Table:
     return replace(table, cells=cells, lines=lines, widths=widths)
 
 
-def _text_table(path: Path) -> Table:
+def _text_table(path: Path, given: Given) -> Table:
     text = _text(path).rstrip("\n")
     lines = text.split("\n")
-    delimiter, head = _head(lines[:_HEAD])
-    header = columns.header(head)
+    delimiter, head = _head(lines[:_HEAD], given)
+    header = columns.header(head, given)
     names = len(header.names)
     if not any(map(str.strip, header.names)):
         raise UserError(f"{path}: is empty; save the bars again")
@@ -231,12 +236,14 @@ def _text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _head(lines: list[str]) -> tuple[str, list[list[str]]]:
+def _head(lines: list[str], given: Given) -> tuple[str, list[list[str]]]:
     """The delimiter that gives most columns with a known name, and the cells of the lines."""
     if re.fullmatch("sep=.", lines[0].strip()):  # as for Excel
         return lines[0].strip()[-1], [[], *_fields(lines[1:], lines[0].strip()[-1])]
     heads = {delimiter: _fields(lines, delimiter) for delimiter in _DELIMITERS}
-    best = max(heads, key=lambda d: (max(map(columns.figures_named, heads[d])), max(map(len, heads[d]))))
+    named = {d: max(columns.figures_named(row, given) for row in heads[d]) for d in heads}
+    # Without names, a comma may be the decimal one.
+    best = max(heads, key=lambda d: (named[d], max(map(len, heads[d])), bool(given) and not named[d] and d != ","))
     return best, heads[best]
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,10 +18,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stockml.data import store
-from stockml.data.bars import Bars, Floats, adjusted, adjusted_volume, split_ratios
+from stockml.config.schema import nearest
+from stockml.data import spec, store
+from stockml.data.bars import PRICES, Bars, Floats, adjusted_volume, split_ratios
 from stockml.data.sources.csv import cells, table_files
 from stockml.data.sources.csv.cells import Days
+from stockml.data.sources.csv.columns import words
 from stockml.data.sources.csv.table_files import Table
 from stockml.errors import UserError
 
@@ -28,23 +31,28 @@ if TYPE_CHECKING:
     from stockml.config.root import Config
     from stockml.data.sources.csv import CsvConfig
 
-_PRICES = ("open", "high", "low", "close")
+_ROLES = (*PRICES, "volume")
+_MOST_SHOWN = 300  # characters of a list of columns
 
 
 def load(config: Config) -> Bars:
     """The bars of the config's stock, with prices × Adj Close / Close. Raises UserError with file, line and remedy."""
-    data, ticker = cast("CsvConfig", config.data), config.stock.ticker
-    path = table_files.find(data, ticker)
-    return _bars(
-        table_files.read(path, ticker, sole=data.path is not None and ticker == table_files.stem(path)), config
-    )
+    return _bars(_table(config), config, spec.columns_read(config))
+
+
+def load_columns(config: Config, columns: Sequence[str]) -> Bars:
+    """The bars with these columns alone, `close` or not. What of `data.columns` the file lacks is ignored.
+
+    Raises UserError, also where a file of another stock's bars would be taken for this one's.
+    """
+    return _bars(_table(config, lenient=True), config, columns)
 
 
 def content(config: Config) -> str:
     """A text that differs when the bars of the config's stock differ. Raises UserError."""
     data = cast("CsvConfig", config.data)
     path = table_files.find(data, config.stock.ticker)
-    settings = f"{data.date_format} {data.on_bad_rows} {data.adjust_volume}"
+    settings = f"{data.date_format} {data.on_bad_rows} {data.adjust_volume} {dict(data.columns)}"
     return f"{path} {store.hash_of(path, Path(data.panel_cache))} {settings}"
 
 
@@ -58,9 +66,11 @@ def find_stocks(config: Config) -> list[tuple[str, CsvConfig]]:
         files = table_files.files(Path(str(data.dir)))
         if not files:
             raise UserError(f"data.dir={data.dir}: holds no table of bars; name another folder")
-        return [(table_files.stem(path), dataclasses.replace(data, dir=None, path=str(path))) for path in files]
+        alone = dataclasses.replace(data, dir=None, context_path=data.context_path or data.dir)
+        return [(table_files.stem(path), dataclasses.replace(alone, path=str(path))) for path in files]
     path = table_files.find(data, "")
-    return [(ticker, data) for ticker in table_files.by_ticker(table_files.whole(path)) or (table_files.stem(path),)]
+    found = table_files.by_ticker(table_files.whole(path, data.columns))
+    return [(ticker, data) for ticker in found or (table_files.stem(path),)]
 
 
 def load_many(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
@@ -69,70 +79,152 @@ def load_many(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
     if data.path is None or any(config.data != data for config in configs):
         return (functools.partial(load, config) for config in configs)
     path = table_files.find(data, "")
-    tables = table_files.by_ticker(table_files.whole(path))
+    tables = table_files.by_ticker(table_files.whole(path, data.columns))
 
     def of_ticker(config: Config) -> Bars:
         ticker = config.stock.ticker
         table = tables.get(ticker)
-        return load(config) if table is None else _bars(table_files.of_ticker(table, ticker), config)
+        if table is None:
+            return load(config)
+        return _bars(table_files.of_ticker(table, ticker), config, spec.columns_read(config))
 
     return (functools.partial(of_ticker, config) for config in configs)
 
 
-def _bars(table: Table, config: Config) -> Bars:
+def columns(config: Config) -> tuple[list[str], list[str]]:
+    """The further columns of the stock's table that are numbers, and those that are not. Raises UserError."""
+    table = _table(config)
     with table_files.user_errors(table.path):
-        return _parse(table, config)
+        header, ticker = table.header, table.ticker or config.stock.ticker
+        known = [header.column(role, ticker) for role in ("date", "ticker", "adj close", "adj volume", *_ROLES)]
+        named = {header.extra(name, ticker): name for name in header.given}
+        names = {n: named.get(n, name.strip()) for n, name in enumerate(header.names) if name.strip()}
+        own = {n: name for n, name in names.items() if n not in known and header.extra(name, ticker) == n}
+    texts = [name for number, name in own.items() if cells.is_text(table.cells[number])]
+    return [name for name in own.values() if name not in texts], texts
 
 
-def _parse(table: Table, config: Config) -> Bars:
+def _table(config: Config, *, lenient: bool = False) -> Table:
+    data, ticker = cast("CsvConfig", config.data), config.stock.ticker
+    path = table_files.find(data, ticker)
+    sole = data.path is not None and ticker == table_files.stem(path)
+    return table_files.read(path, ticker, data.columns, sole=sole, lenient=lenient)
+
+
+def _bars(table: Table, config: Config, asked: Sequence[str]) -> Bars:
+    with table_files.user_errors(table.path):
+        return _parse(table, config, asked)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The numbers of a table's columns."""
+
+    roles: dict[str, int]
+    """Of the date, the prices and the volume, those that are there."""
+    names: dict[str, str]
+    """Columns asked for that are a price or the volume, by whatever name: the role."""
+    further: dict[str, int]
+    """Of the other columns asked for."""
+    volume_is_adjusted: bool
+
+    @classmethod
+    def of(cls, table: Table, ticker: str, asked: Sequence[str], data: CsvConfig) -> _Places:
+        """The places of the columns asked for. UserError where the table lacks one."""
+        header = table.header
+        found = {role: header.column(role, ticker) for role in ("date", *PRICES, "adj close", "volume")}
+        adjusts = data.adjust_volume and found["adj close"] is not None
+        adj_volume = header.column("adj volume", ticker) if adjusts else None
+        is_adjusted = adj_volume is not None and "volume" in map(words, asked)
+        if is_adjusted:
+            found["volume"] = adj_volume
+        names = {name: words(name) for name in asked if words(name) in _ROLES}
+        missing = [role.title() for role in ("date", *names.values()) if found[role] is None]
+        further: dict[str, int] = {}
+        for name in (name for name in asked if name not in names):
+            number = header.extra(name, ticker)
+            role = next((role for role, n in found.items() if n == number is not None), None)
+            if role == "date":
+                raise UserError(f"{table.path}: {name} is the day of a bar, no number; use DayOfWeek() or Month()")
+            if number is None:
+                missing.append(name)
+            elif role is not None:
+                names[name] = role
+            else:
+                further[name] = number
+        if missing:
+            known = [name.strip() for name in header.names if name.strip()]
+            listed = textwrap.shorten(", ".join(known), _MOST_SHOWN, placeholder=" …") or "none"
+            hint = nearest(missing[0], known) if len(missing) == 1 else ""
+            raise UserError(f"{table.path}: has no column {', '.join(missing)}; it has {listed}{hint}")
+        return cls({r: n for r, n in found.items() if n is not None}, names, further, is_adjusted)
+
+    @property
+    def all(self) -> dict[str, int]:
+        """Of the roles and the further columns."""
+        return self.roles | self.further
+
+
+def _parse(table: Table, config: Config, asked: Sequence[str]) -> Bars:
     path, ticker, data = table.path, config.stock.ticker, cast("CsvConfig", config.data)
-    wanted = list(dict.fromkeys([*config.stock.features, "close"]))
-    found = {
-        role: table.header.column(role, table.ticker or ticker) for role in ("date", *_PRICES, "adj close", "volume")
-    }
-    adjusts_volume = data.adjust_volume and "volume" in wanted and found["adj close"] is not None
-    adj_volume = table.header.column("adj volume", table.ticker or ticker) if adjusts_volume else None
-    if adj_volume is not None:
-        found["volume"] = adj_volume
-    missing = [role.title() for role in ("date", *wanted) if found[role] is None]
-    if missing:
-        names = textwrap.shorten(", ".join(name.strip() for name in table.header.names), 300, placeholder=" …")
-        raise UserError(f"{path}: has no column {', '.join(missing)}; it has {names or 'none'}")
+    places = _Places.of(table, table.ticker or ticker, asked, data)
     if not len(table.cells):
         raise UserError(f"{path}: holds no bars, only the names of the columns")
-    column = {role: table.cells[number] for role, number in found.items() if number is not None}
+    column = {name: table.cells[number] for name, number in places.all.items()}
+    _refuse_texts(table, places)
     days, form = cells.days(column.pop("date"), data.date_format)
-    read, notes = cells.numbers(column)
-    is_adjusted = "adj close" in read
-    read = {role: read[role] for role in [*wanted, *(["adj close"] if is_adjusted else [])]}
-    rows, dropped = _usable_rows(table, days, form, read, found, data)
+    read, notes = cells.numbers(column, places.further)
+    prices = [name for name, role in places.names.items() if role in PRICES]
+    prices += [name for name in places.further if words(name) == "vwap"]
+    is_adjusted = bool(prices) and "adj close" in read and "close" in read
+    adjusts_volume = data.adjust_volume and "volume" in places.names.values() and is_adjusted
+    used = dict.fromkeys([*places.names.values(), *(["close", "adj close"] if is_adjusted else []), *places.further])
+    read = {name: read[name] for name in used}
+    rows, dropped = _usable_rows(table, days, form, read, places, data)
     newest_first = _is_newest_first(table, days, rows)
     rows = rows[::-1] if newest_first else rows
-    read = {role: values[rows] for role, values in read.items()}
-    if adj_volume is not None:
+    read = {name: values[rows] for name, values in read.items()}
+    if places.volume_is_adjusted:
         notes = [*notes, "Adj Volume taken for volume"]
     elif adjusts_volume:
         read["volume"], note = _volume(read)
         notes = [*notes, note]
-    read = adjusted(read)
+    factor = read["adj close"] / read["close"] if is_adjusted else None
+    raw = {name: read[places.names.get(name, name)] for name in asked}
     return Bars(
         ticker=ticker,
         dates=days[rows],
         lines=table.lines[rows],
-        columns=read,
+        columns={n: values if factor is None or n not in prices else values * factor for n, values in raw.items()},
         origin=str(path),
         dropped=dropped,
         parsing_notes="; ".join(
             [
                 f"dates {form}{', newest first' if newest_first else ''}",
-                *_choices(table, found, [role for role in wanted if role in _PRICES], ticker),
+                *_choices(table, places, ticker),
                 *notes,
-                "prices × Adj Close / Close"
-                if is_adjusted
-                else "no Adj Close: not adjusted for dividends, unless the file is",
+                *([_adjustment(is_adjusted=is_adjusted)] if prices else []),
             ]
         ),
     )
+
+
+def _adjustment(*, is_adjusted: bool) -> str:
+    if is_adjusted:
+        return "prices × Adj Close / Close"
+    return "no Adj Close: not adjusted for dividends, unless the file is"
+
+
+def _refuse_texts(table: Table, places: _Places) -> None:
+    """Raise UserError where a further column holds text."""
+    for name, number in places.further.items():
+        column = table.cells[number]
+        if cells.is_text(column):
+            row = int((~cells.missing(column)).argmax())
+            raise UserError(
+                f"{table.where(row)}: {table.header.names[number].strip()} is {_shown(column.iloc[row])}: {name} holds "
+                "no numbers, so no feature can use it; leave it out, or save it as numbers"
+            )
 
 
 def _volume(columns: Mapping[str, Floats]) -> tuple[Floats, str]:
@@ -152,7 +244,7 @@ def _usable_rows(
     days: Days,
     form: str,
     read: Mapping[str, Floats],
-    found: Mapping[str, int | None],
+    places: _Places,
     data: CsvConfig,
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """The rows that can be used, and a text on those left out; UserError where a row may not be left out."""
@@ -166,6 +258,11 @@ def _usable_rows(
     roles = ["", "", "", "date"]
     for role, values in read.items():
         size = np.abs(values)
+        if role in places.further:
+            no_number = np.isnan(values) & ~cells.missing(table.cells[places.further[role]])
+            faults.append((no_number | (size > limits.max), "{cell}, no number that can be used"))
+            roles.append(role)
+            continue
         usable = (size <= limits.max) & ((size >= limits.tiny) | (size == 0))  # NaN is not
         low = values < 0 if role == "volume" else values <= 0
         faults.append((~usable, "{cell}, no number that can be used"))
@@ -176,7 +273,7 @@ def _usable_rows(
         return np.arange(len(days)), ()
     row = int(bad.argmax())
     role, what = next((role, what) for role, (mask, what) in zip(roles, faults, strict=True) if mask[row])
-    number = found.get(role)
+    number = places.all.get(role)
     cell = "" if number is None else f"{names[number].strip() or 'the date'} is {_shown(table.cells[number].iloc[row])}"
     first = f"{table.where(row)}: {what.format(cell=cell)}"
     if data.on_bad_rows == "error" or bad.all():
@@ -201,13 +298,13 @@ def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64]) -> bool:
     return falls
 
 
-def _choices(table: Table, found: Mapping[str, int | None], wanted: Sequence[str], ticker: str) -> list[str]:
+def _choices(table: Table, places: _Places, ticker: str) -> list[str]:
     """Notes on the columns and rows that were chosen among several."""
-    notes = [
-        f"{table.header.names[number].strip()} taken for {role}"
-        for role in wanted
-        if (number := found[role]) is not None and not table.header.is_plain(role, number, table.ticker or ticker)
-    ]
+    header, own = table.header, table.ticker or ticker
+    roles = dict.fromkeys(role for role in places.names.values() if role in PRICES)
+    chosen = {role: places.roles[role] for role in roles if not header.is_plain(role, places.roles[role], own)}
+    chosen |= {name: number for name, number in places.further.items() if name in header.given}
+    notes = [f"{header.names[number].strip()} taken for {name}" for name, number in chosen.items()]
     if table.tickers > 1:
         notes.append(f"{table.ticker}, one of {table.tickers:,} tickers")
     elif table.ticker and table.ticker != ticker:
