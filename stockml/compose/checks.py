@@ -19,6 +19,7 @@ from stockml.config.root import Config, check
 from stockml.config.schema import nearest, one_of
 from stockml.config.values import show
 from stockml.data import sources
+from stockml.data.features import sets as feature_sets
 from stockml.data.settings import CLOSE_TARGETS, BarsConfig
 
 
@@ -107,6 +108,16 @@ def misused(overrides: Sequence[Override], mode: Mode) -> dict[str, str]:
     return faults
 
 
+def _known(group: str, choices: Sequence[str]) -> Sequence[str]:
+    """The choices of a group, those of installed packages with them."""
+    installed = {
+        "model": models.names,
+        "data": lambda: sorted(sources.names()),
+        "features": lambda: [*choices, *feature_sets.names()],
+    }
+    return installed[group]() if group in installed else choices
+
+
 def _is_number_of_jobs(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and (value == -1 or value >= 1)
 
@@ -126,7 +137,7 @@ def unknown_choices(composer: Composer, overrides: Iterable[Override]) -> dict[s
             given = o.sweep_string_iterator() if o.is_sweep_override() else [value]
         for choice in map(show, given):
             if not composer.is_choice(group, choice):
-                known = models.names() if group == "model" else sorted(sources.names()) if group == "data" else choices
+                known = _known(group, choices)
                 own = f"; for another ticker: stock.ticker={choice}" if group == "stock" else ""
                 advice = extra(choice) or nearest(choice, known) or own
                 faults[group] = f"{group}={choice}: must be {one_of(known)}{advice}"

@@ -21,6 +21,7 @@ from stockml import models
 from stockml.compose import grammar, hydra_private
 from stockml.config.schema import ResolvedText
 from stockml.data import sources
+from stockml.data.features import sets as feature_sets
 from stockml.errors import UserError
 
 _PACKAGE = Path(__file__).parent.parent
@@ -200,6 +201,12 @@ def _marked(value: Any, raw: Any) -> Any:
 
 
 def _register_installed(group: str, name: str) -> bool:
+    if group == "features":
+        columns = feature_sets.installed(name)
+        if columns is not None:
+            node = {"set": name, "bars": False, "columns": columns, "missing": "error"}
+            ConfigStore.instance().store(group=group, name=name, node=node)
+        return columns is not None
     found = models.family(name) if group == "model" else sources.source(name) if group == "data" else None
     if found is None:
         return False

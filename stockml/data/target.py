@@ -114,5 +114,7 @@ def formula(config: BarsConfig) -> str:
         return config.target
     own = f"LogReturn($close, {config.horizon})"
     over_pool = f"CSDemean({own})"
-    excess = over_pool if config.benchmark is None else f'{own} - LogReturn($"{config.benchmark}".close, {config.horizon})'
+    excess = (
+        over_pool if config.benchmark is None else f'{own} - LogReturn($"{config.benchmark}".close, {config.horizon})'
+    )
     return _FORMULAS[config.target].format(h=config.horizon, excess=excess)

@@ -97,7 +97,9 @@ def _label_over_boundary(clean: Pipeline) -> Pipeline:
         over_a_week = TargetSpec.of(replace(config, horizon=max(_WEEK, config.horizon)))
         return clean.panel(bars, replace(spec, target=over_a_week), config)
 
-    return replace(clean, panel=panel, split=lambda panel, config: clean.split(replace(panel, horizon=1, target_end=1), config))
+    return replace(
+        clean, panel=panel, split=lambda panel, config: clean.split(replace(panel, horizon=1, target_end=1), config)
+    )
 
 
 LEAKS: dict[str, Callable[[Pipeline], Pipeline]] = {
