@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stockml import cli, compose
-from stockml.config.root import Config
+from stockml.config.root import Config, identity
 from stockml.data import pooled
 from stockml.data.bars import Bars
 from stockml.data.context import joined
@@ -193,7 +194,12 @@ def test_a_pool_reads_its_context_once_and_a_change_of_it_makes_another_panel(
     config = typed(folder, "data.tickers=all", *overrides)
     counted: list[str] = []
     read = loading.load_columns
-    monkeypatch.setattr(loading, "load_columns", lambda c, names: counted.append(c.stock.ticker) or read(c, names))
+
+    def reading(config: Config, columns: Sequence[str]) -> Bars:
+        counted.append(config.stock.ticker)
+        return read(config, columns)
+
+    monkeypatch.setattr(loading, "load_columns", reading)
     panel = load_panel(config)[0]
     assert counted == ["SP500"] * 2  # for the key, and for the panel
     alone = load_panel(typed(folder, *overrides))[0]
@@ -253,7 +259,7 @@ def test_the_first_values_of_a_late_column_are_not_known(lag: int, rows: int) ->
 def test_a_name_with_a_dot_may_be_typed_as_part_of_the_key() -> None:
     each = ("data.lag={SP500.close: 1}", "+data.lag.SP500.close=1")
     context = ("data=csv", "data.dir=.", "data.context=[SP500]", "+features.columns.i='$SP500.close'")
-    lags = [compose.compose(*context, lag).data.lag for lag in each]  # type: ignore[union-attr]
+    lags = [identity(compose.compose(*context, lag))["data"]["lag"] for lag in each]
     assert lags == [{"SP500.close": 1}] * 2
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stockml import compose
+from stockml.config.root import identity
 from stockml.data.bars import Bars
 from stockml.data.dataset import load_panel
 from stockml.data.sources import loading
@@ -24,7 +26,7 @@ RNG = np.random.default_rng(1)
 MOOD = np.round(RNG.standard_normal(DAYS), 4)
 
 
-def table(folder: Path, ticker: str = "TEST", **columns: object) -> Path:
+def table(folder: Path, ticker: str = "TEST", **columns: Any) -> Path:
     """A file with further columns, in the order given."""
     path = write_bars(random_bars(DAYS, ticker=ticker), folder)
     frame = pd.read_csv(path)
@@ -59,8 +61,8 @@ def test_a_column_is_found_by_its_name_and_keeps_the_name_that_was_asked_for(
     tmp_path: Path, header: str, asked: str, name: str
 ) -> None:
     path = table(tmp_path)
-    frame = pd.read_csv(path).assign(**{header: MOOD, "unread": "text"})
-    frame.to_csv(path, index=False)
+    further: dict[str, Any] = {header: MOOD, "unread": "text"}
+    pd.read_csv(path).assign(**further).to_csv(path, index=False)
     bars = read(tmp_path, asked)
     assert list(bars.columns) == ["open", "high", "low", "close", "volume", name]
     assert np.array_equal(bars.columns[name], MOOD)
@@ -74,7 +76,8 @@ def test_only_the_columns_that_are_needed_are_read(tmp_path: Path) -> None:
 
 def test_a_name_that_two_columns_have_is_refused_unless_it_is_exact(tmp_path: Path) -> None:
     path = table(tmp_path)
-    pd.read_csv(path).assign(**{"News score": 1.0, "news-score": MOOD}).to_csv(path, index=False)
+    further: dict[str, Any] = {"News score": 1.0, "news-score": MOOD}
+    pd.read_csv(path).assign(**further).to_csv(path, index=False)
     with pytest.raises(
         UserError, match=r"TEST\.csv: has the column News score for news_score \(News score, news-score"
     ):
@@ -216,8 +219,6 @@ def test_a_column_named_for_one_role_is_taken_for_no_other(tmp_path: Path) -> No
 
 
 def test_named_columns_and_late_ones_are_part_of_what_an_experiment_is(tmp_path: Path) -> None:
-    from stockml.config.root import identity
-
     plain = compose.compose("data=csv", "data.dir=.")
     for typed in (
         "data.columns={mood: Stimmung}",
