@@ -42,6 +42,7 @@ def collect(config: Config, folds: Sequence[Data], device: str | None, world_siz
             "rows": len(panel.values),
             "understood": panel.parsing_notes,
             "dropped": list(panel.dropped),
+            **({"gaps_in": panel.gaps_in} if panel.gaps_in else {}),
             **_stocks(panel),
             **(_split(folds[0]) if len(folds) == 1 else {"folds": [_split(data) for data in folds]}),
         },
