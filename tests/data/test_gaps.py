@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -194,6 +195,7 @@ def test_a_stock_with_few_train_samples_is_scaled_by_all_stocks_and_named(folder
     report = "\n".join(data_report.lines([data]))
     assert "1 stock: LATE (too few train samples for a scaler of their own" in report
     assert "1 stock: DEAD on 2016-06-01 (ended before the pool" in report
+    assert [line.strip() for line in report.splitlines() if " stock: " in line] == data_report.stock_notes([data])
     stats = data.scaler.to_dict(data.panel, data.split.train)
     assert Scaler.from_dict(stats).from_pool == ("LATE",)
     assert prepare(config(folder, "data.min_scaler_samples=2")).scaler.from_pool == ()
@@ -203,8 +205,12 @@ def test_a_stock_with_few_train_samples_is_scaled_by_all_stocks_and_named(folder
 def test_a_stock_that_ended_before_the_pool_is_named_and_not_forecast(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = config(folder, "report=false", "+experiment=quick", "model=linear", "trainer.epochs=1")
+    asked = config(folder, "report=true", "+experiment=quick", "model=linear", "trainer.epochs=1")
     train.run(asked, RunLocation(exact=tmp_path / "run"), compose.records(asked))
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    log = (tmp_path / "run" / "train.log").read_text(encoding="utf-8")
+    notes = data_report.stock_notes([prepare(asked)])
+    assert len(notes) == 2 and all(note in log and html.escape(note) in page for note in notes)
     predict.run(compose.compose("task=predict", f"run={tmp_path / 'run'}", tasks=TASKS))
     said = capsys.readouterr().out
     assert "warning     1 stock: DEAD (last bar 2016-06-01): the pool goes on to 2016-07-13" in said
