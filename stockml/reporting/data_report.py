@@ -62,7 +62,7 @@ def lines(folds: Sequence[Data]) -> list[str]:
 
 
 def stock_notes(folds: Sequence[Data]) -> list[str]:
-    """Which stocks of a pool are left out, have few samples or end early, a text each; for the terminal and the page."""
+    """Which stocks of a pool are left out, have few samples or end early, a text each: for the log and the page."""
     notes = []
     if unknown := list(dict.fromkeys(ticker for fold in folds for ticker in fold.split.unknown)):
         notes.append(f"{list_stocks(unknown)} (no train samples to fit a scaler on; data.scaler=global keeps them)")

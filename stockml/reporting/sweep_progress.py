@@ -10,7 +10,6 @@ from typing import Any
 
 from stockml.evaluation.metrics import metric
 
-
 _NAME_WIDTH = 16
 """Of a search's jobs, which are not known beforehand."""
 

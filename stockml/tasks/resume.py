@@ -44,7 +44,9 @@ def check_same_data(folder: RunFolder, data: Data) -> None:
         raise UserError(f"trainer.resume={folder.path}: {reason}; start a new run")
 
 
-def nothing_left(folder: RunFolder, config: Config, states: Mapping[str, TrainState], names: Iterable[str]) -> list[str]:
+def nothing_left(
+    folder: RunFolder, config: Config, states: Mapping[str, TrainState], names: Iterable[str]
+) -> list[str]:
     """A line for the user where the run was finished and none of its models, by name, trains on, else no line."""
     most = 1 if models.is_fitted_whole(config.model) else config.trainer.epochs
 

@@ -155,7 +155,9 @@ def test_a_verdict_names_the_best_baseline_and_all_that_are_ahead() -> None:
         assess(samples, "ridge", 1)
     )
     text = verdict(assess(samples, "far", 1))
-    assert "a lower squared error than far, the best baseline on validation, but a higher one than mean and ridge." in text
+    assert (
+        "a lower squared error than far, the best baseline on validation, but a higher one than mean and ridge." in text
+    )
     assert "a lower squared error than zero, the best baseline" in verdict(assess(samples, "zero", 1))
     best = replace(samples, model=0.05 * realised)
     assert "a lower squared error than ridge, the best baseline on validation." in verdict(assess(best, "ridge", 1))
@@ -165,7 +167,7 @@ def test_a_verdict_names_the_best_baseline_and_all_that_are_ahead() -> None:
 
 def test_names_are_listed_as_in_english() -> None:
     returns, rivals = drifting(0)
-    text = verdict(assess(scored(returns, 0.01 * returns[::-1], **rivals, ridge=returns[::-1]), "ridge", 1))
+    text = verdict(assess(scored(returns, 0.01 * returns[::-1], "return", **rivals, ridge=returns[::-1]), "ridge", 1))
     assert "as well against zero change, the train mean and the expanding mean in up to" in text
     assert text.count("R² against zero change (r2_zero)") == 1
     assert [enumerated(of) for of in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
