@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from stockml.config.values import show
 from stockml.data import sources
 from stockml.data.features import sets as feature_sets
 from stockml.data.settings import CLOSE_TARGETS, BarsConfig
+from stockml.training.settings import OF_STEPS
 
 
 class TaskRules(Protocol):
@@ -110,7 +111,7 @@ def misused(overrides: Sequence[Override], mode: Mode) -> dict[str, str]:
 
 def _known(group: str, choices: Sequence[str]) -> Sequence[str]:
     """The choices of a group, those of installed packages with them."""
-    installed = {
+    installed: dict[str, Callable[[], Sequence[str]]] = {
         "model": models.names,
         "data": lambda: sorted(sources.names()),
         "features": lambda: [*choices, *feature_sets.names()],
@@ -190,7 +191,7 @@ def checked(
     """
     infer_stock(values, typed, stock)
     name = values["model"].get("name") if isinstance(values.get("model"), dict) else None
-    installed = {n: f.config for n, f in models.BUILT_IN.items()}
+    installed: dict[str, Callable[[], Sequence[str]]] = {n: f.config for n, f in models.BUILT_IN.items()}
     if isinstance(name, str) and name not in installed and (found := models.family(name)):
         installed[name] = found.config
     source = values["data"].get("source") if isinstance(values.get("data"), dict) else None
@@ -213,6 +214,15 @@ def _of_expressions(config: Config) -> Iterator[str]:
         from stockml.data import spec
 
         yield from spec.faults(config)
+
+
+def without_effect(configs: Iterable[Config], typed: Iterable[Override]) -> list[str]:
+    """Typed settings that mean nothing for the model of a run or job, a line for each such model."""
+    keys = dict.fromkeys(o.key_or_group for o in typed if o.key_or_group in (f"trainer.{name}" for name in OF_STEPS))
+    trained = (config.model for config in configs if config.task == "train")
+    names = dict.fromkeys(model.name for model in trained if models.is_fitted_whole(model))
+    why = "its weights are computed at once, not step by step"
+    return [f"{', '.join(keys)}: without effect on model={name}: {why}" for name in names if keys]
 
 
 def infer_stock(values: dict[str, Any], typed: set[str], chosen_stock: str | None) -> None:

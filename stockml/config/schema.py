@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, field
 from typing import Any, Literal
 
-from stockml.config.values import leaves, show
+from stockml.config.values import FrozenMapping, leaves, show
 
 _BOUNDS, _IDENTITY, _REMEDY = "bounds", "identity", "remedy"  # keys of a field's metadata
 
@@ -120,7 +120,8 @@ class Reader:
         if typing.get_origin(wanted) is Mapping and isinstance(value, Mapping):
             item = typing.get_args(wanted)[1]
             # A name with a dot, as SP500.close, is a nested mapping where it was typed as part of the key.
-            return {str(key): self._field(one, item, bounds, f"{where}.{key}") for key, one in leaves(value)}
+            each = {str(key): self._field(one, item, bounds, f"{where}.{key}") for key, one in leaves(value)}
+            return FrozenMapping(each)
         try:
             return _convert(value, wanted, bounds)
         except ValueError as error:

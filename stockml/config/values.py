@@ -8,6 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 
+class FrozenMapping(dict[str, Any]):
+    """A setting that maps names to values; hashable, as configs are."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
 def show(value: Any) -> str:
     """A config value as it is typed on the command line."""
     if isinstance(value, bool) or value is None:
@@ -23,6 +30,8 @@ def plain(config: Any) -> Any:
         return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
     if isinstance(config, tuple):
         return [plain(item) for item in config]
+    if isinstance(config, Mapping):
+        return {name: plain(item) for name, item in config.items()}
     return config.isoformat() if isinstance(config, datetime.date) else config
 
 
@@ -53,6 +62,11 @@ class _Absent:
 
 
 ABSENT = _Absent()
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """Names as an English list: `a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def list_stocks(tickers: Sequence[str], most: int = 10) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stockml.data import doctor
-from stockml.data.panel import Panel, from_bars
+from stockml.data.panel import Panel
+from stockml.data.samples import from_bars
 from stockml.data.scaler import Scaler
 from stockml.data.settings import BarsConfig
 from stockml.data.sources import loading

@@ -6,21 +6,18 @@ import functools
 import hashlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stockml.data.target import Kind
-from stockml.errors import UserError
+from stockml.data import calendar
 
 if TYPE_CHECKING:
-    from stockml.data.bars import Bars, Floats
-    from stockml.data.settings import BarsConfig
-    from stockml.data.spec import PanelSpec
+    from stockml.data.bars import Floats
 
-__all__ = ["Kind", "Panel", "Stocks", "from_bars", "rows_of", "unusable", "usable"]
+Kind = Literal["return", "level", "class"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +32,18 @@ class Stocks:
     def of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """(N,) the index of each row's stock."""
         return np.searchsorted(self.starts, rows, side="right") - 1
+
+
+@dataclass(frozen=True)
+class WideGaps:
+    """Gaps between two bars of a stock across which no window and no target may reach."""
+
+    rows: NDArray[np.int64]
+    """(G,) the rows after the gaps."""
+    days_before: NDArray[np.datetime64]
+    """(G,) the last day before each gap."""
+    counted_in: str
+    """What the missing days were counted in, as shown to the user; empty where no weekdays were missing."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,11 @@ class Panel:
     synthetic: bool = False
     dates: NDArray[np.datetime64] | None = None
     """(R,) days of the rows; None for undated arrays."""
+    days_before: NDArray[np.datetime64] | None = None
+    """(K,) the day of the bar that each stock's first row is a change from, (1,) for one stock; NaT where it has none.
+    None if no row is a change."""
+    gaps_in: str = ""
+    """One stock only: what gaps between bars were counted in, as shown to the user; empty where none was wide."""
     horizon: int = 0
     """Rows over which a target reaches, from the window's end on unless `target_end` is later; 0 if unknown."""
     target_end: int = 0
@@ -148,20 +162,32 @@ class Panel:
         last = max(days.values())
         return {ticker: day for ticker, day in days.items() if day < last}
 
-    def wide_gaps(self, most: int) -> NDArray[np.int64]:
-        """The rows before which more than `most` sessions are missing since the row before, of the same stock.
+    def wide_gaps(self, most: int, exchange: str) -> WideGaps:
+        """The gaps of more than `most` sessions between two bars of a stock, one after the other.
 
-        Sessions are the days from Monday to Friday; of a pooled panel, those on which any of the stocks has a row.
+        Sessions are the days from Monday to Friday on which the exchange was open, if its calendar is known; of a
+        pooled panel, those on which any of the stocks has a row.
         """
         assert self.dates is not None
-        found = []
-        for rows in self.spans():
-            days = self.dates[rows].astype("datetime64[D]")
-            missing = np.busday_count(days[:-1], days[1:]) - 1
-            if self.stocks is not None:
-                missing = np.minimum(missing, np.diff(self.day_numbers[rows]) - 1)
-            found.append(rows.start + 1 + np.flatnonzero(missing > most))
-        return np.concatenate(found)
+        days = self.dates.astype("datetime64[D]")
+        before = np.append(days[:1], days[:-1])
+        firsts = [rows.start for rows in self.spans() if rows.start < rows.stop]
+        before[firsts] = days[firsts]
+        if self.days_before is not None:
+            known = self.days_before[[rows.start < rows.stop for rows in self.spans()]]
+            before[firsts] = np.where(np.isnat(known), days[firsts], known)
+        rows = np.flatnonzero(np.busday_count(before, days) - 1 > most)
+        last, after = before[rows], days[rows]
+        if not len(rows):
+            return WideGaps(rows, last, "")
+        if self.stocks is not None:
+            counted_in, sessions = "sessions", np.unique(days)
+        elif (found := calendar.days_between(last.min(), after.max(), exchange)) is not None:
+            counted_in, sessions = f"sessions of {exchange}", found
+        else:
+            return WideGaps(rows, last, "weekdays")
+        is_wide = np.searchsorted(sessions, after) - np.searchsorted(sessions, last, side="right") > most
+        return WideGaps(rows[is_wide], last[is_wide], counted_in)
 
     @property
     def past_return(self) -> Floats | None:
@@ -172,128 +198,3 @@ class Panel:
         for rows in self.spans():
             known[rows][self.reach :] = self.target[rows][: -self.reach]
         return known
-
-
-def from_bars(bars: Bars, spec: PanelSpec, config: BarsConfig, *, to_forecast: bool = False) -> Panel:
-    """Features and targets of dated bars; UserError where there are too few bars.
-
-    With `to_forecast`, one full window is enough, and full windows whose target is not known yet are samples too.
-    """
-    bars = bars.between(config.start, config.end)
-    lost, end = spec.lost, spec.target.end
-    window, rows = config.window, len(bars.dates) - lost
-    if to_forecast and rows < window:
-        raise UserError(
-            f"{bars.origin}: {len(bars.dates):,} bars are too few to forecast from: a window needs {window + lost}"
-        )
-    if not to_forecast and rows < window + end + 2:
-        first = f" after the first {lost:,}, which the features need" if lost > 1 else ""
-        raise UserError(
-            f"{bars.origin}: {len(bars.dates):,} bars are too few for train, validation and test samples of "
-            f"{window} days, {end} ahead{first}; more bars, or a lower data.window"
-        )
-    panel = Panel(
-        ticker=bars.ticker,
-        origin=bars.origin,
-        features=spec.features.names,
-        window=window,
-        kind=spec.target.kind,
-        samples=np.arange(window - 1, rows if to_forecast else rows - end),
-        dropped=bars.dropped + unusable(spec, window),
-        parsing_notes=bars.parsing_notes,
-        synthetic=bars.synthetic,
-        horizon=spec.target.horizon,
-        target_end=end,
-        last_name=spec.target.last_name,
-        relative=spec.target.last is None,
-        **rows_of([bars], spec)[0],
-    )
-    return usable(panel, spec, config, to_forecast=to_forecast)
-
-
-def usable(panel: Panel, spec: PanelSpec, config: BarsConfig, *, to_forecast: bool) -> Panel:
-    """The panel without the samples that have missing values, or span too wide a gap; they are counted in `dropped`.
-
-    Raises UserError where none is left.
-    """
-    return _without_gaps(_without_missing(panel, to_forecast=to_forecast), spec, config)
-
-
-def _without_missing(panel: Panel, *, to_forecast: bool) -> Panel:
-    """The panel without the samples whose window or target has a missing value."""
-    samples, dropped = panel.samples, list(panel.dropped)
-    if panel.incomplete is not None:
-        before = np.append(0, np.cumsum(panel.incomplete))
-        has_missing = before[samples + 1] > before[samples + 1 - panel.window]
-        if has_missing.any():
-            dropped.append(f"{has_missing.sum():,} samples (a value is missing in the window; features.missing)")
-        samples = samples[~has_missing]
-    if not to_forecast and (unknown := np.isnan(panel.target[samples])).any():
-        dropped.append(f"{unknown.sum():,} samples (the target has no value)")
-        samples = samples[~unknown]
-    if len(panel.samples) and not len(samples):
-        raise UserError(f"{panel.origin}: no sample is left, since {' and '.join(dropped[len(panel.dropped) :])}")
-    return replace(panel, samples=samples, dropped=tuple(dropped))
-
-
-def _without_gaps(panel: Panel, spec: PanelSpec, config: BarsConfig) -> Panel:
-    """The panel without the samples whose window or target spans more missing sessions in a row than `max_gap`."""
-    if config.max_gap is None or not len(gaps := panel.wide_gaps(config.max_gap)):
-        return panel
-    assert panel.dates is not None
-    # The first row of a window of changes is itself a change since the row before.
-    first = panel.samples - panel.window + (1 if spec.lost else 2)
-    last = panel.samples + panel.reach
-    if panel.stocks is not None:
-        last = np.minimum(last, panel.stocks.starts[panel.stocks.of(panel.samples) + 1] - 1)
-    spans_gap = np.searchsorted(gaps, first) < np.searchsorted(gaps, last, side="right")
-    row, more = gaps[0], f" and {len(gaps) - 1:,} more" if len(gaps) > 1 else ""
-    of_stock = "" if panel.stocks is None else f"{panel.stocks.tickers[int(panel.stocks.of(row))]} "
-    where = f"{of_stock}{panel.date(row - 1)} to {panel.date(row)}{more}"
-    if spans_gap.all():
-        raise UserError(
-            f"{panel.origin}: every window or target spans more than {config.max_gap} missing sessions ({where}); "
-            "set data.max_gap=null if the bars are not daily"
-        )
-    text = f"{spans_gap.sum():,} samples (more than {config.max_gap} sessions missing: {where}; data.max_gap)"
-    return replace(panel, samples=panel.samples[~spans_gap], dropped=(*panel.dropped, text))
-
-
-def unusable(spec: PanelSpec, window: int, stocks: int = 1) -> tuple[str, ...]:
-    """How many bars of how many stocks end no sample and why, one text each."""
-    lost, end = spec.lost, spec.target.end
-    of_each = " of each stock" if stocks > 1 else ""
-    why_lost = "no day before it to change from" if lost == 1 else f"the features look back {lost} days"
-    return tuple(
-        f"{count} bar{'s' if count > 1 else ''}{of_each} ({why})"
-        for count, why in (
-            (lost, why_lost),
-            (window - 1, f"no full window of {window} days yet"),
-            (end, f"target {end} ahead not known yet"),
-        )
-        if count
-    )
-
-
-def rows_of(each: Sequence[Bars], spec: PanelSpec) -> list[dict[str, Any]]:
-    """The fields of a panel that have one row per bar, by name, of each of the stocks whose bars are given.
-
-    Raises UserError where a value is missing that may not be, and for numbers beyond float32.
-    """
-    lost, found = spec.lost, []
-    values, targets, lasts = spec.features.values(each, lost), spec.target.values(each), spec.target.last_values(each)
-    for number, bars in enumerate(each):
-        own: dict[str, Any] = {"values": values[number], "target": targets[number][lost:], "dates": bars.dates[lost:]}
-        if spec.features.missing in ("drop", "ffill"):
-            own["incomplete"] = np.isnan(values[number]).any(axis=1)
-        if lasts is not None:
-            own["last"] = lasts[number][lost:]
-        found.append(own | {"expected": _oracle(bars, spec, lost)})
-    return found
-
-
-def _oracle(bars: Bars, spec: PanelSpec, lost: int) -> Floats | None:
-    """The best possible forecast of the next day's log return; None unless the bars are simulated."""
-    if bars.expected is None or spec.target.name != "log_return" or spec.target.horizon != 1:
-        return None
-    return np.append(bars.expected[lost + 1 :], np.nan)

@@ -14,7 +14,8 @@ import numpy as np
 
 from stockml.config.values import list_stocks, plain
 from stockml.data import doctor, store
-from stockml.data.panel import Panel, Stocks, rows_of, unusable, usable
+from stockml.data.panel import Panel, Stocks
+from stockml.data.samples import day_before, rows_of, unusable, usable
 from stockml.data.sources import loading
 from stockml.data.spec import PanelSpec
 from stockml.errors import UserError
@@ -77,6 +78,7 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
         relative=spec.target.last is None,
         stocks=stocks,
         origins=tuple(facts["origins"]),
+        days_before=np.array(facts[store.UNHASHED]["days_before"], dtype="datetime64[D]"),
         content=found.content,
         **arrays,
     )
@@ -91,7 +93,7 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
     of all stocks.
     """
     data, spec = cast("BarsConfig", config.data), PanelSpec.of(config)
-    starts, origins, faults = [0], [], list[str]()
+    starts, origins, days_before, faults = [0], [], list[str](), list[str]()
     parsing_notes, data_warnings, dropped = Counter[str](), Counter[str](), list[str]()
 
     def read() -> Iterator[Bars]:
@@ -107,11 +109,12 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
 
     for together in [list(read())] if spec.cross_sectional else ([bars] for bars in read()):
         with _collected(faults):
-            for rows in rows_of(together, spec):
+            for bars, rows in zip(together, rows_of(together, spec), strict=True):
                 for name, array in rows.items():
                     if array is not None:
                         writer.append(name, array)
                 starts.append(starts[-1] + len(rows["values"]))
+                days_before.append(str(day_before(bars, spec.lost)))
     if faults:
         more = [f"and {len(faults) - _MOST_FAULTS:,} faults more"] if len(faults) > _MOST_FAULTS else []
         raise UserError(*faults[:_MOST_FAULTS], *more)
@@ -122,6 +125,7 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
         "understood": _parsing_notes(parsing_notes),
         "doubts": doctor.labels(data_warnings),
         "dropped": [f"in {len(dropped)} stocks bad rows (the first: {dropped[0]})"] if len(dropped) > 1 else dropped,
+        store.UNHASHED: {"days_before": days_before},
     }
 
 

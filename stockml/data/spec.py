@@ -32,6 +32,11 @@ class PanelSpec:
         features = FeatureSet.of(config.features, config.stock.features, data)
         return cls(features, TargetSpec.of(data))
 
+    @classmethod
+    def of_bars(cls, columns: Sequence[str], data: BarsConfig) -> PanelSpec:
+        """Columns of the bars as the only features."""
+        return cls(FeatureSet(tuple(columns), data.transform, {}, "error"), TargetSpec.of(data))
+
     @property
     def lost(self) -> int:
         """Bars at the start for which a feature, or the last known value of the target, has no value yet."""

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stockml.data.features.evaluation import evaluate
 from stockml.data.features.expressions import Expression, parse
 from stockml.data.features.feature_set import rows_of
+from stockml.data.panel import Kind
 from stockml.data.settings import CLOSE_TARGETS
 
 if TYPE_CHECKING:
     from stockml.data.bars import Bars, Floats
     from stockml.data.settings import BarsConfig
-
-Kind = Literal["return", "level", "class"]
 
 _FORMULAS = {
     "direction": "Ref($close, -{h}) > $close",

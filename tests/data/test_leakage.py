@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from stockml import compose
 from stockml.data.bars import Bars
 from stockml.data.dataset import prepare
-from stockml.data.panel import from_bars
+from stockml.data.samples import from_bars
 from stockml.data.scaler import Scaler
 from stockml.data.settings import BarsConfig
 from stockml.data.sources.csv import CsvConfig, tables
 from stockml.data.sources.simulated import simulator
+from stockml.data.spec import PanelSpec
 from stockml.data.split import split
 from stockml.evaluation.audit.future_checks import prefix
 from stockml.evaluation.audit.split_checks import scaler_on_train, splits_apart
@@ -85,7 +86,7 @@ def test_the_audit_s_laws_hold(bars: Bars, law: Callable[[BarsSubject], Finding]
 
 def test_scaler_sees_every_train_row_and_no_other() -> None:
     config = bars_config(window=5)
-    panel = from_bars(random_bars(), FIVE, config)
+    panel = from_bars(random_bars(), PanelSpec.of_bars(FIVE, config), config)
     train = split(panel, config).train
     fitted = Scaler.fit(panel, train)
     seen = panel.values[train[0] - 4 : train[-1] + 1].astype(np.float64)
@@ -110,7 +111,7 @@ def test_every_target_ends_before_the_first_target_of_the_next_split_begins(
     config = bars_config(
         window=window, horizon=horizon, valid_ratio=valid_ratio, test_ratio=test_ratio, **(dates if by_date else {})
     )
-    panel = from_bars(bars, FIVE, config)
+    panel = from_bars(bars, PanelSpec.of_bars(FIVE, config), config)
     try:
         splits = split(panel, config)
     except Exception as error:  # a split is too small: refused, which is not a leak

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from stockml import compose
 from stockml.config.root import Config
 from stockml.data import dataset
-from stockml.data.panel import from_bars
+from stockml.data.samples import from_bars
 from stockml.data.settings import BarsConfig
+from stockml.data.spec import PanelSpec
 from stockml.data.split import split
 from stockml.errors import UserError
 from stockml.evaluation.evaluate import evaluate
@@ -58,7 +59,7 @@ def test_folds_cover_the_test_once_and_none_sees_its_own_future(
     assert isinstance(base.data, BarsConfig)
     walk = replace(base.data, folds=folds, horizon=horizon, embargo=embargo)
     walk = replace(walk, train_span="rolling" if rolling else "expanding")
-    panel = from_bars(random_bars(300), ("close",), walk)
+    panel = from_bars(random_bars(300), PanelSpec.of_bars(("close",), walk), walk)
     whole = split(panel, replace(walk, split="holdout"))
     each = [split(panel, replace(walk, fold=fold)) for fold in range(folds)]
     assert np.array_equal(np.concatenate([fold.test for fold in each]), whole.test)

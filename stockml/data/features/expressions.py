@@ -59,7 +59,7 @@ class Expression:
     """The columns that it reads, in order of appearance, without $."""
     oldest: int
     newest: int
-    """The first and the last row that its value needs, counted from its own row; `newest` is above 0 in targets only."""
+    """The first and the last row that its value needs, counted from its own; `newest` is above 0 in targets only."""
     cross_sectional: bool
     """Whether it compares the stocks of a day."""
     from_first_row: bool

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stockml.data.dataset import Data, scale
-from stockml.data.panel import Panel, from_bars
+from stockml.data.panel import Panel
+from stockml.data.samples import from_bars
 from stockml.data.scaler import Scaler
 from stockml.data.split import Rows, Split, split
 from stockml.data.target import TargetSpec
