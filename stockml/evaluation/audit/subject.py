@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import numpy as np
 
-from stockml.data.bars import PRICES
+from stockml.data.bars import COLUMNS
 from stockml.data.dataset import Data, scale
 from stockml.data.settings import BarsConfig
 from stockml.data.spec import PanelSpec
@@ -137,7 +137,7 @@ class BarsSubject(Subject):
         columns = {name: column.copy() for name, column in self.bars.columns.items()}
         for name, column in columns.items():
             noise = rng.standard_normal(len(column) - first)
-            if name in (*PRICES, "volume"):
+            if name in COLUMNS or np.nanmin(column, initial=np.inf) > 0:  # a price too has no sign
                 column[first:] *= np.exp(0.1 * noise)
             else:
                 column[first:] = noise * (np.nanstd(column) or 1.0)
