@@ -177,6 +177,6 @@ def test_further_columns_are_examined_and_those_that_hold_no_numbers_are_named(
     printed = capsys.readouterr().out
     assert "not examined, since they hold no numbers: state\n" in printed
     assert f"score cannot be examined: {path}, line 62: score is 'x', no number that can be used" in printed
-    assert ": open, high, low, close, volume, mood, prices as adjusted\n" in printed
+    assert ": open, high, low, close, volume, mood\n" in printed
     assert "mood has no value on 1 of 200 days" in printed
     assert printed.endswith("found       0 errors, 1 warning\n")
