@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from stockml.data.features.expressions import Call, Column, Expression, ExpressionError, Node, Number
 from stockml.data.features.operators import OPERATORS
+from stockml.errors import describe_error
 
 Floats = NDArray[np.float64]
 Value = Floats | np.float64
@@ -163,7 +164,12 @@ def _value(step: _Step, taken: list[Value], rows: Rows, where: slice) -> Value:
         return _unwritable(operator.function(rows.dates[where], *node.parameters))
     if operator.scope == "window":
         taken = [np.full(size, value) if np.ndim(value) == 0 else value for value in taken]
-    found = np.asarray(operator.function(*taken, *node.parameters), dtype=np.float64)
+    try:
+        found = np.asarray(operator.function(*taken, *node.parameters), dtype=np.float64)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ExpressionError(f"{operator.signature} failed: {describe_error(error)}") from error
     if found.shape != (size,) and not (operator.scope == "row" and found.ndim == 0):
         raise ExpressionError(f"{operator.signature} must return an array of shape {(size,)}, not {found.shape}")
     return _unwritable(found)

@@ -66,9 +66,9 @@ class Expression:
     columns: tuple[str, ...]
     """The columns that it reads, in order of appearance, without $."""
     lookback: int
-    """Rows before the current one that its value needs."""
+    """Rows before the current one that its value needs; those of nested operators add up."""
     lookahead: int
-    """Rows after the current one; 0 unless it is a target."""
+    """Rows after the current one that its value needs; 0 unless it is a target."""
     cross_sectional: bool
     """Whether it compares the stocks of a day."""
     from_first_row: bool
@@ -94,28 +94,27 @@ def parse(text: str, *, target: bool = False) -> Expression:
     operators = [node.operator for node in nodes if isinstance(node, Call)]
     if not columns and not any(operator.scope == "dates" for operator in operators):
         raise ExpressionError("reads no column, so it is the same on every day: name one, such as $close")
-    oldest, newest = _reach(root)
+    lookback, lookahead = _reach(root)
     return Expression(
         text,
         root,
         columns,
-        lookback=max(-oldest, 0),
-        lookahead=max(newest, 0),
+        lookback,
+        lookahead,
         cross_sectional=any(operator.scope == "day" for operator in operators),
         from_first_row=any(operator.from_first_row for operator in operators),
     )
 
 
 def _reach(node: Node) -> tuple[int, int]:
-    """The oldest and the newest row that a value needs, counted from its own row."""
-    if not isinstance(node, Call) or not node.inputs:
+    """Lookback and lookahead: the first and the last rows of a stock that may have no value."""
+    if not isinstance(node, Call):
         return 0, 0
     reached = [_reach(given) for given in node.inputs]
-    oldest, newest = min(low for low, _ in reached), max(high for _, high in reached)
-    back = node.operator.lookback(*node.parameters)
-    if node.operator.name == "Ref":
-        return oldest - back, newest - back
-    return oldest - back, newest
+    rows = node.operator.lookback(*node.parameters)
+    back = max((back for back, _ in reached), default=0)
+    ahead = max((ahead for _, ahead in reached), default=0)
+    return back + max(rows, 0), ahead + max(-rows, 0)
 
 
 class _Reader:

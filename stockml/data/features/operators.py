@@ -47,6 +47,10 @@ class Part:
     inputs: tuple[int, ...] = (0,)
 
 
+WINDOW = Parameter("n", 1)
+"""The length of a window, in rows."""
+
+
 def _no_rows(*_parameters: float) -> int:
     return 0
 
@@ -145,7 +149,8 @@ def _residual(x: Floats, means: Floats, slopes: Floats, n: int) -> Floats:
 def _correlation(
     _x: Floats, _y: Floats, covariances: Floats, x_variances: Floats, y_variances: Floats, _n: int
 ) -> Floats:
-    return np.clip(covariances / (np.sqrt(x_variances) * np.sqrt(y_variances)), -1, 1)
+    spreads: Floats = np.sqrt(x_variances) * np.sqrt(y_variances)
+    return np.clip(covariances / spreads, -1, 1)
 
 
 def _day_of_week(dates: NDArray[np.datetime64]) -> Floats:
@@ -228,7 +233,7 @@ _TABLE = (
         windows.quantile,
         ("x",),
         "quantile q, linear between values",
-        (Parameter("n", 1), Parameter("q", 0, 1, whole=False, is_window=False)),
+        (WINDOW, Parameter("q", 0, 1, whole=False, is_window=False)),
         lookback=window_lookback,
     ),
     Operator(
@@ -236,7 +241,7 @@ _TABLE = (
         windows.count,
         ("x",),
         "number of values that are not NaN",
-        (Parameter("n", 1),),
+        (WINDOW,),
         lookback=window_lookback,
         keeps_nan=False,
     ),
@@ -245,7 +250,7 @@ _TABLE = (
         windows.exponential_mean,
         ("x",),
         "exponential mean of span n, from the stock's first row",
-        (Parameter("n", 1),),
+        (WINDOW,),
         lookback=window_lookback,
         keeps_nan=False,
         from_first_row=True,

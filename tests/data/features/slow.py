@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,7 @@ def _rsquare(w: Series) -> float:
     return np.nan if w.nunique() == 1 else float(1 - ((w - _line(w)) ** 2).sum() / ((w - w.mean()) ** 2).sum())
 
 
-def _moment(function: Callable[[Series], float]) -> Window:
+def _moment(function: Callable[[Series], Any]) -> Window:
     return lambda w: np.nan if w.nunique() == 1 else float(function(w))
 
 
@@ -98,8 +99,8 @@ BY_WINDOW: dict[str, Window] = {
     "Sum": lambda w: w.sum(),
     "Var": lambda w: w.var(),
     "Std": lambda w: w.std(),
-    "Skew": _moment(lambda w: w.skew()),
-    "Kurt": _moment(lambda w: w.kurt()),
+    "Skew": _moment(pd.Series.skew),
+    "Kurt": _moment(pd.Series.kurt),
     "Max": lambda w: w.max(),
     "Min": lambda w: w.min(),
     "IdxMax": lambda w: w.argmax() + 1,
