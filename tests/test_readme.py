@@ -135,6 +135,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_bars(longer, folder / "newer_bars")
     shutil.copy(folder / "bars" / "NVDA.csv", folder / "nasdaq_NVDA.csv")
     _write_long(folder / "long.csv", folder / "bars")
+    _write_further(folder)
     rng = np.random.default_rng(0)
     shapes = {"X_train": (80, 10, 5), "y_train": (80,), "X_test": (20, 10, 5), "y_test": (20,)}
     arrays: dict[str, Any] = {key: 0.01 * rng.standard_normal(shape) for key, shape in shapes.items()}
@@ -160,6 +161,20 @@ def _write_long(path: Path, folder: Path) -> None:
         lines += [f"Ticker,{header}"] if not lines else []
         lines += [f"{file.stem},{row}" for row in rows]
     path.write_text("\n".join(lines) + "\n")
+
+
+def _write_further(folder: Path) -> None:
+    """Bars with further columns, with foreign names, without names, and those of other markets."""
+    header, *rows = (folder / "bars" / "AAPL.csv").read_text().splitlines()
+    numbered = [f"{row},{n % 7},{n % 5}" for n, row in enumerate(rows)]
+    (folder / "my.csv").write_text("\n".join([f"{header},sentiment,news score", *numbered]) + "\n")
+    (folder / "bare.csv").write_text("\n".join(rows) + "\n")
+    cells = [row.split(",") for row in rows]
+    (folder / "dax.csv").write_text("Datum;Zuletzt\n" + "".join(f"{row[0]};{row[4]}\n" for row in cells))
+    (folder / "rates").mkdir()
+    (folder / "rates" / "DGS10.csv").write_text("Date,rate\n" + "".join(f"{row[0]},{row[4]}\n" for row in cells))
+    for ticker in ("SP500", "VIX"):
+        shutil.copy(folder / "bars" / "TSLA.csv", folder / "bars" / f"{ticker}.csv")
 
 
 @pytest.fixture

@@ -95,7 +95,8 @@ class Composer:
         composed = copy.deepcopy(self.base(self.forced(others)))
         for o in values:
             try:
-                OmegaConf.update(composed, o.key_or_group, o.value(), merge=True, force_add=True)
+                value = o.value()
+                OmegaConf.update(composed, o.key_or_group, value, merge=isinstance(value, dict), force_add=True)
             except Exception as error:  # whatever OmegaConf raises is about what was typed
                 raise UserError(f"{o.input_line}: {grammar.one_line(error)}") from error
         _record(composed, overrides)

@@ -8,6 +8,7 @@ import datetime
 import difflib
 import math
 import operator
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any, Literal
 
 from stockml.config.values import FrozenMapping, leaves, show
 
-_BOUNDS, _IDENTITY = "bounds", "identity"  # keys of a field's metadata
+_BOUNDS, _IDENTITY, _REMEDY = "bounds", "identity", "remedy"  # keys of a field's metadata
 
 
 def bounded(
@@ -29,6 +30,12 @@ def bounded(
 ) -> Any:
     """A field whose number must lie within these bounds. What `conf/` has a file for gets its default there."""
     return field(default=default, metadata={_BOUNDS: _bounds(least, above, most, below)})
+
+
+def advised(remedy: str) -> Any:
+    """A field of texts; where one is not allowed and none is similar, `remedy` says what to do, with `{0}` for it as a
+    name."""
+    return field(metadata={_REMEDY: remedy})
 
 
 def incidental(
@@ -77,6 +84,8 @@ class Reader:
             wanted = self._sections.get(where, hints[name])
             if name in values and wanted is not None:
                 built[name] = self._field(values[name], wanted, spec.metadata.get(_BOUNDS, {}), where)
+                if built[name] is None and _REMEDY in spec.metadata:
+                    self._advise(values[name], wanted, spec.metadata[_REMEDY])
             elif name not in values and MISSING is spec.default is spec.default_factory:
                 self.problems.append(f"{where}: missing")
         is_complete = all(self._sections.get(f"{path}{name}", cls) is not None for name in fields)
@@ -90,8 +99,16 @@ class Reader:
     def _check_keys(self, values: Mapping[str, Any], names: Sequence[str], path: str) -> None:
         for key in values:
             if key not in names:
-                hint = nearest(key, names, path) or self._elsewhere(key, path) or f"; known here: {', '.join(names)}"
+                hint = self._elsewhere(key, path) or nearest(key, names, path) or f"; known here: {', '.join(names)}"
                 self.problems.append(f"{path}{key}: no such key{hint}")
+
+    def _advise(self, value: Any, wanted: Any, remedy: str) -> None:
+        """Add the remedy to the problem of a list that has a text which is not allowed."""
+        choices = [c for option in _options(wanted) for c in _choices(option)]
+        wrong = [v for v in value if v not in choices] if isinstance(value, (list, tuple)) else []
+        if wrong and isinstance(wrong[0], str) and not nearest(wrong[0], choices):
+            name = re.sub(r"\W", "_", wrong[0])
+            self.problems[-1] += f"; {remedy.format(name)}"
 
     def _field(self, value: Any, wanted: Any, bounds: Mapping[str, float], where: str) -> Any:
         nested = next((t for t in _options(wanted) if dataclasses.is_dataclass(t)), None)

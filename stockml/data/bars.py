@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stockml.config.schema import nearest
 from stockml.errors import UserError
 
 Floats = NDArray[np.float64]
 
 PRICES = ("open", "high", "low", "close")
 """The columns of a bar that are prices of its stock."""
+COLUMNS = (*PRICES, "volume")
+"""The columns of a bar; any other is a further one."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,15 @@ class Bars:
             return self.origin
         return place(self.origin, int(self.lines[row]))
 
+    def lagged(self, lag: Mapping[str, int]) -> Bars:
+        """The bars as they are known on each day: the columns in `lag` hold the values of so many bars earlier, NaN in
+        the first rows."""
+        columns = dict(self.columns)
+        for name, count in lag.items():
+            if count and name in columns:
+                columns[name] = np.concatenate([np.full(count, np.nan), columns[name][:-count]])[: len(self.dates)]
+        return replace(self, columns=columns)
+
     def first(self, count: int) -> Bars:
         """The first `count` bars."""
         return self._select(slice(count))
@@ -72,6 +84,14 @@ class Bars:
             lines=None if self.lines is None else self.lines[keep],
             expected=None if self.expected is None else self.expected[keep],
         )
+
+
+def require_columns(asked: Iterable[str], known: Iterable[str], origin: str) -> None:
+    """Raise UserError where `origin` lacks a column, with those that it has."""
+    known = list(known)
+    if missing := [name for name in asked if name not in known]:
+        hint = nearest(missing[0], known) if len(missing) == 1 else ""
+        raise UserError(f"{origin}: has no column {', '.join(missing)}; it has {', '.join(known) or 'none'}{hint}")
 
 
 def place(path: str, line: int) -> str:

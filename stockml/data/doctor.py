@@ -14,12 +14,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stockml.data.bars import Bars, Floats
+from stockml.data.bars import COLUMNS, Bars, Floats
+from stockml.data.doctor_further import Case, Mask, constant, days, no_values, outliers, runs, sigma
 from stockml.errors import UserError
 
 Days = NDArray[np.datetime64]
-Mask = NDArray[np.bool_]
-_Case = tuple[int, np.datetime64, str]  # row of the bar, day, description of the value
 
 LONGEST_GAP_DAYS = 5  # a weekend and two holidays
 _ROUNDING = 1e-6  # relative: prices stored in float32 and then adjusted
@@ -123,7 +122,7 @@ class _Subject:
             there, back = change[:-1], change[1:]
             reverted = (there * back < 0) & (np.abs(there + back) <= (1 - _REVERTED) * np.abs(there))
             large = reverted & (np.abs(np.expm1(there)) > _LEAST_SPIKE)
-            for bar in np.flatnonzero(large & (np.abs(there) > _SIGMAS * _sigma(change))):
+            for bar in np.flatnonzero(large & (np.abs(there) > _SIGMAS * sigma(change))):
                 if self.is_large(change, int(bar)):
                     found.setdefault(int(bar) + 1, name)
         return dict(sorted(found.items()))
@@ -132,7 +131,7 @@ class _Subject:
     def is_large(change: Floats, at: int, size: float | None = None) -> bool:
         """Whether a change (or `size`) is large compared with the 30 changes before and the 30 after the next one."""
         around = np.concatenate([change[max(at - _NEIGHBOURS, 0) : at], change[at + 2 : at + 2 + _NEIGHBOURS]])
-        return bool(abs(change[at] if size is None else size) > _SIGMAS * _sigma(around))
+        return bool(abs(change[at] if size is None else size) > _SIGMAS * sigma(around))
 
     @functools.cached_property
     def stale(self) -> Mask:
@@ -141,7 +140,7 @@ class _Subject:
         for price in self.prices.values():
             same &= _equal(price[1:], price[:-1])
         found = np.zeros(len(self.dates), dtype=bool)
-        for start, stop in _runs(same):
+        for start, stop in runs(same):
             found[start + 1 : stop + 1] = stop - start >= _STALE_DAYS
         if self.volume is not None and len(self.prices) == 4:
             flat = self.volume == 0
@@ -151,47 +150,31 @@ class _Subject:
         return found
 
 
-def _sigma(values: Floats) -> float:
-    """A robust standard deviation: 1.4826 × the median distance from the median (Hampel 1974)."""
-    finite = values[np.isfinite(values)]
-    return 1.4826 * float(np.median(np.abs(finite - np.median(finite)))) if len(finite) else 0.0
-
-
 def _equal(one: Floats, other: Floats) -> Mask:
     equal: Mask = np.abs(one - other) <= _ROUNDING * np.abs(other)
     return equal
 
 
-def _runs(mask: Mask) -> list[tuple[int, int]]:
-    """First and last + 1 of each run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8))).tolist()
-    return list(zip(edges[::2], edges[1::2], strict=True))
-
-
-def _days(count: int, first: str = "") -> str:
-    return first if count == 1 and first else f"{first}{' ' if first else ''}for {count:,} days"
-
-
-def _duplicates(subject: _Subject) -> Iterator[_Case]:
+def _duplicates(subject: _Subject) -> Iterator[Case]:
     for row in np.flatnonzero(subject.dates[1:] == subject.dates[:-1]) + 1:
         yield int(row), subject.dates[row], "comes twice"
 
 
-def _no_numbers(subject: _Subject, *, amid: bool) -> Iterator[_Case]:
+def _no_numbers(subject: _Subject, *, amid: bool) -> Iterator[Case]:
     for name, values in subject.bars.columns.items():
-        for start, stop in _runs(np.isnan(values)):
+        for start, stop in runs(np.isnan(values)) if name in COLUMNS else ():
             if amid == (start > 0 and stop < len(values)):
-                yield start, subject.dates[start], _days(stop - start, f"{name} is NaN")
+                yield start, subject.dates[start], days(stop - start, f"{name} is NaN")
 
 
-def _not_positive(subject: _Subject) -> Iterator[_Case]:
+def _not_positive(subject: _Subject) -> Iterator[Case]:
     for name in subject.prices:
         price = subject.bars.columns[name]
         for row in np.flatnonzero(price <= 0):
             yield int(row), subject.dates[row], f"{name} {price[row]:.6g}"
 
 
-def _crossed(subject: _Subject, lower: str, upper: str) -> Iterator[_Case]:
+def _crossed(subject: _Subject, lower: str, upper: str) -> Iterator[Case]:
     """Rows where the price that must be lower is higher, by more than rounding."""
     if lower not in subject.prices or upper not in subject.prices:
         return
@@ -200,7 +183,7 @@ def _crossed(subject: _Subject, lower: str, upper: str) -> Iterator[_Case]:
         yield int(row), subject.dates[row], f"{lower} {low[row]:.6g} > {upper} {high[row]:.6g}"
 
 
-def _outside(subject: _Subject, *, above: bool) -> Iterator[_Case]:
+def _outside(subject: _Subject, *, above: bool) -> Iterator[Case]:
     """Opens and closes outside the high or low of a bar whose high and low are in order."""
     crossed = {row for row, _, _ in _crossed(subject, "low", "high")}
     for name in ("open", "close"):
@@ -209,43 +192,43 @@ def _outside(subject: _Subject, *, above: bool) -> Iterator[_Case]:
                 yield row, day, value
 
 
-def _missing_sessions(subject: _Subject) -> Iterator[_Case]:
+def _missing_sessions(subject: _Subject) -> Iterator[Case]:
     if subject.sessions is None:
         steps = np.diff(subject.dates).astype(np.int64)
         for row in np.flatnonzero(steps > LONGEST_GAP_DAYS) + 1:
             yield int(row), subject.dates[row], f"no bar for {steps[row - 1]:,} days, since {subject.dates[row - 1]}"
         return
     missing = np.isin(subject.sessions, subject.dates, invert=True)
-    for start, stop in _runs(missing):
+    for start, stop in runs(missing):
         first, last = subject.sessions[start], subject.sessions[stop - 1]
         until = f"{stop - start:,} sessions, to {last}" if stop - start > 1 else "1 session"
         yield int(np.searchsorted(subject.dates, first)), first, until
 
 
-def _closed_days(subject: _Subject) -> Iterator[_Case]:
+def _closed_days(subject: _Subject) -> Iterator[Case]:
     if subject.sessions is not None:
         for row in np.flatnonzero(np.isin(subject.dates, subject.sessions, invert=True)):
             yield int(row), subject.dates[row], f"{subject.dates[row].item():%A}"
 
 
-def _stale(subject: _Subject) -> Iterator[_Case]:
-    for start, stop in _runs(subject.stale):
-        yield start, subject.dates[start], _days(stop - start, f"close {subject.prices['close'][start]:.6g}")
+def _stale(subject: _Subject) -> Iterator[Case]:
+    for start, stop in runs(subject.stale):
+        yield start, subject.dates[start], days(stop - start, f"close {subject.prices['close'][start]:.6g}")
 
 
-def _spikes(subject: _Subject) -> Iterator[_Case]:
+def _spikes(subject: _Subject) -> Iterator[Case]:
     for row, name in subject.spikes.items():
         before, there, back = subject.prices[name][row - 1 : row + 2]
         moves = f"{there / before - 1:+.1%}, then {back / there - 1:+.1%}"
         yield row, subject.dates[row], f"{name} {before:.6g}, {there:.6g}, {back:.6g} ({moves})"
 
 
-def _splits(subject: _Subject) -> Iterator[_Case]:
+def _splits(subject: _Subject) -> Iterator[Case]:
     """Overnight ratios near that of a split, which the close did not revert."""
     prices, change = subject.prices, subject.changes["close"]
     ratio = prices.get("open", prices["close"])[1:] / prices["close"][:-1]
     jump = np.log(ratio)
-    for at in np.flatnonzero((np.abs(jump) > _SIGMAS * _sigma(change)) & (change / jump > 0.5)).tolist():
+    for at in np.flatnonzero((np.abs(jump) > _SIGMAS * sigma(change)) & (change / jump > 0.5)).tolist():
         row = at + 1
         off = np.abs(np.log(_SPLITS) - abs(jump[at]))
         if (
@@ -259,13 +242,13 @@ def _splits(subject: _Subject) -> Iterator[_Case]:
             yield row, subject.dates[row], f"× {ratio[at]:.4g} overnight, about {about}"
 
 
-def _no_volume(subject: _Subject) -> Iterator[_Case]:
+def _no_volume(subject: _Subject) -> Iterator[Case]:
     if subject.volume is not None:
-        for start, stop in _runs((subject.volume == 0) & ~subject.stale):
-            yield start, subject.dates[start], _days(stop - start, "volume 0")
+        for start, stop in runs((subject.volume == 0) & ~subject.stale):
+            yield start, subject.dates[start], days(stop - start, "volume 0")
 
 
-def _opens_repeat(subject: _Subject) -> Iterator[_Case]:
+def _opens_repeat(subject: _Subject) -> Iterator[Case]:
     if "open" not in subject.prices or len(subject.dates) < 2:
         return
     same = _equal(subject.prices["open"][1:], subject.prices["close"][:-1]) & ~subject.stale[1:]
@@ -278,7 +261,7 @@ def _opens_repeat(subject: _Subject) -> Iterator[_Case]:
 class _Check:
     severity: Literal["error", "warning"]
     name: str
-    cases: Callable[[_Subject], Iterator[_Case]]
+    cases: Callable[[_Subject], Iterator[Case]]
     remedy: str
 
 
@@ -322,4 +305,17 @@ _CHECKS: Sequence[_Check] = (
     _Check(
         "warning", "open repeats close", _opens_repeat, "the open is not a real one; leave it out of stock.features"
     ),
+    _Check(
+        "warning",
+        "no value",
+        lambda subject: no_values(subject.bars),
+        "features.missing says what happens to these days",
+    ),
+    _Check(
+        "warning",
+        "constant column",
+        lambda subject: constant(subject.bars),
+        "leave it out if nothing was recorded in this time",
+    ),
+    _Check("warning", "outlier", lambda subject: outliers(subject.bars), _COMPARE),
 )

@@ -39,7 +39,7 @@ def load(config: Config, *, to_forecast: bool = False) -> Panel:
     data = cast("BarsConfig", config.data)
     each = each_stock(config)
     tickers = [one.stock.ticker for one in each]
-    contents = [loading.content(one) for one in each]
+    contents = loading.contents(each)
     settings = {name: plain(getattr(data, name)) for name in _ROW_SETTINGS}
     features = [config.stock.features, {n: v for n, v in plain(config.features).items() if n != "set"}]
     made_of = [features, {name: str(value) for name, value in settings.items()}, tickers, contents]

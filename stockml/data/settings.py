@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from stockml.config.schema import bounded, incidental
+from stockml.config.schema import advised, bounded, incidental
 
 Feature = Literal["open", "high", "low", "close", "volume"]
 
@@ -69,7 +69,7 @@ class StockConfig:
     """Symbol; it names `<ticker>.csv`, `<ticker>.npz` and the run folder."""
     name: str
     """Name of the company; empty if unknown."""
-    features: tuple[Feature, ...]
+    features: tuple[Feature, ...] = advised("another column or formula is added by '+features.columns.{0}=\"${0}\"'")
     """Columns of a bar that are the model's input; empty with `data.path`: all features of the arrays."""
     simulator: SimulatorConfig | None
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stockml.config.schema import nearest
 from stockml.data import target
 from stockml.data.features.expressions import Expression, ExpressionError, parse
-from stockml.data.features.feature_set import FeatureSet
+from stockml.data.features.feature_set import FeatureSet, lag_key
 from stockml.data.settings import BarsConfig
 from stockml.data.target import TargetSpec
 
@@ -28,7 +29,7 @@ class PanelSpec:
         """What a checked config of dated bars names."""
         data = config.data
         assert isinstance(data, BarsConfig)
-        features = FeatureSet.of(config.features, config.stock.features, data.transform)
+        features = FeatureSet.of(config.features, config.stock.features, data)
         return cls(features, TargetSpec.of(data))
 
     @classmethod
@@ -88,6 +89,24 @@ def faults(config: Config) -> Iterator[str]:
                 "hold their features already, so take features=bars"
             )
         return
+    yield from (found := list(_of_expressions(config)))
+    if not found:
+        yield from _of_lag(config)
+
+
+def _of_lag(config: Config) -> Iterator[str]:
+    """Columns of data.lag that no feature uses."""
+    data, used = config.data, PanelSpec.of(config).features.columns
+    assert isinstance(data, BarsConfig)
+    keys = [lag_key(name) for name in used]
+    for name in data.lag:
+        if name not in keys:
+            yield f"data.lag.{name}: no feature uses this column; they use {', '.join(keys)}{nearest(name, keys)}"
+
+
+def _of_expressions(config: Config) -> Iterator[str]:
+    data, features = config.data, config.features
+    assert isinstance(data, BarsConfig)
     parsed: dict[str, Expression] = {}
     for name, text in features.columns.items():
         try:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import itertools
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, cast
 
 from stockml.config.values import list_stocks
-from stockml.data import calendar, doctor, pooled
-from stockml.data.settings import Feature
+from stockml.data import calendar, doctor, pooled, spec
+from stockml.data.bars import COLUMNS, PRICES
 from stockml.data.sources import loading
 from stockml.errors import RunError, UserError
 from stockml.reporting import terminal, text_tables
@@ -76,20 +77,38 @@ def _examine(config: Config) -> tuple[Bars, Counter[str]]:
 
 def _bars(config: Config) -> Bars:
     """The bars with all columns; if there are not all, with all prices; else with the columns that the stock needs."""
-    every: tuple[Feature, ...] = get_args(Feature)
-    notes: list[str] = []
-    for features in (every, tuple(name for name in every if name != "volume")):
+    numbers, texts = loading.further_columns(config)
+    further = numbers or [name for name in spec.columns_read(config) if name not in COLUMNS]
+    notes = [f"not examined, since they hold no numbers: {', '.join(texts)}"] if texts else []
+    problem = ""
+    for columns in (COLUMNS, PRICES):
         try:
-            stock = dataclasses.replace(config.stock, features=features)
-            bars = loading.load_bars(dataclasses.replace(config, stock=stock))
+            loading.load_columns(config, columns)
         except UserError as error:
-            notes = notes or [f"not all columns can be examined: {error}"]
+            problem = problem or f"not all columns can be examined: {error}"
         else:
+            bars, faults = _with_further(config, columns, further)
             break
     else:
-        bars = loading.load_bars(config)
+        bars, faults = loading.load_bars(config), []
+    notes += [*([problem] if problem else []), *faults]
     print(*notes, sep="\n", end="\n" if notes else "")
     return bars
+
+
+def _with_further(config: Config, columns: Sequence[str], further: Sequence[str]) -> tuple[Bars, list[str]]:
+    """The bars with these columns and the further ones that can be read; and why the others cannot."""
+    with contextlib.suppress(UserError):
+        return loading.load_columns(config, [*columns, *further]), []
+    readable, faults = list(columns), []
+    for name in further:
+        try:
+            loading.load_columns(config, [*columns, name])
+        except UserError as error:
+            faults.append(f"{name} cannot be examined: {error}")
+        else:
+            readable.append(name)
+    return loading.load_columns(config, readable), faults
 
 
 def _rows(bars: Bars, findings: list[Finding]) -> list[tuple[str, ...]]:

@@ -137,7 +137,17 @@ class Predictor:
             )
 
 
-_WINDOW_SETTINGS = ("window", "horizon", "target", "benchmark", "transform", "max_gap")
+_WINDOW_SETTINGS = (
+    "window",
+    "horizon",
+    "target",
+    "benchmark",
+    "transform",
+    "max_gap",
+    "lag",
+    "context",
+    "context_max_age",
+)
 _DATA_SECTIONS = ("data.", "stock.")
 _BARS_SETTINGS = ("start", "end", "calendar", "tickers")
 _SAMPLE_SETTINGS = {f"data.{f.name}" for f in dataclasses.fields(BarsConfig) if f.name not in _BARS_SETTINGS}

@@ -139,6 +139,25 @@ def opens_repeat(bars: Bars, row: int, draw: Draw) -> Planted:
     return changed(bars, **columns), bars.dates, bars.dates[row]
 
 
+def no_value(bars: Bars, row: int, draw: Draw) -> Planted:
+    mood = put(np.sin(np.arange(DAYS)), slice(row, row + draw(st.integers(1, 20))), np.nan)
+    return changed(bars, mood=mood), bars.dates, bars.dates[row]
+
+
+def constant_column(bars: Bars, row: int, draw: Draw) -> Planted:
+    first = draw(st.integers(1, 60))
+    return (
+        changed(bars, mood=put(np.sin(np.arange(DAYS)), slice(first, first + 130), 3.0)),
+        bars.dates,
+        bars.dates[first],
+    )
+
+
+def outlier(bars: Bars, row: int, draw: Draw) -> Planted:
+    mood = put(np.sin(np.arange(DAYS)), row, 10.0 ** draw(st.integers(2, 9)))
+    return changed(bars, mood=mood), bars.dates, bars.dates[row]
+
+
 FAULTS: dict[Callable[[Bars, int, Draw], Planted], str] = {
     duplicate: "duplicate date",
     nan_amid: "NaN amid bars",
@@ -156,6 +175,9 @@ FAULTS: dict[Callable[[Bars, int, Draw], Planted], str] = {
     split: "split not adjusted",
     no_volume: "zero volume",
     opens_repeat: "open repeats close",
+    no_value: "no value",
+    constant_column: "constant column",
+    outlier: "outlier",
 }
 
 

@@ -163,3 +163,20 @@ def test_a_run_s_own_data_are_examined(run: Run, tmp_path: Path, capsys: pytest.
     assert cli.main(["task=doctor", f"run={tmp_path / 'a'}"]) == 0
     assert "simulator (signal=realistic, seed=3)" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == before
+
+
+def test_further_columns_are_examined_and_those_that_hold_no_numbers_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = written(tmp_path)
+    path = tmp_path / "TEST.csv"
+    header, *rows = path.read_text().splitlines()
+    further = [f"{row},{n % 7 if n != 50 else ''},{n % 5 if n != 60 else 'x'},calm" for n, row in enumerate(rows)]
+    path.write_text("\n".join([f"{header},mood,score,state", *further]) + "\n")
+    assert cli.main(["task=doctor", *overrides]) == 0
+    printed = capsys.readouterr().out
+    assert "not examined, since they hold no numbers: state\n" in printed
+    assert f"score cannot be examined: {path}, line 62: score is 'x', no number that can be used" in printed
+    assert ": open, high, low, close, volume, mood, prices as adjusted\n" in printed
+    assert "mood has no value on 1 of 200 days" in printed
+    assert printed.endswith("found       0 errors, 1 warning\n")

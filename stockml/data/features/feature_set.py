@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from stockml.errors import UserError
 if TYPE_CHECKING:
     from stockml.data.bars import Bars, Floats
     from stockml.data.features.settings import FeaturesConfig
+    from stockml.data.settings import BarsConfig
 
 _LARGEST = np.finfo(np.float32).max
 
@@ -31,12 +33,14 @@ class FeatureSet:
     expressions: Mapping[str, Expression]
     """Further features, by name."""
     missing: str
+    given_lag: Mapping[str, int] = field(default_factory=dict)
+    """`data.lag`."""
 
     @classmethod
-    def of(cls, config: FeaturesConfig, columns: Sequence[str], transform: str) -> FeatureSet:
+    def of(cls, config: FeaturesConfig, columns: Sequence[str], data: BarsConfig) -> FeatureSet:
         """The features of a checked config whose bars have these columns."""
         parsed = {name: parse(text) for name, text in config.columns.items()}
-        return cls(tuple(columns) if config.bars else (), transform, parsed, config.missing)
+        return cls(tuple(columns) if config.bars else (), data.transform, parsed, config.missing, data.lag)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -46,8 +50,15 @@ class FeatureSet:
     @property
     def lookback(self) -> int:
         """Bars at the start for which a feature has no value yet."""
-        of_bars = 1 if self.bars and self.transform == "returns" else 0
-        return max([of_bars, *(one.lookback for one in self.expressions.values())])
+        change = 1 if self.transform == "returns" else 0
+        of_bars = [change + self.lag.get(name, 0) for name in self.bars]
+        late = (max([0, *(self.lag.get(name, 0) for name in one.columns)]) for one in self.expressions.values())
+        return max([0, *of_bars, *(n + one.lookback for n, one in zip(late, self.expressions.values(), strict=True))])
+
+    @property
+    def lag(self) -> dict[str, int]:
+        """The columns that are known some bars later, and the number of bars."""
+        return {name: days for name in self.columns if (days := self.given_lag.get(lag_key(name), 0))}
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -64,6 +75,7 @@ class FeatureSet:
 
         Raises UserError where a value is missing that may not be, and where one is infinite or beyond float32.
         """
+        each = [bars.lagged(self.lag) for bars in each] if self.lag else each
         found = [np.empty((max(0, len(bars.dates) - lost), len(self.names)), dtype=np.float32) for bars in each]
         for bars, own in zip(each, found, strict=True):
             with np.errstate(over="ignore"):  # reported below
@@ -101,6 +113,11 @@ class FeatureSet:
             f"{bars.origin}: features.columns.{name}={self.expressions[name].text}: no value on "
             f"{is_missing.sum():,} of {len(column):,} days, the first {bars.dates[lost + first]}; set features.missing=drop, ffill or zero"
         )
+
+
+def lag_key(column: str) -> str:
+    """The name of a column in `data.lag`: `_` stands for signs that a setting's name cannot have."""
+    return re.sub(r"[^\w.]", "_", column)
 
 
 def rows_of(each: Sequence[Bars], columns: Sequence[str]) -> Rows:

@@ -55,6 +55,10 @@ class Source:
     """`(config) -> [(ticker, its settings), …]` for `data.tickers=all`; needed if `config.can_find_stocks` is set."""
     load_many: str | None = None
     """`(configs) -> iterator of functions () -> Bars`, for a source with many stocks in one file; None: `load` each."""
+    load_columns: str | None = None
+    """`(config, columns) -> Bars` with these columns alone, `close` or not; None: `load` with them as features."""
+    columns: str | None = None
+    """`(config) -> (names, names)`: the further columns of the stock's table that are numbers, and the others."""
     sample_shape: str | None = None
     """Windowed arrays: `(config) -> (T, F)` without loading them; None: they are loaded."""
 
@@ -73,7 +77,15 @@ class Source:
 
     def modules(self) -> set[str]:
         """The modules of its functions."""
-        functions = (self.load, self.content, self.find_stocks, self.load_many, self.sample_shape)
+        functions = (
+            self.load,
+            self.content,
+            self.find_stocks,
+            self.load_many,
+            self.load_columns,
+            self.columns,
+            self.sample_shape,
+        )
         return {function.partition(":")[0] for function in functions if function}
 
 
@@ -84,7 +96,15 @@ _NPZ = "stockml.data.sources.npz.arrays"
 
 BUILT_IN = {
     "simulated": Source(SimulatedConfig, f"{_SIMULATED}:load", f"{_SIMULATED}:content"),
-    "csv": Source(CsvConfig, f"{_CSV}:load", f"{_CSV}:content", f"{_CSV}:find_stocks", f"{_CSV}:load_many"),
+    "csv": Source(
+        CsvConfig,
+        f"{_CSV}:load",
+        f"{_CSV}:content",
+        f"{_CSV}:find_stocks",
+        f"{_CSV}:load_many",
+        f"{_CSV}:load_columns",
+        f"{_CSV}:columns",
+    ),
     "yahoo": Source(YahooConfig, f"{_YAHOO}:load", f"{_YAHOO}:content"),
     "npz": Source(NpzConfig, f"{_NPZ}:load", sample_shape=f"{_NPZ}:sample_shape"),
 }

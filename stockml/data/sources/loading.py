@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from stockml.data import sources
-from stockml.data.bars import Bars
+from stockml.data import sources, spec
+from stockml.data.bars import COLUMNS, Bars
+from stockml.data.context import joined, of_context, reading_only
 from stockml.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,8 +25,28 @@ if TYPE_CHECKING:
 
 
 def load_bars(config: Config) -> Bars:
-    """The daily bars of the config's stock. Raises UserError."""
-    return _checked(_call(config, "load", config), config)
+    """The daily bars of the config's stock, with the columns of its context. Raises UserError."""
+    others = _context(config)
+    return joined(_checked(_call(config, "load", config), config), others, config.data)
+
+
+def load_columns(config: Config, columns: Sequence[str]) -> Bars:
+    """The daily bars of the config's stock, with these columns of its own. Raises UserError."""
+    if _source(config).load_columns is not None:
+        return cast("Bars", _call(config, "load_columns", config, columns))
+    config = reading_only(config, columns)
+    bars = _checked(_call(config, "load", config), config)
+    return dataclasses.replace(bars, columns={name: bars.columns[name] for name in columns})
+
+
+def further_columns(config: Config) -> tuple[list[str], list[str]]:
+    """The columns of the stock's table that are numbers and not those of every bar; and those that are no numbers.
+
+    None of a source whose columns are not known. Raises UserError.
+    """
+    if _source(config).columns is None:
+        return [], []
+    return cast("tuple[list[str], list[str]]", _call(config, "columns", config))
 
 
 def load_windows(config: Config) -> tuple[Panel, int]:
@@ -40,15 +63,42 @@ def sample_shape(config: Config) -> tuple[int, int]:
 
 
 def content(config: Config) -> str:
-    """A text that differs when the bars of the config's stock differ. Raises UserError."""
+    """A text that differs when the bars of the config's stock differ, or those of its context. Raises UserError."""
+    return contents([config])[0]
+
+
+def contents(configs: Sequence[Config]) -> list[str]:
+    """The same of several stocks, which have the same context."""
+    others = [_digest(bars) for bars in _context(configs[0]).values()]
+    return [" ".join([_own_content(config), *others]) for config in configs]
+
+
+def _own_content(config: Config) -> str:
     if _source(config).content is not None:
         return str(_call(config, "content", config))
-    bars = load_bars(config)
+    return f"{config.data} {_digest(_checked(_call(config, 'load', config), config))}"
+
+
+def _digest(bars: Bars) -> str:
     names = sorted(bars.columns)
     digest = hashlib.sha256(repr((bars.ticker, bars.origin, names)).encode())
     for array in (bars.dates.astype(np.int64), *(bars.columns[name] for name in names)):
         digest.update(np.ascontiguousarray(array).view(np.uint8).data)
-    return f"{config.data} {digest.hexdigest()}"
+    return digest.hexdigest()
+
+
+def _context(config: Config) -> dict[str, Bars]:
+    """The bars of the other tickers whose columns are read. Raises UserError."""
+    found = {}
+    for ticker, columns in spec.context_read(config).items():
+        other = of_context(config, ticker)
+        try:
+            found[ticker] = load_columns(other, columns)
+        except UserError as error:
+            own_path = getattr(config.data, "context_path", None) is not None
+            lines = [re.sub(r"^data\.(dir|path)=", "data.context_path=", x) if own_path else x for x in error.lines]
+            raise UserError(*(f"data.context: {ticker}: {line}" for line in lines)) from error
+    return found
 
 
 def find_stocks(config: Config) -> Sequence[tuple[str, BarsConfig]]:
@@ -57,19 +107,21 @@ def find_stocks(config: Config) -> Sequence[tuple[str, BarsConfig]]:
 
 
 def loaders(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
-    """A function for each config that loads the bars of its stock."""
-    if _source(configs[0]).load_many is None:
-        yield from (functools.partial(load_bars, config) for config in configs)
-        return
-    each = _call(configs[0], "load_many", configs)
+    """A function for each config that loads the bars of its stock; their context is read once."""
+    others = _context(configs[0])
+    name = "load" if _source(configs[0]).load_many is None else "load_many"
+    if name == "load":
+        each: Iterable[Callable[[], Bars]] = (functools.partial(_call, one, name, one) for one in configs)
+    else:
+        each = _call(configs[0], name, configs)
     for config, load in zip(configs, each, strict=True):
-        yield functools.partial(_load_with, load, config)
+        yield functools.partial(_load_with, load, config, others)
 
 
-def _load_with(load: Callable[[], Bars], config: Config) -> Bars:
+def _load_with(load: Callable[[], Bars], config: Config, others: Mapping[str, Bars]) -> Bars:
     with _user_errors(config, "load_many"):
         bars = load()
-    return _checked(bars, config)
+    return joined(_checked(bars, config), others, config.data)
 
 
 def _source(config: Config) -> sources.Source:
@@ -81,7 +133,7 @@ def _source(config: Config) -> sources.Source:
     return found
 
 
-def _call(config: Config, function: str, argument: Any) -> Any:
+def _call(config: Config, function: str, *arguments: Any) -> Any:
     """The result of one of the source's functions, by its field in `Source`. Raises UserError."""
     named = str(getattr(_source(config), function))
     with _user_errors(config, function):
@@ -94,7 +146,7 @@ def _call(config: Config, function: str, argument: Any) -> Any:
             raise UserError(
                 f"data={config.data.source}: the source's {function}={named!r} cannot be imported ({error})"
             ) from error
-        return called(argument)
+        return called(*arguments)
 
 
 @contextlib.contextmanager
@@ -128,7 +180,7 @@ def _fault(bars: object, config: Config) -> str:
     """What is wrong with bars; an empty text where nothing is."""
     if not isinstance(bars, Bars):
         return f"a {type(bars).__name__} instead of stockml.data.bars.Bars"
-    wanted = dict.fromkeys([*config.stock.features, "close"])
+    wanted = spec.columns_read(config)
     if missing := [column for column in wanted if column not in bars.columns]:
         return f"bars without the columns {', '.join(missing)} (they have {', '.join(bars.columns) or 'none'})"
     if not len(bars.dates):
@@ -140,8 +192,11 @@ def _fault(bars: object, config: Config) -> str:
     for column, values in bars.columns.items():
         if np.shape(values) != bars.dates.shape or np.asarray(values).dtype != np.float64:
             return f"a column {column} that is not one float64 number per date,"
-        low = values < 0 if column == "volume" else values <= 0
-        if column in wanted and (unusable := ~np.isfinite(values) | low).any():
+        if column in COLUMNS:
+            unusable = ~np.isfinite(values) | (values < 0 if column == "volume" else values <= 0)
+        else:
+            unusable = np.isinf(values)  # NaN: no value on that day
+        if column in wanted and unusable.any():
             row = int(unusable.argmax())
             return f"{column} {values[row]:g} on {bars.dates[row]}, which cannot be used,"
     return ""

@@ -154,3 +154,13 @@ def test_the_report_questions_a_return_whose_mean_is_far_from_zero(tmp_path: Pat
         y = mean + np.random.default_rng(0).standard_normal(120)
         found = prepare(compose.compose("data=npz", f"data.path={save(tmp_path / 'a.npz', y=y)}"))
         assert ("which no return's is" in "\n".join(data_report.lines([found]))) == questioned
+
+
+def test_names_in_the_file_are_those_of_the_features(tmp_path: Path) -> None:
+    path = save(tmp_path / "AAPL.npz", width=2)
+    arrays_of = dict(np.load(path))
+    np.savez(path, **arrays_of, feature_names=np.array(["close", "mood"]))
+    for typed in ((f"data.path={path}",), (f"data.dir={tmp_path}", "stock=AAPL", "stock.features=[open,close]")):
+        data = prepare(compose.compose("data=npz", *typed))
+        assert tuple(data.panel.features) == ("close", "mood")
+        assert data.scaler.to_dict(data.panel, data.split.train)["features"] == ["close", "mood"]

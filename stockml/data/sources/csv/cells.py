@@ -200,7 +200,7 @@ def _check_equal(texts: Mapping[str, list[str]], one: _Reading, other: _Reading)
             )
 
 
-def _sign(match: re.Match[str]) -> str:
+def _unit(match: re.Match[str]) -> str:
     """The currency or percent sign of a number."""
     return match["before"] or match["after"] or match["percent"] or ""
 
@@ -229,13 +229,13 @@ def _read(texts: Mapping[str, list[str]], further: Collection[str], decimal: str
         matches = [pattern.fullmatch(text) for text in column]
         if name not in further:
             matches = [match if match and not match["percent"] else None for match in matches]
-        signs = Counter(_sign(match) for match in matches if match)
+        signs = Counter(_unit(match) for match in matches if match)
         usual = signs.most_common(1)[0][0] if signs else ""
         (signs_off if name in further else currencies).update({usual} - {""})
         scaled = name == "volume" or name in further
         values = np.full(len(column), np.nan)
         for row, match in enumerate(matches):
-            if not match or _sign(match) != usual or (match["scale"] and not scaled):
+            if not match or _unit(match) != usual or (match["scale"] and not scaled):
                 continue
             number, scale = match["number"], (match["scale"] or "").upper()
             if match["group"]:

@@ -23,7 +23,7 @@ from stockml.data import spec, store
 from stockml.data.bars import PRICES, Bars, Floats, adjusted_volume, split_ratios
 from stockml.data.sources.csv import cells, table_files
 from stockml.data.sources.csv.cells import Days
-from stockml.data.sources.csv.columns import words
+from stockml.data.sources.csv.columns import same_ticker, words
 from stockml.data.sources.csv.table_files import Table
 from stockml.errors import UserError
 
@@ -45,7 +45,15 @@ def load_columns(config: Config, columns: Sequence[str]) -> Bars:
 
     Raises UserError, also where a file of another stock's bars would be taken for this one's.
     """
-    return _bars(_table(config, lenient=True), config, columns)
+    table, data = _table(config, lenient=True), cast("CsvConfig", config.data)
+    ticker = config.stock.ticker
+    is_named = table.ticker or data.path is None or same_ticker(table_files.stem(table.path), ticker)
+    if ticker in data.context and not is_named:
+        raise UserError(
+            f"{table.path}: does not say whether its bars are of {ticker}; name the folder with {ticker}.csv: "
+            "data.context_path=FOLDER"
+        )
+    return _bars(table, config, columns)
 
 
 def content(config: Config) -> str:

@@ -1,4 +1,4 @@
-"""Windowed arrays from an npz file: X_train (N, T, F), y_train (N,), X_test, y_test."""
+"""Windowed arrays from an npz file: X_train (N, T, F), y_train (N,), X_test, y_test; feature_names (F,) or none."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from stockml.data.sources.npz import NpzConfig
 
 KEYS = ("X_train", "y_train", "X_test", "y_test")
+_NAMES = "feature_names"
 _BLOCK_BYTES = 2**25
 _MOST_LABELS = 20  # different whole numbers that are taken for classes
 _LEVEL_R2 = 0.5  # the target is a level if a window's last value explains this much of its variance
@@ -43,7 +44,9 @@ def load(config: Config) -> tuple[Panel, int]:
     if data.horizon is None:
         ahead = infer(values[:n_train, -1].astype(np.float64), target[:n_train], kind)
     features: Sequence[str] = config.stock.features or tuple(f"x{number}" for number in range(width))
-    if len(features) != width:
+    if (named := _names(path, width)) is not None:
+        features = named
+    elif len(features) != width:
         raise UserError(
             f"{path}: has {width} feature{'s' if width > 1 else ''}, but stock.features names {len(features)} "
             f"({', '.join(features)}); set stock.features, or name only the file: data.path={path}"
@@ -66,6 +69,26 @@ def load(config: Config) -> tuple[Panel, int]:
         relative=False,
         content="" if found is None else found.content,
     ), n_train
+
+
+def _names(path: Path, width: int) -> tuple[str, ...] | None:
+    """The features' names in the file; None where it has none. UserError where they cannot be used."""
+    with np.load(path, allow_pickle=False) as file:
+        if _NAMES not in file.files:
+            return None
+        try:
+            given = file[_NAMES]
+        except ValueError as error:  # pickled objects
+            raise UserError(
+                f"{path}: {_NAMES} is no array of texts ({error}); save np.array([…], dtype=str)"
+            ) from error
+    if not isinstance(given, np.ndarray) or given.dtype.kind != "U" or given.shape != (width,):
+        kind = f"{given.dtype} of shape {given.shape}" if isinstance(given, np.ndarray) else "no array"
+        raise UserError(f"{path}: {_NAMES} is {kind}; must be {width} texts, one for each feature of X_train")
+    names = tuple(str(name).strip() for name in given)
+    if bad := [name or "an empty name" for name in names if not name or names.count(name) > 1]:
+        raise UserError(f"{path}: {_NAMES} has {bad[0]}{' twice' if names.count(bad[0]) > 1 else ''}; name each once")
+    return names
 
 
 def sample_shape(config: Config) -> tuple[int, int]:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from stockml.config.values import show
-from stockml.data.bars import Bars, Floats
+from stockml.data import spec
+from stockml.data.bars import COLUMNS, Bars, Floats, require_columns
 from stockml.data.settings import GarchConfig
 from stockml.errors import UserError
 
@@ -44,6 +45,7 @@ def content(config: Config) -> str:
 def load(config: Config) -> Bars:
     """The bars of the config's stock; they depend on `data.seed` and not on the run's seed. Raises UserError."""
     data = cast("SimulatedConfig", config.data)
+    require_columns(spec.columns_read(config), COLUMNS, "simulator")
     figures = config.stock.simulator
     assert figures is not None
     with np.errstate(all="ignore"):

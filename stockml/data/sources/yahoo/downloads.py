@@ -18,7 +18,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from filelock import FileLock
 
-from stockml.data.bars import Bars, adjusted
+from stockml.data import spec
+from stockml.data.bars import COLUMNS, Bars, adjusted, require_columns
 from stockml.data.sources.yahoo import QUOTE_DELAY
 from stockml.errors import RunError, UserError
 from stockml.runs.folder import Folder
@@ -60,7 +61,8 @@ class Download:
 def load(config: Config) -> Bars:
     """The bars of the config's stock, with prices × Adj Close / Close. Raises UserError."""
     data = cast("YahooConfig", config.data)
-    symbol = data.symbol(config.stock.ticker)
+    symbol, asked = data.symbol(config.stock.ticker), spec.columns_read(config)
+    require_columns(asked, COLUMNS, f"{config.stock.ticker}: data.source=yahoo")
     download, problem = get_or_download(data, config.stock.ticker)
     facts = download.facts
     notes = [f"yfinance {facts['yfinance']}", f"sha256 {facts['sha256'][:12]}"]
@@ -70,10 +72,7 @@ def load(config: Config) -> Bars:
     bars = Bars(
         ticker=config.stock.ticker,
         dates=table["Date"].to_numpy().astype("datetime64[D]"),
-        columns={
-            name: table[name.title()].to_numpy(dtype=np.float64)
-            for name in dict.fromkeys([*config.stock.features, "close", "adj close"])
-        },
+        columns={name: table[name.title()].to_numpy(dtype=np.float64) for name in dict.fromkeys([*asked, "adj close"])},
         origin=f"Yahoo's {symbol} of {download.at.date()} ({'; '.join(notes)})",
         parsing_notes=f"prices × Adj Close / Close{f'; CORRECTED: {corrected}' if corrected else ''}",
         dropped=(f"1 bar ({day}: its trading was not over)",) if (day := facts["unfinished"]) else (),

@@ -1,0 +1,66 @@
+"""What the doctor finds in columns other than prices and volume: warnings only, since any number may be right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stockml.data.bars import COLUMNS, Bars, Floats
+
+Mask = NDArray[np.bool_]
+Case = tuple[int, np.datetime64, str]
+"""Row of the bar, day, description of the value."""
+
+_CONSTANT_DAYS = 120
+_OUTLIER_SIGMAS = 20.0
+
+
+def _further(bars: Bars) -> Iterator[tuple[str, Floats]]:
+    return ((name, values) for name, values in bars.columns.items() if name not in COLUMNS)
+
+
+def no_values(bars: Bars) -> Iterator[Case]:
+    """Columns that have no value on some days; the first of these."""
+    for name, values in _further(bars):
+        if count := int(np.isnan(values).sum()):
+            row = int(np.isnan(values).argmax())
+            yield row, bars.dates[row], f"{name} has no value on {count:,} of {len(values):,} days"
+
+
+def constant(bars: Bars) -> Iterator[Case]:
+    """Columns that stay the same for long; the first day of each such time."""
+    for name, values in _further(bars):
+        for start, stop in runs(values[1:] == values[:-1]):
+            if stop - start >= _CONSTANT_DAYS:
+                yield start, bars.dates[start], days(stop - start + 1, f"{name} {values[start]:.6g}")
+
+
+def outliers(bars: Bars) -> Iterator[Case]:
+    """Columns with values far from their median; the farthest."""
+    for name, values in _further(bars):
+        finite = values[np.isfinite(values)]
+        middle, usual = (float(np.median(finite)), sigma(finite)) if len(finite) else (0.0, 0.0)
+        distance = np.nan_to_num(np.abs(values - middle))
+        if usual > 0 and (count := int((distance > _OUTLIER_SIGMAS * usual).sum())):
+            row = int(distance.argmax())
+            others = f", and {count - 1:,} more" if count > 1 else ""
+            yield row, bars.dates[row], f"{name} {values[row]:.6g}, the median is {middle:.6g}{others}"
+
+
+def sigma(values: Floats) -> float:
+    """A robust standard deviation: 1.4826 × the median distance from the median (Hampel 1974)."""
+    finite = values[np.isfinite(values)]
+    return 1.4826 * float(np.median(np.abs(finite - np.median(finite)))) if len(finite) else 0.0
+
+
+def runs(mask: Mask) -> list[tuple[int, int]]:
+    """First and last + 1 of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8))).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def days(count: int, first: str = "") -> str:
+    """`first`, and for how many days it holds if there are several."""
+    return first if count == 1 and first else f"{first}{' ' if first else ''}for {count:,} days"
