@@ -94,7 +94,8 @@ def typical(d: pd.DataFrame) -> pd.Series:
 
 
 def flow(d: pd.DataFrame) -> pd.Series:
-    return (np.sign(typical(d).diff()) * typical(d) * d.volume)[-14:]
+    signed: pd.Series = np.sign(typical(d).diff()) * typical(d) * d.volume
+    return signed[-14:]
 
 
 def vol(d: pd.DataFrame, days: int) -> float:
