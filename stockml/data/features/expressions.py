@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import re
+import unicodedata
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stockml.data.features import arguments
@@ -38,13 +40,20 @@ _BINARY: dict[type[ast.AST], str] = {
     ast.Eq: "Eq",
     ast.NotEq: "Ne",
 }
-_INSTEAD: dict[type[ast.AST], str] = {
-    ast.BitXor: "^ is no operator: write x ** y or Power(x, y)",
+_OTHERS: dict[type[ast.AST], str] = {
+    ast.BitXor: "^ is no operator: write x ** y for a power",
     ast.Mod: "% is no operator",
     ast.FloorDiv: "// is no operator: write x / y",
-    ast.Is: "is is no operator: write x == y",
-    ast.IfExp: "if … else is not supported: write If(condition, x, y)",
+    ast.MatMult: "@ is no operator",
+    ast.LShift: "<< is no operator: write x < y",
+    ast.RShift: ">> is no operator: write x > y",
+    ast.Is: "`is` is no operator: write x == y",
+    ast.IsNot: "`is not` is no operator: write x != y",
+    ast.In: "`in` is no operator",
+    ast.NotIn: "`not in` is no operator",
+    ast.IfExp: "`if … else` is not supported: write If(condition, x, y)",
 }
+_TOO_DEEP = f"is nested too deeply; at most {MAX_DEPTH} levels are allowed"
 _COLUMN = re.compile(r"""\$(?:"[^"]*"|'[^']*'|[^\W\d]\w*)(?:\.(?:"[^"]*"|'[^']*'|[^\W\d]\w*))*""")
 
 
@@ -57,9 +66,9 @@ class Expression:
     columns: tuple[str, ...]
     """The columns that it reads, in order of appearance, without $."""
     lookback: int
-    """Rows before the current one that its value needs."""
+    """Rows before the current one that its value needs; those of nested operators add up."""
     lookahead: int
-    """Rows after the current one; 0 unless it is a target."""
+    """Rows after the current one that its value needs; 0 unless it is a target."""
     cross_sectional: bool
     """Whether it compares the stocks of a day."""
     from_first_row: bool
@@ -78,34 +87,34 @@ def parse(text: str, *, target: bool = False) -> Expression:
     try:
         root = _Reader(text, target).root()
     except (RecursionError, MemoryError):
-        raise ExpressionError(f"is nested too deeply; at most {MAX_DEPTH} levels are allowed") from None
+        raise ExpressionError(_TOO_DEEP) from None
+    _check_depth(root)
     nodes = list(walk(root))
     columns = tuple(dict.fromkeys(node.name for node in nodes if isinstance(node, Column)))
     operators = [node.operator for node in nodes if isinstance(node, Call)]
     if not columns and not any(operator.scope == "dates" for operator in operators):
         raise ExpressionError("reads no column, so it is the same on every day: name one, such as $close")
-    oldest, newest = _reach(root)
+    lookback, lookahead = _reach(root)
     return Expression(
         text,
         root,
         columns,
-        lookback=max(-oldest, 0),
-        lookahead=max(newest, 0),
+        lookback,
+        lookahead,
         cross_sectional=any(operator.scope == "day" for operator in operators),
         from_first_row=any(operator.from_first_row for operator in operators),
     )
 
 
 def _reach(node: Node) -> tuple[int, int]:
-    """The oldest and the newest row that a value needs, counted from its own row."""
-    if not isinstance(node, Call) or not node.inputs:
+    """Lookback and lookahead: the first and the last rows of a stock that may have no value."""
+    if not isinstance(node, Call):
         return 0, 0
     reached = [_reach(given) for given in node.inputs]
-    oldest, newest = min(low for low, _ in reached), max(high for _, high in reached)
-    back = node.operator.lookback(*node.parameters)
-    if node.operator.name == "Ref":
-        return oldest - back, newest - back
-    return oldest - back, newest
+    rows = node.operator.lookback(*node.parameters)
+    back = max((back for back, _ in reached), default=0)
+    ahead = max((ahead for _, ahead in reached), default=0)
+    return back + max(rows, 0), ahead + max(-rows, 0)
 
 
 class _Reader:
@@ -116,15 +125,15 @@ class _Reader:
         self.target = target
         self.columns: dict[str, str] = {}
         """By the identifier that stands in a column's place: the column as it is written."""
-        self.prefix = "q"
-        while self.prefix in text:
-            self.prefix += "q"
+        normalized = unicodedata.normalize("NFKC", text)  # as Python reads identifiers
+        self.prefix = next(prefix for n in range(len(text) + 1) if (prefix := f"column{n}_") not in normalized)
 
     def root(self) -> Node:
         plain, positions = self._without_dollars()
         if "#" in plain:
             raise ExpressionError(
-                f'# at character {positions[plain.index("#")]}: comments are not supported; write an odd column as $"#1"'
+                f"# at character {positions[plain.index('#')]}: comments are not supported; write an odd column "
+                'as $"#1"'
             )
         try:
             with warnings.catch_warnings():
@@ -163,25 +172,29 @@ class _Reader:
         return plain.strip(), positions[spaces:]
 
     def _syntax(self, error: SyntaxError, positions: list[int]) -> str:
-        what = error.msg if error.msg and error.msg.isascii() else "invalid syntax"
-        what = re.sub(r"\s*\(<unknown>.*?\)|\. (Perhaps|Did|Maybe|Expected).*", "", what)
+        what = self._restored(re.sub(r"\. (Perhaps|Did|Maybe|Expected).*", "", error.msg or "invalid syntax"))
         if "recursion" in what or "nested" in what:
-            return f"is nested too deeply; at most {MAX_DEPTH} levels are allowed"
-        at = (error.offset or 1) - 1
+            return _TOO_DEEP
+        at = (error.offset or 0) - 1
         where = f"at character {positions[at]}" if 0 <= at < len(positions) else "at the end"
         return f"cannot be read: {what} {where}"
 
     def _shown(self, node: ast.AST) -> str:
         """A node as it is written, shortened."""
         segment = ast.get_source_segment(self.plain, node) or type(node).__name__
-        for identifier, written in reversed(self.columns.items()):
-            segment = re.sub(rf" ?\b{identifier}\b ?", lambda _, written=written: written, segment)
+        segment = self._restored(segment)
         return segment if len(segment) <= 40 else f"{segment[:37]}…"
+
+    def _restored(self, plain: str) -> str:
+        """With the columns as they are written."""
+        return re.sub(rf" ?\b{self.prefix}\d+\b ?", lambda found: self.columns[found.group().strip()], plain)
 
     def _node(self, node: ast.AST) -> Node:
         match node:
-            case ast.Constant(value=bool() | int() | float() as value):
-                return self._number(node, value)
+            case ast.Constant(value=bool() | int() | float() as number):
+                return self._number(node, number)
+            case ast.Constant(value=str() as name):
+                raise ExpressionError(f'"{name[:40]}" is a text: write $"{name[:40]}" for the column of that name')
             case ast.Name(id=name):
                 return self._column(name)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
@@ -214,13 +227,12 @@ class _Reader:
                 raise ExpressionError(
                     f"{name}.{attribute}: write ${name}.{attribute} for the column {attribute} of {name}"
                 )
-        raise ExpressionError(_INSTEAD.get(type(node)) or f"{self._shown(node)} is no number, column or operator")
+        raise ExpressionError(f"{self._shown(node)}: {_OTHERS.get(type(node), 'is no number, column or operator')}")
 
     def _named(self, op: ast.AST, node: ast.AST) -> str:
         name = _BINARY.get(type(op))
         if name is None:
-            fault = _INSTEAD.get(type(op)) or f"{type(op).__name__} in {self._shown(node)} is no operator"
-            raise ExpressionError(f"{fault}; there are + - * / ** > >= < <= == != & | and the operators by name")
+            raise ExpressionError(f"{self._shown(node)}: {_OTHERS[type(op)]}")
         return name
 
     def _number(self, node: ast.AST, value: float) -> Number:
@@ -268,10 +280,16 @@ class _Reader:
         return Call(arguments.OPERATORS[name], inputs)
 
 
-def _check_depth(tree: ast.AST) -> None:
-    level = [tree]
+def _check_depth(tree: ast.AST | Node) -> None:
+    level: list[ast.AST | Node] = [tree]
     for _ in range(MAX_DEPTH):
-        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        level = [child for node in level for child in _children(node)]
         if not level:
             return
-    raise ExpressionError(f"is nested too deeply; at most {MAX_DEPTH} levels are allowed")
+    raise ExpressionError(_TOO_DEEP)
+
+
+def _children(node: ast.AST | Node) -> Iterable[ast.AST | Node]:
+    if isinstance(node, ast.AST):
+        return ast.iter_child_nodes(node)
+    return node.inputs if isinstance(node, Call) else ()
