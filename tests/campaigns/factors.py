@@ -51,7 +51,7 @@ Floats = NDArray[np.float64]
 
 SETS = {"alpha158": "Alpha158", "alpha360": "Alpha360"}
 README = ROOT / "stockml/data/features/README.md"
-TABLES = ("equal_to_qlib", "qlib_rounding", "qlib_speed")
+TABLES = ("equal_to_qlib", "qlib_speed")
 LARGEST, LARGEST_EXACT, LARGEST_OF_DEVIATION = 1e-5, 1e-7, 1e-9
 STOCKS, DAYS, TIMES, LEAST_RATIO = 100, 2_500, 5, 3.0
 
@@ -164,23 +164,37 @@ def compare(python: Path, folder: Path, bars: Sequence[Bars], name: str) -> list
     return differences
 
 
-def families(differences: Iterable[Difference]) -> list[Difference]:
-    """The worst of the factors that differ by their window only."""
-    by_family: dict[str, list[Difference]] = {}
+def worst(name: str, members: Sequence[Difference]) -> Difference:
+    """The largest differences of several factors, and their values together."""
+    return Difference(
+        name,
+        values=sum(each.values for each in members),
+        largest=max(each.largest for each in members),
+        beyond=sum(each.beyond for each in members),
+        of_deviation=max(each.of_deviation for each in members),
+        largest_exact=max(each.largest_exact for each in members),
+        unexplained=sum(each.unexplained for each in members),
+    )
+
+
+def families(differences: Iterable[Difference]) -> list[tuple[Difference, int]]:
+    """The worst of the factors that differ by their window only, and how many these are."""
+    found: dict[str, list[Difference]] = {}
     for each in differences:
-        by_family.setdefault(re.sub(r"\d+$", "", each.name) if each.name[0] != "K" else "K…", []).append(each)
-    return [
-        Difference(
-            family,
-            values=sum(each.values for each in members),
-            largest=max(each.largest for each in members),
-            beyond=sum(each.beyond for each in members),
-            of_deviation=max(each.of_deviation for each in members),
-            largest_exact=max(each.largest_exact for each in members),
-            unexplained=sum(each.unexplained for each in members),
-        )
-        for family, members in by_family.items()
-    ]
+        found.setdefault(re.sub(r"\d+$", "", each.name), []).append(each)
+    return [(worst(family, members), len(members)) for family, members in found.items()]
+
+
+def lines(name: str, differences: Sequence[Difference]) -> Iterator[tuple[object, ...]]:
+    """A line of the table for each family with values more than 1e-5 off, and one for all other factors of the set."""
+    of_family = families(differences)
+    off = [(f"`{name}` {each.name}", each, count) for each, count in of_family if each.beyond]
+    others = [(each, count) for each, count in of_family if not each.beyond]
+    rest = worst("", [each for each, _ in others]), sum(count for _, count in others)
+    for label, each, count in (*off, (f"`{name}`, all others" if off else f"`{name}`", *rest)):
+        share = f"{each.beyond / each.values:.3%}" if each.beyond else "0"
+        exact = f"{each.of_deviation:.0e}", f"{each.largest_exact:.0e}" if each.beyond else "", each.unexplained
+        yield label, count, f"{each.values:,}", share, f"{each.largest:.0e}", *exact
 
 
 def simulated() -> list[Bars]:
@@ -238,33 +252,22 @@ def main(bars_folder: Path, python: Path | None, folder: Path, *, write: bool) -
     python = python or environment(folder / "qlib")
     bars = [rounded(each) for each in real_bars(bars_folder)]
     write_provider(folder / "real", bars)
-    broken, summary, worst = [], [], []
+    broken: list[str] = []
+    summary: list[tuple[object, ...]] = []
     for name in SETS:
         found = compare(python, folder, bars, name)
         broken += [f"{name}: {each.name} differs in {each.unexplained} values" for each in found if each.unexplained]
-        total, beyond = sum(each.values for each in found), sum(each.beyond for each in found)
-        summary.append((name, len(found), f"{total:,}", f"{beyond:,}", sum(each.unexplained for each in found)))
-        for each in families(found):
-            print(
-                f"{name} {each.name:7} {each.values:>9,} values  largest {each.largest:7.1e}  "
-                f"beyond 1e-5 {each.beyond:>7,}  in SD {each.of_deviation:7.1e}  "
-                f"of those to exact {each.largest_exact:7.1e}  unexplained {each.unexplained}",
-                flush=True,
-            )
-            if each.beyond:
-                cells = f"{each.largest:.0e}", f"{each.of_deviation:.0e}", f"{each.largest_exact:.0e}"
-                worst.append((each.name, f"{each.beyond / each.values:.2%}", *cells))
-    header = ("set", "factors", "values compared", "more than 1e-5 off", "of these, not by Qlib's rounding")
-    equal = table(header, summary)
-    header = ("family", "values more than 1e-5 off", "largest", "in SD of the factor", "to Qlib without rounding")
-    off = table(header, worst)
+        summary += lines(name, found)
+        print(f"{name}: {len(found)} factors compared", flush=True)
+    values = "values", "more than 1e-5 off", "largest", "in SD of the factor"
+    equal = table(("factors", "", *values, "to Qlib without rounding", "unexplained"), summary)
     ratios = speed(python, folder)
     rows = [(way, f"{q:.2f} s", f"{o:.2f} s", f"{ratio:.1f}") for way, (q, o, ratio) in ratios.items()]
     fast = table(("Qlib", "Qlib takes", "stockml, one process", "ratio"), rows)
-    print(f"\n{equal}\n\n{off}\n\n{fast}\n")
+    print(f"\n{equal}\n\n{fast}\n")
     broken += [f"{way}: {ratio:.1f} × as fast" for way, (*_, ratio) in ratios.items() if ratio < LEAST_RATIO]
     if write:
-        for mark, text in zip(TABLES, (equal, off, fast), strict=True):
+        for mark, text in zip(TABLES, (equal, fast), strict=True):
             write_table(README, mark, text)
     print("\n".join(broken) or "all factors are Qlib's")
     return 1 if broken else 0
