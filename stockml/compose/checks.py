@@ -19,6 +19,7 @@ from stockml.config.root import Config, check
 from stockml.config.schema import nearest, one_of
 from stockml.config.values import show
 from stockml.data import sources
+from stockml.training.settings import OF_STEPS
 
 
 class TaskRules(Protocol):
@@ -190,6 +191,15 @@ def checked(
         problems += tasks[config.task].faults(config)
     problems = [*faults, *problems]
     return (_absolute(config) if config and not problems else None), problems
+
+
+def without_effect(configs: Iterable[Config], typed: Iterable[Override]) -> list[str]:
+    """Typed settings that mean nothing for the model of a run or job, a line for each such model."""
+    keys = dict.fromkeys(o.key_or_group for o in typed if o.key_or_group in (f"trainer.{name}" for name in OF_STEPS))
+    trained = (config.model for config in configs if config.task == "train")
+    names = dict.fromkeys(model.name for model in trained if models.is_fitted_whole(model))
+    why = "its weights are computed at once, not step by step"
+    return [f"{', '.join(keys)}: without effect on model={name}: {why}" for name in names if keys]
 
 
 def infer_stock(values: dict[str, Any], typed: set[str], chosen_stock: str | None) -> None:

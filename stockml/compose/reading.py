@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,6 +22,7 @@ from stockml.compose.checks import (
     misused,
     unknown_choices,
     unknown_hydra_keys,
+    without_effect,
 )
 from stockml.compose.composing import Composer, is_of_hydra, name_installed, settings_of
 from stockml.compose.modes import Mode, mode
@@ -150,7 +151,9 @@ def read(arguments: Sequence[str], tasks: Tasks = TRAINING) -> Command:
     trials = Trials(composer, base, tasks, fixed)
     notes = base.saved.notes if base else ()
     if asked.multirun:
-        return _sweep(composer, trials, asked, sound, list(faults.values()), args, notes)
+        command = _sweep(composer, trials, asked, sound, list(faults.values()), args)
+        every_note = (*notes, *without_effect(command.jobs, [*asked.params, *typed]))
+        return command if command.sweep is None else replace(command, notes=every_note)
     found = trials.check(fixed, asked.composed if len(fixed) == len(overrides) else None)
     if faults or found.faults:
         raise UserError(*dict.fromkeys([*faults.values(), *found.faults]))
@@ -164,7 +167,7 @@ def read(arguments: Sequence[str], tasks: Tasks = TRAINING) -> Command:
         found.records.texts(),
         _folder(found.config, found.composed, fixed),
         composed=found.composed,
-        notes=notes,
+        notes=(*notes, *without_effect([found.config], typed)),
         conf_changes=saved.drift(composer, base, found.config, tasks) if base and compares else (),
     )
 
@@ -198,7 +201,6 @@ def _sweep(
     overrides: Sequence[Override],
     faults: list[str],
     args: argparse.Namespace,
-    notes: tuple[str, ...],
 ) -> Command:
     """The command of a sweep: its jobs, each checked, where they are known."""
     if args.cfg is not None and args.multirun:
@@ -232,7 +234,7 @@ def _sweep(
         trials=sweeper.get("n_trials") if asked.search else None,
         arguments=tuple(arguments),
     )
-    return Command(configs, sweep=sweep, composed=asked.composed, trials=trials, notes=notes)
+    return Command(configs, sweep=sweep, composed=asked.composed, trials=trials)
 
 
 def _resolved(section: DictConfig, key: str) -> str:

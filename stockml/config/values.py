@@ -55,6 +55,11 @@ class _Absent:
 ABSENT = _Absent()
 
 
+def enumerated(names: Sequence[str]) -> str:
+    """Names as an English list: `a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
 def list_stocks(tickers: Sequence[str], most: int = 10) -> str:
     """How many stocks, and the names of the first `most`."""
     shown = f"{', '.join(tickers[:most])}{', …' if len(tickers) > most else ''}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from stockml.data import calendar
 from stockml.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,6 +34,18 @@ class Stocks:
     def of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """(N,) the index of each row's stock."""
         return np.searchsorted(self.starts, rows, side="right") - 1
+
+
+@dataclass(frozen=True)
+class WideGaps:
+    """Gaps between two bars of a stock across which no window and no target may reach."""
+
+    rows: NDArray[np.int64]
+    """(G,) the rows after the gaps."""
+    days_before: NDArray[np.datetime64]
+    """(G,) the last day before each gap."""
+    counted_in: str
+    """What the missing days were counted in, as shown to the user; empty where no weekdays were missing."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,11 @@ class Panel:
     synthetic: bool = False
     dates: NDArray[np.datetime64] | None = None
     """(R,) days of the rows; None for undated arrays."""
+    days_before: NDArray[np.datetime64] | None = None
+    """(K,) the day of the bar that each stock's first row is a change from, (1,) for one stock; NaT where it has none.
+    None if no row is a change."""
+    gaps_in: str = ""
+    """One stock only: what gaps between bars were counted in, as shown to the user; empty where none was wide."""
     horizon: int = 0
     """Rows over which a target reaches, from the window's end on unless `target_end` is later; 0 if unknown."""
     target_end: int = 0
@@ -144,20 +162,32 @@ class Panel:
         last = max(days.values())
         return {ticker: day for ticker, day in days.items() if day < last}
 
-    def wide_gaps(self, most: int) -> NDArray[np.int64]:
-        """The rows before which more than `most` sessions are missing since the row before, of the same stock.
+    def wide_gaps(self, most: int, exchange: str) -> WideGaps:
+        """The gaps of more than `most` sessions between two bars of a stock, one after the other.
 
-        Sessions are the days from Monday to Friday; of a pooled panel, those on which any of the stocks has a row.
+        Sessions are the days from Monday to Friday on which the exchange was open, if its calendar is known; of a
+        pooled panel, those on which any of the stocks has a row.
         """
         assert self.dates is not None
-        found = []
-        for rows in self.spans():
-            days = self.dates[rows].astype("datetime64[D]")
-            missing = np.busday_count(days[:-1], days[1:]) - 1
-            if self.stocks is not None:
-                missing = np.minimum(missing, np.diff(self.day_numbers[rows]) - 1)
-            found.append(rows.start + 1 + np.flatnonzero(missing > most))
-        return np.concatenate(found)
+        days = self.dates.astype("datetime64[D]")
+        before = np.append(days[:1], days[:-1])
+        firsts = [rows.start for rows in self.spans() if rows.start < rows.stop]
+        before[firsts] = days[firsts]
+        if self.days_before is not None:
+            known = self.days_before[[rows.start < rows.stop for rows in self.spans()]]
+            before[firsts] = np.where(np.isnat(known), days[firsts], known)
+        rows = np.flatnonzero(np.busday_count(before, days) - 1 > most)
+        last, after = before[rows], days[rows]
+        if not len(rows):
+            return WideGaps(rows, last, "")
+        if self.stocks is not None:
+            counted_in, sessions = "sessions", np.unique(days)
+        elif (found := calendar.days_between(last.min(), after.max(), exchange)) is not None:
+            counted_in, sessions = f"sessions of {exchange}", found
+        else:
+            return WideGaps(rows, last, "weekdays")
+        is_wide = np.searchsorted(sessions, after) - np.searchsorted(sessions, last, side="right") > most
+        return WideGaps(rows[is_wide], last[is_wide], counted_in)
 
     @property
     def past_return(self) -> Floats | None:
@@ -200,6 +230,7 @@ def from_bars(bars: Bars, features: Sequence[str], config: BarsConfig, *, to_for
         synthetic=bars.synthetic,
         horizon=horizon,
         last_name="close",
+        days_before=None if lost == 0 else np.array([day_before(bars, config)]),
         **rows_of(bars, features, config),
     )
     return without_gaps(panel, config)
@@ -210,7 +241,11 @@ def without_gaps(panel: Panel, config: BarsConfig) -> Panel:
 
     They are counted in `dropped`. Raises UserError where none is left.
     """
-    if config.max_gap is None or not len(gaps := panel.wide_gaps(config.max_gap)):
+    if config.max_gap is None:
+        return panel
+    wide = panel.wide_gaps(config.max_gap, config.calendar)
+    gaps, panel = wide.rows, replace(panel, gaps_in=wide.counted_in if panel.stocks is None else "")
+    if not len(gaps):
         return panel
     assert panel.dates is not None
     # The first row of a window of changes is itself a change since the row before.
@@ -221,13 +256,14 @@ def without_gaps(panel: Panel, config: BarsConfig) -> Panel:
     spans_gap = np.searchsorted(gaps, first) < np.searchsorted(gaps, last, side="right")
     row, more = gaps[0], f" and {len(gaps) - 1:,} more" if len(gaps) > 1 else ""
     of_stock = "" if panel.stocks is None else f"{panel.stocks.tickers[int(panel.stocks.of(row))]} "
-    where = f"{of_stock}{panel.date(row - 1)} to {panel.date(row)}{more}"
+    where = f"{of_stock}{wide.days_before[0]} to {panel.date(row)}{more}"
     if spans_gap.all():
         raise UserError(
-            f"{panel.origin}: every window or target spans more than {config.max_gap} missing sessions ({where}); "
+            f"{panel.origin}: every window or target spans more than {config.max_gap} missing {wide.counted_in} "
+            f"({where}); "
             "set data.max_gap=null if the bars are not daily"
         )
-    text = f"{spans_gap.sum():,} samples (more than {config.max_gap} sessions missing: {where}; data.max_gap)"
+    text = f"{spans_gap.sum():,} samples (more than {config.max_gap} {wide.counted_in} missing: {where}; data.max_gap)"
     return replace(panel, samples=panel.samples[~spans_gap], dropped=(*panel.dropped, text))
 
 
@@ -270,6 +306,12 @@ def rows_of(bars: Bars, features: Sequence[str], config: BarsConfig) -> dict[str
     change = np.log(close[horizon:] / close[:-horizon])
     target[:-horizon] = change if config.target == "log_return" else np.expm1(change)
     return {**found, "expected": _oracle(bars, config, lost)}
+
+
+def day_before(bars: Bars, config: BarsConfig) -> np.datetime64:
+    """The day of the bar that the first row is a change from; NaT where no row is a change."""
+    lost = _lost(config)
+    return bars.dates[0].astype("datetime64[D]") if lost and len(bars.dates) > lost else np.datetime64("NaT", "D")
 
 
 def _lost(config: BarsConfig) -> int:

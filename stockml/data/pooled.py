@@ -13,7 +13,7 @@ import numpy as np
 
 from stockml.config.values import list_stocks, plain
 from stockml.data import doctor, store
-from stockml.data.panel import Panel, Stocks, kind, rows_of, unusable, without_gaps
+from stockml.data.panel import Panel, Stocks, day_before, kind, rows_of, unusable, without_gaps
 from stockml.data.sources import loading
 from stockml.errors import UserError
 
@@ -72,6 +72,7 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
         last_name="close",
         stocks=stocks,
         origins=tuple(facts["origins"]),
+        days_before=np.array(facts[store.UNHASHED]["days_before"], dtype="datetime64[D]"),
         content=found.content,
         **arrays,
     )
@@ -85,7 +86,7 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
     The names and texts of what is returned are part of the fingerprint of pooled runs.
     """
     data = cast("BarsConfig", config.data)
-    starts, origins, faults = [0], [], list[str]()
+    starts, origins, days_before, faults = [0], [], list[str](), list[str]()
     parsing_notes, data_warnings, dropped = Counter[str](), Counter[str](), list[str]()
     for load_one in loading.loaders(each):
         try:
@@ -103,6 +104,7 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
             if array is not None:
                 writer.append(name, array)
         starts.append(starts[-1] + len(rows["values"]))
+        days_before.append(str(day_before(bars, data)))
     if faults:
         more = [f"and {len(faults) - _MOST_FAULTS:,} faults more"] if len(faults) > _MOST_FAULTS else []
         raise UserError(*faults[:_MOST_FAULTS], *more)
@@ -113,6 +115,7 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
         "understood": _parsing_notes(parsing_notes),
         "doubts": doctor.labels(data_warnings),
         "dropped": [f"in {len(dropped)} stocks bad rows (the first: {dropped[0]})"] if len(dropped) > 1 else dropped,
+        store.UNHASHED: {"days_before": days_before},
     }
 
 

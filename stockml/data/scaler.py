@@ -39,7 +39,7 @@ class Scaler:
 
     @classmethod
     def fit(cls, panel: Panel, train: Rows, *, per_stock: bool = False, fewest: int = 2) -> Scaler:
-        """Fit on every row of a train window; UserError where a feature or the target is constant there.
+        """Fit on each stock's rows from its first train window to its last; UserError where one is constant there.
 
         With `per_stock`, a stock with fewer train samples than `fewest` takes the figures of all stocks.
         """

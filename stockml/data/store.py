@@ -23,6 +23,8 @@ from stockml.errors import UserError
 
 _FACTS = "facts.json"
 _VERIFIED = "verified.json"
+UNHASHED = "unhashed"
+"""Facts under this name are no part of the content's hash, and so of no fingerprint."""
 _SETTLED_NS = 2_000_000_000
 """Age from which a file's time stamps identify its content: some file systems count in steps of two seconds."""
 _LARGE_BYTES = 2**24  # smaller files are hashed faster than a record of their hash is kept
@@ -37,7 +39,7 @@ class Stored:
     """`dtype` and `shape` of each array."""
     facts: Mapping[str, Any]
     content: str
-    """A hash of all arrays and facts."""
+    """A hash of all arrays and of the facts but those under `UNHASHED`."""
 
     def size(self, name: str) -> int:
         """Bytes of an array."""
@@ -78,8 +80,7 @@ class Writer:
             self._heads[name]["sha256"] = self._digests[name].hexdigest()
             _flush_and_close(file)
         with (self._folder / _FACTS).open("wb") as file:
-            # This text is hashed into the fingerprint of pooled runs: another key or order is another fingerprint.
-            file.write(json.dumps({"arrays": self._heads, "facts": facts}, ensure_ascii=False).encode())
+            file.write(_text({"arrays": self._heads, "facts": facts}))
             _flush_and_close(file)
 
     def abandon(self) -> None:
@@ -198,8 +199,10 @@ def _read(path: Path) -> Stored | None:
     """
     try:
         text = (path / _FACTS).read_bytes()
-        content, whole = hashlib.sha256(text).hexdigest(), json.loads(text)
+        whole = json.loads(text)
         heads, facts = whole["arrays"], whole["facts"]
+        hashed = {name: fact for name, fact in facts.items() if name != UNHASHED}
+        content = hashlib.sha256(_text({"arrays": heads, "facts": hashed})).hexdigest()
         stamps = {name: _stamp(path / name) for name in heads}
         seen = {"content": content, "stamps": {name: list(stamp) for name, stamp in stamps.items()}}
         if not _was_verified(path, seen):
@@ -210,6 +213,11 @@ def _read(path: Path) -> Stored | None:
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return Stored(path, heads, facts, content)
+
+
+def _text(facts: Mapping[str, Any]) -> bytes:
+    """Facts as text, which is hashed into the fingerprint of pooled runs: keep its form, and the order of keys."""
+    return json.dumps(facts, ensure_ascii=False).encode()
 
 
 def _was_verified(path: Path, seen: Mapping[str, Any]) -> bool:

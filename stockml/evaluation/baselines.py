@@ -165,7 +165,8 @@ def _mean_so_far(changes: Floats, panel: Panel) -> Floats:
 
 
 def _last_return(panel: Panel, _train_mean: Floats) -> Floats | None:
-    return panel.past_return
+    """The last return that is known at the end of each row; 0 until one is, as the mean of none; dated returns only."""
+    return None if (known := panel.past_return) is None else np.nan_to_num(known)
 
 
 def _persistence(panel: Panel, _train_mean: Floats) -> Floats | None:

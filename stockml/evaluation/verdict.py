@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from stockml.config.values import enumerated
 from stockml.evaluation import baselines, cross_section
 from stockml.evaluation.cross_section import CrossSection, DailyMean
 from stockml.evaluation.metrics import ic, r2_ct
@@ -187,7 +188,7 @@ def _result(assessment: Assessment) -> str:
     size, zero = _size(assessment), assessment.against_zero
     p = _largest(of.diebold_mariano for of in assessment.against.values())
     p_clark_west = _largest(of.clark_west for of in assessment.against.values())
-    rival, names = _plain(assessment.zero), ", ".join(map(_plain, not_beaten(assessment)))
+    rival, names = _plain(assessment.zero), enumerated([_plain(name) for name in not_beaten(assessment)])
     match skill(assessment):
         case "shown":
             return f"Skill is shown: {size}, and luck alone does as well in {_share(p)} of such tests"
@@ -201,22 +202,22 @@ def _result(assessment: Assessment) -> str:
     if too_few(assessment.days, assessment.horizon):
         return f"Skill is not shown: {size}"
     if worse := [_plain(name) for name, of in assessment.against.items() if of.mse_difference <= 0]:
-        return f"Skill is not shown: {size}, no better than {', '.join(worse)}"
+        return f"Skill is not shown: {size}, no better than {enumerated(worse)}"
     if same := [_plain(name) for name, of in assessment.against.items() if of.interval is None]:
-        return f"Skill is not shown: {size}, and the forecasts are those of {', '.join(same)}"
+        return f"Skill is not shown: {size}, and the forecasts are those of {enumerated(same)}"
     return f"Skill is not shown: {size}, and luck alone does as well against {names} in up to {_share(p)} of such tests"
 
 
 def _size(assessment: Assessment) -> str:
-    """R², its confidence interval and the number of samples."""
+    """R², which one it is, its confidence interval and the number of samples."""
     zero = assessment.against_zero
-    against = "" if assessment.zero == "zero" else f" against {_plain(assessment.zero)}"
+    metric = " (r2_zero)" if assessment.zero == "zero" else ""
     r2 = "undefined" if zero.r2 is None else percent(zero.r2)
     interval = ""
     if zero.r2_interval is not None:
         low, high = zero.r2_interval
         interval = f" ({100 * assessment.confidence:g} % CI {percent(low)} to {percent(high)})"
-    return f"R²{against} is {r2}{interval} on {_days(assessment, 'test ')}"
+    return f"R² against {_plain(assessment.zero)}{metric} is {r2}{interval} on {_days(assessment, 'test ')}"
 
 
 def _ranking(assessment: Assessment) -> str:
@@ -224,7 +225,7 @@ def _ranking(assessment: Assessment) -> str:
     ahead = [name for name in assessment.ahead if name != assessment.best]
     gain = assessment.against[assessment.best].mse_difference
     better = "a lower" if gain > 0 else "a higher" if gain < 0 else "the same"
-    others = f", {'but' if gain > 0 else 'and'} a higher one than {', '.join(ahead)}" if ahead else ""
+    others = f", {'but' if gain > 0 else 'and'} a higher one than {enumerated(ahead)}" if ahead else ""
     than = "as" if gain == 0 else "than"
     return f"the model has {better} squared error {than} {assessment.best}, the best baseline on validation{others}"
 

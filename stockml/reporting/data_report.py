@@ -51,16 +51,7 @@ def lines(folds: Sequence[Data]) -> list[str]:
     if purged := sum(fold.split.purged for fold in folds):
         left_out.append(f"{purged} samples (purged: target ends in the next split, or embargo)")
     report.append(f"left out    {'; '.join(left_out) or 'nothing'}")
-    if unknown := list(dict.fromkeys(ticker for fold in folds for ticker in fold.split.unknown)):
-        report.append(
-            f"            {list_stocks(unknown)} (no train samples to fit a scaler on; data.scaler=global keeps them)"
-        )
-    if few := list(dict.fromkeys(ticker for fold in folds for ticker in fold.scaler.from_pool)):
-        why = "too few train samples for a scaler of their own: they have that of all stocks; data.min_scaler_samples"
-        report.append(f"            {list_stocks(few)} ({why})")
-    if ended := panel.ended():
-        named = [f"{ticker} on {day}" for ticker, day in ended.items()]
-        report.append(f"            {list_stocks(named)} (ended before the pool; task=predict goes no further)")
+    report += [f"            {note}" for note in stock_notes(folds)]
     if panel.dates is None:
         purge = "" if panel.reach else ", and are not purged: their horizon is not known"
         report.append(f"            undated: samples are taken as ordered by time{purge}")
@@ -68,6 +59,20 @@ def lines(folds: Sequence[Data]) -> list[str]:
         warnings = ", ".join(panel.data_warnings)
         report.append(f"doctor      found {warnings}; task=doctor with the same data and stock shows where")
     return report
+
+
+def stock_notes(folds: Sequence[Data]) -> list[str]:
+    """Which stocks of a pool are left out, have few samples or end early, a text each: for the log and the page."""
+    notes = []
+    if unknown := list(dict.fromkeys(ticker for fold in folds for ticker in fold.split.unknown)):
+        notes.append(f"{list_stocks(unknown)} (no train samples to fit a scaler on; data.scaler=global keeps them)")
+    if few := list(dict.fromkeys(ticker for fold in folds for ticker in fold.scaler.from_pool)):
+        why = "too few train samples for a scaler of their own: they have that of all stocks; data.min_scaler_samples"
+        notes.append(f"{list_stocks(few)} ({why})")
+    if ended := folds[0].panel.ended():
+        named = [f"{ticker} on {day}" for ticker, day in ended.items()]
+        notes.append(f"{list_stocks(named)} (ended before the pool; task=predict goes no further)")
+    return notes
 
 
 def _fold(data: Data) -> str:

@@ -15,9 +15,13 @@ SPLITS = ("validation", "test")
 _MOST_STOCKS = 12
 
 
-def results(evaluated: Mapping[str, Any]) -> list[str]:
-    """All results, given what metrics.json says: scores, significance, verdict."""
-    return [result_table(evaluated), *_pooled_table(evaluated), *significance(evaluated)]
+def results(evaluated: Mapping[str, Any], *, overfitted: bool = False) -> list[str]:
+    """All results, given what metrics.json says: scores, significance, verdict.
+
+    A run that was `overfitted` to a few batches has no skill to test; its verdict says that they were learned.
+    """
+    end = [_verdict("learned", evaluated)] if overfitted else significance(evaluated)
+    return [result_table(evaluated), *_pooled_table(evaluated), *end]
 
 
 def forecasters(evaluated: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -104,7 +108,11 @@ def significance(evaluated: Mapping[str, Any]) -> list[str]:
         correlation, spread, bias = identity["correlation"] or 0.0, identity["spread_ratio"], identity["bias_ratio"]
         terms = f"ρ² {correlation**2:.2%} − (s−ρ)² {(spread - correlation) ** 2:.2%} − (bias/σ)² {bias**2:.2%}"
         lines.append(f"            R² {percent(identity['r2'])} = {terms}")
-    return [*lines, textwrap.fill(f"verdict     {evaluated['verdict']}", 100, subsequent_indent=" " * 12)]
+    return [*lines, _verdict("verdict", evaluated)]
+
+
+def _verdict(label: str, evaluated: Mapping[str, Any]) -> str:
+    return textwrap.fill(f"{label:<12}{evaluated['verdict']}", 100, subsequent_indent=" " * 12)
 
 
 def _p_value(outcome: Mapping[str, float | None]) -> str:

@@ -164,7 +164,7 @@ def _data(data: Mapping[str, Any], folds: Sequence[Mapping[str, str]], decided_o
     cells = [[csv_cell(name, fold[name]) for name in header] for fold in folds]
     tables = [Table("Folds; folds.csv has all their days and scores", header, cells)] if folds else []
     timeline = training_plots.timeline(rows, dated=isinstance(spans[0][0].first, str))
-    texts = [f"{text}. Left out: {'; '.join(left_out) or 'nothing'}."]
+    texts = [f"{text}. Left out: {'; '.join(left_out) or 'nothing'}.", *data.get("stock_notes", [])]
     if decided_on:
         texts.append(
             f"Runs are compared, and the best baseline is chosen, by the validation of fold {decided_on['fold']} "

@@ -10,12 +10,19 @@ from typing import Any
 
 from stockml.evaluation.metrics import metric
 
+_NAME_WIDTH = 16
+"""Of a search's jobs, which are not known beforehand."""
+
 
 class SweepProgress:
     """Prints a line for each job that ends; on a terminal, a last line with the state of the sweep."""
 
-    def __init__(self, total: int | None, done: Sequence[Mapping[str, Any]]) -> None:
-        """`total` counts the jobs, None where that is not known; `done` has the rows of those that were done before."""
+    def __init__(self, total: int | None, done: Sequence[Mapping[str, Any]], names: Sequence[str] = ()) -> None:
+        """`total` counts the jobs, None where that is not known; `done` has the rows of those that were done before.
+
+        `names` are those of the jobs, as far as they are known: their lines are aligned.
+        """
+        self._width = min(max(map(len, names), default=_NAME_WIDTH), shutil.get_terminal_size().columns // 2)
         self._total, self._done, self._failed, self._running = total, len(done), 0, 0
         self._started: float | None = None
         self._ended = 0
@@ -44,7 +51,7 @@ class SweepProgress:
             result = str(row.get("error") or "")
         seconds = f", {row['seconds']:.1f} s" if row.get("seconds") is not None else ""
         self._clear()
-        print(f"{row['job']:<16} {row['status']:<7} {result}{seconds}  |  {self._state()}", flush=True)
+        print(f"{row['job']:<{self._width}} {row['status']:<7} {result}{seconds}  |  {self._state()}", flush=True)
         self.tick()
 
     def _compare(self, row: Mapping[str, Any]) -> None:

@@ -54,7 +54,8 @@ def _examine(config: Config) -> tuple[Bars, Counter[str]]:
     bars = _bars(config).between(data.start, data.end)
     first, last = bars.dates[0], bars.dates[-1]
     print(f"data        {bars.ticker} from {bars.origin}")
-    print(f"            {len(bars.dates):,} bars, {first} to {last}: {', '.join(bars.columns)}, prices as adjusted")
+    print(f"            {len(bars.dates):,} bars, {first} to {last}: {', '.join(bars.columns)}")
+    print("            the prices are those that a run uses: multiplied by Adj Close / Close where the data have it")
     if bars.synthetic:
         sessions: Days | None = calendar.weekdays_between(first, last)
         print("calendar    Monday to Friday, the simulator's trading days")

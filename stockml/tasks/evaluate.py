@@ -41,15 +41,16 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     own = run_metadata.saved_config(folder)
     then, asked = identity(own), identity(config)
     if (then["data"], then["stock"]) == (asked["data"], asked["stock"]):
-        _own_predictions(folder, metrics)
+        _own_predictions(folder, metrics, overfitted=own.trainer.overfit_batches > 0)
     else:
         _on_other_data(folder, config, metrics)
 
 
-def _own_predictions(folder: RunFolder, metrics: dict[str, Any]) -> None:
+def _own_predictions(folder: RunFolder, metrics: dict[str, Any], *, overfitted: bool) -> None:
     horizon = folder.read_json("config.json")["data"]["horizon"]
     evaluated = evaluate(predictions_file.read(folder), horizon, synthetic=metrics["synthetic"])
-    print(*result_tables.results(evaluated), sep="\n")
+    shown = {**evaluated, "verdict": metrics["verdict"]} if overfitted else evaluated
+    print(*result_tables.results(shown, overfitted=overfitted), sep="\n")
     now = json.loads(json.dumps(evaluated))
     if changed := different_numbers(metrics, now):
         lines = (f"{key}: {show(then)} in metrics.json, {show(found)} now" for key, (then, found) in changed.items())

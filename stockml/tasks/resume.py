@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stockml import models
 from stockml.errors import UserError
 from stockml.runs.folder import RunFolder
 from stockml.tasks.same_experiment import DataState, changed_data, changed_settings
@@ -12,6 +15,7 @@ from stockml.tasks.same_experiment import DataState, changed_data, changed_setti
 if TYPE_CHECKING:
     from stockml.config.root import Config
     from stockml.data.dataset import Data
+    from stockml.training.interface import TrainState
 
 
 def resumable(path: Path, config: Config) -> RunFolder:
@@ -38,6 +42,21 @@ def check_same_data(folder: RunFolder, data: Data) -> None:
     """UserError where the data are not those that the run began with."""
     if reason := changed_data(folder, DataState.of(data)):
         raise UserError(f"trainer.resume={folder.path}: {reason}; start a new run")
+
+
+def nothing_left(
+    folder: RunFolder, config: Config, states: Mapping[str, TrainState], names: Iterable[str]
+) -> list[str]:
+    """A line for the user where the run was finished and none of its models, by name, trains on, else no line."""
+    most = 1 if models.is_fitted_whole(config.model) else config.trainer.epochs
+
+    def is_finished(state: TrainState) -> bool:
+        stopping, epochs = replace(state.stopping, patience=config.trainer.patience), len(state.history)
+        return epochs >= most or stopping.is_over(epochs)
+
+    if not (folder.path / "metrics.json").exists() or not all(n in states and is_finished(states[n]) for n in names):
+        return []
+    return ["resumed     this run was finished already: nothing is trained, and its results are computed again"]
 
 
 def changes_of_batch(folder: RunFolder, config: Config, world_size: int) -> list[str]:

@@ -15,11 +15,11 @@ from stockml import models
 from stockml.config.root import Config, check, saved
 from stockml.data import sources
 from stockml.errors import UserError
+from stockml.reporting import data_report
 from stockml.runs.old_releases import FORMAT, upgrade_config
 
 if TYPE_CHECKING:
     from stockml.data.dataset import Data
-    from stockml.data.panel import Panel
     from stockml.runs.folder import RunFolder
 
 
@@ -42,7 +42,8 @@ def collect(config: Config, folds: Sequence[Data], device: str | None, world_siz
             "rows": len(panel.values),
             "understood": panel.parsing_notes,
             "dropped": list(panel.dropped),
-            **_stocks(panel),
+            **({"gaps_in": panel.gaps_in} if panel.gaps_in else {}),
+            **_stocks(folds),
             **(_split(folds[0]) if len(folds) == 1 else {"folds": [_split(data) for data in folds]}),
         },
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
@@ -55,11 +56,14 @@ def collect(config: Config, folds: Sequence[Data], device: str | None, world_siz
     }
 
 
-def _stocks(panel: Panel) -> dict[str, Any]:
-    """Where the numbers of each stock of a pooled panel come from."""
+def _stocks(folds: Sequence[Data]) -> dict[str, Any]:
+    """Where the numbers of each stock of a pooled panel come from, and what is to be known about some of them."""
+    panel = folds[0].panel
     if panel.stocks is None:
         return {}
-    return {"tickers": dict(zip(panel.stocks.tickers, panel.origins, strict=True))}
+    notes = data_report.stock_notes(folds)
+    tickers = dict(zip(panel.stocks.tickers, panel.origins, strict=True))
+    return {"tickers": tickers, **({"stock_notes": notes} if notes else {})}
 
 
 def saved_values(folder: RunFolder) -> dict[str, Any]:

@@ -35,13 +35,15 @@ class DataState:
     """Whether the panel is read from its file as needed; its samples are then shuffled in another order."""
     large_bytes: int
     """Size of a panel that data.memory_limit applies to; 0 for one that is always held in memory."""
+    gaps_in: str
+    """What wide gaps between bars were counted in: it depends on whether the extra `calendar` is installed."""
 
     @classmethod
     def of(cls, data: Data) -> DataState:
         """The state of prepared data."""
         panel = data.panel
         large = panel.windowed or panel.stocks is not None
-        return cls(data.fingerprint, panel.origin, panel.mapped, panel.values.nbytes if large else 0)
+        return cls(data.fingerprint, panel.origin, panel.mapped, panel.values.nbytes if large else 0, panel.gaps_in)
 
 
 def changed_data(folder: RunFolder, now: DataState) -> str | None:
@@ -54,6 +56,12 @@ def changed_data(folder: RunFolder, now: DataState) -> str | None:
             f"the panel was {was} (data.memory_limit={show(limit)}), and is to be {is_now}, which shuffles the samples "
             "in another order"
         )
-    if folder.read_json("config.json")["data"]["fingerprint"] != now.fingerprint:
+    then = folder.read_json("config.json")["data"]
+    if then["fingerprint"] != now.fingerprint:
+        if now.gaps_in and now.gaps_in != (gaps_in := then.get("gaps_in", "weekdays")):
+            return (
+                f"data.max_gap counted the days of a gap in {gaps_in}, and is to count them in {now.gaps_in}, as it "
+                "does with the extra calendar and not without; or the data have changed"
+            )
         return f"the data have changed ({now.origin})"
     return None

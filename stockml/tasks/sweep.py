@@ -151,7 +151,8 @@ class Supervisor:
     def __init__(self, folder: SweepFolder, sweep: Sweep, done: Sequence[summary.Row], *, fail_fast: bool) -> None:
         self._folder, self._sweep, self._fail_fast = folder, sweep, fail_fast
         self._table = summary.SweepTable(folder)
-        self._progress = SweepProgress(sweep.trials if sweep.trials is not None else len(sweep.jobs), done)
+        total = sweep.trials if sweep.trials is not None else len(sweep.jobs)
+        self._progress = SweepProgress(total, done, [job.name for job in sweep.jobs])
 
     def __call__(self, given: Sequence[Job], as_call: Callable[[Job], Callable[[], Any]]) -> list[float | None]:
         """Run the jobs that are not done; what each returned, None where it failed. RunError to stop at a failure."""

@@ -28,6 +28,7 @@ from stockml.tasks import breakdown, fold_training, outcome, rank_count, report,
 from stockml.tasks.fold_training import FoldTraining, TrainedFold, TrainingRun
 from stockml.trackers import tracking
 from stockml.training import checkpoint, hardware, whole_trainer
+from stockml.training.engine import OVERFITTED
 from stockml.training.interface import TrainState
 
 
@@ -103,6 +104,9 @@ def _evaluate(
     of_folds = [fold.predictions for fold in trained]
     scored = of_folds[0] if len(folds) == 1 else predictions.concatenate_folds(of_folds)
     evaluated = evaluate(scored, panel.horizon, synthetic=panel.synthetic)
+    overfitted = config.trainer.overfit_batches > 0
+    if overfitted:
+        evaluated["verdict"] = _learned(config.trainer.overfit_batches, states)
     written.write(folder, scored, panel.ticker, synthetic=panel.synthetic)
     if len(folds) > 1:
         rows = breakdown.by_fold(folds, states, of_folds)
@@ -115,9 +119,19 @@ def _evaluate(
     timing = _timing(folds, states, began, group.world_size)
     facts = {"validation_loss": loss, "timing": timing, "synthetic": panel.synthetic}
     folder.write_json("metrics.json", {"format": FORMAT, **evaluated, **facts})
-    run_log.emit(*result_tables.results(evaluated))
+    run_log.emit(*result_tables.results(evaluated, overfitted=overfitted))
     run_log.emit(*_advice(timing["communication_share"], config, group))
     return loss
+
+
+def _learned(batches: int, states: Sequence[Sequence[TrainState]]) -> str:
+    """What a run says whose models were to learn a few batches, and have; those that have not are failed runs."""
+    loss = max(state.history[-1].train_loss for of_fold in states for state in of_fold)
+    what = "The batch was" if batches == 1 else f"The {batches} batches were"
+    return (
+        f"{what} learned: the train loss ended at {loss:.3g}, at most {OVERFITTED:.0%} of the best constant "
+        "forecast's. The model can learn; the scores of such a run say nothing about its skill."
+    )
 
 
 def _write_table(folder: RunFolder, name: str, rows: Sequence[breakdown.Row], *, synthetic: bool) -> None:
@@ -194,6 +208,7 @@ def _states_to_resume(
             if state is not None:
                 states[name] = TrainState.from_dict(state)
             notes += [f"{problem}; going on from previous.pt" for problem in problems]
+        notes += resume.nothing_left(folder, config, states, names)
         folder.remove_leftovers()
         notes += resume.changes_of_batch(folder, config, group.world_size)
     if group.world_size > 1:

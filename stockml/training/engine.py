@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from stockml.training.hardware import Hardware
     from stockml.training.settings import TrainerConfig
 
-_OVERFITTED = 0.01  # "near zero": a hundredth of the loss of the best constant forecast
+OVERFITTED = 0.01  # "near zero": a hundredth of the loss of the best constant forecast
 
 
 class Trainer:
@@ -122,11 +122,11 @@ class Trainer:
                 )
             )
             after_epoch(state)
-            is_fitted = config.overfit_batches > 0 and train_loss <= _OVERFITTED * unit
+            is_fitted = config.overfit_batches > 0 and train_loss <= OVERFITTED * unit
             is_over = is_fitted or stopping.is_over(epoch)
 
         if config.overfit_batches:
-            _check_overfitted(state.history[-1].train_loss, _OVERFITTED * unit, len(train), config)
+            _check_overfitted(state.history[-1].train_loss, OVERFITTED * unit, len(train), config)
         parameters.restore(state.best_weights)
         return state
 

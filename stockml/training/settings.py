@@ -55,6 +55,13 @@ class TrainerConfig:
             )
 
 
+OF_STEPS = (
+    *("epochs", "batch_size", "global_batch_size", "lr", "schedule", "warmup_epochs", "plateau_patience", "optimizer"),
+    *("weight_decay", "patience", "min_delta", "grad_clip_norm", "shuffle"),
+)
+"""Settings of training step by step: without effect on a model that is fitted whole."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class HardwareConfig:
     """Settings of the hardware."""

@@ -26,6 +26,7 @@ from tests.markdown import ROOT, write_table
 
 README = ROOT / "stockml/reporting/README.md"
 PICTURE = ROOT / "stockml/reporting/report.png"
+RUN = "outputs/AAPL_20240115_123456"
 PAGE_PIXELS = 1000, 920
 PICTURE_WIDTH, COLOURS, MOST_BYTES = 800, 64, 120_000
 _LEFT_OUT = "zero", "train_mean", "expanding_mean", "last_return", "always_up"
@@ -33,10 +34,10 @@ _LEFT_OUT = "zero", "train_mean", "expanding_mean", "last_return", "always_up"
 
 def printed(folder: Path) -> str:
     """What the run prints, its folder named as a run of any user is."""
-    command = [sys.executable, str(ROOT / "run.py"), "stock=AAPL", "hydra.run.dir=run"]
+    command = [sys.executable, str(ROOT / "run.py"), "stock=AAPL", f"hydra.run.dir={RUN}"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=True)
-    return done.stdout.replace(str(folder / "run"), "outputs/AAPL_20240115_123456")
+    return done.stdout.replace(str(folder / RUN), RUN)
 
 
 def shortened(text: str) -> str:
@@ -74,7 +75,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         text = printed(folder)
-        content = picture(folder / "run" / "report.html", chromium)
+        content = picture(folder / RUN / "report.html", chromium)
     if len(content) > MOST_BYTES:
         print(f"the picture has {len(content):,} bytes, more than {MOST_BYTES:,}", file=sys.stderr)
         return 1

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import html
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stockml import compose
+from stockml import cli, compose
 from stockml.config.root import Config
+from stockml.data import calendar
 from stockml.data.bars import Bars
-from stockml.data.dataset import load_panel, prepare
+from stockml.data.calendar import days_between
+from stockml.data.dataset import load_panel, prepare, prepare_folds
 from stockml.data.panel import from_bars
 from stockml.data.scaler import Scaler
 from stockml.data.settings import BarsConfig
@@ -41,7 +45,7 @@ def settings(*overrides: str) -> BarsConfig:
 @pytest.mark.parametrize("horizon", [1, 5])
 def test_exactly_the_windows_and_targets_across_a_wide_gap_are_left_out(transform: str, horizon: int) -> None:
     whole = random_bars(200)
-    bars = without(whole, 100, 105)  # six weekdays
+    bars = without(whole, 110, 115)  # six weekdays, no holiday
     own = settings(f"data.transform={transform}", f"data.horizon={horizon}")
     found, every = from_bars(bars, ("close",), own), from_bars(bars, ("close",), replace(own, max_gap=None))
     number = {day: at for at, day in enumerate(bars.dates)}
@@ -50,18 +54,69 @@ def test_exactly_the_windows_and_targets_across_a_wide_gap_are_left_out(transfor
     for row in every.samples:
         end = number[found.dates[row]]
         first = end - WINDOW + (0 if transform == "returns" else 1)  # the first bar that the window knows
-        if first > 99 or end + horizon < 100:
+        if first > 109 or end + horizon < 110:
             expected.append(row)
     assert found.samples.tolist() == expected
     count = len(every.samples) - len(expected)
     assert count == WINDOW + horizon - (transform == "levels")
-    assert (
-        f"{count} samples (more than 5 sessions missing: {whole.dates[99]} to {whole.dates[106]}; " in found.dropped[-1]
-    )
+    days = f"{whole.dates[109]} to {whole.dates[116]}"
+    assert f"{count} samples (more than 5 sessions of XNYS missing: {days}; " in found.dropped[-1]
+
+
+@pytest.mark.parametrize("gap", [0, 6])
+def test_a_first_change_across_a_wide_gap_is_in_no_window(gap: int) -> None:
+    bars = random_bars(200) if gap == 0 else without(random_bars(200), 1, gap)
+    own = settings("data.calendar=XPAR")
+    found, every = from_bars(bars, ("close",), own), from_bars(bars, ("close",), replace(own, max_gap=None))
+    assert found.dates is not None and found.dates[0] == bars.dates[1]
+    assert found.samples.tolist() == every.samples.tolist()[1 if gap else 0 :]  # one window has the first change
+    assert any(f"missing: {bars.dates[0]} to {bars.dates[1]};" in text for text in found.dropped) == (gap > 0)
+    levels = replace(own, transform="levels")  # whose first row is the bar before the gap
+    found, every = from_bars(bars, ("close",), levels), from_bars(bars, ("close",), replace(levels, max_gap=None))
+    assert len(every.samples) - len(found.samples) == (1 if gap else 0)
+
+
+def test_bars_on_every_session_of_their_exchange_have_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = days_between(np.datetime64("2020-01-02"), np.datetime64("2024-12-31"), "XSHG")
+    assert sessions is not None and (np.busday_count(sessions[:-1], sessions[1:]) - 1 > 5).sum() == 4  # long holidays
+    bars = replace(random_bars(len(sessions)), dates=sessions)
+    every = from_bars(bars, ("close",), settings("data.max_gap=null")).samples.tolist()
+    shanghai = from_bars(bars, ("close",), settings("data.calendar=XSHG"))
+    assert shanghai.samples.tolist() == every and shanghai.gaps_in == "sessions of XSHG"
+    halted = from_bars(without(bars, 300, 305), ("close",), settings("data.calendar=XSHG"))
+    assert len(every) - 6 - len(halted.samples) == WINDOW + 1
+    assert len(from_bars(bars, ("close",), settings()).samples) == len(every) - 4 * (WINDOW + 1)  # New York was open
+    monkeypatch.setitem(sys.modules, "exchange_calendars", None)  # as if it were not installed
+    weekdays = from_bars(bars, ("close",), settings("data.calendar=XSHG"))
+    assert len(weekdays.samples) == len(every) - 4 * (WINDOW + 1) and weekdays.gaps_in == "weekdays"
+
+
+def test_a_run_whose_gaps_are_counted_otherwise_is_not_called_reproduced_and_the_reason_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sessions = days_between(np.datetime64("2023-01-02"), np.datetime64("2024-12-31"), "XSHG")
+    assert sessions is not None
+    write_bars(replace(random_bars(len(sessions)), dates=sessions), tmp_path / "bars")
+    quick = ("report=false", "+experiment=quick", "model=linear", "data.window=20", "data=csv", "stock.ticker=TEST")
+    asked = compose.compose(*quick, f"data.dir={tmp_path / 'bars'}", "data.calendar=XSHG")
+    train.run(asked, RunLocation(exact=tmp_path / "run"), compose.records(asked))
+    monkeypatch.chdir(tmp_path)
+    again = ["task=reproduce", f"run={tmp_path / 'run'}", "report=false"]
+    assert cli.main([*again, "hydra.run.dir=again"]) == 0
+    monkeypatch.setitem(sys.modules, "exchange_calendars", None)  # as if it were not installed
+    capsys.readouterr()
+    assert cli.main([*again, "hydra.run.dir=weekdays"]) == 1
+    line = "data.max_gap counted the days of a gap in sessions of XSHG, and is to count them in weekdays"
+    assert line in capsys.readouterr().err
+
+
+def test_without_a_wide_gap_no_calendar_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calendar, "days_between", lambda *_: pytest.fail("the calendar was asked for"))
+    assert from_bars(random_bars(200), ("close",), settings()).gaps_in == ""
 
 
 def test_five_missing_sessions_are_bridged_and_the_limit_can_be_set() -> None:
-    bars = without(random_bars(200), 100, 104)
+    bars = without(random_bars(200), 110, 114)
     assert len(from_bars(bars, ("close",), settings()).samples) == 200 - 5 - 1 - WINDOW
     assert len(from_bars(bars, ("close",), settings("data.max_gap=4")).samples) < 200 - 5 - 1 - WINDOW
 
@@ -69,7 +124,7 @@ def test_five_missing_sessions_are_bridged_and_the_limit_can_be_set() -> None:
 def test_bars_that_are_not_daily_are_refused_with_the_remedy() -> None:
     bars = random_bars(3000)
     monthly = replace(bars, dates=bars.dates[::22], columns={name: v[::22] for name, v in bars.columns.items()})
-    with pytest.raises(UserError, match=r"spans more than 5 missing sessions .* data.max_gap=null"):
+    with pytest.raises(UserError, match=r"spans more than 5 missing sessions of XNYS .* data.max_gap=null"):
         from_bars(monthly, ("close",), settings())
     assert len(from_bars(monthly, ("close",), settings("data.max_gap=null")).samples)
 
@@ -102,6 +157,24 @@ def test_a_stock_s_gap_is_no_gap_of_the_other_stocks(folder: Path, more: tuple[s
     assert any(text.startswith(f"{WINDOW + 1} samples (more than 5 sessions missing: HALT ") for text in panel.dropped)
 
 
+@pytest.mark.parametrize("more", [(), ("data.memory_limit=0",), ("data.split=walk_forward", "data.folds=2")])
+def test_a_first_change_across_a_wide_gap_is_in_no_window_of_a_pool(tmp_path: Path, more: tuple[str, ...]) -> None:
+    each = [random_bars(400, seed=seed, ticker=name) for seed, name in enumerate(("AAA", "BBB", "CCC"))]
+    each[1] = without(each[1], 1, 6)  # a gap after its first bar
+    each[2] = without(without(each[2], 0, 19), 1, 6)  # the same, and it starts later
+    for bars in each:
+        write_bars(bars, tmp_path)
+    panel, every = (load_panel(config(tmp_path, *more, *limit))[0] for limit in ((), ("data.max_gap=null",)))
+    assert panel.stocks is not None
+    assert sorted(np.setdiff1d(every.samples, panel.samples)) == [
+        panel.stocks.starts[1] + WINDOW - 1,
+        panel.stocks.starts[2] + WINDOW - 1,
+    ]
+    assert any(text.startswith("2 samples (more than 5 sessions missing: BBB 2015-01-01 to ") for text in panel.dropped)
+    for data in prepare_folds(config(tmp_path, *more)):
+        assert all(np.isin(rows, panel.samples).all() for rows in data.split.by_name().values())
+
+
 def test_days_on_which_no_stock_has_a_bar_are_no_sessions_of_a_pool(tmp_path: Path) -> None:
     for seed, ticker in enumerate(("AAA", "BBB")):
         write_bars(without(random_bars(200, seed=seed, ticker=ticker), 100, 120), tmp_path)
@@ -122,6 +195,7 @@ def test_a_stock_with_few_train_samples_is_scaled_by_all_stocks_and_named(folder
     report = "\n".join(data_report.lines([data]))
     assert "1 stock: LATE (too few train samples for a scaler of their own" in report
     assert "1 stock: DEAD on 2016-06-01 (ended before the pool" in report
+    assert [line.strip() for line in report.splitlines() if " stock: " in line] == data_report.stock_notes([data])
     stats = data.scaler.to_dict(data.panel, data.split.train)
     assert Scaler.from_dict(stats).from_pool == ("LATE",)
     assert prepare(config(folder, "data.min_scaler_samples=2")).scaler.from_pool == ()
@@ -131,8 +205,12 @@ def test_a_stock_with_few_train_samples_is_scaled_by_all_stocks_and_named(folder
 def test_a_stock_that_ended_before_the_pool_is_named_and_not_forecast(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = config(folder, "report=false", "+experiment=quick", "model=linear", "trainer.epochs=1")
+    asked = config(folder, "report=true", "+experiment=quick", "model=linear", "trainer.epochs=1")
     train.run(asked, RunLocation(exact=tmp_path / "run"), compose.records(asked))
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    log = (tmp_path / "run" / "train.log").read_text(encoding="utf-8")
+    notes = data_report.stock_notes([prepare(asked)])
+    assert len(notes) == 2 and all(note in log and html.escape(note) in page for note in notes)
     predict.run(compose.compose("task=predict", f"run={tmp_path / 'run'}", tasks=TASKS))
     said = capsys.readouterr().out
     assert "warning     1 stock: DEAD (last bar 2016-06-01): the pool goes on to 2016-07-13" in said

@@ -76,6 +76,13 @@ def test_persistence_with_drift_adds_the_mean_change_that_is_known(tmp_path: Pat
     assert list(found["significance"]["against"])[:2] == ["zero", "persistence_with_drift"]
 
 
+def test_until_a_return_is_known_the_last_one_is_zero_as_is_the_mean(tmp_path: Path) -> None:
+    panel = scored(tmp_path, "data.horizon=7")[0].panel  # a stock that comes late is scored from its fifth row on
+    found = dict(baselines.naive(panel, np.zeros(len(panel.target))))
+    for name in ("last_return", "expanding_mean"):
+        assert not found[name][:7].any() and np.isfinite(found[name]).all() and found[name][7:].all()
+
+
 def test_the_best_baseline_is_chosen_on_validation(tmp_path: Path) -> None:
     _, found = scored(tmp_path)
     errors = {name: splits["validation"]["mse"] for name, splits in found["baselines"].items() if name != "always_up"}

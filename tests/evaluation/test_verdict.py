@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stockml.compose import compose
+from stockml.config.values import enumerated
 from stockml.data import dataset
 from stockml.data.batches import Batches
 from stockml.data.panel import Kind
@@ -70,11 +71,11 @@ CASES: dict[str, tuple[tuple[Floats, Floats], Floats | float]] = {
 @pytest.mark.parametrize(
     ("case", "word", "begins"),
     [
-        ("shown", "shown", "Skill is shown: R² is +"),
-        ("no more than another's", "not shown", "Skill is not shown: R² is +"),
-        ("hinted", "hinted", "Skill is hinted at, but not shown: R² is "),
-        ("not shown", "not shown", "Skill is not shown: R² is "),
-        ("worse", "worse", "The model is worse than zero change: R² is -"),
+        ("shown", "shown", "Skill is shown: R² against zero change (r2_zero) is +"),
+        ("no more than another's", "not shown", "Skill is not shown: R² against zero change (r2_zero) is +"),
+        ("hinted", "hinted", "Skill is hinted at, but not shown: R² against zero change (r2_zero) is "),
+        ("not shown", "not shown", "Skill is not shown: R² against zero change (r2_zero) is "),
+        ("worse", "worse", "The model is worse than zero change: R² against zero change (r2_zero) is -"),
     ],
 )
 def test_a_verdict_begins_with_the_skill(case: str, word: str, begins: str) -> None:
@@ -137,7 +138,7 @@ def test_a_verdict_gives_the_interval_the_p_values_and_what_such_forecasts_can_s
     assert skill(found) == "hinted"
     low, high = found.r2_zero_interval
     text = verdict(found)
-    assert f"R² is {r2:+.2%} (95 % CI {low:+.2%} to {high:+.2%}) on 500 test days" in text
+    assert f"(r2_zero) is {r2:+.2%} (95 % CI {low:+.2%} to {high:+.2%}) on 500 test days" in text
     p, p_clark_west = (outcome.p_value for outcome in outcomes)
     assert f"as well against zero change in up to {p:.0%} of such tests, or in {p_clark_west:.1%} if" in text
     shown, hint = (100 * (found.minimum_detectable_r2[test] or 0) for test in ("diebold_mariano", "clark_west"))
@@ -154,12 +155,22 @@ def test_a_verdict_names_the_best_baseline_and_all_that_are_ahead() -> None:
         assess(samples, "ridge", 1)
     )
     text = verdict(assess(samples, "far", 1))
-    assert "a lower squared error than far, the best baseline on validation, but a higher one than mean, ridge." in text
+    assert (
+        "a lower squared error than far, the best baseline on validation, but a higher one than mean and ridge." in text
+    )
     assert "a lower squared error than zero, the best baseline" in verdict(assess(samples, "zero", 1))
     best = replace(samples, model=0.05 * realised)
     assert "a lower squared error than ridge, the best baseline on validation." in verdict(assess(best, "ridge", 1))
     same = replace(samples, model=rivals["ridge"])
     assert "no better than ridge; the model has the same squared error as ridge" in verdict(assess(same, "ridge", 1))
+
+
+def test_names_are_listed_as_in_english() -> None:
+    returns, rivals = drifting(0)
+    text = verdict(assess(scored(returns, 0.01 * returns[::-1], "return", **rivals, ridge=returns[::-1]), "ridge", 1))
+    assert "as well against zero change, the train mean and the expanding mean in up to" in text
+    assert text.count("R² against zero change (r2_zero)") == 1
+    assert [enumerated(of) for of in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
 
 
 def test_an_r2_above_five_per_cent_is_called_a_leak_or_luck() -> None:

@@ -11,6 +11,7 @@ from typing import TextIO
 import pytest
 
 from stockml.reporting import terminal
+from stockml.reporting.sweep_progress import SweepProgress
 
 
 def closed() -> TextIO:
@@ -40,6 +41,20 @@ def test_a_stream_that_fails_ends_the_printing_and_not_the_log(
         broken.flush()
     with contextlib.suppress(OSError):
         broken.close()
+
+
+@pytest.mark.parametrize(("columns", "width"), [(120, 26), (40, 20)])
+def test_the_lines_of_a_sweep_s_jobs_are_aligned_as_far_as_the_terminal_has_room(
+    columns: int, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    names = ["AAPL", "AAPL-model_patchtst-seed_3"]
+    progress = SweepProgress(2, [], names)
+    for name in names:
+        progress.started()
+        progress.ended({"job": name, "status": "ok", "epochs": 3, "val_r2": 0.01, "seconds": 1.0})
+    starts = [line.index(" ok ") for line in capsys.readouterr().out.splitlines()]
+    assert starts == [width, max(width, len(names[1]))]
 
 
 def test_a_stream_without_a_character_prints_a_question_mark(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,13 +15,18 @@ import numpy as np
 import pytest
 import torch
 
-from stockml import compose
+from stockml import cli, compose
 from stockml.errors import RunError, UserError
 from stockml.training import checkpoint
 from tests.conftest import Run, metrics
 
 QUICK = ("report=false", "+experiment=quick", "data.days=400")
 SCORES = {"n", "mse", "mae", "rmse", "r2", "r2_zero", "r2_ct", "hit_rate", "ic"}
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -187,6 +192,23 @@ def test_a_damaged_last_checkpoint_costs_an_epoch_and_changes_nothing(
     assert identical(tmp_path / "whole", tmp_path / "damaged")
 
 
+@pytest.mark.parametrize(
+    "more", [(), ("data.tickers=[AAPL,XOM]",), ("data.split=walk_forward", "data.folds=2"), ("model=ridge",)]
+)
+def test_going_on_with_a_finished_run_says_that_it_was_finished_and_changes_no_number(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]
+) -> None:
+    before = run("a", "data.days=400", "trainer.epochs=9", "trainer.patience=1", "trainer.min_delta=10", *more)
+    finished = "resumed     this run was finished already: nothing is trained, and its results are computed again\n"
+    capsys.readouterr()
+    resume(tmp_path / "a")
+    assert capsys.readouterr().out.count(finished) == 1
+    assert metrics(tmp_path / "a") == before
+    if "model=ridge" not in more:
+        resume(tmp_path / "a", "trainer.patience=null")
+        assert finished not in capsys.readouterr().out
+
+
 def test_a_run_is_continued_only_with_its_own_settings_and_data(run: Run, tmp_path: Path, market: Path) -> None:
     data = tmp_path / "bars"
     data.mkdir()
@@ -207,8 +229,19 @@ def test_a_run_is_continued_only_with_its_own_settings_and_data(run: Run, tmp_pa
 
 
 @pytest.mark.parametrize("model", ["mlp", "mlp_flat", "linear"])
-def test_every_model_can_fit_a_few_samples(run: Run, model: str) -> None:
+def test_every_model_can_fit_a_few_samples(
+    run: Run, tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     run("a", "+experiment=debug_overfit", f"model={model}", "data.days=400")
+    last = rows(tmp_path / "a" / "history.csv")[-1]
+    headline = f"The 2 batches were learned: the train loss ended at {float(last['train_loss']):.3g}, at most 1%"
+    assert metrics(tmp_path / "a")["verdict"].startswith(headline)
+    log = (tmp_path / "a" / "train.log").read_text()
+    assert f"learned     {headline[:40]}" in log and "Skill is" not in log and "verdict  " not in log
+    capsys.readouterr()
+    assert cli.main(["task=evaluate", f"run={tmp_path / 'a'}"]) == 0
+    again = capsys.readouterr().out
+    assert f"learned     {headline[:40]}" in again and "Skill is" not in again and "identical to its metrics" in again
 
 
 def test_a_model_that_cannot_fit_a_few_samples_fails(run: Run, tmp_path: Path) -> None:

@@ -82,6 +82,28 @@ def test_it_is_saved_reproduced_evaluated_used_and_resumed_like_any_other(
     assert set(before) == {"output.weight", "output.bias"}
 
 
+WITHOUT = "without effect on model=ridge: its weights are computed at once, not step by step"
+
+
+@pytest.mark.parametrize(
+    ("typed", "notes"),
+    [
+        (["model=ridge", "trainer.lr=1", "trainer.loss=mae"], [f"trainer.lr: {WITHOUT}"]),
+        (["model=ridge", "trainer.shuffle=false", "trainer.lr=1"], [f"trainer.shuffle, trainer.lr: {WITHOUT}"]),
+        (["model=ridge", "trainer=ddp", "trainer.global_batch_size=8"], [f"trainer.global_batch_size: {WITHOUT}"]),
+        (["model=ridge", "trainer=ddp", "trainer.world_size=2", "seed=3"], []),
+        (["model=ridge", "+experiment=quick"], []),  # which is made for every model
+        (["model=mlp", "trainer.lr=1"], []),
+        (["-m", "model=mlp,ridge", "trainer.lr=1e-3,1e-4"], [f"trainer.lr: {WITHOUT}"]),
+        (["-m", "model=mlp,gru", "trainer.lr=1e-3,1e-4"], []),
+    ],
+)
+def test_typed_settings_without_effect_are_named_in_a_note(typed: list[str], notes: list[str]) -> None:
+    found = compose.read(typed)
+    assert list(found.notes) == notes
+    assert len(found.jobs) == (4 if "-m" in typed else 1)
+
+
 def test_each_fold_of_a_walk_forward_run_has_its_own_weights(run: Run, tmp_path: Path) -> None:
     run("a", *SHORT, "data.split=walk_forward", "data.folds=3")
     found = [checkpoint.load(tmp_path / "a" / "folds" / str(fold) / "best.pt")["state_dict"] for fold in range(3)]

@@ -14,7 +14,7 @@ from stockml.errors import describe_error
 
 Floats = NDArray[np.float64]
 Value = Floats | np.float64
-_CHUNK_BYTES = 256 << 20
+_CHUNK_BYTES = 128 << 20  # of expressions evaluated together
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,12 @@ def evaluate(expressions: Sequence[Expression], rows: Rows) -> Iterator[Floats]:
     at_once = max(_CHUNK_BYTES // (8 * max(size, 1)), 1)
     for first in range(0, len(expressions), at_once):
         chunk = expressions[first : first + at_once]
-        values = np.empty((len(chunk), size))
+        values = [np.empty(size) for _ in chunk]
         for where, found in evaluate_stocks(chunk, rows):
-            values[:, where] = found
-        yield from values
+            for result, of_stock in zip(values, found, strict=True):
+                result[where] = of_stock
+        while values:
+            yield values.pop(0)
 
 
 def evaluate_stocks(expressions: Sequence[Expression], rows: Rows) -> Iterator[tuple[slice, Floats]]:
