@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from stockml.config import entry_points
 from stockml.data.features import indicators
@@ -88,9 +89,10 @@ def _checked(operator: Operator, parameter: Parameter, value: float, *, target: 
 
 def _installed(name: str) -> Operator | None:
     try:
-        return entry_points.find(ENTRY_POINTS, name, Operator, "operator")
+        operator = entry_points.find(ENTRY_POINTS, name, Operator, "operator")
     except UserError as error:
         raise ExpressionError(str(error)) from None
+    return operator and replace(operator, name=name)
 
 
 def _unknown(name: str) -> str:

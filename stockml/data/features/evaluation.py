@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from stockml.data.features.expressions import Call, Column, Expression, ExpressionError, Node, Number
 from stockml.data.features.operators import OPERATORS
+from stockml.errors import describe_error
 
 Floats = NDArray[np.float64]
-_CHUNK_BYTES = 256 << 20
+Value = Floats | np.float64
+_CHUNK_BYTES = 128 << 20  # of expressions evaluated together
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,12 @@ def evaluate(expressions: Sequence[Expression], rows: Rows) -> Iterator[Floats]:
     at_once = max(_CHUNK_BYTES // (8 * max(size, 1)), 1)
     for first in range(0, len(expressions), at_once):
         chunk = expressions[first : first + at_once]
-        values = np.empty((len(chunk), size))
+        values = [np.empty(size) for _ in chunk]
         for where, found in evaluate_stocks(chunk, rows):
-            values[:, where] = found
-        yield from values
+            for result, of_stock in zip(values, found, strict=True):
+                result[where] = of_stock
+        while values:
+            yield values.pop(0)
 
 
 def evaluate_stocks(expressions: Sequence[Expression], rows: Rows) -> Iterator[tuple[slice, Floats]]:
@@ -138,7 +142,7 @@ def _collect(node: Node, found: list[Call]) -> None:
 def _of_stock(plan: _Plan, rows: Rows, where: slice) -> Floats:
     """The plan's results (results, rows of the stock)."""
     size = where.stop - where.start
-    values: dict[int, Floats | np.float64] = {}
+    values: dict[int, Value] = {}
     with np.errstate(all="ignore"):
         for number, step in enumerate(plan.steps):
             values[number] = _value(step, [values[taken] for taken in step.taken], rows, where)
@@ -151,16 +155,29 @@ def _of_stock(plan: _Plan, rows: Rows, where: slice) -> Floats:
     return results
 
 
-def _value(step: _Step, taken: list[Floats | np.float64], rows: Rows, where: slice) -> Floats | np.float64:
+def _value(step: _Step, taken: list[Value], rows: Rows, where: slice) -> Value:
     node = step.node
     if isinstance(node, Number):
         return np.float64(node.value)
     if isinstance(node, Column):
-        return np.ascontiguousarray(rows.columns[node.name][where], dtype=np.float64)
-    operator = node.operator
+        return _unwritable(np.ascontiguousarray(rows.columns[node.name][where], dtype=np.float64).view())
+    operator, size = node.operator, where.stop - where.start
     if operator.scope == "dates":
-        return operator.function(rows.dates[where], *node.parameters)
+        return _unwritable(operator.function(rows.dates[where], *node.parameters))
     if operator.scope == "window":
-        size = where.stop - where.start
         taken = [np.full(size, value) if np.ndim(value) == 0 else value for value in taken]
-    return operator.function(*taken, *node.parameters)
+    try:
+        found = np.asarray(operator.function(*taken, *node.parameters), dtype=np.float64)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ExpressionError(f"{operator.signature} failed: {describe_error(error)}") from error
+    if found.shape != (size,) and not (operator.scope == "row" and found.ndim == 0):
+        raise ExpressionError(f"{operator.signature} must return an array of shape {(size,)}, not {found.shape}")
+    return _unwritable(found)
+
+
+def _unwritable(values: Floats) -> Floats:
+    """The same array, safe from the functions that take it: others take it too."""
+    values.flags.writeable = False
+    return values

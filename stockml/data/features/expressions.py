@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import re
+import unicodedata
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stockml.data.features import arguments
@@ -39,13 +41,20 @@ _BINARY: dict[type[ast.AST], str] = {
     ast.NotEq: "Ne",
 }
 _LOGICAL = ("Gt", "Ge", "Lt", "Le", "Eq", "Ne", "And", "Or", "Not")
-_INSTEAD: dict[type[ast.AST], str] = {
-    ast.BitXor: "^ is no operator: write x ** y or Power(x, y)",
+_OTHERS: dict[type[ast.AST], str] = {
+    ast.BitXor: "^ is no operator: write x ** y for a power",
     ast.Mod: "% is no operator",
     ast.FloorDiv: "// is no operator: write x / y",
-    ast.Is: "is is no operator: write x == y",
-    ast.IfExp: "if … else is not supported: write If(condition, x, y)",
+    ast.MatMult: "@ is no operator",
+    ast.LShift: "<< is no operator: write x < y",
+    ast.RShift: ">> is no operator: write x > y",
+    ast.Is: "`is` is no operator: write x == y",
+    ast.IsNot: "`is not` is no operator: write x != y",
+    ast.In: "`in` is no operator",
+    ast.NotIn: "`not in` is no operator",
+    ast.IfExp: "`if … else` is not supported: write If(condition, x, y)",
 }
+_TOO_DEEP = f"is nested too deeply; at most {MAX_DEPTH} levels are allowed"
 _COLUMN = re.compile(r"""\$(?:"[^"]*"|'[^']*'|[^\W\d]\w*)(?:\.(?:"[^"]*"|'[^']*'|[^\W\d]\w*))*""")
 
 
@@ -57,18 +66,15 @@ class Expression:
     root: Node
     columns: tuple[str, ...]
     """The columns that it reads, in order of appearance, without $."""
+    lookback: int
+    """Rows at the start of a stock that may have no value."""
     oldest: int
     newest: int
-    """The first and the last row that its value needs, counted from its own; `newest` is above 0 in targets only."""
+    """The first and the last row that a value needs, counted from its own; `newest` is above 0 in targets only."""
     cross_sectional: bool
     """Whether it compares the stocks of a day."""
     from_first_row: bool
     """Whether all rows from the stock's first on have an influence (EMA, some indicators)."""
-
-    @property
-    def lookback(self) -> int:
-        """Rows before the current one that its value needs."""
-        return max(-self.oldest, 0)
 
     @property
     def lookahead(self) -> int:
@@ -93,7 +99,8 @@ def parse(text: str, *, target: bool = False) -> Expression:
     try:
         root = _Reader(text, target).root()
     except (RecursionError, MemoryError):
-        raise ExpressionError(f"is nested too deeply; at most {MAX_DEPTH} levels are allowed") from None
+        raise ExpressionError(_TOO_DEEP) from None
+    _check_depth(root)
     nodes = list(walk(root))
     columns = tuple(dict.fromkeys(node.name for node in nodes if isinstance(node, Column)))
     operators = [node.operator for node in nodes if isinstance(node, Call)]
@@ -104,6 +111,7 @@ def parse(text: str, *, target: bool = False) -> Expression:
         text,
         root,
         columns,
+        lookback=_rows_lost(root),
         oldest=oldest,
         newest=newest,
         cross_sectional=any(operator.scope == "day" for operator in operators),
@@ -112,15 +120,20 @@ def parse(text: str, *, target: bool = False) -> Expression:
 
 
 def _reach(node: Node) -> tuple[int, int]:
-    """The oldest and the newest row that a value needs, counted from its own row."""
+    """The first and the last row that a value needs, counted from its own."""
     if not isinstance(node, Call) or not node.inputs:
         return 0, 0
     reached = [_reach(given) for given in node.inputs]
-    oldest, newest = min(low for low, _ in reached), max(high for _, high in reached)
-    back = node.operator.lookback(*node.parameters)
-    if node.operator.name == "Ref":
-        return oldest - back, newest - back
-    return oldest - back, newest
+    oldest, newest = min(first for first, _ in reached), max(last for _, last in reached)
+    rows = node.operator.lookback(*node.parameters)
+    return oldest - rows, newest - (rows if node.operator.name == "Ref" else 0)
+
+
+def _rows_lost(node: Node) -> int:
+    """The rows at the start of a stock that may have no value."""
+    if not isinstance(node, Call) or not node.inputs:
+        return 0
+    return max(0, max(map(_rows_lost, node.inputs)) + node.operator.lookback(*node.parameters))
 
 
 class _Reader:
@@ -131,15 +144,15 @@ class _Reader:
         self.target = target
         self.columns: dict[str, str] = {}
         """By the identifier that stands in a column's place: the column as it is written."""
-        self.prefix = "q"
-        while self.prefix in text:
-            self.prefix += "q"
+        normalized = unicodedata.normalize("NFKC", text)  # as Python reads identifiers
+        self.prefix = next(prefix for n in range(len(text) + 1) if (prefix := f"column{n}_") not in normalized)
 
     def root(self) -> Node:
         plain, positions = self._without_dollars()
         if "#" in plain:
             raise ExpressionError(
-                f'# at character {positions[plain.index("#")]}: comments are not supported; write an odd column as $"#1"'
+                f"# at character {positions[plain.index('#')]}: comments are not supported; write an odd column "
+                'as $"#1"'
             )
         try:
             with warnings.catch_warnings():
@@ -178,25 +191,29 @@ class _Reader:
         return plain.strip(), positions[spaces:]
 
     def _syntax(self, error: SyntaxError, positions: list[int]) -> str:
-        what = error.msg if error.msg and error.msg.isascii() else "invalid syntax"
-        what = re.sub(r"\s*\(<unknown>.*?\)|\. (Perhaps|Did|Maybe|Expected).*", "", what)
+        what = self._restored(re.sub(r"\. (Perhaps|Did|Maybe|Expected).*", "", error.msg or "invalid syntax"))
         if "recursion" in what or "nested" in what:
-            return f"is nested too deeply; at most {MAX_DEPTH} levels are allowed"
-        at = (error.offset or 1) - 1
+            return _TOO_DEEP
+        at = (error.offset or 0) - 1
         where = f"at character {positions[at]}" if 0 <= at < len(positions) else "at the end"
         return f"cannot be read: {what} {where}"
 
     def _shown(self, node: ast.AST) -> str:
         """A node as it is written, shortened."""
         segment = ast.get_source_segment(self.plain, node) or type(node).__name__
-        for identifier, written in reversed(self.columns.items()):
-            segment = re.sub(rf" ?\b{identifier}\b ?", lambda _, written=written: written, segment)
+        segment = self._restored(segment)
         return segment if len(segment) <= 40 else f"{segment[:37]}…"
+
+    def _restored(self, plain: str) -> str:
+        """With the columns as they are written."""
+        return re.sub(rf" ?\b{self.prefix}\d+\b ?", lambda found: self.columns[found.group().strip()], plain)
 
     def _node(self, node: ast.AST) -> Node:
         match node:
-            case ast.Constant(value=bool() | int() | float() as value):
-                return self._number(node, value)
+            case ast.Constant(value=bool() | int() | float() as number):
+                return self._number(node, number)
+            case ast.Constant(value=str() as name):
+                raise ExpressionError(f'"{name[:40]}" is a text: write $"{name[:40]}" for the column of that name')
             case ast.Name(id=name):
                 return self._column(name)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
@@ -229,13 +246,12 @@ class _Reader:
                 raise ExpressionError(
                     f"{name}.{attribute}: write ${name}.{attribute} for the column {attribute} of {name}"
                 )
-        raise ExpressionError(_INSTEAD.get(type(node)) or f"{self._shown(node)} is no number, column or operator")
+        raise ExpressionError(f"{self._shown(node)}: {_OTHERS.get(type(node), 'is no number, column or operator')}")
 
     def _named(self, op: ast.AST, node: ast.AST) -> str:
         name = _BINARY.get(type(op))
         if name is None:
-            fault = _INSTEAD.get(type(op)) or f"{type(op).__name__} in {self._shown(node)} is no operator"
-            raise ExpressionError(f"{fault}; there are + - * / ** > >= < <= == != & | and the operators by name")
+            raise ExpressionError(f"{self._shown(node)}: {_OTHERS[type(op)]}")
         return name
 
     def _number(self, node: ast.AST, value: float) -> Number:
@@ -283,10 +299,16 @@ class _Reader:
         return Call(arguments.OPERATORS[name], inputs)
 
 
-def _check_depth(tree: ast.AST) -> None:
-    level = [tree]
+def _check_depth(tree: ast.AST | Node) -> None:
+    level: list[ast.AST | Node] = [tree]
     for _ in range(MAX_DEPTH):
-        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        level = [child for node in level for child in _children(node)]
         if not level:
             return
-    raise ExpressionError(f"is nested too deeply; at most {MAX_DEPTH} levels are allowed")
+    raise ExpressionError(_TOO_DEEP)
+
+
+def _children(node: ast.AST | Node) -> Iterable[ast.AST | Node]:
+    if isinstance(node, ast.AST):
+        return ast.iter_child_nodes(node)
+    return node.inputs if isinstance(node, Call) else ()

@@ -52,11 +52,15 @@ def _talib() -> Any:
     return talib
 
 
-@functools.cache
-def _find(name: str) -> Operator:
+def _abstract(name: str) -> Any:
     from talib import abstract
 
-    information = abstract.Function(name).info
+    return abstract.Function(name)  # type: ignore[attr-defined]  # its stub lacks it
+
+
+@functools.cache
+def _find(name: str) -> Operator:
+    information = _abstract(name).info
     inputs: list[str] = []
     for key, value in information["input_names"].items():
         inputs += [value if key == "price" else key] if isinstance(value, str) else value
@@ -125,16 +129,14 @@ class Indicator:
 
     def lookback(self, *parameters: float) -> int:
         """Rows before the first value."""
-        from talib import abstract
-
-        function = abstract.Function(self.name)
+        function = _abstract(self.name)
         function.parameters = dict(zip(self.parameters, parameters, strict=True))
         return int(function.lookback)
 
 
 def _short(name: str, outputs: Sequence[str]) -> list[str]:
     """Names of outputs without what all of them share: macd, signal, hist; upper, middle, lower."""
-    prefix = os.path.commonprefix(outputs)
+    prefix = os.path.commonprefix(outputs)  # noqa: RUF071 - of names, not of paths
     if len(prefix) < 3 and prefix != name.lower():
         prefix = ""
     return [output.removeprefix(prefix).removesuffix("band") or output for output in outputs]

@@ -11,6 +11,10 @@ from stockml.data.features.operators import Operator
 class ExpressionError(ValueError):
     """What is wrong with an expression and what to do, in one line."""
 
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.split())
+        super().__init__("".join(letter if letter.isprintable() else "?" for letter in line))
+
 
 @dataclass(frozen=True)
 class Number:

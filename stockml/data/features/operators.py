@@ -47,6 +47,10 @@ class Part:
     inputs: tuple[int, ...] = (0,)
 
 
+WINDOW = Parameter("n", 1)
+"""The length of a window, in rows."""
+
+
 def _no_rows(*_parameters: float) -> int:
     return 0
 
@@ -83,7 +87,7 @@ class Operator:
     """Of the parameters: the rows before the current one that the value needs."""
     parts: tuple[Part, ...] = ()
     keeps_nan: bool = True
-    """Whether NaN in any input within the lookback gives NaN."""
+    """Whether NaN in any row of the lookback, in any input, gives NaN."""
     from_first_row: bool = False
     """Whether all rows from the stock's first on have an influence, and not those of the lookback alone."""
     outputs: tuple[str, ...] = ()
@@ -116,7 +120,8 @@ def _choose(condition: Floats, x: Floats, y: Floats) -> Floats:
 
 
 def _power(x: Floats, y: Floats) -> Floats:
-    return np.where(np.isnan(x) | np.isnan(y), np.nan, np.power(x, y))
+    powers: Floats = np.asarray(np.power(x, y))  # 1 ** NaN would be 1
+    return np.where(np.isnan(x) | np.isnan(y), np.nan, powers)
 
 
 def _delta(x: Floats, n: int) -> Floats:
@@ -128,7 +133,8 @@ def _return(x: Floats, n: int) -> Floats:
 
 
 def _log_return(x: Floats, n: int) -> Floats:
-    return np.log(x / windows.shift(x, n))
+    ratio = x / windows.shift(x, n)
+    return np.log(ratio, out=ratio)
 
 
 def _rsquare(_x: Floats, slopes: Floats, variances: Floats, n: int) -> Floats:
@@ -140,17 +146,21 @@ def _residual(x: Floats, means: Floats, slopes: Floats, n: int) -> Floats:
     return (x - means) - slopes * ((n - 1) / 2)
 
 
-def _correlation(_x: Floats, _y: Floats, covariances: Floats, *others: Floats | int) -> Floats:
-    x_variances, y_variances, _ = others
-    return np.clip(covariances / (np.sqrt(x_variances) * np.sqrt(y_variances)), -1, 1)
+def _correlation(
+    _x: Floats, _y: Floats, covariances: Floats, x_variances: Floats, y_variances: Floats, _n: int
+) -> Floats:
+    spreads: Floats = np.sqrt(x_variances) * np.sqrt(y_variances)
+    return np.clip(covariances / spreads, -1, 1)
 
 
 def _day_of_week(dates: NDArray[np.datetime64]) -> Floats:
-    return (dates.astype("datetime64[D]").astype(np.int64) + 3) % 7.0  # 1970-01-01 was a Thursday
+    days = dates.astype("datetime64[D]").astype(np.int64)
+    return ((days + 3) % 7).astype(np.float64)  # 1970-01-01 was a Thursday
 
 
 def _month(dates: NDArray[np.datetime64]) -> Floats:
-    return dates.astype("datetime64[M]").astype(np.int64) % 12 + 1.0
+    months = dates.astype("datetime64[M]").astype(np.int64)
+    return (months % 12 + 1).astype(np.float64)
 
 
 def _rows(name: str, function: Callable[..., Floats], inputs: str, meaning: str, *, keeps_nan: bool = True) -> Operator:
@@ -170,8 +180,11 @@ def _window(
     return Operator(name, function, inputs, meaning, parameters, lookback=window_lookback, parts=parts)
 
 
+# Only the two rows n apart count, so NaN between them does not matter.
 def _lagged(name: str, function: Callable[..., Floats], meaning: str, default: float | None, low: int = 1) -> Operator:
-    return Operator(name, function, ("x",), meaning, (Parameter("n", low, default=default),), lookback=lag_lookback)
+    return Operator(
+        name, function, ("x",), meaning, (Parameter("n", low, default=default),), lookback=lag_lookback, keeps_nan=False
+    )
 
 
 _MEAN, _VAR, _SLOPE = Part("Mean"), Part("Var"), Part("Slope")
@@ -220,7 +233,7 @@ _TABLE = (
         windows.quantile,
         ("x",),
         "quantile q, linear between values",
-        (Parameter("n", 1), Parameter("q", 0, 1, whole=False, is_window=False)),
+        (WINDOW, Parameter("q", 0, 1, whole=False, is_window=False)),
         lookback=window_lookback,
     ),
     Operator(
@@ -228,7 +241,7 @@ _TABLE = (
         windows.count,
         ("x",),
         "number of values that are not NaN",
-        (Parameter("n", 1),),
+        (WINDOW,),
         lookback=window_lookback,
         keeps_nan=False,
     ),
@@ -237,7 +250,7 @@ _TABLE = (
         windows.exponential_mean,
         ("x",),
         "exponential mean of span n, from the stock's first row",
-        (Parameter("n", 1),),
+        (WINDOW,),
         lookback=window_lookback,
         keeps_nan=False,
         from_first_row=True,

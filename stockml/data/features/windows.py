@@ -8,6 +8,7 @@ before or after the window.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -103,7 +104,7 @@ def skewness(x: Floats, means: Floats, n: int) -> Floats:
 
     def of_block(block: Floats, centres: Floats) -> Floats:
         m2, m3 = _powers(block, centres[n - 1 :], n, 2, 3)
-        return n * np.sqrt(n - 1) / (n - 2) * m3 / m2**1.5
+        return m3 / (m2 * np.sqrt(m2)) * (n * math.sqrt(n - 1) / (n - 2))
 
     return _by_blocks(of_block, (x, means), n)
 
@@ -186,9 +187,9 @@ def exponential_mean(x: Floats, n: int) -> Floats:
     return values
 
 
-def _position(x: Floats, n: int, find: Callable[..., NDArray[np.intp]]) -> Floats:
+def _position(x: Floats, n: int, find: Callable[..., NDArray[np.int64]]) -> Floats:
     def of_block(block: Floats) -> Floats:
-        found = find(sliding_window_view(block, n), axis=-1) + 1.0
+        found = find(sliding_window_view(block, n), axis=-1).astype(np.float64) + 1
         found[np.isnan(maximum(block, n)[n - 1 :])] = np.nan
         return found
 
@@ -210,12 +211,13 @@ def _rows_of_matrix(n: int) -> int:
     return max(_BLOCK_BYTES // (8 * n), 1)
 
 
-def _by_blocks(kernel: Callable[..., Floats], arrays: State, n: int, rows: int = _BLOCK_ROWS) -> Floats:
+def _by_blocks(kernel: Callable[..., Floats], arrays: State, n: int, rows: int | None = None) -> Floats:
     """The kernel's values, a block of rows at a time; it takes B + n − 1 rows of each array and returns (B,)."""
     size = arrays[0].size
     values = np.full(size, np.nan)
-    for first in range(n - 1, size, max(rows, n)):
-        last = min(first + max(rows, n), size)
+    step = max(rows or _BLOCK_ROWS, n)
+    for first in range(n - 1, size, step):
+        last = min(first + step, size)
         values[first:last] = kernel(*(array[first - n + 1 : last] for array in arrays))
     return values
 
@@ -243,15 +245,15 @@ def _neighbours(older: State, newer: State, a: int, b: int, merge: Merge) -> Sta
     return merge(tuple(part[:windows] for part in older), tuple(part[a:] for part in newer), a, b)
 
 
-def _add(older: State, newer: State, a: int, b: int) -> State:
+def _add(older: State, newer: State, *_sizes: int) -> State:
     return (older[0] + newer[0],)
 
 
-def _maximum(older: State, newer: State, a: int, b: int) -> State:
+def _maximum(older: State, newer: State, *_sizes: int) -> State:
     return (np.maximum(older[0], newer[0]),)
 
 
-def _minimum(older: State, newer: State, a: int, b: int) -> State:
+def _minimum(older: State, newer: State, *_sizes: int) -> State:
     return (np.minimum(older[0], newer[0]),)
 
 
@@ -274,5 +276,5 @@ def _slope(older: State, newer: State, a: int, b: int) -> State:
     return older[0] + step * (b / (a + b)), older[1] + newer[1] + step * (a * b / 2)
 
 
-def _weighted(older: State, newer: State, a: int, b: int) -> State:
+def _weighted(older: State, newer: State, a: int, _b: int) -> State:
     return older[0] + newer[0], older[1] + newer[1] + a * newer[0]
