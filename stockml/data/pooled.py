@@ -65,6 +65,7 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
         ticker=config.stock.ticker,
         origin=origin,
         features=spec.features.names,
+        expressions=len(spec.features.expressions),
         window=data.window,
         kind=spec.target.kind,
         samples=np.concatenate(samples),
