@@ -109,6 +109,8 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
                 yield bars
 
     for together in [list(read())] if spec.cross_sectional else ([bars] for bars in read()):
+        if faults:  # those of the stocks that follow are still collected
+            continue
         with _collected(faults):
             for bars, rows in zip(together, rows_of(together, spec), strict=True):
                 for name, array in rows.items():

@@ -67,13 +67,8 @@ class Scaler:
     def from_dict(cls, stats: Mapping[str, Any]) -> Scaler:
         """The scaler that `to_dict` or `figures` wrote."""
         target = stats["target"]
-        scaler = cls(
-            np.array(stats["mean"]),
-            np.array([np.inf if std is None else std for std in stats["std"]]),
-            target["mean"],
-            target["std"],
-            stats["rows"],
-        )
+        std = np.array([np.inf if std is None else std for std in stats["std"]])
+        scaler = cls(np.array(stats["mean"]), std, target["mean"], target["std"], stats["rows"])
         stocks = stats.get("stocks")
         return (
             scaler

@@ -67,7 +67,7 @@ def lines(folds: Sequence[Data]) -> list[str]:
 
 
 def stock_notes(folds: Sequence[Data]) -> list[str]:
-    """Which stocks of a pool are left out, have few samples or end early, and which features are constant, a text each."""
+    """Which stocks are left out, have few samples or end early, and which features are constant, a text each."""
     notes = []
     if unknown := list(dict.fromkeys(ticker for fold in folds for ticker in fold.split.unknown)):
         notes.append(f"{list_stocks(unknown)} (no train samples to fit a scaler on; data.scaler=global keeps them)")
@@ -77,10 +77,8 @@ def stock_notes(folds: Sequence[Data]) -> list[str]:
     if ended := folds[0].panel.ended():
         named = [f"{ticker} on {day}" for ticker, day in ended.items()]
         notes.append(f"{list_stocks(named)} (ended before the pool; task=predict goes no further)")
-    never = [~np.isfinite(fold.scaler.std) for fold in folds]
-    if constant := [
-        name for name, *is_constant in zip(folds[0].panel.features, *never, strict=True) if any(is_constant)
-    ]:
+    is_constant = np.any([np.isinf(fold.scaler.std) for fold in folds], axis=0)
+    if constant := np.array(folds[0].panel.features)[is_constant].tolist():
         notes.append(f"{_named(constant)}: never changes in train, so the model sees 0")
     return notes
 
