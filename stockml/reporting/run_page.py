@@ -12,7 +12,15 @@ import numpy as np
 from stockml.config.values import leaves, show
 from stockml.errors import UserError
 from stockml.evaluation import metrics as table
-from stockml.reporting import document, drawing, forecast_plots, predictions_file, score_sections, training_plots
+from stockml.reporting import (
+    document,
+    drawing,
+    feature_tables,
+    forecast_plots,
+    predictions_file,
+    score_sections,
+    training_plots,
+)
 from stockml.reporting.document import KeyFigure, Page, Section, Table
 from stockml.reporting.drawing import Plot
 from stockml.reporting.score_sections import csv_cell, percent, sentence, span
@@ -69,6 +77,7 @@ def _page(folder: RunFolder) -> Page:
                 *scores,
                 Section("Plots", plots=list(_plots(folder, metadata, metrics))),
                 _data(metadata["data"], read_rows(folder.path / "folds.csv"), (metrics or {}).get("decided_on")),
+                *feature_tables.section(metadata["data"]),
                 Section("Config", [_origin(metadata)], settings=settings),
             ],
         )
