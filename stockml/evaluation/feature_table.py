@@ -54,10 +54,7 @@ def of(data: Data, features: FeatureSet | None) -> FeatureTable:
     panel, names = data.panel, list(data.panel.features)
     rows, step = _train_rows(data)
     correlations, t = _correlations(data, rows, max(1, math.ceil(panel.horizon / step)))
-    if panel.missing is not None:
-        missing = panel.missing / max(1, len(panel.values))
-    else:
-        missing = np.zeros(len(names))
+    missing = np.zeros(len(names)) if panel.missing is None else panel.missing / max(1, len(panel.values))
     texts, lookbacks = ({}, {}) if features is None else (features.texts, features.lookbacks)
     each = zip(names, missing.tolist(), correlations, t, strict=True)
     return FeatureTable(

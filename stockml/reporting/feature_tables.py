@@ -23,9 +23,9 @@ def basis(found: Mapping[str, Any], train: list[str] | None, *, folds: int = 1) 
     of_fold = " of fold 0" if folds > 1 else ""
     step = f", one day in {found['day_step']}" if found["day_step"] > 1 else ""
     return (
-        "lookback: earlier days that a value needs. missing: share of the days after the warm-up without a value. "
-        f"correlation: with the target, over the {found['samples']:,} train samples{of_fold}{span}{step}; "
-        "t allows for overlap. Validation and test are not looked at"
+        "Lookback is how many earlier days a value needs; missing is the share of days after the warm-up without a "
+        f"value. The correlation with the target is over the {found['samples']:,} train samples{of_fold}{span}{step}; "
+        "validation and test are not used. Its t allows for targets that overlap."
     )
 
 
@@ -38,7 +38,7 @@ def section(data: Mapping[str, Any]) -> list[Section]:
     cells = _cells(found)
     caption = f"{len(cells):,} feature{'s' if len(cells) != 1 else ''}"
     table = Table(caption, _HEADER, cells, is_folded=len(cells) > _MOST_OPEN)
-    return [Section("Features", [f"{basis(found, train, folds=len(folds)).capitalize()}."], [table])]
+    return [Section("Features", [basis(found, train, folds=len(folds))], [table])]
 
 
 def _cells(found: Mapping[str, Any]) -> list[list[str]]:

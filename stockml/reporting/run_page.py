@@ -65,7 +65,8 @@ def _page(folder: RunFolder) -> Page:
             scores = []
         else:
             faults, scores = [], score_sections.sections(metrics, read_rows(folder.path / "stocks.csv"))
-        settings = [f"{key}={show(value)}" for key, value in leaves(config)]
+        in_table = ("features.columns.",) if "features" in metadata["data"] else ()
+        settings = [f"{key}={show(value)}" for key, value in leaves(config) if not key.startswith(in_table)]
         return Page(
             title=f"{config['stock']['ticker']} · {config['model']['name']}",
             subtitle=f"{metadata['data']['origin']}; seed {config['seed']}; run folder {folder.path.name}",
