@@ -116,7 +116,7 @@ def _known(group: str, choices: Sequence[str]) -> Sequence[str]:
     installed: dict[str, Callable[[], Sequence[str]]] = {
         "model": models.names,
         "data": lambda: sorted(sources.names()),
-        "features": lambda: [*choices, *feature_sets.names()],
+        "features": lambda: sorted({*choices, *feature_sets.names()}),
     }
     return installed[group]() if group in installed else choices
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -69,9 +69,9 @@ def _frames(panel: Panel) -> Iterator[pd.DataFrame]:
     for start in range(0, len(panel.values), step):
         rows = np.arange(start, min(start + step, len(panel.values)))
         values = panel.values[rows, -1] if panel.windowed else panel.values[rows]
-        tickers: Sequence[str] | np.ndarray = tickers_of(panel, rows) if panel.stocks else [panel.ticker] * len(rows)
+        tickers = tickers_of(panel, rows)
         dated = {} if panel.dates is None else {"date": panel.dates[rows].astype("datetime64[s]")}
-        columns = {**dated, "ticker": np.array(tickers, dtype=object)}
+        columns = {**dated, "ticker": np.full(len(rows), panel.ticker, object) if tickers is None else tickers}
         own = dict(zip(panel.features, values.T, strict=True))
         mark = {"synthetic": np.ones(len(rows), dtype=bool)} if panel.synthetic else {}
         yield pd.DataFrame({**columns, **own, "target": panel.target[rows], **mark})
