@@ -191,7 +191,7 @@ def checked(
     """
     infer_stock(values, typed, stock)
     name = values["model"].get("name") if isinstance(values.get("model"), dict) else None
-    installed: dict[str, Callable[[], Sequence[str]]] = {n: f.config for n, f in models.BUILT_IN.items()}
+    installed = {n: f.config for n, f in models.BUILT_IN.items()}
     if isinstance(name, str) and name not in installed and (found := models.family(name)):
         installed[name] = found.config
     source = values["data"].get("source") if isinstance(values.get("data"), dict) else None

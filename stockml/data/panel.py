@@ -93,6 +93,8 @@ class Panel:
     """Levels only: whether changes are relative to `last` (prices), or differences."""
     expected: Floats | None = None
     """(R,) simulated returns only: the best possible forecast."""
+    expressions: int = 0
+    """How many of the features, the last ones, are expressions."""
     incomplete: NDArray[np.bool_] | None = None
     """(R,) where a row lacks a feature's value; None: in none."""
     stocks: Stocks | None = None

@@ -65,6 +65,7 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
         ticker=config.stock.ticker,
         origin=origin,
         features=spec.features.names,
+        expressions=len(spec.features.expressions),
         window=data.window,
         kind=spec.target.kind,
         samples=np.concatenate(samples),
@@ -108,6 +109,8 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
                 yield bars
 
     for together in [list(read())] if spec.cross_sectional else ([bars] for bars in read()):
+        if not together:  # none could be read
+            continue
         with _collected(faults):
             for bars, rows in zip(together, rows_of(together, spec), strict=True):
                 for name, array in rows.items():

@@ -39,6 +39,7 @@ def from_bars(bars: Bars, spec: PanelSpec, config: BarsConfig, *, to_forecast: b
         ticker=bars.ticker,
         origin=bars.origin,
         features=spec.features.names,
+        expressions=len(spec.features.expressions),
         window=window,
         kind=spec.target.kind,
         samples=np.arange(window - 1, rows if to_forecast else rows - end),

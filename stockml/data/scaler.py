@@ -23,7 +23,10 @@ _CHUNK = 65_536  # rows at a time: no float64 copy of the whole panel
 
 @dataclass(frozen=True)
 class Scaler:
-    """Mean and standard deviation (F,) of the features, and of the target."""
+    """Mean and standard deviation (F,) of the features, and of the target.
+
+    The deviation of an expression that never changes in train is infinite, so that the model sees 0.
+    """
 
     mean: Floats
     std: Floats
@@ -64,7 +67,8 @@ class Scaler:
     def from_dict(cls, stats: Mapping[str, Any]) -> Scaler:
         """The scaler that `to_dict` or `figures` wrote."""
         target = stats["target"]
-        scaler = cls(np.array(stats["mean"]), np.array(stats["std"]), target["mean"], target["std"], stats["rows"])
+        std = np.array([np.inf if std is None else std for std in stats["std"]])
+        scaler = cls(np.array(stats["mean"]), std, target["mean"], target["std"], stats["rows"])
         stocks = stats.get("stocks")
         return (
             scaler
@@ -121,7 +125,7 @@ class Scaler:
         """Mean, standard deviation and rows, without the stocks' own, as plain numbers."""
         return {
             "mean": self.mean.tolist(),
-            "std": self.std.tolist(),
+            "std": [std if np.isfinite(std) else None for std in self.std.tolist()],
             "target": {"mean": self.target_mean, "std": self.target_std},
             "rows": self.rows,
         }
@@ -163,24 +167,28 @@ def _rows_of_windows(panel: Panel, train: Rows) -> dict[int, slice]:
 
 def _fitted(panel: Panel, train: Rows, spans: Sequence[slice], origin: str) -> Scaler:
     """The scaler fitted on the rows of the spans and on the targets of the train samples."""
-    rows, width = sum(span.stop - span.start for span in spans), len(panel.features)
+    width, known = len(panel.features), None if panel.incomplete is None else ~panel.incomplete
+    rows = sum(span.stop - span.start if known is None else int(known[span].sum()) for span in spans)
     count = rows * (panel.window if panel.windowed else 1)
 
     def chunks() -> Iterator[NDArray[np.float32]]:
         for span in spans:
             for start in range(span.start, span.stop, _CHUNK):
-                yield panel.values[start : min(start + _CHUNK, span.stop)].reshape(-1, width)
+                some = slice(start, min(start + _CHUNK, span.stop))
+                yield (panel.values[some] if known is None else panel.values[some][known[some]]).reshape(-1, width)
 
     mean = np.sum([chunk.sum(axis=0, dtype=np.float64) for chunk in chunks()], axis=0) / count
     std = np.sqrt(np.sum([np.square(chunk - mean).sum(axis=0) for chunk in chunks()], axis=0) / count)
     target = panel.target[train]
     scaler = Scaler(mean, std, float(target.mean()), float(target.std()), rows)
-    for name, value, spread in zip(panel.features, mean, std, strict=True):
-        if not spread > 1e-7 * abs(value):  # smaller changes are rounding in float32
-            raise UserError(
-                f"{origin}: feature {name} never changes in train (always {value:g}); "
-                "leave it out of the data and of stock.features"
-            )
+    constant = ~(std > 1e-7 * np.abs(mean))  # smaller changes are rounding in float32
+    if constant.all() or constant[: width - panel.expressions].any():
+        first = int(constant.argmax())
+        raise UserError(
+            f"{origin}: feature {panel.features[first]} never changes in train (always {mean[first]:g}); "
+            "leave it out of the data and of stock.features"
+        )
+    std[constant] = np.inf  # scaled, it is 0 on every day, whatever comes after train
     if not scaler.target_std > 1e-9 * abs(scaler.target_mean):
         raise UserError(f"{origin}: the target never changes in train (always {scaler.target_mean:g})")
     return scaler

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stockml.config.schema import nearest
 from stockml.data import target
 from stockml.data.features.expressions import Expression, ExpressionError, parse
-from stockml.data.features.feature_set import FeatureSet, lag_key
+from stockml.data.features.feature_set import FeatureSet, lag_key, shown
 from stockml.data.settings import BarsConfig
 from stockml.data.target import TargetSpec
 
@@ -113,7 +113,7 @@ def _of_expressions(config: Config) -> Iterator[str]:
         try:
             parsed[f"features.columns.{name}={text}"] = parse(text)
         except ExpressionError as error:
-            yield f"features.columns.{name}={text}: {error}"
+            yield f"{shown(name, text)}: {error}"
     key, text = f"data.target={data.target}", target.formula(data)
     if text not in target.NAMES:
         try:

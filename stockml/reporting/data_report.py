@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from stockml.config.values import list_stocks
 
 if TYPE_CHECKING:
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
 
 
 _LARGEST_MEAN = 1.0  # in standard deviations; over 20 days, a Sharpe ratio of 3.5 a year
+
+
+_MOST_NAMED = 25
 
 
 def lines(folds: Sequence[Data]) -> list[str]:
@@ -27,7 +32,7 @@ def lines(folds: Sequence[Data]) -> list[str]:
     if panel.parsing_notes:
         report.append(f"read as     {panel.parsing_notes}")
     report += [
-        f"            {rows}; window {panel.window}; features {', '.join(panel.features)}",
+        f"            {rows}; window {panel.window}; features {_named(panel.features)}",
         f"target      {_target(data)}",
     ]
     distance = abs(data.scaler.target_mean) / data.scaler.target_std
@@ -62,7 +67,7 @@ def lines(folds: Sequence[Data]) -> list[str]:
 
 
 def stock_notes(folds: Sequence[Data]) -> list[str]:
-    """Which stocks of a pool are left out, have few samples or end early, a text each: for the log and the page."""
+    """Which stocks are left out, have few samples or end early, and which features are constant, a text each."""
     notes = []
     if unknown := list(dict.fromkeys(ticker for fold in folds for ticker in fold.split.unknown)):
         notes.append(f"{list_stocks(unknown)} (no train samples to fit a scaler on; data.scaler=global keeps them)")
@@ -72,7 +77,16 @@ def stock_notes(folds: Sequence[Data]) -> list[str]:
     if ended := folds[0].panel.ended():
         named = [f"{ticker} on {day}" for ticker, day in ended.items()]
         notes.append(f"{list_stocks(named)} (ended before the pool; task=predict goes no further)")
+    is_constant = np.any([np.isinf(fold.scaler.std) for fold in folds], axis=0)
+    if constant := np.array(folds[0].panel.features)[is_constant].tolist():
+        notes.append(f"{_named(constant)}: never changes in train, so the model sees 0")
     return notes
+
+
+def _named(features: Sequence[str]) -> str:
+    if len(features) <= _MOST_NAMED:
+        return ", ".join(features)
+    return f"{', '.join(features[:_MOST_NAMED])} and {len(features) - _MOST_NAMED:,} more"
 
 
 def _fold(data: Data) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -110,8 +111,8 @@ class FeatureSet:
             return np.where(last < 0, np.nan, column[last])  # before the first value nothing is known
         first = int(is_missing.argmax())
         raise UserError(
-            f"{bars.origin}: features.columns.{name}={self.expressions[name].text}: no value on "
-            f"{is_missing.sum():,} of {len(column):,} days, the first {bars.dates[lost + first]}; set features.missing=drop, ffill or zero"
+            f"{bars.origin}: {shown(name, self.expressions[name].text)}: no value on {is_missing.sum():,} of "
+            f"{len(column):,} days, the first {bars.dates[lost + first]}; set features.missing=drop, ffill or zero"
         )
 
 
@@ -129,13 +130,18 @@ def rows_of(each: Sequence[Bars], columns: Sequence[str]) -> Rows:
     )
 
 
+def shown(name: str, text: str) -> str:
+    """A feature as it is typed, shortened."""
+    return f"features.columns.{name}={textwrap.shorten(text, 60, placeholder=' …')}"
+
+
 def _require_finite(name: str, text: str, column: Floats, bars: Bars, lost: int) -> None:
     """Raise UserError where a value is infinite or beyond float32."""
     bad = np.abs(column) > _LARGEST  # NaN is not
     if bad.any():
         row = int(bad.argmax())
         raise UserError(
-            f"{bars.origin}: features.columns.{name}={text}: is {column[row]:g} on {bars.dates[lost + row]}"
+            f"{bars.origin}: {shown(name, text)}: is {column[row]:g} on {bars.dates[lost + row]}"
             f"{f' and {bad.sum() - 1:,} other days' if bad.sum() > 1 else ''}; change the expression, for example add "
             "1e-12 to what it divides by"
         )
