@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -129,7 +130,8 @@ def _of_expressions(config: Config) -> Iterator[str]:
         for column in expression.columns:
             ticker, dot, _ = column.rpartition(".")
             if dot and _ticker_of(column, data.context) is None:
-                yield f"{where}: {column}: data.context does not name {ticker}; add it, 'data.context=[{ticker}]'"
+                typed = ticker if re.fullmatch(r"[\w.-]+", ticker) else f'"{ticker}"'
+                yield f"{where}: {column}: data.context does not name {ticker}; add it, 'data.context=[{typed}]'"
 
 
 def _of_target(key: str, found: Expression, data: BarsConfig) -> Iterator[str]:
