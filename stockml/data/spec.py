@@ -77,7 +77,7 @@ def context_tickers(config: Config) -> tuple[str, ...]:
 
 
 def _ticker_of(column: str, context: Sequence[str]) -> str | None:
-    return next((ticker for ticker in context if column.startswith(f"{ticker}.")), None)
+    return max((ticker for ticker in context if column.startswith(f"{ticker}.")), key=len, default=None)
 
 
 def faults(config: Config) -> Iterator[str]:
