@@ -7,9 +7,9 @@ in multirun/feature_sets (`--folder` names another place), and the same command 
 days, the one with the lower validation loss counts. `--write` writes the tables into
 stockml/data/features/README.md.
 
-`pool`: the eight tickers as one pool. `signal`: one simulated stock of 60,000 days with a strong signal, by the share of
-the R²_zero of the oracle, which knows the signal; `ridge` with five seeds, the others with one, of ten epochs. The exit
-status is 1 unless ridge finds at least 75 % of the signal on one of the sets.
+`pool`: the eight tickers as one pool. `signal`: one simulated stock of 60,000 days with a strong signal, by the share
+of the R²_zero of the oracle, which knows the signal; `ridge` with five seeds, the others with one, of ten epochs. The
+exit status is 1 unless ridge finds at least 75 % of the signal on one of the sets.
 """
 
 from __future__ import annotations
