@@ -111,7 +111,7 @@ def _of_expressions(config: Config) -> Iterator[str]:
     parsed: dict[str, Expression] = {}
     for name, text in features.columns.items():
         try:
-            parsed[f"features.columns.{name}={text}"] = parse(text)
+            parsed[shown(name, text)] = parse(text)
         except ExpressionError as error:
             yield f"{shown(name, text)}: {error}"
     key, text = f"data.target={data.target}", target.formula(data)
