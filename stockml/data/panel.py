@@ -97,6 +97,8 @@ class Panel:
     """How many of the features, the last ones, are expressions."""
     incomplete: NDArray[np.bool_] | None = None
     """(R,) where a row lacks a feature's value; None: in none."""
+    missing: NDArray[np.int64] | None = None
+    """(F,) how many rows lacked each feature's value, those that were filled with them; None: none."""
     stocks: Stocks | None = None
     """Pooled panels only."""
     origins: tuple[str, ...] = ()

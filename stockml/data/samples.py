@@ -126,7 +126,7 @@ def unusable(spec: PanelSpec, window: int, stocks: int = 1) -> tuple[str, ...]:
 
 
 def rows_of(each: Sequence[Bars], spec: PanelSpec) -> list[dict[str, Any]]:
-    """The fields of a panel that have one row per bar, by name, of each of the stocks whose bars are given.
+    """The fields of a panel that have one row per bar, by name, of each of the stocks whose bars are given; `missing`.
 
     Raises UserError where a value is missing that may not be, and for numbers beyond float32.
     """
@@ -134,6 +134,9 @@ def rows_of(each: Sequence[Bars], spec: PanelSpec) -> list[dict[str, Any]]:
     values, targets, lasts = spec.features.values(each, lost), spec.target.values(each), spec.target.last_values(each)
     for number, bars in enumerate(each):
         own: dict[str, Any] = {"values": values[number], "target": targets[number][lost:], "dates": bars.dates[lost:]}
+        if spec.features.missing != "error":
+            own["missing"] = np.isnan(values[number]).sum(axis=0)
+            spec.features.fill(values[number])
         if spec.features.missing in ("drop", "ffill"):
             own["incomplete"] = np.isnan(values[number]).any(axis=1)
         if lasts is not None:

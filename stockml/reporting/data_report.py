@@ -11,16 +11,18 @@ from stockml.config.values import list_stocks
 
 if TYPE_CHECKING:
     from stockml.data.dataset import Data
+    from stockml.data.panel import Panel
 
 
 _LARGEST_MEAN = 1.0  # in standard deviations; over 20 days, a Sharpe ratio of 3.5 a year
 
 
 _MOST_NAMED = 25
+_MOST_SHOWN = 8  # features, in the first lines
 
 
-def lines(folds: Sequence[Data]) -> list[str]:
-    """The data report of a run, given the data of its folds, or its only data."""
+def lines(folds: Sequence[Data], features: str = "") -> list[str]:
+    """The data report of a run, given the data of its folds, or its only data, and the name of its set of features."""
     data = folds[0]
     panel = data.panel
     rows = f"{len(panel.values):,} {'windows' if panel.windowed else 'rows'}"
@@ -32,7 +34,8 @@ def lines(folds: Sequence[Data]) -> list[str]:
     if panel.parsing_notes:
         report.append(f"read as     {panel.parsing_notes}")
     report += [
-        f"            {rows}; window {panel.window}; features {_named(panel.features)}",
+        f"            {rows}; window {panel.window}",
+        f"features    {_set(features, panel)}",
         f"target      {_target(data)}",
     ]
     distance = abs(data.scaler.target_mean) / data.scaler.target_std
@@ -87,6 +90,13 @@ def _named(features: Sequence[str]) -> str:
     if len(features) <= _MOST_NAMED:
         return ", ".join(features)
     return f"{', '.join(features[:_MOST_NAMED])} and {len(features) - _MOST_NAMED:,} more"
+
+
+def _set(name: str, panel: Panel) -> str:
+    """The set of features, how many there are, and the first ones."""
+    shown = [f"{len(panel.features):,}", *panel.features[:_MOST_SHOWN]]
+    shown += ["…"] if len(panel.features) > _MOST_SHOWN else []
+    return f"{f'{name}: ' if name and not panel.windowed else ''}{', '.join(shown)}"
 
 
 def _fold(data: Data) -> str:
