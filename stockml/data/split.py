@@ -85,7 +85,15 @@ def split(panel: Panel, config: DataConfig, before_test: int | None = None) -> S
 
 def _target_days(panel: Panel, rows: Rows) -> NDArray[np.integer[Any]]:
     """(N,) the number of the day on which the target of each row's sample ends; arrays have none after their end."""
-    return rows + panel.reach if panel.windowed else panel.day_numbers[rows + panel.reach]
+    if panel.windowed:
+        return rows + panel.reach
+    if not panel.joint_target:
+        return panel.day_numbers[rows + panel.reach]
+    # It ends when the last of the day's stocks has its own: one that is halted ends later.
+    day, known = panel.day_numbers, np.flatnonzero(np.isfinite(panel.target))
+    latest = np.zeros(int(day.max()) + 1, dtype=np.int64)
+    np.maximum.at(latest, day[known], day[np.minimum(known + panel.reach, len(day) - 1)])
+    return latest[day[rows]]
 
 
 def _edges(samples: int, folds: int) -> Rows:

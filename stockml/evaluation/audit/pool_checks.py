@@ -45,7 +45,7 @@ def rows_of_stocks(pool: PoolSubject) -> Finding:
         same = (
             np.array_equal(subjects[-1].dates, panel.dates[span])
             and np.array_equal(own.values, panel.values[span])
-            and np.array_equal(own.target, panel.target[span], equal_nan=True)
+            and (own.target_name != panel.target_name or np.array_equal(own.target, panel.target[span], equal_nan=True))
         )
         if not same:
             return Finding(
@@ -83,9 +83,13 @@ def scaler_on_train(pool: PoolSubject) -> Finding:
     values[later] = rng.standard_normal(values[later].shape)
     outside = np.setdiff1d(np.arange(len(targets)), split.train)
     targets[outside] = rng.standard_normal(len(outside))
+    normalized = panel.normalized
+    if normalized is not None:
+        normalized = normalized.copy()
+        normalized[outside] = targets[outside]
     before, after = (
         pool.fit(one, split.train).to_dict(one, split.train)
-        for one in (panel, replace(panel, values=values, target=targets))
+        for one in (panel, replace(panel, values=values, target=targets, normalized=normalized))
     )
     if before != after:
         return Finding(
