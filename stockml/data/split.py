@@ -93,7 +93,8 @@ def _target_days(panel: Panel, rows: Rows) -> NDArray[np.integer[Any]]:
     day, known = panel.day_numbers, np.flatnonzero(np.isfinite(panel.target))
     latest = np.zeros(int(day.max()) + 1, dtype=np.int64)
     np.maximum.at(latest, day[known], day[np.minimum(known + panel.reach, len(day) - 1)])
-    return latest[day[rows]]
+    found: NDArray[np.int64] = latest[day[rows]]
+    return found
 
 
 def _edges(samples: int, folds: int) -> Rows:

@@ -45,6 +45,8 @@ CASES = {
     "pool, 5 days, walk-forward": Plan(tickers=POOL, horizon=5, folds=3, embargo=1),
     "pool, 5 days, one scaler": Plan(tickers=POOL, horizon=5, target="return", per_stock=False),
     "pool, walk-forward, rolling": Plan(tickers=POOL, features=("close",), folds=2, rolling=True, max_gap=30),
+    "direction": Plan(target="direction", model="ridge"),
+    "direction, 5 days, pool": Plan(tickers=POOL, target="direction", horizon=5, per_stock=False),
     "classes": Plan(target="up", test_ratio=0.4),
     "classes, 5 days": Plan(target="up", horizon=5),
 }
