@@ -227,7 +227,7 @@ def significance(
     return {
         "part": "test",
         "n": len(part),
-        "unit": "samples" if kind == "class" else "stock-days" if pooled else "days",
+        "unit": "stock-days" if pooled else "days",
         "horizon": h,
         "r2_ct": of_model["r2_ct"],
         "r2_identity": {

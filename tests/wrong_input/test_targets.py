@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from tests.wrong_input.inputs import BARS, Making, assert_refused, bars
+from tests.wrong_input.inputs import BARS, assert_refused, bars
 
 TARGETS = [
     pytest.param("data.target=hight", "data.target=hight: …uses no day after the window's last", id="a-column"),
-    pytest.param("data.target='$close'", "data.target=$close: uses no day after the window's last; Ref(", id="today"),
     pytest.param(
-        "data.target='Ref($close, 1) / $close'", "uses no day after the window's last; Ref($close, -1)", id="yesterday"
+        """'data.target="$close"'""", "data.target=$close: uses no day after the window's last; Ref(", id="today"
     ),
-    pytest.param("data.target='Reff($close, -1)'", "data.target=Reff($close, -1): …did you mean Ref?", id="operator"),
     pytest.param(
-        "data.target='Ref($close,-2)/Ref($close,-1)-1' data.horizon=5",
+        """'data.target="Ref($close, 1) / $close"'""",
+        "uses no day after the window's last; Ref($close, -1)",
+        id="yesterday",
+    ),
+    pytest.param(
+        """'data.target="Reff($close, -1)"'""", "data.target=Reff($close, -1): …did you mean Ref?", id="operator"
+    ),
+    pytest.param(
+        """'data.target="Ref($close,-2)/Ref($close,-1)-1"' data.horizon=5""",
         "data.horizon=5: the expression of data.target says how far it reaches; leave this out",
         id="horizon",
     ),
@@ -25,7 +31,7 @@ TARGETS = [
         id="excess-of-one",
     ),
     pytest.param(
-        "data.target='CSRank(Ref($close,-1)/$close)'",
+        """'data.target="CSRank(Ref($close,-1)/$close)"'""",
         "compares stocks with each other; name several, 'data.tickers=[AAPL,AMZN]'",
         id="rank-of-one",
     ),
@@ -44,7 +50,7 @@ TARGETS = [
     ),
     pytest.param(
         "data.target_normalize=rank data.tickers=[AAPL]",
-        "data.target_normalize=rank: must be none, csrank or cszscore",
+        "data.target_normalize=rank: must be one of none, csrank, cszscore; did you mean csrank?",
         id="normalized-how",
     ),
     pytest.param(
@@ -53,7 +59,7 @@ TARGETS = [
         id="normalized-class",
     ),
     pytest.param(
-        "data.target='Ref($close,-1)>$close' data.target_normalize=csrank data.tickers=[AAPL]",
+        """'data.target="Ref($close,-1)>$close"' data.target_normalize=csrank data.tickers=[AAPL]""",
         "data.target_normalize=csrank: data.target=Ref($close,-1)>$close is a class, 0 or 1; leave this out",
         id="normalized-comparison",
     ),
@@ -61,10 +67,5 @@ TARGETS = [
 
 
 @pytest.mark.parametrize(("typed", "says"), TARGETS)
-def test_a_wrong_target_is_refused(
-    typed: str, says: str, capsys: pytest.CaptureFixture[str], tmp_path: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(str(tmp_path))
-    making: Making = bars()
-    typed = typed.replace("data.target='", "'data.target=\"").replace("' ", "\"' ")
-    assert_refused(capsys, making, f"{BARS} {typed}", [says])
+def test_a_wrong_target_is_refused(typed: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert_refused(capsys, bars(), f"{BARS} {typed}", [says])
