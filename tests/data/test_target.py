@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ TICKERS = ("AAA", "BBB", "CCC", "DDD", "MKT")
 POOL = ("data.tickers=[AAA,BBB,CCC,DDD]",)
 LABEL = "Ref($close,-2)/Ref($close,-1)-1"
 """Qlib's: bought at tomorrow's close, sold a day later."""
-Table = Mapping[str, "pd.Series[float]"]
+Series = Any  # of pandas, whose stubs know less than it does
 
 
 def bars_of(ticker: str) -> Bars:
@@ -57,19 +57,19 @@ def config(folder: Path, *overrides: str, target: str = "log_return") -> Config:
     )
 
 
-def series(ticker: str, column: str = "close") -> pd.Series[float]:
+def series(ticker: str, column: str = "close") -> Series:
     bars = bars_of(ticker)
     return pd.Series(bars.columns[column], index=pd.DatetimeIndex(bars.dates))
 
 
-def volatility(close: pd.Series[float], h: int) -> pd.Series[float]:
+def volatility(close: Series, h: int) -> Series:
     moves = np.log(close).diff()
     return pd.Series(
         [np.sqrt(np.mean(np.square(moves.iloc[max(0, n - h + 1) : n + 1]))) for n in range(len(close))], close.index
     ).where(moves.rolling(h).count() == h)
 
 
-def expected(ticker: str, target: str, h: int, *, pooled: bool = False) -> pd.Series[float]:
+def expected(ticker: str, target: str, h: int, *, pooled: bool = False) -> Series:
     """By the definition of data/README.md, with pandas."""
     close = series(ticker)
     ahead, own = close.shift(-h), np.log(close / close.shift(h))
@@ -95,7 +95,7 @@ NAMED = ("log_return", "return", "direction", "volatility", "excess_return")
 CASES = [*((name, h) for name in NAMED for h in (1, 5)), (LABEL, 1), ("Ref($close > $open, -1)", 1)]
 
 
-def equal(panel: Panel, rows: slice, wanted: pd.Series[float]) -> None:
+def equal(panel: Panel, rows: slice, wanted: Series) -> None:
     assert panel.dates is not None
     found = panel.target[rows]
     np.testing.assert_allclose(found, wanted.loc[panel.dates[rows]].to_numpy(), rtol=1e-9, atol=1e-13)

@@ -7,7 +7,12 @@ import pytest
 from tests.wrong_input.inputs import BARS, assert_refused, bars
 
 TARGETS = [
-    pytest.param("data.target=hight", "data.target=hight: …uses no day after the window's last", id="a-column"),
+    pytest.param(
+        "data.target=directon",
+        "data.target=directon: uses no day after the window's last; …or one of log_return, return, close, direction, "
+        "volatility, excess_return; did you mean direction?",
+        id="name",
+    ),
     pytest.param(
         """'data.target="$close"'""", "data.target=$close: uses no day after the window's last; Ref(", id="today"
     ),
@@ -17,7 +22,9 @@ TARGETS = [
         id="yesterday",
     ),
     pytest.param(
-        """'data.target="Reff($close, -1)"'""", "data.target=Reff($close, -1): …did you mean Ref?", id="operator"
+        """'data.target="Reff($close, -1)"'""",
+        "data.target=Reff($close, -1): there is no operator Reff; the nearest is Ref; or one of log_",
+        id="operator",
     ),
     pytest.param(
         """'data.target="Ref($close,-2)/Ref($close,-1)-1"' data.horizon=5""",
@@ -26,8 +33,8 @@ TARGETS = [
     ),
     pytest.param(
         "data.target=excess_return",
-        "data.target=excess_return: compares stocks with each other; set data.benchmark to a ticker of data.context, or "
-        "name several, 'data.tickers=[AAPL,AMZN]'",
+        "data.target=excess_return: compares stocks with each other; set data.benchmark to a ticker of data.context, "
+        "or name several, 'data.tickers=[AAPL,AMZN]'",
         id="excess-of-one",
     ),
     pytest.param(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stockml.data.split import target_days
 from stockml.evaluation.audit import scan
 from stockml.evaluation.audit.strength_checks import finding
 from stockml.evaluation.audit.subject import BarsSubject, Finding
@@ -63,7 +64,7 @@ def splits_by_day(pool: PoolSubject) -> Finding:
     panel, day = pool.panel, pool.panel.day_numbers
     for split in pool.splits:
         for (earlier, rows), (later, later_rows) in itertools.pairwise(split.by_name().items()):
-            over = int((day[rows + panel.reach] > day[later_rows].min()).sum())
+            over = int((target_days(panel, rows) > day[later_rows].min()).sum())
             if over:
                 return Finding(
                     False,
