@@ -167,6 +167,12 @@ def read_by(config: Config, columns: Sequence[str]) -> str:
 def _of_target(key: str, found: Expression, data: BarsConfig) -> Iterator[str]:
     """What is wrong with a target that is an expression."""
     if found.lookahead < 1:
-        yield f"{key}: uses no day after the window's last; Ref($close, -1) is the next day's close"
+        named = f"; or one of {', '.join(target.NAMES)}{nearest(data.target, target.NAMES)}"
+        yield (
+            f"{key}: uses no day after the window's last; Ref($close, -1) is the next day's close"
+            f"{named if data.target.isidentifier() else ''}"
+        )
+    elif found.is_logical and data.target_normalize != "none":
+        yield f"data.target_normalize={data.target_normalize}: {key} is a class, 0 or 1; leave this out"
     elif data.target not in target.NAMES and data.horizon not in (1, found.lookahead):
         yield f"data.horizon={data.horizon}: the expression of data.target says how far it reaches; leave this out"
