@@ -91,6 +91,13 @@ class Panel:
     last_name: str = ""
     relative: bool = True
     """Levels only: whether changes are relative to `last` (prices), or differences."""
+    target_name: str = ""
+    """Dated bars only: the target as the config names it."""
+    normalized: Floats | None = None
+    """(R,) pooled panels only: what a model is trained on in place of the target: its rank or standard score among the
+    day's stocks."""
+    joint_target: bool = False
+    """Pooled panels only: whether a stock's target, or what is trained on, depends on those of the day's others."""
     expected: Floats | None = None
     """(R,) simulated returns only: the best possible forecast."""
     expressions: int = 0

@@ -26,7 +26,17 @@ if TYPE_CHECKING:
     from stockml.data.settings import BarsConfig
 
 _MOST_FAULTS = 10
-_ROW_SETTINGS = ("transform", "target", "horizon", "start", "end", "benchmark", "lag", "context_max_age")
+_ROW_SETTINGS = (
+    "transform",
+    "target",
+    "horizon",
+    "start",
+    "end",
+    "benchmark",
+    "lag",
+    "context_max_age",
+    "target_normalize",
+)
 """Settings that the rows of a panel depend on, in addition to those of the source."""
 
 
@@ -76,6 +86,8 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
         synthetic=data.synthetic,
         horizon=spec.target.horizon,
         target_end=spec.target.end,
+        target_name=spec.target.name,
+        joint_target=spec.target.cross_sectional,
         last_name=spec.target.last_name,
         relative=spec.target.last is None,
         stocks=stocks,

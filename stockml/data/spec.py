@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -79,7 +80,7 @@ def context_tickers(config: Config) -> tuple[str, ...]:
 
 
 def _ticker_of(column: str, context: Sequence[str]) -> str | None:
-    return next((ticker for ticker in context if column.startswith(f"{ticker}.")), None)
+    return max((ticker for ticker in context if column.startswith(f"{ticker}.")), key=len, default=None)
 
 
 def faults(config: Config) -> Iterator[str]:
@@ -131,7 +132,8 @@ def _of_expressions(config: Config) -> Iterator[str]:
         for column in expression.columns:
             ticker, dot, _ = column.rpartition(".")
             if dot and _ticker_of(column, data.context) is None:
-                yield f"{where}: {column}: data.context does not name {ticker}; add it, 'data.context=[{ticker}]'"
+                typed = ticker if re.fullmatch(r"[\w.-]+", ticker) else f'"{ticker}"'
+                yield f"{where}: {column}: data.context does not name {ticker}; add it, 'data.context=[{typed}]'"
 
 
 def parsed_columns(columns: Mapping[str, str]) -> tuple[dict[str, Expression], list[str]]:
@@ -139,7 +141,7 @@ def parsed_columns(columns: Mapping[str, str]) -> tuple[dict[str, Expression], l
     parsed, faults = {}, []
     for name, text in columns.items():
         try:
-            parsed[f"features.columns.{name}={text}"] = parse(text)
+            parsed[shown(name, text)] = parse(text)
         except ExpressionError as error:
             unreadable = "cannot be read" in str(error) or not text.strip()
             taken = f"; if it had a $name, the shell has taken it out: type '+features.columns.{name}=\"…\"'"
@@ -165,6 +167,12 @@ def read_by(config: Config, columns: Sequence[str]) -> str:
 def _of_target(key: str, found: Expression, data: BarsConfig) -> Iterator[str]:
     """What is wrong with a target that is an expression."""
     if found.lookahead < 1:
-        yield f"{key}: uses no day after the window's last; Ref($close, -1) is the next day's close"
+        named = f"; or one of {', '.join(target.NAMES)}{nearest(data.target, target.NAMES)}"
+        yield (
+            f"{key}: uses no day after the window's last; Ref($close, -1) is the next day's close"
+            f"{named if data.target.isidentifier() else ''}"
+        )
+    elif found.is_logical and data.target_normalize != "none":
+        yield f"data.target_normalize={data.target_normalize}: {key} is a class, 0 or 1; leave this out"
     elif data.target not in target.NAMES and data.horizon not in (1, found.lookahead):
         yield f"data.horizon={data.horizon}: the expression of data.target says how far it reaches; leave this out"

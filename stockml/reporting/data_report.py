@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stockml.config.values import list_stocks
+from stockml.data.settings import CLOSE_TARGETS
 
 if TYPE_CHECKING:
     from stockml.data.dataset import Data
@@ -40,9 +41,14 @@ def lines(folds: Sequence[Data], features: str = "") -> list[str]:
     ]
     distance = abs(data.scaler.target_mean) / data.scaler.target_std
     if panel.kind == "return" and distance > _LARGEST_MEAN:
+        question = (
+            "check them; zero is no baseline for them"
+            if panel.target_name in ("", *CLOSE_TARGETS)
+            else f"data.target={panel.target_name} seems to be a level: forecast its change, such as "
+            "'Ref(x, -1) / x - 1' or 'Ref(x, -1) - x'"
+        )
         report.append(
-            f"            its mean is {distance:.1f} standard deviations from 0, which no return's is: check them; "
-            "zero is no baseline for them"
+            f"            its mean is {distance:.1f} standard deviations from 0, which no return's is: {question}"
         )
     if len(folds) == 1:
         for name, samples in data.split.by_name().items():
@@ -107,9 +113,12 @@ def _fold(data: Data) -> str:
 def _target(data: Data) -> str:
     panel, scaler = data.panel, data.scaler
     moments = f"train mean {scaler.target_mean:.4g}, standard deviation {scaler.target_std:.4g}"
+    if panel.normalized is not None:
+        moments += "; the model is trained on its rank or standard score in the day (data.target_normalize)"
+    name = "" if panel.target_name in ("", *CLOSE_TARGETS) else f", {panel.target_name}"
     if panel.kind == "class":
-        return f"a class, 0 or 1; {moments}"
+        return f"a class, 0 or 1{name}; {moments}"
     if panel.kind == "level":
         return f"a level, its direction relative to {panel.last_name}; {moments}"
-    ahead = f" {panel.horizon} day{'s' if panel.horizon > 1 else ''} ahead" if panel.horizon else ""
-    return f"a return{ahead}; {moments}"
+    ahead = f" {panel.reach} day{'s' if panel.reach > 1 else ''} ahead" if panel.reach else ""
+    return f"a return{name}{ahead}; {moments}"

@@ -15,6 +15,7 @@ from stockml.data import dataset, pooled
 from stockml.data.batches import Batches
 from stockml.data.settings import BarsConfig
 from stockml.data.sources import loading
+from stockml.data.spec import PanelSpec
 from stockml.data.split import split
 from stockml.errors import RunError, UserError
 from stockml.evaluation import baselines
@@ -93,9 +94,18 @@ def _pool(config: Config) -> PoolSubject:
     panel, _ = dataset.load_panel(config)
     assert panel.stocks is not None
     splits = [split(panel, fold.data) for fold in config.each_fold()]
-    stocks = _sample(pooled.each_stock(config), panel.stocks.tickers)
+    each, spec = pooled.each_stock(config), PanelSpec.of(config)
+    if spec.target.expression is not None and spec.target.expression.cross_sectional:
+        each = [_with_own_target(one, spec.target.end) for one in each]
+        print(f"            data.target={spec.target.name} compares stocks; each alone is audited with its log return")
+    stocks = _sample(each, panel.stocks.tickers)
     print(f"audited     {', '.join(stocks)}: {len(stocks)} of {len(panel.stocks.tickers)} stocks")
     return PoolSubject(panel, splits, functools.partial(dataset.fit_scaler, config), stocks)
+
+
+def _with_own_target(config: Config, horizon: int) -> Config:
+    assert isinstance(config.data, BarsConfig)
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, target="log_return", horizon=horizon))
 
 
 def _sample(each: Sequence[Config], tickers: Sequence[str]) -> dict[str, list[BarsSubject]]:

@@ -7,6 +7,7 @@ is refused. Nothing is ever evaluated as Python.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import unicodedata
 import warnings
@@ -84,9 +85,13 @@ class Expression:
     @property
     def is_logical(self) -> bool:
         """Whether its values are 1 and 0, for true and false."""
-        return isinstance(self.root, Call) and self.root.operator.name in _LOGICAL
+        root = self.root
+        while isinstance(root, Call) and root.operator.name == "Ref":
+            root = root.inputs[0]
+        return isinstance(root, Call) and root.operator.name in _LOGICAL
 
 
+@functools.lru_cache(maxsize=4096)  # a pool asks for the same ones once per stock
 def parse(text: str, *, target: bool = False) -> Expression:
     """The expression of a text; `Ref(x, -n)` is allowed in a target only.
 
@@ -123,7 +128,7 @@ def _reach(node: Node) -> tuple[int, int]:
     """The first and the last row that a value needs, counted from its own."""
     if not isinstance(node, Call) or not node.inputs:
         return 0, 0
-    reached = [_reach(given) for given in node.inputs]
+    reached = [_reach(given) for given in node.inputs if not isinstance(given, Number)] or [(0, 0)]
     oldest, newest = min(first for first, _ in reached), max(last for _, last in reached)
     rows = node.operator.lookback(*node.parameters)
     return oldest - rows, newest - (rows if node.operator.name == "Ref" else 0)

@@ -9,6 +9,7 @@ import numpy as np
 
 from stockml.evaluation.audit import scan
 from stockml.evaluation.audit.subject import BarsSubject, Finding, Subject
+from stockml.evaluation.audit.target_checks import NOT_SIGNED, follows_signs
 from stockml.evaluation.metrics import target
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def next_day(subject: BarsSubject) -> Finding:
 
 def feature_and_target(subject: Subject) -> Finding:
     """No feature, and no daily change of one, on any day of the window is strongly correlated with train's targets."""
+    if isinstance(subject, BarsSubject) and not follows_signs(subject):
+        return Finding(None, NOT_SIGNED)
     panel, rows = subject.panel(), subject.whole.split.train
     truth = target(panel, rows)
     y = truth.changes(truth.y_true)
@@ -60,6 +63,8 @@ def finding(found: scan.Scan, rows: Rows) -> Finding:
 def ridge_r2(subject: Subject) -> Finding:
     """Ridge explains no more of the test than daily returns allow."""
     rows = subject.whole.split.test
+    if isinstance(subject, BarsSubject) and not follows_signs(subject):
+        return Finding(None, NOT_SIGNED)
     if "ridge" not in subject.forecasters:
         return Finding(None, "the windows are too large for a ridge regression")
     panel = subject.whole.panel

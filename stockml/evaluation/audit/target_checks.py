@@ -10,7 +10,7 @@ import numpy as np
 
 from stockml.data.bars import PRICES
 from stockml.data.settings import CLOSE_TARGETS
-from stockml.data.target import formula
+from stockml.data.target import NAMES, formula
 from stockml.evaluation import significance
 from stockml.evaluation.audit.subject import FEWEST_SAMPLES, BarsSubject, Finding
 from stockml.evaluation.metrics import target
@@ -57,6 +57,8 @@ def ramp(subject: BarsSubject) -> Finding:
 
 def null_data(subject: BarsSubject) -> Finding:
     """In data without any signal, the significance test finds skill no more often than by chance."""
+    if not follows_signs(subject):
+        return Finding(None, NOT_SIGNED)
     forecast = subject.forecasters.get("ridge")
     if forecast is None:
         return Finding(None, "the windows are too large for a ridge regression")
@@ -67,8 +69,9 @@ def null_data(subject: BarsSubject) -> Finding:
         data = replace(subject, bars=without_signal(subject.bars, seed)).data()
         truth = target(data.panel, data.split.test)
         realised, forecasts = truth.changes(truth.y_true), truth.changes(forecast(data)["test"])
+        rival = 0.0 if subject.settings.target in CLOSE_TARGETS else data.scaler.target_mean
         errors = np.square(realised - forecasts)
-        p_value = significance.diebold_mariano(np.square(realised), errors, data.panel.horizon).p_value
+        p_value = significance.diebold_mariano(np.square(realised - rival), errors, data.panel.horizon).p_value
         rejections += p_value is not None and p_value < _NULL_LEVEL
     seen = f"with random signs of the daily moves, ridge seems to have skill in {rejections} of {_NULL_SEEDS} draws"
     if rejections > _MOST_REJECTIONS:
@@ -80,10 +83,30 @@ def null_data(subject: BarsSubject) -> Finding:
     return Finding(True, f"{seen} (Diebold–Mariano at {_NULL_LEVEL:.0%}; by chance at most {_MOST_REJECTIONS})")
 
 
+NOT_SIGNED = "the target does not change its sign with that of the moves, like a volatility: it may well be forecast"
+
+
+def follows_signs(subject: BarsSubject) -> bool:
+    """Whether the target has the opposite sign if all moves have; that of a volatility stays."""
+    name = subject.settings.target
+    if name in NAMES:
+        return name != "volatility"
+    mirrored = replace(subject, bars=_with_signs(subject.bars, -np.ones(len(subject.bars.dates) - 1)))
+    rows, (was, now) = subject.whole.panel.samples, (one.panel() for one in (subject, mirrored))
+    return bool(np.corrcoef(was.target[rows], now.target[rows])[0, 1] < _OPPOSITE)
+
+
+_OPPOSITE = -0.9  # a return with the signs of all moves changed is nearly minus itself
+
+
 def without_signal(bars: Bars, seed: int) -> Bars:
     """The bars with random signs of each day's log moves: volatility stays, and nothing can be forecast."""
+    return _with_signs(bars, np.random.default_rng(seed).choice([-1.0, 1.0], len(bars.dates) - 1))
+
+
+def _with_signs(bars: Bars, sign: Floats) -> Bars:
+    """The bars with each day's log moves times `sign` (R − 1,)."""
     columns, close = dict(bars.columns), bars.columns["close"]
-    sign = np.random.default_rng(seed).choice([-1.0, 1.0], len(close) - 1)
     moves = {key: np.log(column[1:] / close[:-1]) for key, column in columns.items() if key in PRICES}
     path = math.log(close[0]) + np.append(0, np.cumsum(sign * moves["close"]))
     if {"high", "low"} <= set(moves):  # mirrored, a day's high is its low
