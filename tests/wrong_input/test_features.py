@@ -221,13 +221,13 @@ WITH_DATA = [
     pytest.param(
         bars(),
         f"{BARS} {column('$close / 0')}",
-        ["AAPL.csv: features.columns.m=$close / 0: is inf on 2020-01-02 and 58 other days; change the expression"],
+        ["AAPL.csv: …features.columns.m=$close / 0: is inf on 2020-01-02 and 58 other days; change the expression"],
         id="infinite",
     ),
     pytest.param(
         bars(),
         f"{BARS} {column('Log($close - Ref($close, 1))')}",
-        ["AAPL.csv: features.columns.m=…: no value on …days, the first …; set features.missing=drop, ffill or zero"],
+        ["AAPL.csv: …features.columns.m=…: no value on …days, the first …; set features.missing=drop, ffill or zero"],
         id="missing",
     ),
     pytest.param(

@@ -38,8 +38,8 @@ def test_every_set_is_listed_here() -> None:
 def test_a_set_holds_expressions_over_bars_under_names_of_their_own(name: str) -> None:
     content = OmegaConf.to_container(OmegaConf.load(FOLDER / f"{name}.yaml"))  # refuses a name that stands twice
     assert isinstance(content, dict)
-    assert set(content) == {"bars", "missing", "columns"}
-    assert (content["bars"], content["missing"]) == (name == "bars", "error")
+    assert set(content) == {"set", "bars", "missing", "columns"}
+    assert (content["set"], content["bars"], content["missing"]) == (name, name == "bars", "error")
     found = {column: parse(expression) for column, expression in content["columns"].items()}
     assert (len(found), max((each.lookback for each in found.values()), default=0)) == SETS[name]
     assert not any(each.lookahead or each.cross_sectional or set(each.columns) - BARS for each in found.values())

@@ -124,6 +124,7 @@ def test_a_wrong_expression_is_refused_in_one_line(text: str, fault: str) -> Non
 
 def test_without_ta_lib_its_functions_are_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "talib", None)
+    parse.cache_clear()
     with pytest.raises(ExpressionError, match=r"^RSI needs TA-Lib: pip install 'stockml\[indicators\]'"):
         parse("RSI($close, 14)")
     with pytest.raises(ExpressionError, match=r"^SUM needs TA-Lib: .*; the nearest is Sum"):
