@@ -48,7 +48,7 @@ def test_a_task_is_added_by_one_file_and_one_line(tasks: dict[str, Task], capsys
     assert cli.main(["--help"], tasks) == 0
     assert re.search(r"^ +count +count something$", capsys.readouterr().out, re.MULTILINE)
     assert cli.main(["task=cuont"], tasks) == 2
-    assert capsys.readouterr().err.endswith("doctor, fetch, count; did you mean count?\n")
+    assert capsys.readouterr().err.endswith("doctor, features, fetch, count; did you mean count?\n")
     assert cli.main(["task=count"]) == 2
 
 
