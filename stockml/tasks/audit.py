@@ -15,6 +15,7 @@ from stockml.data import dataset, pooled
 from stockml.data.batches import Batches
 from stockml.data.settings import BarsConfig
 from stockml.data.sources import loading
+from stockml.data.spec import PanelSpec
 from stockml.data.split import split
 from stockml.errors import RunError, UserError
 from stockml.evaluation import baselines
@@ -93,28 +94,31 @@ def _pool(config: Config) -> PoolSubject:
     panel, _ = dataset.load_panel(config)
     assert panel.stocks is not None
     splits = [split(panel, fold.data) for fold in config.each_fold()]
-    stocks = _sample(pooled.each_stock(config), panel.stocks.tickers)
+    each = pooled.each_stock(config)
+    stocks = _sample(each, panel.stocks.tickers)
     print(f"audited     {', '.join(stocks)}: {len(stocks)} of {len(panel.stocks.tickers)} stocks")
-    return PoolSubject(panel, splits, functools.partial(dataset.fit_scaler, config), stocks)
+    fit, spec = functools.partial(dataset.fit_scaler, config), PanelSpec.of(config)
+    return PoolSubject(panel, splits, fit, stocks, spec, functools.partial(pooled.each_bars, config, each))
 
 
 def _sample(each: Sequence[Config], tickers: Sequence[str]) -> dict[str, list[BarsSubject]]:
     """A few stocks from all over the list that have bars enough to be split by themselves. Raises UserError."""
     known = [one for one in each if one.stock.ticker in set(tickers)]
     at = np.unique(np.linspace(0, len(known) - 1, min(len(known), 3 * _MOST_STOCKS), dtype=int)).tolist()
-    found = dict[str, list[BarsSubject]]()
+    found, reason = dict[str, list[BarsSubject]](), ""
     for number in [*at[::3], *at[1::3], *at[2::3]]:
         subjects = _of_bars(known[number])
         try:
             for subject in subjects:
                 subject.whole  # noqa: B018  # it is made, and kept, at the first look
-        except UserError:
+        except UserError as error:
+            reason = str(error)
             continue
         found[known[number].stock.ticker] = subjects
         if len(found) == _MOST_STOCKS:
             break
     if not found:
-        raise UserError("data.tickers: no stock has bars enough to be audited; use more data, or a lower data.window")
+        raise UserError(f"data.tickers: no stock can be audited alone, the last of those tried: {reason}")
     return found
 
 

@@ -11,10 +11,10 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stockml.data.features import arguments
-from stockml.data.features.nodes import Call, Column, ExpressionError, Node, Number, walk
+from stockml.data.features.nodes import Call, Column, ExpressionError, Node, Number, walk, without_comparison
 
 __all__ = ["MAX_DEPTH", "MAX_LENGTH", "Call", "Column", "Expression", "ExpressionError", "Node", "Number", "parse"]
 
@@ -80,6 +80,10 @@ class Expression:
     def lookahead(self) -> int:
         """Rows after the current one; 0 unless it is a target."""
         return max(self.newest, 0)
+
+    def alone(self) -> Expression:
+        """The same for a stock without others: with what is compared in place of each comparison."""
+        return replace(self, root=without_comparison(self.root), cross_sectional=False)
 
     @property
     def is_logical(self) -> bool:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stockml.data.settings import CLOSE_TARGETS
 from stockml.evaluation.audit import scan
-from stockml.evaluation.audit.subject import BarsSubject, Finding, Subject
+from stockml.evaluation.audit.subject import FEWEST_SAMPLES, BarsSubject, Finding, Subject
 from stockml.evaluation.metrics import target
 
 if TYPE_CHECKING:
@@ -17,15 +18,15 @@ if TYPE_CHECKING:
     from stockml.data.split import Rows
 
 _LARGEST_R2 = 0.05
+_LIKE_ITS_PAST = "the target is like its own past, as a volatility is: features may show much of it"
+_LARGEST_AUTOCORRELATION = 0.2
 _UNITS = {"return": "returns", "level": "changes", "class": "classes"}
 
 
 def next_day(subject: BarsSubject) -> Finding:
     """No feature on any day of the window shows what the day after the window brings, at any horizon."""
-    values, bars, rows = subject.next_days()
-    return finding(
-        scan.scan_next_day(values, subject.whole.panel.features, bars, rows, subject.whole.panel.window), rows
-    )
+    looked, bars, rows = subject.next_days()
+    return finding(scan.scan_next_day(looked, bars, rows, subject.whole.panel.window), rows)
 
 
 def feature_and_target(subject: Subject) -> Finding:
@@ -35,6 +36,8 @@ def feature_and_target(subject: Subject) -> Finding:
     y = truth.changes(truth.y_true)
     if np.ptp(y) <= 1e-6 * np.ptp(truth.y_true):  # but for rounding to float32
         return Finding(None, "the target is the last known value, in every train sample")
+    if like_its_past(subject, panel):
+        return Finding(None, _LIKE_ITS_PAST)
     bars = subject.kind == "bars"
     least = scan.LEAST_TARGET_CORRELATION if bars else scan.LEAST_ARRAY_CORRELATION
     return finding(scan.scan_target(_columns(panel, rows), panel.features, y, panel.horizon, least), rows)
@@ -70,11 +73,18 @@ def ridge_r2(subject: Subject) -> Finding:
     if not spread:
         return Finding(None, "nothing moves in the test")
     r2 = 1 - float(np.square(realised - forecasts).sum()) / spread
+    if like_its_past(subject, panel):
+        return Finding(None, _LIKE_ITS_PAST)
     limit = max(_LARGEST_R2, 16 * max(1, panel.horizon) / len(rows))  # R² less two of its standard errors, 2√(R²/n)
     if limit > 0.9:
         return Finding(None, f"{len(rows):,} test samples are too few to tell chance from a leak")
     rival = "the train mean" if panel.kind == "class" else "zero"
     seen = f"ridge explains {r2:+.2%} of {len(rows):,} test samples' squared {_UNITS[panel.kind]}, against {rival}"
+    columns = [(0, False, forecasts[:, None])]
+    order = scan.scan_target(columns, ["ridge"], realised, panel.reach, scan.LEAST_CORRELATION)
+    if r2 > limit and order.largest is not None and not order.failed:
+        seen_by = f"on a few violent days: correlation of ranks {order.largest.correlation:+.2f}"
+        return Finding(True, f"{seen}; {seen_by} (t {order.largest.t:+.1f}, chance gives {order.limit:.1f})")
     if r2 > limit:
         return Finding(
             False,
@@ -82,6 +92,19 @@ def ridge_r2(subject: Subject) -> Finding:
             "before you believe it, check how each column is made, and when it was known",
         )
     return Finding(True, f"{seen} (allowed {limit:.1%})")
+
+
+def like_its_past(subject: Subject, panel: Panel) -> bool:
+    """Whether the target is an expression that goes with what was known of it when the window ended."""
+    if not isinstance(subject, BarsSubject) or subject.settings.target in (*CLOSE_TARGETS, "excess_return"):
+        return False
+    rows, reach = subject.whole.split.train, panel.reach
+    rows = rows[rows >= reach]
+    now, past = panel.target[rows], panel.target[rows - reach]
+    known = np.isfinite(past)
+    if known.sum() < FEWEST_SAMPLES or not np.ptp(now[known]) or not np.ptp(past[known]):
+        return False
+    return abs(float(np.corrcoef(scan.ranks(now[known]), scan.ranks(past[known]))[0, 1])) > _LARGEST_AUTOCORRELATION
 
 
 def _columns(panel: Panel, rows: Rows) -> Iterator[tuple[int, bool, Floats]]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from stockml.data.bars import PRICES
 from stockml.data.settings import CLOSE_TARGETS
+from stockml.data.spec import PanelSpec
 from stockml.data.target import formula
 from stockml.evaluation import significance
 from stockml.evaluation.audit.subject import FEWEST_SAMPLES, BarsSubject, Finding
@@ -28,8 +29,9 @@ def ramp(subject: BarsSubject) -> Finding:
     if subject.settings.target not in CLOSE_TARGETS:
         return Finding(None, f"the target is the expression {formula(subject.settings)}, which says its days itself")
     days = np.arange(1.0, len(subject.bars.dates) + 1)
-    columns = dict.fromkeys(subject.bars.columns, days)
-    panel = replace(subject, bars=replace(subject.bars, columns=columns)).panel()
+    ramp_bars = replace(subject.bars, columns={"close": days})
+    spec = PanelSpec.of_bars(["close"], subject.settings)
+    panel = subject.pipeline.panel(ramp_bars, spec, replace(subject.settings, lag={}))
     rows, horizon = panel.samples, panel.horizon
     assert panel.dates is not None
     today = days[np.searchsorted(subject.bars.dates, panel.dates[rows])]
@@ -64,7 +66,7 @@ def null_data(subject: BarsSubject) -> Finding:
         return Finding(None, f"fewer than {FEWEST_SAMPLES} test samples")
     rejections = 0
     for seed in range(_NULL_SEEDS):
-        data = replace(subject, bars=without_signal(subject.bars, seed)).data()
+        data = subject.of_bars(without_signal(subject.bars, seed)).data()
         truth = target(data.panel, data.split.test)
         realised, forecasts = truth.changes(truth.y_true), truth.changes(forecast(data)["test"])
         errors = np.square(realised - forecasts)
@@ -81,7 +83,10 @@ def null_data(subject: BarsSubject) -> Finding:
 
 
 def without_signal(bars: Bars, seed: int) -> Bars:
-    """The bars with random signs of each day's log moves: volatility stays, and nothing can be forecast."""
+    """The bars with random signs of each day's log moves: volatility stays, and nothing can be forecast.
+
+    Columns other than prices stay as they are: what they know of the true moves is nothing of these.
+    """
     columns, close = dict(bars.columns), bars.columns["close"]
     sign = np.random.default_rng(seed).choice([-1.0, 1.0], len(close) - 1)
     moves = {key: np.log(column[1:] / close[:-1]) for key, column in columns.items() if key in PRICES}
