@@ -109,7 +109,7 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
                 yield bars
 
     for together in [list(read())] if spec.cross_sectional else ([bars] for bars in read()):
-        if faults:  # those of the stocks that follow are still collected
+        if not together:  # none could be read
             continue
         with _collected(faults):
             for bars, rows in zip(together, rows_of(together, spec), strict=True):

@@ -178,7 +178,7 @@ def _fitted(panel: Panel, train: Rows, spans: Sequence[slice], origin: str) -> S
                 yield (panel.values[some] if known is None else panel.values[some][known[some]]).reshape(-1, width)
 
     mean = np.sum([chunk.sum(axis=0, dtype=np.float64) for chunk in chunks()], axis=0) / count
-    std = np.sqrt(np.sum([np.square(chunk - mean).sum(axis=0) for chunk in chunks()], axis=0) / count)
+    std = np.sqrt(np.sum([_squares(chunk - mean) for chunk in chunks()], axis=0) / count)
     target = panel.target[train]
     scaler = Scaler(mean, std, float(target.mean()), float(target.std()), rows)
     constant = ~(std > 1e-7 * np.abs(mean))  # smaller changes are rounding in float32
@@ -192,3 +192,9 @@ def _fitted(panel: Panel, train: Rows, spans: Sequence[slice], origin: str) -> S
     if not scaler.target_std > 1e-9 * abs(scaler.target_mean):
         raise UserError(f"{origin}: the target never changes in train (always {scaler.target_mean:g})")
     return scaler
+
+
+def _squares(differences: NDArray[np.float64]) -> Floats:
+    """(F,) the sums of the squares of (N, F) differences, which are overwritten."""
+    sums: Floats = np.square(differences, out=differences).sum(axis=0)
+    return sums

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -88,7 +89,7 @@ def context_tickers(config: Config) -> tuple[str, ...]:
 
 
 def _ticker_of(column: str, context: Sequence[str]) -> str | None:
-    return next((ticker for ticker in context if column.startswith(f"{ticker}.")), None)
+    return max((ticker for ticker in context if column.startswith(f"{ticker}.")), key=len, default=None)
 
 
 def faults(config: Config) -> Iterator[str]:
@@ -122,7 +123,7 @@ def _of_expressions(config: Config) -> Iterator[str]:
     parsed: dict[str, Expression] = {}
     for name, text in features.columns.items():
         try:
-            parsed[f"features.columns.{name}={text}"] = parse(text)
+            parsed[shown(name, text)] = parse(text)
         except ExpressionError as error:
             yield f"{shown(name, text)}: {error}"
     key, text = f"data.target={data.target}", target.formula(data)
@@ -141,7 +142,8 @@ def _of_expressions(config: Config) -> Iterator[str]:
         for column in expression.columns:
             ticker, dot, _ = column.rpartition(".")
             if dot and _ticker_of(column, data.context) is None:
-                yield f"{where}: {column}: data.context does not name {ticker}; add it, 'data.context=[{ticker}]'"
+                typed = ticker if re.fullmatch(r"[\w.-]+", ticker) else f'"{ticker}"'
+                yield f"{where}: {column}: data.context does not name {ticker}; add it, 'data.context=[{typed}]'"
 
 
 def _of_target(key: str, found: Expression, data: BarsConfig) -> Iterator[str]:

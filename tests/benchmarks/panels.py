@@ -18,6 +18,7 @@ from tests.benchmarks.measuring import ROOT, Figure, python, seconds_of
 
 _STOCKS, _DAYS = 500, 2500
 _WINDOW, _WIDTH = 60, 5
+_FACTORS, _LOOKBACK = 158, 60
 _LARGE_BYTES, _SMALL_BYTES, _LIMIT_BYTES = 4_000_000_000, 400_000_000, 1_500_000_000
 _BATCH, _BATCHES = 4096, 2000
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -32,7 +33,7 @@ def pooled() -> Iterator[Figure]:
             seconds = float(python("-m", __name__, "load", *settings, "data.tickers=all", cwd=folder))
             yield Figure(f"reading {_STOCKS} files of {_DAYS:,} days, {name}", seconds, "s", most=most)
         two, every = (
-            _peak_mb("run.py", *settings, tickers, f"hydra.run.dir=run{number}", cwd=folder)
+            _peak_mb(str(ROOT / "run.py"), *settings, tickers, f"hydra.run.dir=run{number}", cwd=folder)
             for number, tickers in enumerate(("data.tickers=[S000,S001]", "data.tickers=all"))
         )
     panel_mb = _STOCKS * (_DAYS - 1) * (4 * _WIDTH + 8 + 8) / 1e6  # features, target, date
@@ -44,6 +45,27 @@ def pooled() -> Iterator[Figure]:
         most=3.0,
         note=note,
     )
+
+
+def factors() -> Iterator[Figure]:
+    """The 158 factors of Alpha158 of 500 simulated stocks of 2,500 days, computed and then read from the cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        python("-m", __name__, "stocks", cwd=folder)
+        settings = ("data=csv", "data.dir=bars", "data.panel_cache=kept", "features=alpha158", "data.window=1")
+        two, every = (
+            _peak_mb("-m", __name__, "load", *settings, tickers, cwd=folder)
+            for tickers in ("data.tickers=[S000,S001]", "data.tickers=all")
+        )
+        panel_mb = _STOCKS * (_DAYS - _LOOKBACK) * (4 * _FACTORS + 8 + 8) / 1e6  # features, target, date
+        yield Figure(
+            f"peak memory of making `alpha158` of {_STOCKS} stocks, less that of two, over the size of the panel",
+            (every - two) / panel_mb,
+            "×",
+            most=3.0,
+            note=f"{every - two:.0f} MB against {panel_mb:.0f} MB",
+        )
+        seconds = float(python("-m", __name__, "load", *settings, "data.tickers=all", cwd=folder))
+        yield Figure(f"reading `alpha158` of {_STOCKS} stocks from `data.panel_cache`", seconds, "s", most=2.0)
 
 
 def beyond_memory() -> Iterator[Figure]:
@@ -106,14 +128,15 @@ def _memory_limit() -> Iterator[Path | None]:
         group.rmdir()
 
 
-def _peak_mb(script: str, *arguments: str, cwd: str) -> float:
-    """Peak resident memory of a process."""
+def _peak_mb(*arguments: str, cwd: str) -> float:
+    """Peak resident memory of `python …` of the repository's."""
     program = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
-    command = [sys.executable, "-c", program, sys.executable, str(ROOT / script), *arguments]
-    found = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, text=True, check=True)
+    command = [sys.executable, "-c", program, sys.executable, *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    found = subprocess.run(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return float(found.stdout) * 1024 / 1e6
 
 

@@ -28,7 +28,7 @@ from tests.benchmarks.distributed import much_to_compute, start_of_ranks, update
 from tests.benchmarks.measuring import Breakdown, Figure, Grid
 from tests.benchmarks.memory import memory
 from tests.benchmarks.models import of_models
-from tests.benchmarks.panels import beyond_memory, pooled
+from tests.benchmarks.panels import beyond_memory, factors, pooled
 from tests.benchmarks.releases import releases
 from tests.benchmarks.sweeps import batch, overhead
 from tests.benchmarks.training import training
@@ -43,6 +43,7 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Result]]] = {
     "models": of_models,
     "memory": memory,
     "pooled": pooled,
+    "factors": factors,
     "beyond_memory": beyond_memory,
     "batch": batch,
     "overhead": overhead,

@@ -1,6 +1,6 @@
 """How often the verdict finds skill where there is none, and where there is some; how often intervals hold the truth.
 
-    python tests/campaigns/verdicts.py [--histories 400] [--file verdicts.json]
+    python tests/campaigns/verdicts.py [--histories 1000] [--file verdicts.json]
 
 Each history is ten years of simulated days (GARCH(1,1) with Student's t, 5 degrees of freedom), cut as a run cuts its
 data; the last fifth is the test. The forecasts are assessed by stockml's own `assess` and `skill`. What is done is kept
@@ -17,7 +17,7 @@ stockml/evaluation/README.md.
 - Power: with a signal whose R² is 5 % above the smallest detectable one on average, skill is shown in 80 %.
 
 Rates may miss their limits by 2 standard errors of their number of histories. The exit status is 1 where one does not
-hold. It takes a few minutes on two cores.
+hold. It takes about half an hour on two cores.
 """
 
 from __future__ import annotations
@@ -331,7 +331,7 @@ def faults(found: Mapping[Cell, Rates]) -> Iterator[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print the rates; 1 where one is out of its range."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--histories", type=int, default=400)
+    parser.add_argument("--histories", type=int, default=1000)
     parser.add_argument("--file", type=Path, default=Path("verdicts.json"))
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--write", action="store_true", help="write the tables into the README")

@@ -22,6 +22,7 @@ from stockml.data.dataset import load_panel, prepare_folds
 from stockml.data.sources import loading
 from stockml.errors import UserError
 from tests.conftest import random_bars, write_bars
+from tests.yahoo_server import YahooServer
 
 DAYS = 120
 
@@ -281,3 +282,24 @@ def test_a_run_with_late_columns_and_another_market_is_forecast_and_reproduced(t
     assert cli.main(["task=predict", f"run={run}"]) == 0
     assert cli.main(["task=reproduce", f"run={run}", f"hydra.run.dir={tmp_path / 'again'}"]) == 0
     assert cli.main(["task=predict", f"run={run}", "data=csv", f"data.dir={tmp_path / 'bars'}"]) == 0
+
+
+@pytest.mark.parametrize("start", ["null", "2015-03-02"])
+def test_other_tickers_are_downloaded_too(server: YahooServer, tmp_path: Path, start: str) -> None:
+    pytest.importorskip("yfinance")
+    stock, index = random_bars(DAYS), random_bars(DAYS, 3, "^VIX")
+    server.hold(stock)
+    server.hold(index)
+    config = compose.compose(
+        "data=yahoo",
+        "stock.ticker=TEST",
+        f"data.cache_dir={tmp_path}",
+        "data.window=5",
+        f"data.start={start}",
+        'data.context=["^VIX"]',
+        "+features.columns.fear='$\"^VIX\".close'",
+        "data.lag={_VIX.close: 1}",
+    )
+    bars = loading.load_bars(config)
+    assert np.allclose(bars.columns["^VIX.close"], index.columns["close"][-len(bars.dates) :])
+    assert load_panel(config)[0].features[-1] == "fear"

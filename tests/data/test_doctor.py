@@ -133,6 +133,7 @@ def no_volume(bars: Bars, row: int, draw: Draw) -> Planted:
 def opens_repeat(bars: Bars, row: int, draw: Draw) -> Planted:
     rows = np.r_[row : row + draw(st.integers(15, 20))]
     columns = {name: bars.columns[name].copy() for name in PRICES}
+    assume(not doctor._equal(columns["open"][1:], columns["close"][:-1]).any())  # by chance
     columns["open"][rows] = columns["close"][rows - 1]
     columns["high"] = np.maximum(columns["high"], columns["open"])
     columns["low"] = np.minimum(columns["low"], columns["open"])

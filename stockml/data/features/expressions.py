@@ -7,6 +7,7 @@ is refused. Nothing is ever evaluated as Python.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import unicodedata
 import warnings
@@ -91,6 +92,7 @@ class Expression:
         return isinstance(self.root, Call) and self.root.operator.name in _LOGICAL
 
 
+@functools.lru_cache(maxsize=4096)  # a pool asks for the same ones once per stock
 def parse(text: str, *, target: bool = False) -> Expression:
     """The expression of a text; `Ref(x, -n)` is allowed in a target only.
 

@@ -121,8 +121,9 @@ class FeatureSet:
             return np.where(last < 0, np.nan, column[last])  # before the first value nothing is known
         first = int(is_missing.argmax())
         raise UserError(
-            f"{bars.origin}: {shown(name, self.expressions[name].text)}: no value on {is_missing.sum():,} of "
-            f"{len(column):,} days, the first {bars.dates[lost + first]}; set features.missing=drop, ffill or zero"
+            f"{bars.origin}: {bars.ticker}: {shown(name, self.expressions[name].text)}: no value on "
+            f"{is_missing.sum():,} of {len(column):,} days, the first {bars.dates[lost + first]}; set "
+            "features.missing=drop, ffill or zero"
         )
 
 
@@ -151,7 +152,7 @@ def _require_finite(name: str, text: str, column: Floats, bars: Bars, lost: int)
     if bad.any():
         row = int(bad.argmax())
         raise UserError(
-            f"{bars.origin}: {shown(name, text)}: is {column[row]:g} on {bars.dates[lost + row]}"
+            f"{bars.origin}: {bars.ticker}: {shown(name, text)}: is {column[row]:g} on {bars.dates[lost + row]}"
             f"{f' and {bad.sum() - 1:,} other days' if bad.sum() > 1 else ''}; change the expression, for example add "
             "1e-12 to what it divides by"
         )

@@ -131,6 +131,7 @@ class _Reading:
 
 _MISSING = ("", "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none", "-", "--", ".")
 """Cells of a further column that say that there is no value, in lower case."""
+_SAMPLE = 200
 _TRUTHS = {"true": "1", "false": "0"}
 
 
@@ -147,14 +148,17 @@ def is_text(column: pd.Series[str]) -> bool:
     """Whether no cell of a column that has a value is a number, as in one of texts, categories or dates."""
     if column.dtype.kind in "fiub":
         return False
-    present = column[~missing(column)]
-    if column.dtype.kind == "M" or not len(present):
-        return column.dtype.kind == "M"
-    try:
-        read, _ = numbers({"": present}, [""])
-    except AmbiguousTableError:
-        return False
-    return bool(np.isnan(read[""]).all())
+    if column.dtype.kind == "M":
+        return True
+    for cells in (column.iloc[:_SAMPLE], column):  # most often the first cells show it
+        present = cells[~missing(cells)]
+        try:
+            read, _ = numbers({"": present}, [""])
+        except AmbiguousTableError:
+            return False
+        if not np.isnan(read[""]).all():
+            return False
+    return len(present) > 0
 
 
 def numbers(

@@ -267,7 +267,9 @@ def _usable_rows(
     for role, values in read.items():
         size = np.abs(values)
         if role in places.further:
-            no_number = np.isnan(values) & ~cells.missing(table.cells[places.further[role]])
+            no_number = np.isnan(values)
+            if no_number.any():
+                no_number &= ~cells.missing(table.cells[places.further[role]])
             faults.append((no_number | (size > limits.max), "{cell}, no number that can be used"))
             roles.append(role)
             continue
