@@ -13,7 +13,7 @@ from stockml.data.samples import rows_of
 from stockml.evaluation.audit import scan
 from stockml.evaluation.audit.noise import noisy_after
 from stockml.evaluation.audit.strength_checks import finding
-from stockml.evaluation.audit.subject import BarsSubject, Finding
+from stockml.evaluation.audit.subject import BarsSubject, Finding, train_rows
 
 if TYPE_CHECKING:
     from stockml.data.bars import Bars
@@ -161,7 +161,7 @@ def next_day(pool: PoolSubject) -> Finding:
         span, train = spans[panel.stocks.tickers.index(ticker)], pool.splits[-1].train
         looked.append(subjects[-1].looked_at(panel.values[span], panel.dates[span]))
         days.append(subjects[-1].days_of(panel.dates[span]))
-        rows.append(train[(train >= span.start) & (train < span.stop)] - span.start + start)
+        rows.append(train_rows(panel, train[(train >= span.start) & (train < span.stop)]) - span.start + start)
         start += span.stop - span.start
     shared = [name for name in days[0].columns if all(name in own.columns for own in days)]
     expected = [own.expected for own in days if own.expected is not None]

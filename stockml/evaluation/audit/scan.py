@@ -31,6 +31,7 @@ NEARLY_ALL = 0.95
 """A correlation of which no t is needed."""
 FEWEST_DAYS = 50
 _OWN_PAST = 5
+_VOLUME = "the next day's volume"
 _VOLUME_PAST = 10
 _SPANS = (5, 20, 60)
 _LEADS = 5
@@ -85,6 +86,8 @@ class Looked:
     computed: NDArray[np.bool_]
     """(F,) whether it is an expression, which combines what the columns of its day and of days before show: a range, a
     reversal. The columns themselves are looked at beside it."""
+    compared: NDArray[np.bool_] | None = None
+    """(F,) whether it compares stocks: what others' volume shows of a stock's next is no leak. None: none does."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,8 @@ def scan_next_day(looked: Looked, bars: NextDays, rows: Rows, window: int) -> Sc
                 if beyond is not y and looked.computed.any():
                     t = np.where(looked.computed, t_values(x, beyond, groups), t)
                     correlation = np.where(looked.computed, correlations(x, beyond), correlation)
+                if against == _VOLUME and looked.compared is not None:
+                    t, correlation = np.where(looked.compared, 0, t), np.where(looked.compared, 0, correlation)
                 found += _suspects(names, changed, lag, against, t, correlation)
         for against, (difference, later, beyond) in leads.items():
             x = ranked[rows]
@@ -241,7 +246,7 @@ def _outcomes(
         own += [turnover[rows - lag] for lag in range(_VOLUME_PAST)]
         before = [*own, *(move[rows - lag] for lag in range(_OWN_PAST)), *past, *_weekdays(bars, rows)]
         next_volume, shown = turnover[rows + 1], [*shown, *own]
-        outcomes["the next day's volume"] = residual(next_volume, before), residual(next_volume, [*before, *shown])
+        outcomes[_VOLUME] = residual(next_volume, before), residual(next_volume, [*before, *shown])
     leads = {}
     for lead in range(1, _LEADS + 1):
         name = f"the size of the move {lead} day{'s' if lead > 1 else ''} later, more than its own day's"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stockml.data.settings import CLOSE_TARGETS
 from stockml.evaluation.audit import scan
-from stockml.evaluation.audit.subject import FEWEST_SAMPLES, BarsSubject, Finding, Subject
+from stockml.evaluation.audit.subject import BarsSubject, Finding, Subject
+from stockml.evaluation.audit.target_checks import FORESEEABLE, foreseeable
 from stockml.evaluation.metrics import target
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from stockml.data.split import Rows
 
 _LARGEST_R2 = 0.05
-_LIKE_ITS_PAST = "the target is like its own past, as a volatility is: features may show much of it"
-_LARGEST_AUTOCORRELATION = 0.2
 _UNITS = {"return": "returns", "level": "changes", "class": "classes"}
 
 
@@ -36,8 +34,8 @@ def feature_and_target(subject: Subject) -> Finding:
     y = truth.changes(truth.y_true)
     if np.ptp(y) <= 1e-6 * np.ptp(truth.y_true):  # but for rounding to float32
         return Finding(None, "the target is the last known value, in every train sample")
-    if like_its_past(subject, panel):
-        return Finding(None, _LIKE_ITS_PAST)
+    if foreseeable(subject):
+        return Finding(None, FORESEEABLE)
     bars = subject.kind == "bars"
     least = scan.LEAST_TARGET_CORRELATION if bars else scan.LEAST_ARRAY_CORRELATION
     return finding(scan.scan_target(_columns(panel, rows), panel.features, y, panel.horizon, least), rows)
@@ -73,8 +71,8 @@ def ridge_r2(subject: Subject) -> Finding:
     if not spread:
         return Finding(None, "nothing moves in the test")
     r2 = 1 - float(np.square(realised - forecasts).sum()) / spread
-    if like_its_past(subject, panel):
-        return Finding(None, _LIKE_ITS_PAST)
+    if foreseeable(subject):
+        return Finding(None, FORESEEABLE)
     limit = max(_LARGEST_R2, 16 * max(1, panel.horizon) / len(rows))  # R² less two of its standard errors, 2√(R²/n)
     if limit > 0.9:
         return Finding(None, f"{len(rows):,} test samples are too few to tell chance from a leak")
@@ -92,19 +90,6 @@ def ridge_r2(subject: Subject) -> Finding:
             "before you believe it, check how each column is made, and when it was known",
         )
     return Finding(True, f"{seen} (allowed {limit:.1%})")
-
-
-def like_its_past(subject: Subject, panel: Panel) -> bool:
-    """Whether the target is an expression that goes with what was known of it when the window ended."""
-    if not isinstance(subject, BarsSubject) or subject.settings.target in (*CLOSE_TARGETS, "excess_return"):
-        return False
-    rows, reach = subject.whole.split.train, panel.reach
-    rows = rows[rows >= reach]
-    now, past = panel.target[rows], panel.target[rows - reach]
-    known = np.isfinite(past)
-    if known.sum() < FEWEST_SAMPLES or not np.ptp(now[known]) or not np.ptp(past[known]):
-        return False
-    return abs(float(np.corrcoef(scan.ranks(now[known]), scan.ranks(past[known]))[0, 1])) > _LARGEST_AUTOCORRELATION
 
 
 def _columns(panel: Panel, rows: Rows) -> Iterator[tuple[int, bool, Floats]]:

@@ -150,15 +150,20 @@ class BarsSubject(Subject):
 
     def next_days(self) -> tuple[Looked, NextDays, Rows]:
         """The features, unscaled, the bars (R,) of their days, and the last rows (N,) of train's windows."""
-        return self.looked_at(self.panel().values, self.dates), self.days_of(self.dates), self.whole.split.train
+        panel = self.panel()
+        rows = train_rows(panel, self.whole.split.train)
+        return self.looked_at(panel.values, self.dates), self.days_of(self.dates), rows
 
     def looked_at(self, features: NDArray[np.float32], dates: NDArray[np.datetime64]) -> Looked:
         """Features (R, F) of some days, and the columns that their expressions read."""
         at, panel = np.searchsorted(self.bars.dates, dates), self.whole.panel
         read = {f"${name}": column[at] for name, column in self.spec.features.known(self.bars).items()}
         values, width = np.column_stack([features.astype(np.float64), *read.values()]), len(panel.features)
-        number = np.arange(values.shape[1])
-        return Looked((*panel.features, *read), values, (number >= width - panel.expressions) & (number < width))
+        number, compared = np.arange(values.shape[1]), np.zeros(values.shape[1], dtype=bool)
+        computed = (number >= width - panel.expressions) & (number < width)
+        expressions = PanelSpec.of(self.config).features.expressions.values()
+        compared[width - len(expressions) : width] = [one.cross_sectional for one in expressions]
+        return Looked((*panel.features, *read), values, computed, compared)
 
     def days_of(self, dates: NDArray[np.datetime64]) -> NextDays:
         """The bars of some days."""
@@ -199,6 +204,14 @@ class ArraysSubject(Subject):
     def with_future(self) -> ArraysSubject:
         """The same windows with the target's change among the features."""
         return replace(self, windows=with_future(self.windows))
+
+
+def train_rows(panel: Panel, train: Rows) -> Rows:
+    """The last rows of train's windows; of a panel with missing values, which may leave few of them, every row from
+    the first to the last."""
+    if panel.incomplete is None or not len(train) or not panel.incomplete.any():
+        return train
+    return np.arange(int(train.min()), int(train.max()) + 1)
 
 
 def date_of(panel: Panel, row: int) -> str:
