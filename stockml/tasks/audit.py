@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from stockml.evaluation.metrics import Floats
     from stockml.training.settings import HardwareConfig
 
+_MOST_INPUTS = 1000  # of a ridge that is fitted some thirty times
 _MOST_STOCKS = 5  # of a pool, that are audited alone
 _RESULTS = {True: "passed", False: "FAILED", None: "not applicable"}
 
@@ -123,13 +124,18 @@ def _sample(each: Sequence[Config], tickers: Sequence[str]) -> dict[str, list[Ba
 
 
 def _forecasters(config: Config) -> dict[str, Forecaster]:
-    window, width = dataset.sample_shape(config)
+    _, width = dataset.sample_shape(config)
     forecasters: dict[str, Forecaster] = {config.model.name: functools.partial(model_forecasts, config)}
-    return {"ridge": ridge_forecasts, **forecasters} if window * width <= MOST_RIDGE_INPUTS else forecasters
+    return {"ridge": ridge_forecasts, **forecasters} if width <= MOST_RIDGE_INPUTS else forecasters
 
 
 def ridge_forecasts(data: Data) -> dict[str, Floats]:
-    """Forecasts of the ridge baseline, by split."""
+    """Forecasts of the ridge baseline, by split; of large windows it sees the last days only."""
+    panel = data.panel
+    days = max(1, min(panel.window, _MOST_INPUTS // len(panel.features)))
+    if days < panel.window:
+        values = panel.values[:, -days:] if panel.windowed else panel.values
+        data = dataclasses.replace(data, panel=dataclasses.replace(panel, values=values, window=days))
     return baselines.ridge_forecasts(data, Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32))
 
 

@@ -219,7 +219,10 @@ class _Reader:
             case ast.Constant(value=bool() | int() | float() as number):
                 return self._number(node, number)
             case ast.Constant(value=str() as name):
-                raise ExpressionError(f'"{name[:40]}" is a text: write $"{name[:40]}" for the column of that name')
+                shown = self._restored(name)[:40]
+                if re.search(r"[$(]", shown):
+                    raise ExpressionError(f'"{shown}" is in quotes: write the expression without them')
+                raise ExpressionError(f'"{shown}" is a text: write $"{shown}" for the column of that name')
             case ast.Name(id=name):
                 return self._column(name)
             case ast.UnaryOp(op=ast.USub(), operand=operand):

@@ -62,7 +62,7 @@ def ridge_r2(subject: Subject) -> Finding:
     """Ridge explains no more of the test than daily returns allow."""
     rows = subject.whole.split.test
     if "ridge" not in subject.forecasters:
-        return Finding(None, "the windows are too large for a ridge regression")
+        return Finding(None, "there are too many features for a ridge regression")
     panel = subject.whole.panel
     truth = target(panel, rows)
     realised, forecasts = truth.changes(truth.y_true), truth.changes(subject.forecasts("ridge")["test"])

@@ -65,7 +65,7 @@ def null_data(subject: BarsSubject) -> Finding:
     """In data without any signal, the significance test finds skill no more often than by chance."""
     forecast = subject.forecasters.get("ridge")
     if forecast is None:
-        return Finding(None, "the windows are too large for a ridge regression")
+        return Finding(None, "there are too many features for a ridge regression")
     if len(subject.whole.split.test) < FEWEST_SAMPLES:
         return Finding(None, f"fewer than {FEWEST_SAMPLES} test samples")
     if foreseeable(subject):
