@@ -94,6 +94,8 @@ def misused(overrides: Sequence[Override], mode: Mode) -> dict[str, str]:
             faults[key] = f"{o.input_line}: matches no value; a sweep needs at least one"
         elif resumed and key == "hydra.run.dir":
             faults[key] = f"{o.input_line}: a resumed run goes on in its own folder; leave this out"
+        elif key == "features.set":
+            faults[key] = f"{o.input_line}: a set is chosen by features={show(o.value())}"
         elif key == "hydra.sweep.subdir":
             faults[key] = f"{o.input_line}: jobs are named by what is swept; leave this out"
         elif key == "hydra.launcher.n_jobs" and not _is_number_of_jobs(o.value()):
@@ -114,7 +116,7 @@ def _known(group: str, choices: Sequence[str]) -> Sequence[str]:
     installed: dict[str, Callable[[], Sequence[str]]] = {
         "model": models.names,
         "data": lambda: sorted(sources.names()),
-        "features": lambda: [*choices, *feature_sets.names()],
+        "features": lambda: sorted({*choices, *feature_sets.names()}),
     }
     return installed[group]() if group in installed else choices
 
@@ -142,6 +144,8 @@ def unknown_choices(composer: Composer, overrides: Iterable[Override]) -> dict[s
                 own = f"; for another ticker: stock.ticker={choice}" if group == "stock" else ""
                 advice = extra(choice) or nearest(choice, known) or own
                 faults[group] = f"{group}={choice}: must be {one_of(known)}{advice}"
+        if o.type == OverrideType.ADD and group in composer.groups() and group != "experiment":
+            faults.setdefault(group, f"{o.input_line}: exists already; write it without the plus")
         if group == "experiment" and o.type == OverrideType.CHANGE:
             faults[group] = f"{o.input_line}: an experiment is added with a plus: +{o.input_line}"
     return faults
@@ -202,6 +206,8 @@ def checked(
     if config is not None and known:
         problems += tasks[config.task].faults(config)
         problems += _of_expressions(config)
+    elif config is None:
+        problems += _of_columns(values.get("features"))
     problems = [*faults, *problems]
     return (_absolute(config) if config and not problems else None), problems
 
@@ -214,6 +220,17 @@ def _of_expressions(config: Config) -> Iterator[str]:
         from stockml.data import spec
 
         yield from spec.faults(config)
+
+
+def _of_columns(features: Any) -> list[str]:
+    """What is wrong with the expressions of settings that are wrong elsewhere."""
+    columns = features.get("columns") if isinstance(features, dict) else None
+    texts = {str(n): text for n, text in columns.items() if isinstance(text, str)} if isinstance(columns, dict) else {}
+    if not texts:
+        return []
+    from stockml.data import spec
+
+    return spec.parsed_columns(texts)[1]
 
 
 def without_effect(configs: Iterable[Config], typed: Iterable[Override]) -> list[str]:

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from stockml import models
 from stockml.compose import grammar, hydra_private
-from stockml.config.schema import ResolvedText
+from stockml.config.schema import ResolvedText, nearest
 from stockml.data import sources
 from stockml.data.features import sets as feature_sets
 from stockml.errors import UserError
@@ -109,11 +109,27 @@ class Composer:
             try:
                 composed = self.loader.load_configuration("config", list(lines), RunMode.RUN, from_shell=False)
             except Exception as error:  # ValueError, a YAML error and others: all of them are about files and overrides
-                raise UserError(self._with_its_file(lines, grammar.one_line(error))) from error
+                fault = grammar.one_line(error)
+                if "Could not delete from config" in fault and (faults := self._undeletable(lines)):
+                    raise UserError(*faults) from error
+                raise UserError(self._with_its_file(lines, fault)) from error
             if not any(line.lstrip("+").startswith("hydra.job.name=") for line in lines):
                 composed.hydra.job.name = "stockml"
             self._bases[key] = composed
         return self._bases[key]
+
+    def _undeletable(self, lines: Sequence[str]) -> list[str]:
+        """The deletions of keys that are not there, a line each."""
+        composed = self.base([line for line in lines if not line.startswith("~")])
+        faults = []
+        for key in (line[1:].partition("=")[0] for line in lines if line.startswith("~")):
+            section, _, name = key.rpartition(".")
+            within = OmegaConf.select(composed, section) if section else composed
+            known = list(map(str, within)) if OmegaConf.is_dict(within) else []
+            if name not in known:
+                hint = nearest(name, known, f"~{section}." if section else "~")
+                faults.append(f"~{key}: there is no such setting{hint}")
+        return faults
 
     def _with_its_file(self, lines: Sequence[str], fault: str) -> str:
         """A fault, after the file of the choice that has it, where that cannot even be read by itself."""

@@ -33,10 +33,23 @@ def parse(overrides: Iterable[str], loader: Any = None) -> list[Override]:
             parsed += parser.parse_overrides([text])
         except HydraException as error:
             reason = str(error).splitlines()[0].removesuffix(".")
-            faults.append(f"{text!r}: not of the form key=value ({reason}); quote values with special characters")
+            faults.append(f"{text!r}: not of the form key=value ({reason}); {_advice(text)}")
     if faults:
         raise UserError(*faults)
     return parsed
+
+
+def _advice(text: str) -> str:
+    """How an override that cannot be read is to be typed."""
+    key, _, value = text.partition("=")
+    if not re.fullmatch(r"\+{0,2}features\.columns\..*|data\.target", key):
+        return "quote values with special characters"
+    name = key.rpartition(".")[2]
+    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+        return f"{name!r} is no feature's name: it has letters, digits and _ only, and begins with a letter"
+    shown = "…" if {'"', "'"} & set(value) else value
+    taken = "" if "$" in value else "; where a $name is missing, the shell has taken it out"
+    return f"an expression needs quotes of both kinds: '{key}=\"{shown}\"'{taken}"
 
 
 def quote(value: Any) -> str:

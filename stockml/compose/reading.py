@@ -30,6 +30,7 @@ from stockml.compose.records import Records, records_of
 from stockml.config.root import Config
 from stockml.config.values import differences, leaves
 from stockml.data import sources
+from stockml.data.features import sets as feature_sets
 from stockml.errors import UserError
 
 
@@ -330,7 +331,7 @@ def _help(args: argparse.Namespace, tasks: Tasks) -> str:
     if faults := unknown_choices(composer, overrides):
         raise UserError(*faults.values())
     composed = composer.compose(overrides)
-    installed = {"model": models.names(), "data": sources.names()}
+    installed = {"model": models.names(), "data": sources.names(), "features": feature_sets.names()}
     names = {group: {*composer.options(group), *installed.get(group, [])} for group in sorted(composer.groups())}
     choices = [f"{group}: {', '.join(sorted(of_group))}\n" for group, of_group in names.items()]
     width = max(map(len, tasks), default=0)

@@ -15,6 +15,11 @@ def names(group: str) -> set[str]:
     return {entry.name for entry in metadata.entry_points(group=group)}
 
 
+def place(group: str, name: str) -> str:
+    """`module:attribute` of what is installed by that name in a group."""
+    return next(entry.value for entry in metadata.entry_points(group=group, name=name))
+
+
 def find(group: str, name: str, kind: type[T], key: str) -> T | None:
     """What is installed by that name in a group, None where nothing is.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,10 +29,17 @@ class SweepConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """What task=predict writes besides forecasts.csv."""
+    """Files that a task writes where it is asked to."""
 
     onnx: bool
-    """Whether to write model.onnx."""
+    """Whether task=predict writes model.onnx."""
+    features: str | None
+    """The file, .parquet or .csv, to which task=features writes the features and the target."""
+
+    def conflicts(self) -> Iterator[str]:
+        """Broken rules across fields."""
+        if self.features is not None and not self.features.endswith((".parquet", ".csv")):
+            yield f"features={self.features}: must end in .parquet or .csv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +154,7 @@ def saved(config: Config) -> dict[str, Any]:
     """A config as plain values for a run's files, without what concerned one command only."""
     settings: dict[str, Any] = plain(config)
     settings.update(task="train", run=None, report="auto")
-    settings.update(sweep={"fail_fast": False}, export={"onnx": False}, audit={"plant": None})
+    settings.update(sweep={"fail_fast": False}, export={"onnx": False, "features": None}, audit={"plant": None})
     settings["trainer"]["resume"] = None
     del settings["tracker"]
     return settings

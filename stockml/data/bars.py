@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -86,12 +86,21 @@ class Bars:
         )
 
 
+class MissingColumnsError(UserError):
+    """A table lacks columns."""
+
+    def __init__(self, line: str, columns: Sequence[str] = ()) -> None:
+        super().__init__(line)
+        self.columns = tuple(columns)
+
+
 def require_columns(asked: Iterable[str], known: Iterable[str], origin: str) -> None:
     """Raise UserError where `origin` lacks a column, with those that it has."""
     known = list(known)
     if missing := [name for name in asked if name not in known]:
         hint = nearest(missing[0], known) if len(missing) == 1 else ""
-        raise UserError(f"{origin}: has no column {', '.join(missing)}; it has {', '.join(known) or 'none'}{hint}")
+        has = f"it has {', '.join(known) or 'none'}{hint}"
+        raise MissingColumnsError(f"{origin}: has no column {', '.join(missing)}; {has}", missing)
 
 
 def place(path: str, line: int) -> str:

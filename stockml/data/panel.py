@@ -91,12 +91,21 @@ class Panel:
     last_name: str = ""
     relative: bool = True
     """Levels only: whether changes are relative to `last` (prices), or differences."""
+    target_name: str = ""
+    """Dated bars only: the target as the config names it."""
+    normalized: Floats | None = None
+    """(R,) pooled panels only: what a model is trained on in place of the target: its rank or standard score among the
+    day's stocks."""
+    joint_target: bool = False
+    """Pooled panels only: whether a stock's target, or what is trained on, depends on those of the day's others."""
     expected: Floats | None = None
     """(R,) simulated returns only: the best possible forecast."""
     expressions: int = 0
     """How many of the features, the last ones, are expressions."""
     incomplete: NDArray[np.bool_] | None = None
     """(R,) where a row lacks a feature's value; None: in none."""
+    missing: NDArray[np.int64] | None = None
+    """(F,) how many rows lacked each feature's value, those that were filled with them; None: none."""
     stocks: Stocks | None = None
     """Pooled panels only."""
     origins: tuple[str, ...] = ()

@@ -26,7 +26,17 @@ if TYPE_CHECKING:
     from stockml.data.settings import BarsConfig
 
 _MOST_FAULTS = 10
-_ROW_SETTINGS = ("transform", "target", "horizon", "start", "end", "benchmark", "lag", "context_max_age")
+_ROW_SETTINGS = (
+    "transform",
+    "target",
+    "horizon",
+    "start",
+    "end",
+    "benchmark",
+    "lag",
+    "context_max_age",
+    "target_normalize",
+)
 """Settings that the rows of a panel depend on, in addition to those of the source."""
 
 
@@ -59,6 +69,7 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
     if len(few) == len(samples):
         raise UserError(f"{origin}: no stock has a full window of {data.window} days with a target; lower data.window")
     mapped = found.size("values") > data.memory_limit * 1e9
+    unhashed = facts[store.UNHASHED]
     arrays: dict[str, Any] = {name: found.array(name, mapped=mapped and name == "values") for name in found.heads}
     left_out = (f"{list_stocks(few)} (no full window of {data.window} days with a target)",) if few else ()
     panel = Panel(
@@ -75,11 +86,14 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
         synthetic=data.synthetic,
         horizon=spec.target.horizon,
         target_end=spec.target.end,
+        target_name=spec.target.name,
+        joint_target=spec.target.cross_sectional,
         last_name=spec.target.last_name,
         relative=spec.target.last is None,
         stocks=stocks,
         origins=tuple(facts["origins"]),
-        days_before=np.array(facts[store.UNHASHED]["days_before"], dtype="datetime64[D]"),
+        days_before=np.array(unhashed["days_before"], dtype="datetime64[D]"),
+        missing=np.array(unhashed["missing"]) if any(unhashed.get("missing", ())) else None,
         content=found.content,
         **arrays,
     )
@@ -96,6 +110,7 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
     data, spec = cast("BarsConfig", config.data), PanelSpec.of(config)
     starts, origins, days_before, faults = [0], [], list[str](), list[str]()
     parsing_notes, data_warnings, dropped = Counter[str](), Counter[str](), list[str]()
+    missing = np.zeros(len(spec.features.names), dtype=np.int64)
 
     def read() -> Iterator[Bars]:
         for load_one in loading.loaders(each):
@@ -113,6 +128,7 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
             continue
         with _collected(faults):
             for bars, rows in zip(together, rows_of(together, spec), strict=True):
+                missing += rows.pop("missing", 0)
                 for name, array in rows.items():
                     if array is not None:
                         writer.append(name, array)
@@ -128,7 +144,7 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
         "understood": _parsing_notes(parsing_notes),
         "doubts": doctor.labels(data_warnings),
         "dropped": [f"in {len(dropped)} stocks bad rows (the first: {dropped[0]})"] if len(dropped) > 1 else dropped,
-        store.UNHASHED: {"days_before": days_before},
+        store.UNHASHED: {"days_before": days_before, "missing": missing.tolist()},
     }
 
 

@@ -31,7 +31,7 @@ def from_bars(bars: Bars, spec: PanelSpec, config: BarsConfig, *, to_forecast: b
             + (f", since the features look back {lost} days" if lost > 1 else "")
         )
     if not to_forecast and rows < window + end + 2:
-        first = f" after the first {lost:,}, which the features need" if lost > 1 else ""
+        first = f" after the first {lost:,}, which the {_looks_back(spec)} need" if lost > 1 else ""
         raise UserError(
             f"{bars.origin}: {len(bars.dates):,} bars are too few for train, validation and test samples of "
             f"{window} days, {end} ahead{first}; more bars, or a lower data.window"
@@ -49,6 +49,7 @@ def from_bars(bars: Bars, spec: PanelSpec, config: BarsConfig, *, to_forecast: b
         synthetic=bars.synthetic,
         horizon=spec.target.horizon,
         target_end=end,
+        target_name=spec.target.name,
         last_name=spec.target.last_name,
         relative=spec.target.last is None,
         days_before=None if lost == 0 else np.array([day_before(bars, lost)]),
@@ -114,7 +115,7 @@ def unusable(spec: PanelSpec, window: int, stocks: int = 1) -> tuple[str, ...]:
     """How many bars of how many stocks end no sample and why, one text each."""
     lost, end = spec.lost, spec.target.end
     of_each = " of each stock" if stocks > 1 else ""
-    why_lost = "no day before it to change from" if lost == 1 else f"the features look back {lost} days"
+    why_lost = "no day before it to change from" if lost == 1 else f"the {_looks_back(spec)} look back {lost} days"
     return tuple(
         f"{count} bar{'s' if count > 1 else ''}{of_each} ({why})"
         for count, why in (
@@ -126,17 +127,28 @@ def unusable(spec: PanelSpec, window: int, stocks: int = 1) -> tuple[str, ...]:
     )
 
 
+def _looks_back(spec: PanelSpec) -> str:
+    """What needs the bars at the start that end no sample."""
+    return "features" if spec.features.lookback == spec.lost else "known values of the target"
+
+
 def rows_of(each: Sequence[Bars], spec: PanelSpec) -> list[dict[str, Any]]:
-    """The fields of a panel that have one row per bar, by name, of each of the stocks whose bars are given.
+    """The fields of a panel that have one row per bar, by name, of each of the stocks whose bars are given; `missing`.
 
     Raises UserError where a value is missing that may not be, and for numbers beyond float32.
     """
     lost, found = spec.lost, []
     values, targets, lasts = spec.features.values(each, lost), spec.target.values(each), spec.target.last_values(each)
+    normalized = spec.target.normalized(each, targets)
     for number, bars in enumerate(each):
         own: dict[str, Any] = {"values": values[number], "target": targets[number][lost:], "dates": bars.dates[lost:]}
+        if spec.features.missing != "error":
+            own["missing"] = np.isnan(values[number]).sum(axis=0)
+            spec.features.fill(values[number])
         if spec.features.missing in ("drop", "ffill"):
             own["incomplete"] = np.isnan(values[number]).any(axis=1)
+        if normalized is not None:
+            own["normalized"] = normalized[number][lost:]
         if lasts is not None:
             own["last"] = lasts[number][lost:]
         found.append(own | {"expected": _oracle(bars, spec, lost)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     from stockml.data.split import Rows
 
 _CHUNK = 65_536  # rows at a time: no float64 copy of the whole panel
+
+
+@dataclass(frozen=True)
+class NormalizedTarget:
+    """Moments of a normalised target over all train samples, and the least-squares line of the target itself on it."""
+
+    mean: float
+    std: float
+    base: float
+    """The target where it has its mean."""
+    slope: float
+    """By how much the target rises with one standard deviation of it."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,8 @@ class Scaler:
     """By ticker, if each stock of a pooled panel is scaled by itself; the other fields are then of all stocks."""
     from_pool: tuple[str, ...] = ()
     """The stocks whose own samples are too few, so that their figures in `stocks` are those of all stocks."""
+    normalized: NormalizedTarget | None = None
+    """If a model is trained on the normalised target: one for all stocks, so that forecasts keep their order."""
 
     @classmethod
     def fit(cls, panel: Panel, train: Rows, *, per_stock: bool = False, fewest: int = 2) -> Scaler:
@@ -48,6 +62,8 @@ class Scaler:
         """
         spans = _rows_of_windows(panel, train)
         shared = _fitted(panel, train, list(spans.values()), panel.origin)
+        if panel.normalized is not None:
+            shared = replace(shared, normalized=_normalized(panel.target[train], panel.normalized[train], panel.origin))
         if not per_stock or panel.stocks is None:
             return shared
         whose = panel.stocks.of(train)
@@ -57,7 +73,7 @@ class Scaler:
             ticker = panel.stocks.tickers[number]
             if count < fewest:
                 from_pool.append(ticker)
-                stocks[ticker] = shared
+                stocks[ticker] = replace(shared, normalized=None)
             else:
                 stocks[ticker] = _fitted(panel, train[whose == number], [rows], panel.origins[number])
         spread = np.sqrt(np.average([stock.target_std**2 for stock in stocks.values()], weights=counts))
@@ -68,7 +84,8 @@ class Scaler:
         """The scaler that `to_dict` or `figures` wrote."""
         target = stats["target"]
         std = np.array([np.inf if std is None else std for std in stats["std"]])
-        scaler = cls(np.array(stats["mean"]), std, target["mean"], target["std"], stats["rows"])
+        normalized = NormalizedTarget(**stats["normalized_target"]) if "normalized_target" in stats else None
+        scaler = cls(np.array(stats["mean"]), std, target["mean"], target["std"], stats["rows"], normalized=normalized)
         stocks = stats.get("stocks")
         return (
             scaler
@@ -82,11 +99,27 @@ class Scaler:
 
     def inverse_transform(self, forecasts: Floats, panel: Panel, rows: Rows) -> Floats:
         """Scaled forecasts (N,) of the samples that end in `rows`, converted to the target's units."""
+        if self.normalized is not None:
+            return forecasts * self.normalized.slope + self.normalized.base
         mean, std = self._targets(panel, rows)
         return forecasts * std + mean
 
+    @property
+    def shared_line(self) -> tuple[float, float]:
+        """A forecast in the target's units for a scaled one of 0, and its rise with 1, if all stocks share them."""
+        if self.normalized is not None:
+            return self.normalized.base, self.normalized.slope
+        return self.target_mean, self.target_std
+
+    @property
+    def loss_std(self) -> float:
+        """The standard deviation of what a model is trained on, in whose units losses are."""
+        return self.target_std if self.normalized is None else self.normalized.std
+
     def transform_target(self, panel: Panel) -> Floats:
-        """(R,) the panel's standardised target."""
+        """(R,) what a model is trained on: the panel's standardised target, or its normalised one."""
+        if self.normalized is not None and panel.normalized is not None:
+            return (panel.normalized - self.normalized.mean) / self.normalized.std
         mean, std = self._targets(panel)
         return (panel.target - mean) / std
 
@@ -118,6 +151,7 @@ class Scaler:
             "last_date": panel.date(int(train[-1])) or None,
             **({"stocks": stocks} if stocks else {}),
             **({"from_pool": list(self.from_pool)} if self.from_pool else {}),
+            **({"normalized_target": asdict(self.normalized)} if self.normalized else {}),
             "synthetic": panel.synthetic,
         }
 
@@ -149,6 +183,18 @@ class Scaler:
             return np.repeat(mean, counts), np.repeat(std, counts)
         whose = panel.stocks.of(rows)
         return mean[whose], std[whose]
+
+
+def _normalized(target: Floats, normalized: Floats, origin: str) -> NormalizedTarget:
+    """Of the train samples (N,)."""
+    mean, std, base = float(normalized.mean()), float(normalized.std()), float(target.mean())
+    slope = float(((normalized - mean) * (target - base)).mean() / std) if std > 0 else 0.0
+    if not slope > 0:
+        raise UserError(
+            f"{origin}: data.target_normalize: the target's rank among the day's stocks shows nothing of the target in "
+            "train; use more stocks with the same days, or data.target_normalize=none"
+        )
+    return NormalizedTarget(mean, std, base, slope)
 
 
 def _rows_of_windows(panel: Panel, train: Rows) -> dict[int, slice]:

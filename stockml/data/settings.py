@@ -112,6 +112,9 @@ class BarsConfig(DataConfig):
     """A name of `stockml.data.target.NAMES`, or an expression over later days."""
     benchmark: str | None
     """target=excess_return: the ticker of `context` whose return is taken off; None: the mean of all stocks."""
+    target_normalize: Literal["none", "csrank", "cszscore"]
+    """Several stocks: whether the model is trained on the target's rank, or its standard score, among the day's stocks.
+    Forecasts and metrics are of the target itself."""
     transform: Literal["returns", "levels"]
     test_ratio: float = bounded(above=0, below=1)
     start: datetime.date | None
@@ -180,6 +183,13 @@ class BarsConfig(DataConfig):
         """Broken rules between these settings and others of `config`, each as `section.key: what is wrong`."""
         if not config.stock.features:
             yield "stock.features: must name at least one feature"
+        if self.target_normalize != "none" and not self.pooled and config.run is None:
+            yield (
+                f"data.target_normalize={self.target_normalize}: compares stocks with each other; name several, "
+                "'data.tickers=[AAPL,AMZN]'"
+            )
+        if self.benchmark is not None and self.target != "excess_return":
+            yield f"data.benchmark={self.benchmark}: is of data.target=excess_return alone; leave it out"
 
 
 def _of_tickers(key: str, names: tuple[str, ...]) -> Iterator[str]:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from stockml.config.root import Config
 
 
+_MOST_NAMED = 60
+
+
 @dataclass(frozen=True)
 class PanelSpec:
     """The features and the target of a panel of dated bars."""
@@ -97,8 +100,11 @@ def faults(config: Config) -> Iterator[str]:
     data, features = config.data, config.features
     if not isinstance(data, BarsConfig):
         if features.columns or not features.bars:
+            named = (
+                f"features={features.set}" if not features.bars else f"features.columns.{next(iter(features.columns))}"
+            )
             yield (
-                f"features.set={features.set}: expressions need dated bars; the arrays of data.source={data.source} "
+                f"{named}: expressions need dated bars; the arrays of data.source={data.source} "
                 "hold their features already, so take features=bars"
             )
         return
@@ -120,12 +126,8 @@ def _of_lag(config: Config) -> Iterator[str]:
 def _of_expressions(config: Config) -> Iterator[str]:
     data, features = config.data, config.features
     assert isinstance(data, BarsConfig)
-    parsed: dict[str, Expression] = {}
-    for name, text in features.columns.items():
-        try:
-            parsed[shown(name, text)] = parse(text)
-        except ExpressionError as error:
-            yield f"{shown(name, text)}: {error}"
+    parsed, wrong = parsed_columns(features.columns)
+    yield from wrong
     key, text = f"data.target={data.target}", target.formula(data)
     if text not in target.NAMES:
         try:
@@ -146,9 +148,43 @@ def _of_expressions(config: Config) -> Iterator[str]:
                 yield f"{where}: {column}: data.context does not name {ticker}; add it, 'data.context=[{typed}]'"
 
 
+def parsed_columns(columns: Mapping[str, str]) -> tuple[dict[str, Expression], list[str]]:
+    """The expressions that can be parsed, by `features.columns.name=text`, and what is wrong with the others."""
+    parsed, faults = {}, []
+    for name, text in columns.items():
+        try:
+            parsed[shown(name, text)] = parse(text)
+        except ExpressionError as error:
+            unreadable = "cannot be read" in str(error) or not text.strip()
+            taken = f"; if it had a $name, the shell has taken it out: type '+features.columns.{name}=\"…\"'"
+            faults.append(f"{shown(name, text)}: {error}{taken if unreadable and '$' not in text else ''}")
+    return parsed, faults
+
+
+def read_by(config: Config, columns: Sequence[str]) -> str:
+    """Which features of a set need some columns that a table does not have, and what to do; empty if none does."""
+    each = PanelSpec.of(config).features.expressions
+    found = [name for name, one in each.items() if set(one.columns) & set(columns)]
+    if not found or config.features.bars:
+        return ""
+    needs = dict.fromkeys(column for one in each.values() for column in one.columns)
+    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    named = f"{', '.join(found[:_MOST_NAMED])}{more}"
+    return (
+        f"; features={config.features.set} needs {', '.join(needs)}; drop what reads the missing ones with "
+        f"'~features.columns.NAME': {named}"
+    )
+
+
 def _of_target(key: str, found: Expression, data: BarsConfig) -> Iterator[str]:
     """What is wrong with a target that is an expression."""
     if found.lookahead < 1:
-        yield f"{key}: uses no day after the window's last; Ref($close, -1) is the next day's close"
+        named = f"; or one of {', '.join(target.NAMES)}{nearest(data.target, target.NAMES)}"
+        yield (
+            f"{key}: uses no day after the window's last; Ref($close, -1) is the next day's close"
+            f"{named if data.target.isidentifier() else ''}"
+        )
+    elif found.is_logical and data.target_normalize != "none":
+        yield f"data.target_normalize={data.target_normalize}: {key} is a class, 0 or 1; leave this out"
     elif data.target not in target.NAMES and data.horizon not in (1, found.lookahead):
         yield f"data.horizon={data.horizon}: the expression of data.target says how far it reaches; leave this out"

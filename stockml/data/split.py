@@ -66,7 +66,7 @@ def split(panel: Panel, config: DataConfig, before_test: int | None = None) -> S
     at = [first, max(first, before_validation), max(first, before_test)]
     cuts = np.split(samples[: ends[n]], ends[at])[1:]
     train, validation = (
-        rows[_target_days(panel, rows) + embargo <= day[later[0]]] if len(later) else rows
+        rows[target_days(panel, rows) + embargo <= day[later[0]]] if len(later) else rows
         for rows, later in itertools.pairwise(cuts)
     )
     purged = len(cuts[0]) + len(cuts[1]) - len(train) - len(validation)
@@ -83,9 +83,20 @@ def split(panel: Panel, config: DataConfig, before_test: int | None = None) -> S
     return result
 
 
-def _target_days(panel: Panel, rows: Rows) -> NDArray[np.integer[Any]]:
-    """(N,) the number of the day on which the target of each row's sample ends; arrays have none after their end."""
-    return rows + panel.reach if panel.windowed else panel.day_numbers[rows + panel.reach]
+def target_days(panel: Panel, rows: Rows) -> NDArray[np.integer[Any]]:
+    """(N,) the number of the day on which the target of each row's sample ends; arrays have none after their end.
+
+    A target that depends on those of the day's other stocks ends when the last of them does.
+    """
+    if panel.windowed:
+        return rows + panel.reach
+    if not panel.joint_target:
+        return panel.day_numbers[rows + panel.reach]
+    day, known = panel.day_numbers, np.flatnonzero(np.isfinite(panel.target))
+    latest = np.zeros(int(day.max()) + 1, dtype=np.int64)
+    np.maximum.at(latest, day[known], day[np.minimum(known + panel.reach, len(day) - 1)])
+    found: NDArray[np.int64] = latest[day[rows]]
+    return found
 
 
 def _edges(samples: int, folds: int) -> Rows:

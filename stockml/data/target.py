@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stockml.data.features.evaluation import evaluate
+from stockml.data.features.evaluation import Rows, evaluate
 from stockml.data.features.expressions import Expression, parse
 from stockml.data.features.feature_set import rows_of
 from stockml.data.panel import Kind
@@ -42,20 +42,24 @@ class TargetSpec:
     """None of a change of the close, or of the close itself."""
     last: Expression | None = None
     """Of a level other than the close: its last known value."""
+    normalize: str = "none"
+    """`data.target_normalize`; none of a stock alone."""
 
     @classmethod
     def of(cls, config: BarsConfig) -> TargetSpec:
         """The target of a checked config."""
         name, h = config.target, config.horizon
+        normalize = config.target_normalize if config.pooled else "none"
         if name in CLOSE_TARGETS:
-            return cls(name, "level" if name == "close" else "return", h, h, None)
+            return cls(name, "level" if name == "close" else "return", h, h, None, normalize=normalize)
         text = formula(config)
         found = parse(text, target=True)
         if name == "volatility":
             last = parse(text.removeprefix("Ref(").removesuffix(f", -{h})"))
-            return cls(name, "level", h, h, found, last)
+            return cls(name, "level", h, h, found, last, normalize)
         kind: Kind = "class" if found.is_logical else "return"
-        return cls(name, kind, found.newest - max(found.oldest, 0), found.newest, found)
+        horizon = max(1, found.newest - max(found.oldest, 0))  # 1 if it reads one later day alone
+        return cls(name, kind, horizon, found.newest, found, normalize=normalize)
 
     @property
     def lookback(self) -> int:
@@ -70,8 +74,8 @@ class TargetSpec:
 
     @property
     def cross_sectional(self) -> bool:
-        """Whether a value depends on other stocks."""
-        return self.expression is not None and self.expression.cross_sectional
+        """Whether a value, or what the model is trained on, depends on other stocks."""
+        return self.normalize != "none" or (self.expression is not None and self.expression.cross_sectional)
 
     @property
     def last_name(self) -> str:
@@ -95,6 +99,19 @@ class TargetSpec:
                 own[: -self.horizon] = change if self.name == "log_return" else np.expm1(change)
             found.append(own)
         return found
+
+    def normalized(self, each: Sequence[Bars], values: Sequence[Floats]) -> list[Floats] | None:
+        """(R,) of each stock: the rank or standard score of its target among the day's stocks; None if not normalised.
+
+        The ranks are in (0, 1].
+        """
+        if self.normalize == "none":
+            return None
+        operator = {"csrank": "CSRank", "cszscore": "CSZScore"}[self.normalize]
+        rows = rows_of(each, [])
+        columns = {"target": np.concatenate(values)}
+        found = next(iter(evaluate([parse(f"{operator}($target)")], Rows(columns, rows.dates, rows.starts))))
+        return np.split(found, rows.starts[1:-1])
 
     def last_values(self, each: Sequence[Bars]) -> list[Floats] | None:
         """(R,) of each stock: the last known value of a level; None for other kinds."""

@@ -29,13 +29,15 @@ def evaluate(splits: PredictionsBySplit, horizon: int, *, synthetic: bool, best:
     model, oracle = table.pop("model"), table.pop("oracle", None)
     best = best or min(filter(baselines.may_be_best, table), key=lambda name: _error(table[name]["validation"]))
     assessment = assess(splits["test"], best, horizon)
+    truth, dated = splits["test"].truth, splits["test"].dates is not None
+    text = verdict(assessment, reverts=truth.kind == "level" and not truth.relative and dated)  # a volatility
     return {
         **model,
         "baselines": table,
         "best_baseline": best,
         "significance": assessment.to_json(),
         "skill": skill(assessment),
-        "verdict": verdict(assessment) if horizon else f"{verdict(assessment)} {_HORIZON_UNKNOWN}",
+        "verdict": text if horizon else f"{text} {_HORIZON_UNKNOWN}",
         **({"oracle": oracle} if synthetic else {}),
         **_decided_on(splits),
     }

@@ -93,6 +93,8 @@ class Metric:
     """Whether it compares stocks with one another, and so is defined for runs on several stocks only."""
     of_direction: bool = False
     """Whether it is defined for forecasts that are nothing but a direction."""
+    of_classes: bool = False
+    """Whether it is one of classes alone; the scores of other targets lack it."""
 
     def __post_init__(self) -> None:
         if unknown := self.shown_in - PLACES.keys():
@@ -110,16 +112,20 @@ def score(
     days = None if dates is None else CrossSection(truth.changes(truth.y_true), truth.changes(y_pred), dates)
     scores: Scores = {}
     for metric in METRICS.values():
-        if metric.pooled and days is None:
+        if (metric.pooled and days is None) or (metric.of_classes and truth.kind != "class"):
             continue
         arguments = (truth, y_pred, days) if metric.pooled else (truth, y_pred)
         scores[metric.name] = None if direction_only and not metric.of_direction else metric.function(*arguments)
     return scores
 
 
-def shown(place: str, *, pooled: bool = False) -> list[Metric]:
-    """The metrics that this place shows, in the table's order: those of single stocks, or the pooled ones."""
-    return [metric for metric in METRICS.values() if place in metric.shown_in and metric.pooled == pooled]
+def shown(place: str, *, pooled: bool = False, of_classes: bool = False) -> list[Metric]:
+    """The metrics that this place shows, in the table's order: those of any run, or the pooled ones, or of classes."""
+    return [
+        metric
+        for metric in METRICS.values()
+        if place in metric.shown_in and (metric.pooled, metric.of_classes) == (pooled, of_classes)
+    ]
 
 
 def columns(place: str) -> list[str]:
@@ -146,6 +152,11 @@ def of_column(name: str) -> Metric | None:
 def has_pooled(scores: Scores) -> bool:
     """Whether the scores are those of several stocks, compared with one another."""
     return any(metric.pooled and metric.name in scores for metric in METRICS.values())
+
+
+def has_classes(scores: Scores) -> bool:
+    """Whether the scores are those of classes; up to 2026-11-28 these had no metrics of their own."""
+    return any(metric.of_classes and metric.name in scores for metric in METRICS.values())
 
 
 def mse(truth: Target, y_pred: Floats) -> float:
@@ -198,6 +209,41 @@ def hit_rate(truth: Target, y_pred: Floats) -> float | None:
     if not moved.any() or not forecast.any():
         return None
     return float((np.sign(forecast) == np.sign(realised))[moved].mean())
+
+
+def log_loss(truth: Target, y_pred: Floats) -> float:
+    """−mean(y ln p + (1−y) ln(1−p)), p the forecast, at least 10⁻⁶ and at most 1 − 10⁻⁶."""
+    p = np.clip(y_pred, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+    return float(-np.where(truth.y_true >= 0.5, np.log(p), np.log1p(-p)).mean())
+
+
+_LEAST_PROBABILITY = 1e-6
+
+
+def auc(truth: Target, y_pred: Floats) -> float | None:
+    """The share of pairs of a one and a zero in which the one has the higher forecast; equal ones count half.
+
+    Mann & Whitney (1947). None where there is only one class.
+    """
+    ones = truth.y_true >= 0.5
+    n_ones = int(ones.sum())
+    pairs = n_ones * (len(ones) - n_ones)
+    if not pairs:
+        return None
+    _, of, counts = np.unique(y_pred, return_inverse=True, return_counts=True)
+    ranks = (counts.cumsum() - (counts - 1) / 2)[of]  # equal values share the mean of their ranks
+    return float((ranks[ones].sum() - n_ones * (n_ones + 1) / 2) / pairs)
+
+
+def mcc(truth: Target, y_pred: Floats) -> float | None:
+    """The correlation of the classes with those forecast, on the right side of ½ (Matthews 1975).
+
+    None where all samples, or all forecasts, are of one class.
+    """
+    realised, forecast = (values >= 0.5 for values in (truth.y_true, y_pred))
+    if realised.all() or forecast.all() or not realised.any() or not forecast.any():
+        return None
+    return float(np.corrcoef(realised, forecast)[0, 1])
 
 
 def ic(truth: Target, y_pred: Floats) -> float | None:
@@ -264,6 +310,10 @@ METRICS = {
             _RUN | _BREAKDOWN | {"test summary end", "test sweep means", "test sweep terminal"},
         ),
         Metric("hit_rate", hit_rate, PERCENT, _RUN | _BREAKDOWN, of_direction=True),
+        Metric("log_loss", log_loss, ERROR, _RUN, of_classes=True),
+        Metric("auc", auc, formatter(".4f"), _RUN, of_classes=True),
+        Metric("brier", mse, ERROR, _RUN, of_classes=True),
+        Metric("mcc", mcc, SIGNED, _RUN, of_classes=True, of_direction=True),
         Metric("ic", ic, SIGNED, _RUN | _BREAKDOWN | {"test summary last"}),
         Metric("daily_ic", lambda _t, _y, days: cross_section.mean(days.ic), SIGNED, _RUN, pooled=True),
         Metric("icir", lambda _t, _y, days: cross_section.mean_over_spread(days.ic), SIGNED, _RUN, pooled=True),

@@ -173,13 +173,16 @@ def not_beaten(assessment: Assessment) -> list[str]:
     return [name for name, of in assessment.against.items() if not of.diebold_mariano.rejects(SHOWN_LEVEL)]
 
 
-def verdict(assessment: Assessment) -> str:
-    """The assessment in sentences for readers who know no statistics, with the smallest R² that so many days show."""
+def verdict(assessment: Assessment, *, reverts: bool = False) -> str:
+    """The assessment in sentences for readers who know no statistics, with the smallest R² that so many days show.
+
+    Of a target that reverts, such as a volatility, a high R² is nothing to suspect.
+    """
     sentences = [f"{_result(assessment)}; {_ranking(assessment)}."]
     if detectable := _detectable(assessment):
         sentences.append(f"{detectable}.")
     r2 = assessment.against_zero.r2
-    if r2 is not None and r2 > _SUSPECT_R2:
+    if r2 is not None and r2 > _SUSPECT_R2 and not reverts:
         sentences.append(f"An R² above {_SUSPECT_R2:.0%} is nearly always a leak or luck: run task=audit.")
     return " ".join(sentences)
 

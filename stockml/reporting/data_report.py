@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stockml.config.values import list_stocks
+from stockml.data.settings import CLOSE_TARGETS
 
 if TYPE_CHECKING:
     from stockml.data.dataset import Data
+    from stockml.data.panel import Panel
 
 
 _LARGEST_MEAN = 1.0  # in standard deviations; over 20 days, a Sharpe ratio of 3.5 a year
 
 
 _MOST_NAMED = 25
+_MOST_SHOWN = 8  # features, in the first lines
 
 
-def lines(folds: Sequence[Data]) -> list[str]:
-    """The data report of a run, given the data of its folds, or its only data."""
+def lines(folds: Sequence[Data], features: str = "") -> list[str]:
+    """The data report of a run, given the data of its folds, or its only data, and the name of its set of features."""
     data = folds[0]
     panel = data.panel
     rows = f"{len(panel.values):,} {'windows' if panel.windowed else 'rows'}"
@@ -32,14 +35,20 @@ def lines(folds: Sequence[Data]) -> list[str]:
     if panel.parsing_notes:
         report.append(f"read as     {panel.parsing_notes}")
     report += [
-        f"            {rows}; window {panel.window}; features {_named(panel.features)}",
+        f"            {rows}; window {panel.window}",
+        f"features    {_set(features, panel)}",
         f"target      {_target(data)}",
     ]
     distance = abs(data.scaler.target_mean) / data.scaler.target_std
     if panel.kind == "return" and distance > _LARGEST_MEAN:
+        question = (
+            "check them; zero is no baseline for them"
+            if panel.target_name in ("", *CLOSE_TARGETS)
+            else f"data.target={panel.target_name} seems to be a level: forecast its change, such as "
+            "'Ref(x, -1) / x - 1' or 'Ref(x, -1) - x'"
+        )
         report.append(
-            f"            its mean is {distance:.1f} standard deviations from 0, which no return's is: check them; "
-            "zero is no baseline for them"
+            f"            its mean is {distance:.1f} standard deviations from 0, which no return's is: {question}"
         )
     if len(folds) == 1:
         for name, samples in data.split.by_name().items():
@@ -89,6 +98,13 @@ def _named(features: Sequence[str]) -> str:
     return f"{', '.join(features[:_MOST_NAMED])} and {len(features) - _MOST_NAMED:,} more"
 
 
+def _set(name: str, panel: Panel) -> str:
+    """The set of features, how many there are, and the first ones."""
+    shown = [f"{len(panel.features):,}", *panel.features[:_MOST_SHOWN]]
+    shown += ["…"] if len(panel.features) > _MOST_SHOWN else []
+    return f"{f'{name}: ' if name and not panel.windowed else ''}{', '.join(shown)}"
+
+
 def _fold(data: Data) -> str:
     splits = [f"{name} {len(rows):,} from {data.span(rows)[0]}" for name, rows in data.split.by_name().items()]
     return f"{', '.join(splits)} to {data.span(data.split.test)[1]}"
@@ -97,9 +113,12 @@ def _fold(data: Data) -> str:
 def _target(data: Data) -> str:
     panel, scaler = data.panel, data.scaler
     moments = f"train mean {scaler.target_mean:.4g}, standard deviation {scaler.target_std:.4g}"
+    if panel.normalized is not None:
+        moments += "; the model is trained on its rank or standard score in the day (data.target_normalize)"
+    name = "" if panel.target_name in ("", *CLOSE_TARGETS) else f", {panel.target_name}"
     if panel.kind == "class":
-        return f"a class, 0 or 1; {moments}"
+        return f"a class, 0 or 1{name}; {moments}"
     if panel.kind == "level":
         return f"a level, its direction relative to {panel.last_name}; {moments}"
-    ahead = f" {panel.horizon} day{'s' if panel.horizon > 1 else ''} ahead" if panel.horizon else ""
-    return f"a return{ahead}; {moments}"
+    ahead = f" {panel.reach} day{'s' if panel.reach > 1 else ''} ahead" if panel.reach else ""
+    return f"a return{name}{ahead}; {moments}"

@@ -25,6 +25,8 @@ class Table:
     """The rows in bold type."""
     links: Mapping[str, str] = field(default_factory=dict)
     """Links of the first cells, by their text."""
+    is_folded: bool = False
+    """Whether it is shown at a click on its caption only; in print it is left out."""
 
     @property
     def numbers(self) -> list[int]:

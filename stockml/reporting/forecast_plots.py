@@ -77,7 +77,10 @@ def predicted(predictions: Predictions, unit: Unit) -> Plot:
 
 
 def calibration(predictions: Predictions, unit: Unit) -> Plot | None:
-    """Mean realised return by quantile of the forecast; None where samples or distinct forecasts are too few."""
+    """Mean realised return by quantile of the forecast, or of classes the share of ones: a reliability diagram.
+
+    None where samples or distinct forecasts are too few.
+    """
     forecast, realised = _returns(predictions, predictions.model, unit)
     groups, name = (10, "tenths") if len(forecast) >= 200 else (5, "fifths")
     if len(np.unique(forecast)) < 2 * groups:
@@ -87,17 +90,19 @@ def calibration(predictions: Predictions, unit: Unit) -> Plot | None:
     y = np.array([realised[group].mean() for group in members])
     half = np.array([1.96 * realised[group].std(ddof=1) / math.sqrt(len(group)) for group in members])
     figure, axes = drawing.axes(3.4)
-    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.axhline(0 if unit.noun else realised.mean(), color=INK, linewidth=0.8)  # of classes, the base rate
     axes.axline((x[0], x[0]), (x[-1], x[-1]), color=RIVAL, linewidth=1, linestyle="--", label="perfect")
     axes.errorbar(x, y, half, fmt="o", color=MODEL, markersize=4, elinewidth=1, capsize=2, label="mean, 95 % CI")
     up = unit.label(f"realised {unit.noun}") if unit.noun else "share of ones"
     drawing.label(axes, unit.label(f"mean forecast {unit.noun}".rstrip()), up, legend=True)
     text = "; ".join(f"{a:.3g}: {b:.3g} ± {c:.2g}" for a, b, c in zip(x, y, half, strict=True))
+    base_rate = "" if unit.noun else "The black line is the share of ones in all of them. "
     return Plot(
         "calibration",
-        f"Realised by {name} of the forecast",
+        f"{'Realised' if unit.noun else 'Reliability: share of ones'} by {name} of the forecast",
         f"Test samples in {groups} groups, from the lowest forecasts to the highest. A rise from left to right is "
-        "skill; on the dashed line the size is right too. The scales differ; the CI takes samples as independent.",
+        f"skill; on the dashed line the size is right too. {base_rate}The scales differ; the CI takes samples as "
+        "independent.",
         f"Mean forecast and mean realised{unit.sign()} ± half the 95 % CI by {name} of the forecast: {text}.",
         figure,
     )

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from stockml.evaluation.metrics import COUNT, Metric, has_pooled, shown
+from stockml.evaluation.metrics import COUNT, Metric, has_classes, has_pooled, shown
 from stockml.evaluation.verdict import percent
 from stockml.reporting.text_tables import text_table
 
@@ -21,7 +21,7 @@ def results(evaluated: Mapping[str, Any], *, overfitted: bool = False) -> list[s
     A run that was `overfitted` to a few batches has no skill to test; its verdict says that they were learned.
     """
     end = [_verdict("learned", evaluated)] if overfitted else significance(evaluated)
-    return [result_table(evaluated), *_pooled_table(evaluated), *end]
+    return [result_table(evaluated), *_further_tables(evaluated), *end]
 
 
 def forecasters(evaluated: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -33,23 +33,29 @@ def forecasters(evaluated: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def result_table(evaluated: Mapping[str, Any]) -> str:
     """Every forecaster's scores on validation and test."""
     best = evaluated["best_baseline"]
-    rows = _rows({f"{name} *" if name == best else name: of for name, of in forecasters(evaluated).items()}, False)
-    header = ("", "split", *(metric.name for metric in shown("terminal")))
+    metrics = shown("terminal")
+    rows = _rows({f"{name} *" if name == best else name: of for name, of in forecasters(evaluated).items()}, metrics)
+    header = ("", "split", *(metric.name for metric in metrics))
     return f"{text_table(header, rows, left=header[:2])}\n* the best baseline on validation"
 
 
-def _pooled_table(evaluated: Mapping[str, Any]) -> list[str]:
-    """How well several stocks are ranked against one another."""
-    if not has_pooled(evaluated["test"]):
-        return []
-    rows = [row for row in _rows(forecasters(evaluated), True) if any(cell != "–" for cell in row[2:])]
-    header = ("between stocks", "split", *(metric.name for metric in shown("terminal", pooled=True)))
-    return [text_table(header, rows, left=header[:2])] if rows else []
+def _further_tables(evaluated: Mapping[str, Any]) -> list[str]:
+    """How likely a one is, of classes; how well several stocks are ranked against one another."""
+    tables = {}
+    if has_classes(evaluated["test"]):
+        tables["classes"] = shown("terminal", of_classes=True)
+    if has_pooled(evaluated["test"]):
+        tables["between stocks"] = shown("terminal", pooled=True)
+    found = []
+    for title, metrics in tables.items():
+        rows = [row for row in _rows(forecasters(evaluated), metrics) if any(cell != "–" for cell in row[2:])]
+        header = (title, "split", *(metric.name for metric in metrics))
+        found += [text_table(header, rows, left=header[:2])] if rows else []
+    return found
 
 
-def _rows(scores: Mapping[str, Mapping[str, Any]], pooled: bool) -> Iterator[list[str]]:
+def _rows(scores: Mapping[str, Mapping[str, Any]], metrics: Sequence[Metric]) -> Iterator[list[str]]:
     """A row for each forecaster and split, the forecaster named once."""
-    metrics = shown("terminal", pooled=pooled)
     for name, of in scores.items():
         label = name
         for split in SPLITS:

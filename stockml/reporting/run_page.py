@@ -12,7 +12,15 @@ import numpy as np
 from stockml.config.values import leaves, show
 from stockml.errors import UserError
 from stockml.evaluation import metrics as table
-from stockml.reporting import document, drawing, forecast_plots, predictions_file, score_sections, training_plots
+from stockml.reporting import (
+    document,
+    drawing,
+    feature_tables,
+    forecast_plots,
+    predictions_file,
+    score_sections,
+    training_plots,
+)
 from stockml.reporting.document import KeyFigure, Page, Section, Table
 from stockml.reporting.drawing import Plot
 from stockml.reporting.score_sections import csv_cell, percent, sentence, span
@@ -57,7 +65,8 @@ def _page(folder: RunFolder) -> Page:
             scores = []
         else:
             faults, scores = [], score_sections.sections(metrics, read_rows(folder.path / "stocks.csv"))
-        settings = [f"{key}={show(value)}" for key, value in leaves(config)]
+        in_table = ("features.columns.",) if "features" in metadata["data"] else ()
+        settings = [f"{key}={show(value)}" for key, value in leaves(config) if not key.startswith(in_table)]
         return Page(
             title=f"{config['stock']['ticker']} · {config['model']['name']}",
             subtitle=f"{metadata['data']['origin']}; seed {config['seed']}; run folder {folder.path.name}",
@@ -69,6 +78,7 @@ def _page(folder: RunFolder) -> Page:
                 *scores,
                 Section("Plots", plots=list(_plots(folder, metadata, metrics))),
                 _data(metadata["data"], read_rows(folder.path / "folds.csv"), (metrics or {}).get("decided_on")),
+                *feature_tables.section(metadata["data"]),
                 Section("Config", [_origin(metadata)], settings=settings),
             ],
         )

@@ -24,6 +24,11 @@ def _scores(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> 
         "itself; r2_zero, r2_ct, hit_rate and ic are of returns. r2_zero compares with the forecast of no change, "
         "r2_ct with the mean of all returns known by then."
     ]
+    if table.has_classes(metrics["test"]):
+        text.append(
+            "Of classes: log_loss, auc, brier (the squared error) and mcc judge the forecast as the probability of a "
+            "one; train_mean, the base rate of train, is what to compare with."
+        )
     if table.has_pooled(metrics["test"]):
         text.append(
             "Between stocks: daily_ic and daily_rank_ic are the correlation of forecast and realised returns over the "
@@ -35,7 +40,8 @@ def _scores(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> 
 def score_table(metrics: Mapping[str, Any], split: str) -> Table:
     """Every forecaster's scores on a split, given what metrics.json says."""
     pooled = table.shown("page", pooled=True) if table.has_pooled(metrics[split]) else []
-    columns = [*table.shown("page"), *pooled]
+    of_classes = table.shown("page", of_classes=True) if table.has_classes(metrics[split]) else []
+    columns = [*table.shown("page"), *of_classes, *pooled]
     best = metrics["best_baseline"]
     rows = [
         [f"{name} *" if name == best else name, *(metric.format(of[split].get(metric.name)) for metric in columns)]

@@ -131,6 +131,13 @@ _EVERY = (
         rules=(*_RULES, "stockml.tasks.rules:doctor"),
     ),
     Task(
+        name="features",
+        summary="print a table of the features, and write their values to a file",
+        function="stockml.tasks.features:run",
+        from_run=True,
+        rules=(*_RULES, "stockml.tasks.rules:features"),
+    ),
+    Task(
         name="fetch",
         summary="download bars from Yahoo into the cache",
         function="stockml.tasks.fetch:run",

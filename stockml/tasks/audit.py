@@ -51,7 +51,7 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
         data, findings = [subject.whole for subject in subjects], checks.run(subjects)
     if config.audit.plant:
         print(f"INJECTED    {config.audit.plant}: a leak put into stockml's pipeline; the checks below must find it")
-    print(*data_report.lines(data), "", sep="\n", flush=True)
+    print(*data_report.lines(data, config.features.set), "", sep="\n", flush=True)
     failed = []
     for name, finding in findings:
         print(_row(name, finding), flush=True)
@@ -95,11 +95,19 @@ def _pool(config: Config) -> PoolSubject:
     panel, _ = dataset.load_panel(config)
     assert panel.stocks is not None
     splits = [split(panel, fold.data) for fold in config.each_fold()]
-    each = pooled.each_stock(config)
-    stocks = _sample(each, panel.stocks.tickers)
+    each, spec = pooled.each_stock(config), PanelSpec.of(config)
+    bars, alone = functools.partial(pooled.each_bars, config, each), each
+    if spec.target.expression is not None and spec.target.expression.cross_sectional:
+        alone = [_with_own_target(one, spec.target.end) for one in each]
+        print(f"            data.target={spec.target.name} compares stocks; each alone is audited with its log return")
+    stocks = _sample(alone, panel.stocks.tickers)
     print(f"audited     {', '.join(stocks)}: {len(stocks)} of {len(panel.stocks.tickers)} stocks")
-    fit, spec = functools.partial(dataset.fit_scaler, config), PanelSpec.of(config)
-    return PoolSubject(panel, splits, fit, stocks, spec, functools.partial(pooled.each_bars, config, each))
+    return PoolSubject(panel, splits, functools.partial(dataset.fit_scaler, config), stocks, spec, bars)
+
+
+def _with_own_target(config: Config, horizon: int) -> Config:
+    assert isinstance(config.data, BarsConfig)
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, target="log_return", horizon=horizon))
 
 
 def _sample(each: Sequence[Config], tickers: Sequence[str]) -> dict[str, list[BarsSubject]]:

@@ -109,9 +109,9 @@ class _FromRawWindows(torch.nn.Module):
         self.std: Tensor
         self.register_buffer("mean", torch.from_numpy(scaler.mean.astype(np.float32)))
         self.register_buffer("std", torch.from_numpy(scaler.std.astype(np.float32)))
-        self.target_mean, self.target_std = scaler.target_mean, scaler.target_std
+        self.base, self.slope = scaler.shared_line
 
     def forward(self, windows: Tensor) -> Tensor:
         """Map unscaled windows (N, T, F) to forecasts (N,)."""
         scaled: Tensor = self.model((windows - self.mean) / self.std)
-        return scaled * self.target_std + self.target_mean
+        return scaled * self.slope + self.base

@@ -100,7 +100,7 @@ def trainer_for(config: Config, hardware: Hardware, group: Group = SINGLE_PROCES
 def samples_of(data: Data, batches: Batches) -> Samples:
     """The train and validation samples of the data, whose panel is in `batches`."""
     train, validation = (torch.from_numpy(rows) for rows in (data.split.train, data.split.validation))
-    return Samples(batches, train, validation, data.scaler.target_std)
+    return Samples(batches, train, validation, data.scaler.loss_std)
 
 
 def forecasts_of(
@@ -142,7 +142,7 @@ def _train_models(fold: FoldTraining, batches: Batches, run: TrainingRun) -> Tra
         folder.write_json("norm_stats.json", data.scaler.to_dict(data.panel, data.split.train))
         _save_best(folder, model, config, data, [state.stopping.best_epoch for state in states])
         scaled_loss = mean_loss(model, batches, samples.validation, config.trainer, hardware, group)
-        loss = loss_unit(config.trainer, data.scaler.target_std) * scaled_loss
+        loss = loss_unit(config.trainer, data.scaler.loss_std) * scaled_loss
     forecasts = forecasts_of(model, batches, data, hardware, group)
     scored = predictions.collect(data, batches, forecasts, config.model.name) if group.is_main else {}
     return TrainedFold(states, loss, scored)

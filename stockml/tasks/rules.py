@@ -27,6 +27,13 @@ def doctor(config: Config) -> Iterator[str]:
         yield "task=doctor: needs dated daily bars, data=csv or data=simulated; task=audit looks at arrays"
 
 
+def features(config: Config) -> Iterator[str]:
+    """Features have names of their own in a file."""
+    taken = [name for name in config.features.columns if name in ("date", "ticker", "target", "synthetic")]
+    if config.export.features and taken:
+        yield f"features.columns.{taken[0]}: the file of export.features has a column of this name; take another"
+
+
 def fetch(config: Config) -> Iterator[str]:
     """One source is downloaded from."""
     if not isinstance(config.data, YahooConfig):
@@ -38,5 +45,7 @@ def of_another_task(config: Config) -> Iterator[str]:
     """Settings that one task alone reads."""
     if config.export.onnx and config.task != "predict":
         yield "export.onnx: a trained model is exported: task=predict run=FOLDER export.onnx=true"
+    if config.export.features and config.task != "features":
+        yield f"export.features={config.export.features}: is written by task=features; leave it out, or add that"
     if config.audit.plant and config.task != "audit":
         yield f"audit.plant={config.audit.plant}: a leak is injected by task=audit alone; leave it out"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import platform
 import subprocess
@@ -20,13 +21,20 @@ from stockml.runs.old_releases import FORMAT, upgrade_config
 
 if TYPE_CHECKING:
     from stockml.data.dataset import Data
+    from stockml.evaluation.feature_table import FeatureTable
     from stockml.runs.folder import RunFolder
 
 
-def collect(config: Config, folds: Sequence[Data], device: str | None, world_size: int = 1) -> dict[str, Any]:
+def collect(
+    config: Config,
+    folds: Sequence[Data],
+    device: str | None,
+    world_size: int = 1,
+    features: FeatureTable | None = None,
+) -> dict[str, Any]:
     """The contents of config.json: the resolved config, and facts about data, versions and (if known) the device.
 
-    `folds` are the data of each fold of a walk-forward run; one otherwise.
+    `folds` are the data of each fold of a walk-forward run; one otherwise. `features` are of the first.
     """
     panel = folds[0].panel
     packages = ("stockml", "torch", "hydra-core", "omegaconf", "numpy", "pandas")
@@ -43,6 +51,7 @@ def collect(config: Config, folds: Sequence[Data], device: str | None, world_siz
             "understood": panel.parsing_notes,
             "dropped": list(panel.dropped),
             **({"gaps_in": panel.gaps_in} if panel.gaps_in else {}),
+            **({} if features is None else {"features": dataclasses.asdict(features)}),
             **_stocks(folds),
             **(_split(folds[0]) if len(folds) == 1 else {"folds": [_split(data) for data in folds]}),
         },

@@ -24,7 +24,7 @@ from stockml.reporting import predictions_file as written
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import ExistingRun, RunLocation
 from stockml.runs.old_releases import FORMAT
-from stockml.tasks import breakdown, fold_training, outcome, rank_count, report, resume, run_metadata
+from stockml.tasks import breakdown, features, fold_training, outcome, rank_count, report, resume, run_metadata
 from stockml.tasks.fold_training import FoldTraining, TrainedFold, TrainingRun
 from stockml.trackers import tracking
 from stockml.training import checkpoint, hardware, whole_trainer
@@ -52,7 +52,7 @@ def run(
     if config.data.synthetic:
         run_log.emit(*terminal.SYNTHETIC)
     folds = dataset.prepare_folds(config)
-    run_log.emit(*data_report.lines(folds))
+    run_log.emit(*data_report.lines(folds, config.features.set))
     for data in folds:
         rank_count.require_samples(group.world_size, len(data.split.train))
     data = folds[0]
@@ -76,7 +76,8 @@ def run(
         several = f"{config.trainer.ensemble} × " if config.trainer.ensemble > 1 else ""
         described = f"{config.model.name}, {several}{_size(model):,} parameters"
         run_log.emit(f"model       {described}, on {device}, {config.hardware.precision}")
-        folder.write_json("config.json", run_metadata.collect(config, folds, device, group.world_size))
+        table = features.of(config, data) if group.is_main else None
+        folder.write_json("config.json", run_metadata.collect(config, folds, device, group.world_size, table))
         folder.write_records(records, resumed=config.trainer.resume is not None)  # last: from then on it can be resumed
         trackers.start({name: resumed[name].history if name in resumed else [] for name in names}, config.trainer.lr)
         training_run = TrainingRun(folder, chosen, group, run_log, trackers.log_epoch, resumed)

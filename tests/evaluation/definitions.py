@@ -50,19 +50,34 @@ def scores(part: pd.DataFrame, forecast: Floats, kind: str, *, pooled: bool, dir
         "hit_rate": _hit_rate(r, f, kind),
         "ic": None if min(np.ptp(r), np.ptp(f)) < 1e-12 else stats.pearsonr(r, f).statistic,
     }
+    if kind == "class":
+        found |= _of_classes(y.astype(bool), forecast)
     if pooled:
         for name, ratio, rank in (("daily_ic", "icir", False), ("daily_rank_ic", "rank_icir", True)):
             daily = _daily_correlations(part, r, f, rank=rank)
             found[name] = daily.mean() if len(daily) else None
             found[ratio] = daily.mean() / daily.std(ddof=1) if len(daily) > 1 else None
     if direction_only:
-        return {name: value if name in ("n", "hit_rate") else None for name, value in found.items()}
+        return {name: value if name in ("n", "hit_rate", "mcc") else None for name, value in found.items()}
     return found
 
 
 def _r2(r: Floats, f: Floats, rival: Floats | float) -> float | None:
     against = np.sum((r - rival) ** 2)
     return 1 - np.sum((r - f) ** 2) / against if against > 0 else None
+
+
+def _of_classes(ones: NDArray[np.bool_], forecast: Floats) -> Scores:
+    p = np.clip(forecast, 1e-6, 1 - 1e-6)
+    up, pairs = forecast >= 0.5, forecast[ones][:, None] - forecast[~ones]
+    tp, tn, fp, fn = (float(np.sum(of)) for of in (ones & up, ~ones & ~up, ~ones & up, ones & ~up))
+    product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    return {
+        "log_loss": -np.mean([math.log(a if one else 1 - a) for one, a in zip(ones, p, strict=True)]),
+        "auc": np.mean((pairs > 0) + 0.5 * (pairs == 0)) if pairs.size else None,
+        "brier": np.mean((ones - forecast) ** 2),
+        "mcc": (tp * tn - fp * fn) / math.sqrt(product) if product else None,
+    }
 
 
 def _hit_rate(r: Floats, f: Floats, kind: str) -> float | None:
@@ -212,7 +227,7 @@ def significance(
     return {
         "part": "test",
         "n": len(part),
-        "unit": "samples" if kind == "class" else "stock-days" if pooled else "days",
+        "unit": "stock-days" if pooled else "days",
         "horizon": h,
         "r2_ct": of_model["r2_ct"],
         "r2_identity": {

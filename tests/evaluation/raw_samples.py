@@ -32,7 +32,7 @@ class Plan:
     window: int = 5
     horizon: int = 1
     target: str = "log_return"
-    """log_return, return, close; or up, whether the price rises: arrays without days."""
+    """log_return, return, close, direction; or up, whether the price rises: arrays without days."""
     levels: bool = False
     """Whether prices themselves are the inputs, not their log changes."""
     valid_ratio: float = 0.2
@@ -48,7 +48,7 @@ class Plan:
 
     @property
     def kind(self) -> str:
-        return {"close": "level", "up": "class"}.get(self.target, "return")
+        return {"close": "level", "direction": "class", "up": "class"}.get(self.target, "return")
 
     @property
     def pooled(self) -> bool:
@@ -78,7 +78,13 @@ def rows(prices: pd.DataFrame, sessions: NDArray[Any], plan: Plan) -> pd.DataFra
     found["last"], found["day"] = close, dates
     found["target_day"] = found["day"].shift(-h)
     up = (ahead > close).astype(float)
-    of_target = {"log_return": np.log(ahead / close), "return": ahead / close - 1, "close": ahead, "up": up}
+    of_target = {
+        "log_return": np.log(ahead / close),
+        "return": ahead / close - 1,
+        "close": ahead,
+        "direction": up,
+        "up": up,
+    }
     found["y"] = pd.DataFrame(of_target)[plan.target].where(ahead.notna())
     # Sessions between this bar and the one before it.
     found["missing"] = [0, *(int(((a < sessions) & (sessions < b)).sum()) for a, b in itertools.pairwise(dates))]

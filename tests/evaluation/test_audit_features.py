@@ -16,6 +16,7 @@ from stockml.evaluation.audit import checks
 from stockml.evaluation.audit.future_checks import prefix, scrambled_future
 from stockml.evaluation.audit.noise import noisy_after
 from stockml.evaluation.audit.strength_checks import next_day
+from stockml.evaluation.audit.subject import Finding
 from stockml.evaluation.audit.target_checks import without_signal
 from tests.conftest import audited, random_bars, write_bars
 from tests.evaluation.test_scan import LEAKS, columns
@@ -142,7 +143,7 @@ def test_a_leak_of_the_bars_is_seen_below_a_factor_set(leak: str) -> None:
 
 
 @pytest.mark.parametrize("check", [scrambled_future, prefix])
-def test_a_feature_that_looks_ahead_is_named(check: Callable[..., checks.Finding]) -> None:
+def test_a_feature_that_looks_ahead_is_named(check: Callable[..., Finding]) -> None:
     found = check(audited(random_bars(700), "features=momentum", "data.window=5", leak="centred_window"))
     assert found.passed is False and "RET1, RET5" in found.evidence
 

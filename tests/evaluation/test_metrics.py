@@ -74,6 +74,33 @@ def test_classes_have_no_r2_zero_and_are_hit_on_the_right_side_of_one_half() -> 
     assert scores["hit_rate"] == 0.5
 
 
+@given(st.lists(st.tuples(st.booleans(), st.integers(-2, 12)), min_size=1, max_size=40))
+def test_metrics_of_classes_are_those_of_scikit_learn(samples: list[tuple[bool, int]]) -> None:
+    sklearn = pytest.importorskip("sklearn.metrics")
+    y, f = np.array([float(one) for one, _ in samples]), np.array([tenths / 10 for _, tenths in samples])
+    found = score(Target(y, "class"), f)
+    p = np.clip(f, 1e-6, 1 - 1e-6)
+    assert found["log_loss"] == pytest.approx(sklearn.log_loss(y, p, labels=[0, 1]))
+    assert found["brier"] == found["mse"] == pytest.approx(np.mean((y - f) ** 2))
+    if y.min() == y.max():
+        assert found["auc"] is None
+    else:
+        assert found["auc"] == pytest.approx(sklearn.roc_auc_score(y, f))
+    if found["mcc"] is None:
+        assert y.min() == y.max() or (f >= 0.5).min() == (f >= 0.5).max()
+    else:
+        assert found["mcc"] == pytest.approx(sklearn.matthews_corrcoef(y, f >= 0.5))
+
+
+def test_only_classes_have_their_metrics_and_a_direction_has_no_more_than_mcc() -> None:
+    y, f = np.array([0.0, 1, 1, 0]), np.array([0.4, 0.6, 0.4, 0.5])
+    names = {"log_loss", "auc", "brier", "mcc"}
+    assert not names & set(score(Target(y, "return"), f))
+    assert names <= set(score(Target(y, "class"), f))
+    of_direction = score(Target(y, "class"), f.round(), direction_only=True)
+    assert {name for name in names if of_direction[name] is not None} == {"mcc"}
+
+
 def test_a_metric_added_to_the_table_is_in_every_place_that_it_names(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

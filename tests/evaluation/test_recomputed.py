@@ -45,6 +45,8 @@ CASES = {
     "pool, 5 days, walk-forward": Plan(tickers=POOL, horizon=5, folds=3, embargo=1),
     "pool, 5 days, one scaler": Plan(tickers=POOL, horizon=5, target="return", per_stock=False),
     "pool, walk-forward, rolling": Plan(tickers=POOL, features=("close",), folds=2, rolling=True, max_gap=30),
+    "direction": Plan(target="direction", model="ridge"),
+    "direction, 5 days, pool": Plan(tickers=POOL, target="direction", horizon=5, per_stock=False),
     "classes": Plan(target="up", test_ratio=0.4),
     "classes, 5 days": Plan(target="up", horizon=5),
 }
@@ -224,11 +226,13 @@ def test_every_number_of_metrics_json_is_known_and_right(run: Run) -> None:
     first = (parts["validation"]["fold"] == 0).to_numpy()
     parts["validation"], forecasts["validation"] = parts["validation"][first], forecasts["validation"][first]
     expected = definitions.metrics(parts, forecasts, plan.horizon, plan.kind, pooled=plan.pooled)
+    if not plan.dated:
+        expected["significance"]["unit"] = "samples"
     own = expected["significance"]["against"]
     assert list(found["significance"]["against"]) == list(own)
-    zero, against = next(iter(own.values())), " against the train mean" if plan.kind == "class" else ""
+    zero, against = next(iter(own.values())), "the train mean" if plan.kind == "class" else "zero change (r2_zero)"
     r2, low, high = (f"{x:+.2%}" if abs(x) < 10 else f"{x:+,.0%}" for x in (zero["r2"], *zero["r2_interval"]))
-    size = f"R²{against} is {r2} (95 % CI {low} to {high}) on {len(parts['test']):,} test "
+    size = f"R² against {against} is {r2} (95 % CI {low} to {high}) on {len(parts['test']):,} test "
     assert size + expected["significance"]["unit"] in found["verdict"]
     if plan.folds is not None:
         days = parts["validation"]["day"].dt.strftime("%Y-%m-%d")

@@ -119,6 +119,21 @@ def test_groups_by_forecast_hold_every_sample_once() -> None:
     assert np.isclose(y.mean(), 100 * of.truth.y_true.mean()) and np.isclose(x.mean(), 100 * of.model.mean())
 
 
+def test_of_classes_the_calibration_is_a_reliability_diagram() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.3, 0.7, 1000)
+    ones = (rng.random(1000) < p).astype(float)
+    of = Predictions(truth=Target(ones, "class"), rows=np.arange(1000), dates=None, model=p, baselines={})
+    plot = forecast_plots.calibration(of, forecast_plots.Unit("", ""))
+    assert plot is not None and plot.title == "Reliability: share of ones by tenths of the forecast"
+    axes = plot.figure.axes[0]
+    assert np.allclose(axes.lines[0].get_ydata(), ones.mean())  # the base rate
+    x, y = np.array(axes.containers[0][0].get_data())
+    tenths = np.array_split(np.argsort(p), 10)
+    assert np.allclose(x, [p[group].mean() for group in tenths])
+    assert np.allclose(y, [ones[group].mean() for group in tenths])
+
+
 def test_the_best_epoch_is_marked_where_it_is() -> None:
     history = training_plots.History(np.array([3.0, 2.0, 1.0]), np.array([3.0, 2.5, 2.7]), best_epoch=2)
     plot = training_plots.losses(history, "MSE")

@@ -89,7 +89,10 @@ class Expression:
     @property
     def is_logical(self) -> bool:
         """Whether its values are 1 and 0, for true and false."""
-        return isinstance(self.root, Call) and self.root.operator.name in _LOGICAL
+        root = self.root
+        while isinstance(root, Call) and root.operator.name == "Ref":
+            root = root.inputs[0]
+        return isinstance(root, Call) and root.operator.name in _LOGICAL
 
 
 @functools.lru_cache(maxsize=4096)  # a pool asks for the same ones once per stock
@@ -129,7 +132,7 @@ def _reach(node: Node) -> tuple[int, int]:
     """The first and the last row that a value needs, counted from its own."""
     if not isinstance(node, Call) or not node.inputs:
         return 0, 0
-    reached = [_reach(given) for given in node.inputs]
+    reached = [_reach(given) for given in node.inputs if not isinstance(given, Number)] or [(0, 0)]
     oldest, newest = min(first for first, _ in reached), max(last for _, last in reached)
     rows = node.operator.lookback(*node.parameters)
     return oldest - rows, newest - (rows if node.operator.name == "Ref" else 0)

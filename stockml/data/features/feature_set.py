@@ -50,12 +50,24 @@ class FeatureSet:
         return (*self.bars, *self.expressions)
 
     @property
+    def texts(self) -> dict[str, str]:
+        """Each feature as an expression, by name."""
+        change = {name: f"LogReturn(${name}{' + 1' if name == 'volume' else ''})" for name in self.bars}
+        own = change if self.transform == "returns" else {name: f"${name}" for name in self.bars}
+        return own | {name: one.text for name, one in self.expressions.items()}
+
+    @property
+    def lookbacks(self) -> dict[str, int]:
+        """Bars at the start for which each feature has no value yet, by name."""
+        lag, change = self.lag, 1 if self.transform == "returns" else 0
+        own = {name: change + lag.get(name, 0) for name in self.bars}
+        late = {name: max([0, *(lag.get(c, 0) for c in one.columns)]) for name, one in self.expressions.items()}
+        return own | {name: late[name] + one.lookback for name, one in self.expressions.items()}
+
+    @property
     def lookback(self) -> int:
         """Bars at the start for which a feature has no value yet."""
-        change = 1 if self.transform == "returns" else 0
-        of_bars = [change + self.lag.get(name, 0) for name in self.bars]
-        late = (max([0, *(self.lag.get(name, 0) for name in one.columns)]) for one in self.expressions.values())
-        return max([0, *of_bars, *(n + one.lookback for n, one in zip(late, self.expressions.values(), strict=True))])
+        return max([0, *self.lookbacks.values()])
 
     @property
     def lag(self) -> dict[str, int]:
@@ -82,7 +94,7 @@ class FeatureSet:
         return any(one.cross_sectional for one in self.expressions.values())
 
     def values(self, each: Sequence[Bars], lost: int) -> list[NDArray[np.float32]]:
-        """(R − lost, F) of each stock, whose first `lost` bars are left out; NaN where a value is missing and stays so.
+        """(R − lost, F) of each stock, whose first `lost` bars are left out; NaN where a value is missing.
 
         Raises UserError where a value is missing that may not be, and where one is infinite or beyond float32.
         """
@@ -107,18 +119,24 @@ class FeatureSet:
         for bars, own, (_, values) in zip(each, found, computed, strict=True):
             for number, (name, column) in enumerate(zip(self.expressions, values[:, lost:], strict=True)):
                 _require_finite(name, self.expressions[name].text, column, bars, lost)
-                own[:, len(self.bars) + number] = self._filled(name, column, bars, lost)
+                if self.missing == "error":
+                    self._require_complete(name, column, bars, lost)
+                own[:, len(self.bars) + number] = column
 
-    def _filled(self, name: str, column: Floats, bars: Bars, lost: int) -> Floats:
-        """A feature's values, with what `missing` says of those that are missing."""
-        is_missing = np.isnan(column)
-        if not is_missing.any() or self.missing == "drop":
-            return column
+    def fill(self, values: NDArray[np.float32]) -> None:
+        """Change the missing values of a stock, (R, F), as `missing` says; before a feature's first value, none."""
         if self.missing == "zero":
-            return np.where(is_missing, 0.0, column)
-        if self.missing == "ffill":
-            last = np.maximum.accumulate(np.where(is_missing, -1, np.arange(len(column))))
-            return np.where(last < 0, np.nan, column[last])  # before the first value nothing is known
+            values[np.isnan(values)] = 0
+        elif self.missing == "ffill":
+            for column in values.T[len(self.bars) :]:
+                last = np.maximum.accumulate(np.where(np.isnan(column), -1, np.arange(len(column))))
+                column[:] = np.where(last < 0, np.nan, column[last])  # before the first value nothing is known
+
+    def _require_complete(self, name: str, column: Floats, bars: Bars, lost: int) -> None:
+        """Raise UserError where a value is missing."""
+        is_missing = np.isnan(column)
+        if not is_missing.any():
+            return
         first = int(is_missing.argmax())
         raise UserError(
             f"{bars.origin}: {bars.ticker}: {shown(name, self.expressions[name].text)}: no value on "

@@ -11,6 +11,8 @@ The same group holds operators, see `operators`.
 
 from __future__ import annotations
 
+import contextlib
+
 from stockml.config import entry_points
 from stockml.errors import UserError
 
@@ -18,13 +20,20 @@ ENTRY_POINTS = "stockml.features"
 
 
 def names() -> list[str]:
-    """What is installed in the group: sets, and operators too, since nothing is imported to tell them apart."""
-    return sorted(entry_points.names(ENTRY_POINTS))
+    """The sets that are installed and load."""
+    found = []
+    for name in sorted(entry_points.names(ENTRY_POINTS)):
+        with contextlib.suppress(UserError):  # an operator, or a broken one
+            found += [name] if installed(name) is not None else []
+    return found
 
 
 def installed(name: str) -> dict[str, str] | None:
     """The set of that name, None where there is none. Raises UserError where it is no dict of texts."""
-    found = entry_points.find(ENTRY_POINTS, name, dict, "features")
-    if found is not None and not all(isinstance(key, str) and isinstance(text, str) for key, text in found.items()):
-        raise UserError(f"features={name}: the installed set is not a dict from names to expressions")
+    found = entry_points.find(ENTRY_POINTS, name, object, "features")
+    if found is None:
+        return None
+    if not isinstance(found, dict) or not all(isinstance(x, str) for pair in found.items() for x in pair):
+        where = entry_points.place(ENTRY_POINTS, name)
+        raise UserError(f"features={name}: the installed {where} is no dict from names to expressions")
     return found

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from stockml.data import sources, spec
-from stockml.data.bars import COLUMNS, Bars
+from stockml.data.bars import COLUMNS, Bars, MissingColumnsError
 from stockml.data.context import joined, of_context, reading_only
 from stockml.errors import UserError
 
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 def load_bars(config: Config) -> Bars:
     """The daily bars of the config's stock, with the columns of its context. Raises UserError."""
     others = _context(config)
-    return joined(_checked(_call(config, "load", config), config), others, config.data)
+    with _says_what_reads_them(config):
+        bars = _call(config, "load", config)
+    return joined(_checked(bars, config), others, config.data)
 
 
 def load_columns(config: Config, columns: Sequence[str]) -> Bars:
@@ -119,7 +121,7 @@ def loaders(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
 
 
 def _load_with(load: Callable[[], Bars], config: Config, others: Mapping[str, Bars]) -> Bars:
-    with _user_errors(config, "load_many"):
+    with _user_errors(config, "load_many"), _says_what_reads_them(config):
         bars = load()
     return joined(_checked(bars, config), others, config.data)
 
@@ -166,6 +168,15 @@ def _user_errors(config: Config, function: str) -> Iterator[None]:
             f"data={name}: the installed source's {function} failed: {type(error).__name__}: {error}; "
             "HYDRA_FULL_ERROR=1 shows where"
         ) from error
+
+
+@contextlib.contextmanager
+def _says_what_reads_them(config: Config) -> Iterator[None]:
+    """Where columns are missing, add which features read them."""
+    try:
+        yield
+    except MissingColumnsError as error:
+        raise UserError(f"{error}{spec.read_by(config, error.columns)}") from error
 
 
 def _checked(bars: Bars, config: Config) -> Bars:

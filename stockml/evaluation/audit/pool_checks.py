@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stockml.data.samples import rows_of
+from stockml.data.split import target_days
 from stockml.evaluation.audit import scan
 from stockml.evaluation.audit.noise import noisy_after
 from stockml.evaluation.audit.strength_checks import finding
@@ -119,7 +120,7 @@ def splits_by_day(pool: PoolSubject) -> Finding:
     panel, day = pool.panel, pool.panel.day_numbers
     for split in pool.splits:
         for (earlier, rows), (later, later_rows) in itertools.pairwise(split.by_name().items()):
-            over = int((day[rows + panel.reach] > day[later_rows].min()).sum())
+            over = int((target_days(panel, rows) > day[later_rows].min()).sum())
             if over:
                 return Finding(
                     False,
@@ -139,9 +140,13 @@ def scaler_on_train(pool: PoolSubject) -> Finding:
     values[later] = rng.standard_normal(values[later].shape) + 0 * values[later]  # what is missing stays so
     outside = np.setdiff1d(np.arange(len(targets)), split.train)
     targets[outside] = rng.standard_normal(len(outside))
+    normalized = panel.normalized
+    if normalized is not None:
+        normalized = normalized.copy()
+        normalized[outside] = targets[outside]
     before, after = (
         pool.fit(one, split.train).to_dict(one, split.train)
-        for one in (panel, replace(panel, values=values, target=targets))
+        for one in (panel, replace(panel, values=values, target=targets, normalized=normalized))
     )
     if before != after:
         return Finding(

@@ -75,9 +75,9 @@ def null_data(subject: BarsSubject) -> Finding:
         data = subject.of_bars(without_signal(subject.bars, seed)).data()
         truth = target(data.panel, data.split.test)
         realised, forecasts = truth.changes(truth.y_true), truth.changes(forecast(data)["test"])
-        naive = data.scaler.target_mean if data.panel.kind == "class" else 0.0
+        rival = 0.0 if subject.settings.target in CLOSE_TARGETS else data.scaler.target_mean
         errors = np.square(realised - forecasts)
-        p_value = significance.diebold_mariano(np.square(realised - naive), errors, data.panel.horizon).p_value
+        p_value = significance.diebold_mariano(np.square(realised - rival), errors, data.panel.horizon).p_value
         rejections += p_value is not None and p_value < _NULL_LEVEL
     seen = f"with random signs of the daily moves, ridge seems to have skill in {rejections} of {_NULL_SEEDS} draws"
     if rejections > _MOST_REJECTIONS:

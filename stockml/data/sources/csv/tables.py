@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from stockml.config.schema import nearest
 from stockml.data import spec, store
-from stockml.data.bars import PRICES, Bars, Floats, adjusted_volume, split_ratios
+from stockml.data.bars import PRICES, Bars, Floats, MissingColumnsError, adjusted_volume, split_ratios
 from stockml.data.sources.csv import cells, table_files
 from stockml.data.sources.csv.cells import Days
 from stockml.data.sources.csv.columns import same_ticker, words
@@ -164,7 +164,10 @@ class _Places:
             known = [name.strip() for name in header.names if name.strip()]
             listed = textwrap.shorten(", ".join(known), _MOST_SHOWN, placeholder=" …") or "none"
             hint = nearest(missing[0], known) if len(missing) == 1 else ""
-            raise UserError(f"{table.path}: has no column {', '.join(missing)}; it has {listed}{hint}")
+            absent = [name for name in asked if found.get(names.get(name, "")) is None and name not in further]
+            raise MissingColumnsError(
+                f"{table.path}: has no column {', '.join(missing)}; it has {listed}{hint}", absent
+            )
         return cls({r: n for r, n in found.items() if n is not None}, names, further, is_adjusted)
 
     @property
