@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -113,6 +114,8 @@ def _name(config: Config | None, swept: Mapping[str, Any]) -> str:
 
 
 def _brief(value: Any) -> str:
+    if isinstance(value, str) and re.search(r"[$(]", value):  # an expression
+        return re.sub(r"[^A-Za-z0-9.]+", "_", value).strip("_")
     if isinstance(value, str) and "/" in value:
         return Path(value).stem
     return f"{value:.4g}" if isinstance(value, float) else show(value)

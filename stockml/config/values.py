@@ -69,6 +69,11 @@ def enumerated(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
+def list_names(names: Sequence[str], most: int = 5) -> str:
+    """The first `most` names."""
+    return f"{', '.join(names[:most])}{f' and {len(names) - most:,} more' if len(names) > most else ''}"
+
+
 def list_stocks(tickers: Sequence[str], most: int = 10) -> str:
     """How many stocks, and the names of the first `most`."""
     shown = f"{', '.join(tickers[:most])}{', …' if len(tickers) > most else ''}"

@@ -172,6 +172,11 @@ def each_stock(config: Config) -> list[Config]:
     return [alone(ticker, settings) for ticker, settings in found]
 
 
+def each_bars(config: Config, each: Sequence[Config]) -> list[Bars]:
+    """The bars of each of the pool's stocks, from data.start to data.end. Raises UserError."""
+    return [_between(load_one(), cast("BarsConfig", config.data)) for load_one in loading.loaders(each)]
+
+
 def _between(bars: Bars, data: BarsConfig) -> Bars:
     """The bars from data.start to data.end; possibly none."""
     first, last = (np.datetime64(str(day), "D") if day is not None else None for day in (data.start, data.end))

@@ -28,6 +28,7 @@ def from_bars(bars: Bars, spec: PanelSpec, config: BarsConfig, *, to_forecast: b
     if to_forecast and rows < window:
         raise UserError(
             f"{bars.origin}: {len(bars.dates):,} bars are too few to forecast from: a window needs {window + lost}"
+            + (f", since the features look back {lost} days" if lost > 1 else "")
         )
     if not to_forecast and rows < window + end + 2:
         first = f" after the first {lost:,}, which the {_looks_back(spec)} need" if lost > 1 else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from stockml.config.schema import nearest
@@ -50,6 +50,18 @@ class PanelSpec:
     def columns(self) -> tuple[str, ...]:
         """Every column that is read."""
         return tuple(dict.fromkeys([*self.features.columns, *self.target.columns]))
+
+    def alone(self) -> PanelSpec:
+        """The same for a stock without others: with what is compared in place of each comparison."""
+        expressions = {name: one.alone() for name, one in self.features.expressions.items()}
+        compared = self.target.expression
+        target = self.target if compared is None else replace(self.target, expression=compared.alone())
+        return PanelSpec(replace(self.features, expressions=expressions), target)
+
+    def lenient(self) -> PanelSpec:
+        """The same with 0 where a missing value would be refused."""
+        missing = "zero" if self.features.missing == "error" else self.features.missing
+        return replace(self, features=replace(self.features, missing=missing))
 
     @property
     def cross_sectional(self) -> bool:

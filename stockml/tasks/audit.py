@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from stockml.evaluation.metrics import Floats
     from stockml.training.settings import HardwareConfig
 
+_MOST_INPUTS = 1000  # of a ridge that is fitted some thirty times
 _MOST_STOCKS = 5  # of a pool, that are audited alone
 _RESULTS = {True: "passed", False: "FAILED", None: "not applicable"}
 
@@ -95,12 +96,13 @@ def _pool(config: Config) -> PoolSubject:
     assert panel.stocks is not None
     splits = [split(panel, fold.data) for fold in config.each_fold()]
     each, spec = pooled.each_stock(config), PanelSpec.of(config)
+    bars, alone = functools.partial(pooled.each_bars, config, each), each
     if spec.target.expression is not None and spec.target.expression.cross_sectional:
-        each = [_with_own_target(one, spec.target.end) for one in each]
+        alone = [_with_own_target(one, spec.target.end) for one in each]
         print(f"            data.target={spec.target.name} compares stocks; each alone is audited with its log return")
-    stocks = _sample(each, panel.stocks.tickers)
+    stocks = _sample(alone, panel.stocks.tickers)
     print(f"audited     {', '.join(stocks)}: {len(stocks)} of {len(panel.stocks.tickers)} stocks")
-    return PoolSubject(panel, splits, functools.partial(dataset.fit_scaler, config), stocks)
+    return PoolSubject(panel, splits, functools.partial(dataset.fit_scaler, config), stocks, spec, bars)
 
 
 def _with_own_target(config: Config, horizon: int) -> Config:
@@ -112,30 +114,36 @@ def _sample(each: Sequence[Config], tickers: Sequence[str]) -> dict[str, list[Ba
     """A few stocks from all over the list that have bars enough to be split by themselves. Raises UserError."""
     known = [one for one in each if one.stock.ticker in set(tickers)]
     at = np.unique(np.linspace(0, len(known) - 1, min(len(known), 3 * _MOST_STOCKS), dtype=int)).tolist()
-    found = dict[str, list[BarsSubject]]()
+    found, reason = dict[str, list[BarsSubject]](), ""
     for number in [*at[::3], *at[1::3], *at[2::3]]:
         subjects = _of_bars(known[number])
         try:
             for subject in subjects:
                 subject.whole  # noqa: B018  # it is made, and kept, at the first look
-        except UserError:
+        except UserError as error:
+            reason = str(error)
             continue
         found[known[number].stock.ticker] = subjects
         if len(found) == _MOST_STOCKS:
             break
     if not found:
-        raise UserError("data.tickers: no stock has bars enough to be audited; use more data, or a lower data.window")
+        raise UserError(f"data.tickers: no stock can be audited alone, the last of those tried: {reason}")
     return found
 
 
 def _forecasters(config: Config) -> dict[str, Forecaster]:
-    window, width = dataset.sample_shape(config)
+    _, width = dataset.sample_shape(config)
     forecasters: dict[str, Forecaster] = {config.model.name: functools.partial(model_forecasts, config)}
-    return {"ridge": ridge_forecasts, **forecasters} if window * width <= MOST_RIDGE_INPUTS else forecasters
+    return {"ridge": ridge_forecasts, **forecasters} if width <= MOST_RIDGE_INPUTS else forecasters
 
 
 def ridge_forecasts(data: Data) -> dict[str, Floats]:
-    """Forecasts of the ridge baseline, by split."""
+    """Forecasts of the ridge baseline, by split; of large windows it sees the last days only."""
+    panel = data.panel
+    days = max(1, min(panel.window, _MOST_INPUTS // len(panel.features)))
+    if days < panel.window:
+        values = panel.values[:, -days:] if panel.windowed else panel.values
+        data = dataclasses.replace(data, panel=dataclasses.replace(panel, values=values, window=days))
     return baselines.ridge_forecasts(data, Batches(data.panel, data.scaler, torch.device("cpu"), torch.float32))
 
 

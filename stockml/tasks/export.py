@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import json
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from stockml.data.panel import Panel
     from stockml.data.scaler import Scaler
+    from stockml.data.settings import BarsConfig
     from stockml.data.split import Rows
     from stockml.runs.folder import RunFolder
     from stockml.tasks.predictor import Predictor
@@ -42,6 +45,7 @@ def onnx(folder: RunFolder, predictor: Predictor, panel: Panel, rows: Rows) -> P
     deviations of the target, UserError where each stock is scaled by itself.
     """
     import onnxruntime
+    from onnx import StringStringEntryProto
 
     fold = predictor.folds[-1]
     if fold.scaler.stocks is not None:
@@ -64,7 +68,11 @@ def onnx(folder: RunFolder, predictor: Predictor, panel: Panel, rows: Rows) -> P
             dynamic_shapes=[{0: torch.export.Dim("samples")}],
         )
     assert program is not None
-    content = program.model_proto.SerializeToString()
+    model = program.model_proto
+    model.metadata_props.extend(
+        StringStringEntryProto(key=key, value=text) for key, text in _described(predictor, panel)
+    )
+    content = model.SerializeToString()
     found = onnxruntime.InferenceSession(content).run(None, {"windows": windows.numpy()})[0]
     with torch.inference_mode():
         difference = float(np.abs(found - module(windows).numpy()).max()) / fold.scaler.target_std
@@ -73,6 +81,17 @@ def onnx(folder: RunFolder, predictor: Predictor, panel: Panel, rows: Rows) -> P
     with folder.writing("model.onnx") as file:
         file.write(content)
     return folder.path / "model.onnx"
+
+
+def _described(predictor: Predictor, panel: Panel) -> Iterator[tuple[str, str]]:
+    """What the input and the output are, by name: features in order as JSON, those that are expressions with these."""
+    data = cast("BarsConfig", predictor.config.data)
+    yield "features", json.dumps(list(panel.features))
+    yield "expressions", json.dumps(dict(predictor.config.features.columns))
+    yield "transform", data.transform if predictor.config.features.bars else ""
+    yield "window", str(panel.window)
+    yield "target", data.target
+    yield "horizon", str(panel.reach)
 
 
 def _windows(panel: Panel, rows: Rows) -> np.ndarray[tuple[int, int, int], np.dtype[np.float32]]:

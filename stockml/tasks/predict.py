@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from stockml.config.root import Config
-from stockml.config.values import list_stocks
+from stockml.config.values import list_names, list_stocks
 from stockml.data import calendar
+from stockml.data.features.expressions import parse
 from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
 from stockml.evaluation.predictions import tickers_of
@@ -92,6 +94,11 @@ def forecasts(config: Config, emit: Callable[[str], None]) -> Forecasts:
     y_pred = predictor.forecast(panel, rows).tolist()
     tickers = tickers_of(panel, rows)
     names = [panel.ticker] * len(rows) if tickers is None else tickers.tolist()
+    keys = zip(panel.dates[rows].astype("datetime64[D]").tolist(), names, strict=True)
+    for line in _other_forecasts(
+        folder, predictor, panel, dict(zip(keys, zip(rows.tolist(), y_pred, strict=True), strict=True))
+    ):
+        emit(f"warning     {line}")
     table = [
         [str(panel.dates[row]), "" if np.isnat(day) else str(day), ticker, forecast, _known(panel.target[row])]
         for row, day, ticker, forecast in zip(rows, days[rows], names, y_pred, strict=True)
@@ -162,6 +169,42 @@ def _rescaled(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str
     ]
 
 
+def _other_forecasts(
+    folder: RunFolder, predictor: Predictor, panel: Panel, found: Mapping[tuple[date, str], tuple[int, float]]
+) -> list[str]:
+    """A warning where expressions give other forecasts of the run's test than then, though the targets are the same.
+
+    `found` has the row and the forecast of each day and ticker.
+    """
+    expressions = {name: parse(text) for name, text in predictor.config.features.columns.items()}
+    then = written.read(folder)["test"]
+    if not expressions or then.dates is None:
+        return []
+    own = [predictor.config.stock.ticker] * len(then.rows) if then.tickers is None else then.tickers.tolist()
+    changed, largest, scale = list[date](), 0.0, predictor.folds[0].scaler.target_std
+    days = then.dates.astype("datetime64[D]").tolist()
+    for day, ticker, y_true, y_pred in zip(days, own, then.truth.y_true, then.model, strict=True):
+        row, again = found.get((day, ticker), (-1, y_pred))
+        difference = abs(again - y_pred) / scale
+        if row >= 0 and difference > _LARGEST_DIFFERENCE and np.isclose(panel.target[row], y_true, 1e-3, 1e-6):
+            changed, largest = [*changed, day], max(largest, difference)
+    if not changed:
+        return []
+    from_first = [name for name, one in expressions.items() if one.from_first_row]
+    reason = (
+        f"; {list_names(from_first)}: computed from a stock's first bar on, so give the same first bars"
+        if from_first
+        else ""
+    )
+    return [
+        f"{len(changed):,} of {len(days):,} forecasts of the run's test are others than then, by up to {largest:.2g} "
+        f"standard deviations of the target, the first on {min(changed)}{reason}"
+    ]
+
+
+_LARGEST_DIFFERENCE = 1e-3
+"""Standard deviations of the target, between forecasts that are the same but for rounding."""
+
 _LARGEST_ROUNDING = 1e-5
 """Relative; of prices that are written with few digits, on the mean of the train days."""
 
@@ -181,6 +224,7 @@ def _warnings(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str
     trained = [predictor.config.stock.ticker] if then.tickers is None else np.unique(then.tickers).tolist()
     tickers = [panel.ticker] if panel.stocks is None else panel.stocks.tickers
     warnings = []
+    warnings += predictor.other_comparisons(folder, panel)
     if unknown := predictor.unknown(panel):
         warnings.append(
             f"{list_stocks(unknown)} left out: the run scales each stock by itself, and has no scaler for them"
@@ -198,9 +242,10 @@ def _warnings(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str
         for ticker, rows in zip(tickers, panel.spans(), strict=True)
         if rows.stop - rows.start >= panel.window and ticker not in unknown and rows.stop - 1 not in panel.samples
     ]:
+        lacking = "" if panel.incomplete is None else ", or lacks a value (features.missing)"
         warnings.append(
             f"{list_stocks(halted)}: the next days are not forecast: the last window spans more missing sessions than "
-            "the run's data.max_gap"
+            f"the run's data.max_gap{lacking}"
         )
     warnings += _rescaled(folder, predictor, panel)
     same, factors = np.ones(len(then.rows), dtype=bool), np.full(len(then.rows), np.nan)

@@ -11,9 +11,10 @@ import torch
 
 from stockml import models
 from stockml.config.root import Config, identity
-from stockml.config.values import differences, list_stocks
+from stockml.config.values import differences, list_names, list_stocks
 from stockml.data import dataset
 from stockml.data.batches import Batches
+from stockml.data.features.expressions import parse
 from stockml.data.scaler import Scaler
 from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
@@ -100,6 +101,23 @@ class Predictor:
         scaled = self.folds[-1].scaler.stocks
         tickers = [panel.ticker] if panel.stocks is None else panel.stocks.tickers
         return [] if scaled is None else [ticker for ticker in tickers if ticker not in scaled]
+
+    def other_comparisons(self, folder: RunFolder, panel: Panel) -> list[str]:
+        """A warning where features compare stocks, and the panel's are others than the run's."""
+        columns = self.config.features.columns.items()
+        names = [name for name, text in columns if parse(text).cross_sectional] if panel.stocks is not None else []
+        trained = folder.read_json("config.json")["data"].get("tickers", {})
+        here = () if panel.stocks is None else panel.stocks.tickers
+        missing = [ticker for ticker in trained if ticker not in here]
+        further = [ticker for ticker in here if ticker not in trained]
+        if not names or not (missing or further):
+            return []
+        others = [f"without {list_stocks(missing)}"] if missing else []
+        others += [f"with {list_stocks(further)}"] if further else []
+        return [
+            f"{list_names(names)}: compare{'s' if len(names) == 1 else ''} the stocks of a day: {' and '.join(others)} "
+            "the values are others than in training; name the run's stocks in data.tickers"
+        ]
 
     def forecast(self, panel: Panel, rows: Rows) -> Floats:
         """Forecasts (N,), in the target's units, of the samples that end in `rows`.

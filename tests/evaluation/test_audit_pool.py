@@ -14,6 +14,7 @@ from stockml.config.root import Config
 from stockml.data import dataset, pooled
 from stockml.data.scaler import Scaler
 from stockml.data.sources.loading import load_bars
+from stockml.data.spec import PanelSpec
 from stockml.data.split import split
 from stockml.evaluation.audit import leaks, pool_checks
 from stockml.evaluation.audit.pool_checks import PoolSubject
@@ -37,7 +38,9 @@ def pool(config: Config) -> PoolSubject:
     stocks = {
         one.stock.ticker: [BarsSubject(one, {}, load_bars(one), leaks.pipeline())] for one in pooled.each_stock(config)
     }
-    return PoolSubject(panel, [split(panel, config.data)], functools.partial(dataset.fit_scaler, config), stocks)
+    fit, bars = functools.partial(dataset.fit_scaler, config), functools.partial(pooled.each_bars, config)
+    each = pooled.each_stock(config)
+    return PoolSubject(panel, [split(panel, config.data)], fit, stocks, PanelSpec.of(config), lambda: bars(each))
 
 
 def test_a_pool_without_a_leak_passes(pool: PoolSubject) -> None:

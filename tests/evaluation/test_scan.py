@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,16 @@ def scanned(seen: dict[str, Floats], true: dict[str, Floats], *, levels: bool = 
     if not levels:
         values = np.vstack([np.zeros(values.shape[1]), np.diff(np.log(values), axis=0)])
     rows = np.arange(WINDOW, len(values) - 1)
-    return scan.scan_next_day(values, list(seen), scan.NextDays(true["close"], true["volume"]), rows, WINDOW)
+    return scan.scan_next_day(looked_at(values, list(seen)), next_days(true), rows, WINDOW)
+
+
+def looked_at(values: Floats, names: Sequence[str] = ("own",)) -> scan.Looked:
+    values = values.reshape(len(values), -1)
+    return scan.Looked(names, values, np.zeros(values.shape[1], dtype=bool))
+
+
+def next_days(true: dict[str, Floats]) -> scan.NextDays:
+    return scan.NextDays(true["close"], columns={"volume": true["volume"]})
 
 
 def ahead(x: Floats) -> Floats:
@@ -107,8 +116,8 @@ def test_a_column_that_shows_tomorrow_noisily_is_found_at_a_t_of_6_and_a_half(wh
         r = np.diff(np.log(true["close"]), prepend=np.log(true["close"][0]))
         known = np.sign(r) if what == "sign" else 5 * (np.log(true["volume"]) - np.log(true["volume"]).mean())
         own = strength * ahead(known) + np.sqrt(1 - strength**2) * RNG(seed + 99).standard_normal(DAYS)
-        bars, rows = scan.NextDays(true["close"], true["volume"]), np.arange(WINDOW, DAYS - 1)
-        found += bool(scan.scan_next_day(own[:, None], ["own"], bars, rows, WINDOW).failed)
+        bars, rows = next_days(true), np.arange(WINDOW, DAYS - 1)
+        found += bool(scan.scan_next_day(looked_at(own), bars, rows, WINDOW).failed)
     assert found >= 16
 
 
@@ -117,19 +126,19 @@ def test_the_best_forecast_of_simulated_bars_may_be_shown() -> None:
     close = true["close"] * np.exp(np.append(0, expected[:-1].cumsum()))
     rows = np.arange(WINDOW, DAYS - 1)
     hidden, known = scan.NextDays(close), scan.NextDays(close, expected=expected)
-    assert scan.scan_next_day(expected[:, None], ["own"], hidden, rows, WINDOW).failed
-    assert not scan.scan_next_day(expected[:, None], ["own"], known, rows, WINDOW).failed
+    assert scan.scan_next_day(looked_at(expected), hidden, rows, WINDOW).failed
+    assert not scan.scan_next_day(looked_at(expected), known, rows, WINDOW).failed
 
 
 def test_several_stocks_are_scanned_by_their_days() -> None:
     stocks = [columns(seed, 600) for seed in range(3)]
     joined = {name: np.concatenate([one[name] for one in stocks]) for name in NAMES}
     day, stock = np.tile(np.arange(600), 3), np.repeat(np.arange(3), 600)
-    bars = scan.NextDays(joined["close"], joined["volume"], stock=stock, day=day)
+    bars = dataclasses.replace(next_days(joined), stock=stock, day=day)
 
     def of(seen: dict[str, Floats]) -> scan.Scan:
         values = np.vstack([np.zeros(5), np.diff(np.log(np.column_stack(list(seen.values()))), axis=0)])
-        return scan.scan_next_day(values, NAMES, bars, np.arange(1800), WINDOW)
+        return scan.scan_next_day(looked_at(values, NAMES), bars, np.arange(1800), WINDOW)
 
     assert not of(joined).failed
     assert of({**joined, "open": np.concatenate([ahead(one["open"]) for one in stocks])}).failed

@@ -12,10 +12,10 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stockml.data.features import arguments
-from stockml.data.features.nodes import Call, Column, ExpressionError, Node, Number, walk
+from stockml.data.features.nodes import Call, Column, ExpressionError, Node, Number, walk, without_comparison
 
 __all__ = ["MAX_DEPTH", "MAX_LENGTH", "Call", "Column", "Expression", "ExpressionError", "Node", "Number", "parse"]
 
@@ -81,6 +81,10 @@ class Expression:
     def lookahead(self) -> int:
         """Rows after the current one; 0 unless it is a target."""
         return max(self.newest, 0)
+
+    def alone(self) -> Expression:
+        """The same for a stock without others: with what is compared in place of each comparison."""
+        return replace(self, root=without_comparison(self.root), cross_sectional=False)
 
     @property
     def is_logical(self) -> bool:
@@ -218,7 +222,10 @@ class _Reader:
             case ast.Constant(value=bool() | int() | float() as number):
                 return self._number(node, number)
             case ast.Constant(value=str() as name):
-                raise ExpressionError(f'"{name[:40]}" is a text: write $"{name[:40]}" for the column of that name')
+                shown = self._restored(name)[:40]
+                if re.search(r"[$(]", shown):
+                    raise ExpressionError(f'"{shown}" is in quotes: write the expression without them')
+                raise ExpressionError(f'"{shown}" is a text: write $"{shown}" for the column of that name')
             case ast.Name(id=name):
                 return self._column(name)
             case ast.UnaryOp(op=ast.USub(), operand=operand):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stockml.data.features.evaluation import Rows, evaluate_stocks
 from stockml.data.features.expressions import Expression, parse
+from stockml.data.features.nodes import rows_back
 from stockml.errors import UserError
 
 if TYPE_CHECKING:
@@ -77,6 +78,15 @@ class FeatureSet:
     def columns(self) -> tuple[str, ...]:
         """The columns that are read."""
         return tuple(dict.fromkeys([*self.bars, *(c for one in self.expressions.values() for c in one.columns)]))
+
+    def known(self, bars: Bars) -> dict[str, Floats]:
+        """The columns that expressions read, each (R,) as late as they use it at the earliest."""
+        back: dict[str, int] = {}
+        for one in self.expressions.values():
+            for name, rows in rows_back(one.root).items():
+                back[name] = min(rows, back.get(name, rows))
+        lag = {name: rows + self.lag.get(name, 0) for name, rows in back.items()}
+        return {name: bars.lagged(lag).columns[name] for name in back}
 
     @property
     def cross_sectional(self) -> bool:

@@ -50,3 +50,25 @@ def walk(root: Node) -> Iterator[Node]:
         yield node
         if isinstance(node, Call):
             waiting.extend(reversed(node.inputs))
+
+
+def rows_back(root: Node) -> dict[str, int]:
+    """How many rows before the current one the newest value of each column lies that an expression uses."""
+    found: dict[str, int] = {}
+    waiting = [(root, 0)]
+    while waiting:
+        node, back = waiting.pop()
+        if isinstance(node, Column):
+            found[node.name] = min(back, found.get(node.name, back))
+        elif isinstance(node, Call):
+            back += node.operator.lookback(*node.parameters) if node.operator.name == "Ref" else 0
+            waiting.extend((child, back) for child in node.inputs)
+    return found
+
+
+def without_comparison(root: Node) -> Node:
+    """The tree with what is compared between stocks in place of the comparison."""
+    if not isinstance(root, Call):
+        return root
+    inputs = tuple(without_comparison(node) for node in root.inputs)
+    return inputs[0] if root.operator.scope == "day" else Call(root.operator, inputs, root.parameters)

@@ -124,6 +124,7 @@ CHECKS = {
 
 POOL_CHECKS: dict[str, Callable[[PoolSubject], Finding]] = {
     "pool: rows of stocks": pool_checks.rows_of_stocks,
+    "pool: comparisons": pool_checks.comparisons,
     "pool: splits apart": pool_checks.splits_by_day,
     "pool: scaler on train": pool_checks.scaler_on_train,
     "pool: next day": pool_checks.next_day,

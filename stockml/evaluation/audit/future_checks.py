@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,20 +48,17 @@ def scrambled_future(subject: Subject) -> Finding:
 
 def prefix(subject: BarsSubject) -> Finding:
     """Features made from the bars up to a day are those made from all bars."""
-    features, bars = subject.panel(), subject.bars
-    first, last = subject.settings.window + features.horizon + 2, len(features.values) - 2
+    subject = subject.of_bars(bars := subject.bars)
+    features = subject.panel()
+    samples = features.samples[:1].tolist() or [0]  # a prefix without a sample is refused
+    first = max(subject.settings.window, samples[0]) + features.reach + 2
+    last = len(features.values) - 2
     if first > last:
         return Finding(None, "too few bars to leave some out")
     for day in np.unique(np.linspace(first, last, 5, dtype=int)).tolist():
         end = subject.row_of_bar(day) + 1
-        first_bars = replace(
-            bars,
-            dates=bars.dates[:end],
-            columns={key: column[:end] for key, column in bars.columns.items()},
-            lines=None if bars.lines is None else bars.lines[:end],
-            expected=None if bars.expected is None else bars.expected[:end],
-        )
-        if changed := _changed_features(features, replace(subject, bars=first_bars).panel(), day):
+        first_bars = bars.first(end)
+        if changed := _changed_features(features, subject.of_bars(first_bars).panel(), day):
             return Finding(
                 False,
                 f"made from the bars up to {date_of(features, day)} only, {changed}",
@@ -75,7 +71,8 @@ def prefix(subject: BarsSubject) -> Finding:
 
 def _changed_features(one: Panel, other: Panel, day: int) -> str:
     """Which features differ up to that row, in words; an empty text if none does."""
-    differ = one.values[: day + 1] != other.values[: day + 1]
+    before, after = one.values[: day + 1], other.values[: day + 1]
+    differ = (before != after) & ~(np.isnan(before) & np.isnan(after))
     if not differ.any():
         return ""
     columns = differ.reshape(-1, len(one.features)).T

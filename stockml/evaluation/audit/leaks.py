@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stockml.data.dataset import Data, scale
 from stockml.data.panel import Panel
 from stockml.data.samples import from_bars
 from stockml.data.scaler import Scaler
@@ -35,11 +34,6 @@ class Pipeline:
     split: Callable[[Panel, BarsConfig], Split] = split
     scaler: Callable[[Panel, Rows], Scaler] = Scaler.fit
 
-    def data(self, bars: Bars, spec: PanelSpec, config: BarsConfig) -> Data:
-        """The scaled samples; with the default stages, those of `stockml.data.dataset.prepare`. Raises UserError."""
-        panel = self.panel(bars, spec, config)
-        return scale(panel, self.split(panel, config), self.scaler)
-
 
 def with_future(panel: Panel) -> Panel:
     """The panel with the target among its features, as `future`: a return, or a level's change."""
@@ -47,7 +41,12 @@ def with_future(panel: Panel) -> Panel:
     future = np.nan_to_num(known.changes(known.y_true)).astype(np.float32)
     column = np.zeros((*panel.values.shape[:-1], 1), dtype=np.float32)
     column[(slice(None), -1, 0) if panel.windowed else (slice(None), 0)] = future
-    return replace(panel, features=(*panel.features, "future"), values=np.concatenate([panel.values, column], axis=-1))
+    return replace(
+        panel,
+        features=(*panel.features, "future"),
+        expressions=panel.expressions + (panel.expressions > 0),  # these are the last
+        values=np.concatenate([panel.values, column], axis=-1),
+    )
 
 
 def _scaler_on_all_rows(clean: Pipeline) -> Pipeline:

@@ -8,8 +8,8 @@ leak's feature and the next day share, drown it in its own standard error.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,9 @@ NEARLY_ALL = 0.95
 """A correlation of which no t is needed."""
 FEWEST_DAYS = 50
 _OWN_PAST = 5
+_VOLUME = "the next day's volume"
 _VOLUME_PAST = 10
-_VOLUME_SPANS = (5, 20, 60)
+_SPANS = (5, 20, 60)
 _LEADS = 5
 
 
@@ -75,11 +76,28 @@ _TOO_FEW = Scan(0, math.inf, None, ())
 
 
 @dataclass(frozen=True)
+class Looked:
+    """What is held against the next day."""
+
+    names: Sequence[str]
+    """(F,)"""
+    values: Floats
+    """(R, F)"""
+    computed: NDArray[np.bool_]
+    """(F,) whether it is an expression, which combines what the columns of its day and of days before show: a range, a
+    reversal. The columns themselves are looked at beside it."""
+    compared: NDArray[np.bool_] | None = None
+    """(F,) whether it compares stocks: what others' volume shows of a stock's next is no leak. None: none does."""
+
+
+@dataclass(frozen=True)
 class NextDays:
     """The bars (R,) that features are held against, in order of time; of several stocks, each one's rows together."""
 
     close: Floats
-    volume: Floats | None = None
+    dates: NDArray[np.datetime64] | None = None
+    columns: Mapping[str, Floats] = field(default_factory=dict)
+    """Prices and volume, those that there are."""
     expected: Floats | None = None
     """Of simulated bars: the best possible forecast of the next day's log return, which features may show."""
     stock: Rows | None = None
@@ -87,15 +105,16 @@ class NextDays:
     day: Rows | None = None
 
 
-def scan_next_day(values: Floats, names: Sequence[str], bars: NextDays, rows: Rows, window: int) -> Scan:
+def scan_next_day(looked: Looked, bars: NextDays, rows: Rows, window: int) -> Scan:
     """Hold features (R, F) at every lag of windows that end in `rows` (N,) against what the next day brings.
 
     Against the next day's return and its sign, beyond what the close's own last five changes show; against the next
-    day's volume, beyond what the past of volume and moves shows; and by lead and lag: whether the feature goes with the
-    size of a later day's move more than with that of its own day. Samples of one day count as one.
+    day's volume, beyond what the past of volume and moves and the day of the week show; and by lead and lag: whether
+    the feature goes with the size of a later day's move more than with that of its own day (of an expression: and
+    beyond what the ranges and moves up to its day show). Samples of one day count as one.
     """
-    stock = bars.stock
-    first = max(window, _VOLUME_PAST if bars.volume is None else _VOLUME_SPANS[-1]) + 1
+    stock, names, values = bars.stock, looked.names, looked.values
+    first = max(window, _SPANS[-1]) + 1
     rows = rows[(rows + _LEADS < len(values)) & (rows >= first)]
     if stock is not None:
         rows = rows[stock[rows - first] == stock[rows + _LEADS]]
@@ -111,13 +130,23 @@ def scan_next_day(values: Floats, names: Sequence[str], bars: NextDays, rows: Ro
         ranked = np.column_stack([ranks(column) for column in columns.T])
         for lag in range(window - changed):
             x = ranked[rows - lag]
-            for against, y in outcomes.items():
-                found += _suspects(names, changed, lag, against, t_values(x, y, groups), correlations(x, y))
-        for against, (difference, later) in leads.items():
+            for against, (y, beyond) in outcomes.items():
+                t, correlation = t_values(x, y, groups), correlations(x, y)
+                if beyond is not y and looked.computed.any():
+                    t = np.where(looked.computed, t_values(x, beyond, groups), t)
+                    correlation = np.where(looked.computed, correlations(x, beyond), correlation)
+                if against == _VOLUME and looked.compared is not None:
+                    t, correlation = np.where(looked.compared, 0, t), np.where(looked.compared, 0, correlation)
+                found += _suspects(names, changed, lag, against, t, correlation)
+        for against, (difference, later, beyond) in leads.items():
             x = ranked[rows]
             # both, one-sided: falling prices go with larger moves later, which is no leak
             t = np.minimum(t_values(x, difference, groups), t_values(x, later, groups))
-            found += _suspects(names, changed, 0, against, np.maximum(0, t), correlations(x, later))
+            correlation = correlations(x, later)
+            if looked.computed.any():
+                t = np.where(looked.computed, np.minimum(t, t_values(x, beyond, groups)), t)
+                correlation = np.where(looked.computed, correlations(x, beyond), correlation)
+            found += _suspects(names, changed, 0, against, np.maximum(0, t), correlation)
     return _scan(found, number, limit, LEAST_CORRELATION)
 
 
@@ -172,7 +201,11 @@ def residual(y: Floats, known: Sequence[Floats]) -> Floats:
 
 
 def ranks(x: Floats) -> Floats:
-    """(N,) ranks, spread evenly over −1 to 1; equal values share the mean of theirs."""
+    """(N,) ranks, spread evenly over −1 to 1; equal values share the mean of theirs, missing ones are 0."""
+    if (missing := np.isnan(x)).any():
+        found = np.zeros(len(x))
+        found[~missing] = ranks(x[~missing]) if not missing.all() else 0.0
+        return found
     ordered, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
     if len(ordered) == 1:
         return np.zeros(len(x))
@@ -184,37 +217,66 @@ def ranks(x: Floats) -> Floats:
 def changes(values: NDArray[np.floating]) -> Floats:
     """Daily changes of features (…, R, F), in the place of the later day: relative ones where all are above zero."""
     wide = values.astype(np.float64)
-    relative = (wide > 0).all(axis=tuple(range(wide.ndim - 1)))
+    relative = ~(wide <= 0).any(axis=tuple(range(wide.ndim - 1)))
     wide[..., relative] = np.log(wide[..., relative])
     return np.concatenate([np.zeros_like(wide[..., :1, :]), np.diff(wide, axis=-2)], axis=-2)
 
 
-def _outcomes(bars: NextDays, rows: Rows) -> tuple[dict[str, Floats], dict[str, tuple[Floats, Floats]]]:
-    """By name: what of the next day (N,) the past does not show; a later day's move, less its own day's, and itself."""
-    close, volume = bars.close, bars.volume
+def _outcomes(
+    bars: NextDays, rows: Rows
+) -> tuple[dict[str, tuple[Floats, Floats]], dict[str, tuple[Floats, Floats, Floats]]]:
+    """By name: what of the next day (N,) the past of the same does not show, and what all columns do not show either; a
+    later day's move, less its own day's, itself, and what all columns do not show of it."""
+    close, volume = bars.close, bars.columns.get("volume")
     change = np.append(0.0, np.diff(np.log(close)))
     scores, move = ranks(change), ranks(np.abs(change))
     past = [scores[rows - lag] for lag in range(_OWN_PAST)]
+    ranges = [ranks(size) for size in (np.abs(change), *_sizes(bars))]
+    shown = [*past, *(size[rows - lag] for size in ranges for lag in range(_OWN_PAST))]
+    shown += [mean for size in ranges for mean in _means(size, rows)]
     known = past if bars.expected is None else [*past, bars.expected[rows]]
+    left = residual(scores[rows + 1], known), residual(np.sign(change[rows + 1]), known)
     outcomes = {
-        "the next day's return": residual(scores[rows + 1], known),
-        "the sign of the next day's return": residual(np.sign(change[rows + 1]), known),
+        "the next day's return": (left[0], left[0]),
+        "the sign of the next day's return": (left[1], left[1]),
     }
     if volume is not None:
         level, turnover = ranks(volume), ranks(np.append(0.0, np.diff(np.log1p(volume))))
-        total = np.append(0.0, level.cumsum())
-        spans = [(total[rows + 1] - total[rows + 1 - days]) / days for days in _VOLUME_SPANS]
-        before = [level[rows], *spans]  # volume returns to its level, slowly (Corsi 2009)
-        before += [turnover[rows - lag] for lag in range(_VOLUME_PAST)] + [move[rows - lag] for lag in range(_OWN_PAST)]
-        outcomes["the next day's volume"] = residual(turnover[rows + 1], [*before, *past])
-    leads = {
-        f"the size of the move {lead} day{'s' if lead > 1 else ''} later, more than its own day's": (
-            move[rows + lead] - move[rows],
-            move[rows + lead],
-        )
-        for lead in range(1, _LEADS + 1)
-    }
+        own = [level[rows], *_means(level, rows)]  # volume returns to its level, slowly (Corsi 2009)
+        own += [turnover[rows - lag] for lag in range(_VOLUME_PAST)]
+        before = [*own, *(move[rows - lag] for lag in range(_OWN_PAST)), *past, *_weekdays(bars, rows)]
+        next_volume, shown = turnover[rows + 1], [*shown, *own]
+        outcomes[_VOLUME] = residual(next_volume, before), residual(next_volume, [*before, *shown])
+    leads = {}
+    for lead in range(1, _LEADS + 1):
+        name = f"the size of the move {lead} day{'s' if lead > 1 else ''} later, more than its own day's"
+        later = move[rows + lead]
+        leads[name] = later - move[rows], later, residual(later, shown)
     return outcomes, leads
+
+
+def _means(size: Floats, rows: Rows) -> list[Floats]:
+    """(N,) each: means over the last days, from a week to a quarter."""
+    total = np.append(0.0, size.cumsum())
+    return [(total[rows + 1] - total[rows + 1 - days]) / days for days in _SPANS]
+
+
+def _sizes(bars: NextDays) -> Iterator[Floats]:
+    """(R,) each: how far the prices of a day are apart, and from the close before it."""
+    before = np.append(bars.close[:1], bars.close[:-1])
+    if (opened := bars.columns.get("open")) is not None:
+        yield np.abs(np.log(opened / before))
+    high, low = (bars.columns.get(name) for name in ("high", "low"))
+    if high is not None and low is not None:
+        yield np.log(high / low)
+
+
+def _weekdays(bars: NextDays, rows: Rows) -> list[Floats]:
+    """(N,) each: 1 where the next day is that day of the week: volumes differ by it."""
+    if bars.dates is None:
+        return []
+    weekday = (bars.dates[rows + 1].astype("datetime64[D]").astype(np.int64) + 3) % 7  # Monday is 0
+    return [(weekday == day).astype(np.float64) for day in range(1, 7)]
 
 
 def _suspects(

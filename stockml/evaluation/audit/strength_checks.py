@@ -9,7 +9,7 @@ import numpy as np
 
 from stockml.evaluation.audit import scan
 from stockml.evaluation.audit.subject import BarsSubject, Finding, Subject
-from stockml.evaluation.audit.target_checks import NOT_SIGNED, follows_signs
+from stockml.evaluation.audit.target_checks import FORESEEABLE, foreseeable
 from stockml.evaluation.metrics import target
 
 if TYPE_CHECKING:
@@ -23,21 +23,19 @@ _UNITS = {"return": "returns", "level": "changes", "class": "classes"}
 
 def next_day(subject: BarsSubject) -> Finding:
     """No feature on any day of the window shows what the day after the window brings, at any horizon."""
-    values, bars, rows = subject.next_days()
-    return finding(
-        scan.scan_next_day(values, subject.whole.panel.features, bars, rows, subject.whole.panel.window), rows
-    )
+    looked, bars, rows = subject.next_days()
+    return finding(scan.scan_next_day(looked, bars, rows, subject.whole.panel.window), rows)
 
 
 def feature_and_target(subject: Subject) -> Finding:
     """No feature, and no daily change of one, on any day of the window is strongly correlated with train's targets."""
-    if isinstance(subject, BarsSubject) and not follows_signs(subject):
-        return Finding(None, NOT_SIGNED)
     panel, rows = subject.panel(), subject.whole.split.train
     truth = target(panel, rows)
     y = truth.changes(truth.y_true)
     if np.ptp(y) <= 1e-6 * np.ptp(truth.y_true):  # but for rounding to float32
         return Finding(None, "the target is the last known value, in every train sample")
+    if foreseeable(subject):
+        return Finding(None, FORESEEABLE)
     bars = subject.kind == "bars"
     least = scan.LEAST_TARGET_CORRELATION if bars else scan.LEAST_ARRAY_CORRELATION
     return finding(scan.scan_target(_columns(panel, rows), panel.features, y, panel.horizon, least), rows)
@@ -63,10 +61,8 @@ def finding(found: scan.Scan, rows: Rows) -> Finding:
 def ridge_r2(subject: Subject) -> Finding:
     """Ridge explains no more of the test than daily returns allow."""
     rows = subject.whole.split.test
-    if isinstance(subject, BarsSubject) and not follows_signs(subject):
-        return Finding(None, NOT_SIGNED)
     if "ridge" not in subject.forecasters:
-        return Finding(None, "the windows are too large for a ridge regression")
+        return Finding(None, "there are too many features for a ridge regression")
     panel = subject.whole.panel
     truth = target(panel, rows)
     realised, forecasts = truth.changes(truth.y_true), truth.changes(subject.forecasts("ridge")["test"])
@@ -75,11 +71,18 @@ def ridge_r2(subject: Subject) -> Finding:
     if not spread:
         return Finding(None, "nothing moves in the test")
     r2 = 1 - float(np.square(realised - forecasts).sum()) / spread
+    if foreseeable(subject):
+        return Finding(None, FORESEEABLE)
     limit = max(_LARGEST_R2, 16 * max(1, panel.horizon) / len(rows))  # R² less two of its standard errors, 2√(R²/n)
     if limit > 0.9:
         return Finding(None, f"{len(rows):,} test samples are too few to tell chance from a leak")
     rival = "the train mean" if panel.kind == "class" else "zero"
     seen = f"ridge explains {r2:+.2%} of {len(rows):,} test samples' squared {_UNITS[panel.kind]}, against {rival}"
+    columns = [(0, False, forecasts[:, None])]
+    order = scan.scan_target(columns, ["ridge"], realised, panel.reach, scan.LEAST_CORRELATION)
+    if r2 > limit and order.largest is not None and not order.failed:
+        seen_by = f"on a few violent days: correlation of ranks {order.largest.correlation:+.2f}"
+        return Finding(True, f"{seen}; {seen_by} (t {order.largest.t:+.1f}, chance gives {order.limit:.1f})")
     if r2 > limit:
         return Finding(
             False,

@@ -15,8 +15,10 @@ from stockml.data.dataset import Data, scale
 from stockml.data.settings import BarsConfig
 from stockml.data.spec import PanelSpec
 from stockml.data.split import Rows, split
+from stockml.errors import UserError
 from stockml.evaluation.audit.leaks import LEAKS, Pipeline, with_future
-from stockml.evaluation.audit.scan import NextDays
+from stockml.evaluation.audit.noise import noisy_after
+from stockml.evaluation.audit.scan import Looked, NextDays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +33,7 @@ Forecaster = Callable[[Data], dict[str, "Floats"]]
 FEWEST_SAMPLES = 50  # with fewer, chance looks like anything
 
 _NOISE_SEED = 1
+_MOST_DRAWS = 3
 
 
 @dataclass(frozen=True)
@@ -90,19 +93,49 @@ class BarsSubject(Subject):
 
     bars: Bars
     pipeline: Pipeline
+    lenient: bool = False
+    """Whether a missing value is 0 where `features.missing` is error."""
 
     @property
     def settings(self) -> BarsConfig:
         """How the bars become samples."""
         return cast("BarsConfig", self.config.data)
 
+    @cached_property
+    def spec(self) -> PanelSpec:
+        """What the panel holds: of a pool's stock, what is compared with other stocks in place of the comparison."""
+        spec = PanelSpec.of(self.config)
+        return spec.alone().lenient() if self.lenient or spec.cross_sectional else spec
+
     def panel(self, noise_after: int | None = None) -> Panel:
-        """The panel of the bars; `noise_after` is a row of the panel."""
-        return self.pipeline.panel(self._bars(noise_after), PanelSpec.of(self.config), self.settings)
+        """The panel of the bars; `noise_after` is a row of the panel.
+
+        With noise, the samples are those without it, and what the noise leaves without a value is 0: which later days
+        have values says nothing of a day.
+        """
+        if noise_after is None:
+            return self.pipeline.panel(self.bars, self.spec, self.settings)
+        row = self.row_of_bar(noise_after)
+        for seed in range(_NOISE_SEED, _NOISE_SEED + _MOST_DRAWS):
+            try:
+                panel = self.pipeline.panel(noisy_after(self.bars, row, seed), self.spec.lenient(), self.settings)
+                break
+            except UserError:  # a value that is infinite on these days
+                if seed == _NOISE_SEED + _MOST_DRAWS - 1:
+                    raise
+        values, target, samples = panel.values, panel.target, self.whole.panel.samples
+        values[noise_after + 1 :] = np.nan_to_num(values[noise_after + 1 :])
+        target[samples] = np.nan_to_num(target[samples])
+        return replace(panel, samples=samples)
 
     def data(self, noise_after: int | None = None) -> Data:
         """The samples of the bars; `noise_after` is a row of the panel."""
-        return self.pipeline.data(self._bars(noise_after), PanelSpec.of(self.config), self.settings)
+        panel = self.panel(noise_after)
+        return scale(panel, self.pipeline.split(panel, self.settings), self.pipeline.scaler)
+
+    def of_bars(self, bars: Bars) -> BarsSubject:
+        """The same of other bars, whose missing values are no fault."""
+        return replace(self, bars=bars, lenient=True)
 
     def with_future(self) -> BarsSubject:
         """The bars in training's own pipeline, with the target among the features."""
@@ -115,33 +148,33 @@ class BarsSubject(Subject):
         assert dates is not None
         return dates
 
-    def next_days(self) -> tuple[Floats, NextDays, Rows]:
-        """The features (R, F), unscaled, the bars (R,) of their days, and the last rows (N,) of train's windows."""
-        at = np.searchsorted(self.bars.dates, self.dates)
-        volume, expected = self.bars.columns.get("volume"), self.bars.expected
-        bars = NextDays(
-            close=self.bars.columns["close"][at],
-            volume=None if volume is None else volume[at],
-            expected=None if expected is None else expected[at],
-        )
-        return self.panel().values.astype(np.float64), bars, self.whole.split.train
+    def next_days(self) -> tuple[Looked, NextDays, Rows]:
+        """The features, unscaled, the bars (R,) of their days, and the last rows (N,) of train's windows."""
+        panel = self.panel()
+        rows = train_rows(panel, self.whole.split.train)
+        return self.looked_at(panel.values, self.dates), self.days_of(self.dates), rows
+
+    def looked_at(self, features: NDArray[np.float32], dates: NDArray[np.datetime64]) -> Looked:
+        """Features (R, F) of some days, and the columns that their expressions read."""
+        at, panel = np.searchsorted(self.bars.dates, dates), self.whole.panel
+        read = {f"${name}": column[at] for name, column in self.spec.features.known(self.bars).items()}
+        values, width = np.column_stack([features.astype(np.float64), *read.values()]), len(panel.features)
+        number, compared = np.arange(values.shape[1]), np.zeros(values.shape[1], dtype=bool)
+        computed = (number >= width - panel.expressions) & (number < width)
+        expressions = PanelSpec.of(self.config).features.expressions.values()
+        compared[width - len(expressions) : width] = [one.cross_sectional for one in expressions]
+        return Looked((*panel.features, *read), values, computed, compared)
+
+    def days_of(self, dates: NDArray[np.datetime64]) -> NextDays:
+        """The bars of some days."""
+        at = np.searchsorted(self.bars.dates, dates)
+        columns = {name: self.bars.columns[name][at] for name in COLUMNS if name in self.bars.columns}
+        expected = None if self.bars.expected is None else self.bars.expected[at]
+        return NextDays(columns["close"], dates, columns, expected=expected)
 
     def row_of_bar(self, row: int) -> int:
         """The position among the bars of a row of the panel."""
         return int(np.searchsorted(self.bars.dates, self.dates[row]))
-
-    def _bars(self, noise_after: int | None) -> Bars:
-        if noise_after is None:
-            return self.bars
-        first, rng = self.row_of_bar(noise_after) + 1, np.random.default_rng(_NOISE_SEED)
-        columns = {name: column.copy() for name, column in self.bars.columns.items()}
-        for name, column in columns.items():
-            noise = rng.standard_normal(len(column) - first)
-            if name in COLUMNS or np.nanmin(column, initial=np.inf) > 0:  # a price too has no sign
-                column[first:] *= np.exp(0.1 * noise)
-            else:
-                column[first:] = noise * (np.nanstd(column) or 1.0)
-        return replace(self.bars, columns=columns)
 
 
 @dataclass(frozen=True)
@@ -171,6 +204,14 @@ class ArraysSubject(Subject):
     def with_future(self) -> ArraysSubject:
         """The same windows with the target's change among the features."""
         return replace(self, windows=with_future(self.windows))
+
+
+def train_rows(panel: Panel, train: Rows) -> Rows:
+    """The last rows of train's windows; of a panel with missing values, which may leave few of them, every row from
+    the first to the last."""
+    if panel.incomplete is None or not len(train) or not panel.incomplete.any():
+        return train
+    return np.arange(int(train.min()), int(train.max()) + 1)
 
 
 def date_of(panel: Panel, row: int) -> str:

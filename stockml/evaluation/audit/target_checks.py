@@ -10,14 +10,19 @@ import numpy as np
 
 from stockml.data.bars import PRICES
 from stockml.data.settings import CLOSE_TARGETS
-from stockml.data.target import NAMES, formula
+from stockml.data.spec import PanelSpec
+from stockml.data.target import formula
 from stockml.evaluation import significance
-from stockml.evaluation.audit.subject import FEWEST_SAMPLES, BarsSubject, Finding
+from stockml.evaluation.audit.scan import ranks
+from stockml.evaluation.audit.subject import FEWEST_SAMPLES, BarsSubject, Finding, Subject
 from stockml.evaluation.metrics import target
 
 if TYPE_CHECKING:
     from stockml.data.bars import Bars, Floats
 
+FORESEEABLE = "the target is like its own past, or moves both ways, as a volatility does: features may show much of it"
+_RETURNS = (*CLOSE_TARGETS, "direction", "excess_return")
+_LARGEST_AUTOCORRELATION = 0.2
 _NULL_SEEDS = 20
 _NULL_LEVEL = 0.05
 _MOST_REJECTIONS = 4  # of 20: at 5 % each, chance gives more than 4 once in 388 times (binomial)
@@ -28,8 +33,9 @@ def ramp(subject: BarsSubject) -> Finding:
     if subject.settings.target not in CLOSE_TARGETS:
         return Finding(None, f"the target is the expression {formula(subject.settings)}, which says its days itself")
     days = np.arange(1.0, len(subject.bars.dates) + 1)
-    columns = dict.fromkeys(subject.bars.columns, days)
-    panel = replace(subject, bars=replace(subject.bars, columns=columns)).panel()
+    ramp_bars = replace(subject.bars, columns={"close": days})
+    spec = PanelSpec.of_bars(["close"], subject.settings)
+    panel = subject.pipeline.panel(ramp_bars, spec, replace(subject.settings, lag={}))
     rows, horizon = panel.samples, panel.horizon
     assert panel.dates is not None
     today = days[np.searchsorted(subject.bars.dates, panel.dates[rows])]
@@ -57,16 +63,16 @@ def ramp(subject: BarsSubject) -> Finding:
 
 def null_data(subject: BarsSubject) -> Finding:
     """In data without any signal, the significance test finds skill no more often than by chance."""
-    if not follows_signs(subject):
-        return Finding(None, NOT_SIGNED)
     forecast = subject.forecasters.get("ridge")
     if forecast is None:
-        return Finding(None, "the windows are too large for a ridge regression")
+        return Finding(None, "there are too many features for a ridge regression")
     if len(subject.whole.split.test) < FEWEST_SAMPLES:
         return Finding(None, f"fewer than {FEWEST_SAMPLES} test samples")
+    if foreseeable(subject):
+        return Finding(None, FORESEEABLE)
     rejections = 0
     for seed in range(_NULL_SEEDS):
-        data = replace(subject, bars=without_signal(subject.bars, seed)).data()
+        data = subject.of_bars(without_signal(subject.bars, seed)).data()
         truth = target(data.panel, data.split.test)
         realised, forecasts = truth.changes(truth.y_true), truth.changes(forecast(data)["test"])
         rival = 0.0 if subject.settings.target in CLOSE_TARGETS else data.scaler.target_mean
@@ -83,29 +89,40 @@ def null_data(subject: BarsSubject) -> Finding:
     return Finding(True, f"{seen} (Diebold–Mariano at {_NULL_LEVEL:.0%}; by chance at most {_MOST_REJECTIONS})")
 
 
-NOT_SIGNED = "the target does not change its sign with that of the moves, like a volatility: it may well be forecast"
+def foreseeable(subject: Subject) -> bool:
+    """Whether the target may be forecast without any leak: one that goes with what was known of it when the window
+    ended, or that is not of the other sign where all moves are; a volatility, or a volume."""
+    if not isinstance(subject, BarsSubject) or subject.settings.target in _RETURNS:
+        return False
+    if subject.settings.target == "volatility":
+        return True
+    panel, target = subject.panel(), subject.spec.target
+    rows = subject.whole.split.train
+    past = panel.target[np.maximum(0, rows - panel.reach)]
+    of_bars = subject.bars.between(subject.settings.start, subject.settings.end)
+    first = len(of_bars.dates) - len(panel.target)
+    (mirrored,) = target.values([with_signs(of_bars, np.full(len(of_bars.dates) - 1, -1.0))])
+    now = panel.target[rows]
+    return _correlation(now, past) > _LARGEST_AUTOCORRELATION or _correlation(now, mirrored[first:][rows]) > -0.3
 
 
-def follows_signs(subject: BarsSubject) -> bool:
-    """Whether the target has the opposite sign if all moves have; that of a volatility stays."""
-    name = subject.settings.target
-    if name in NAMES:
-        return name != "volatility"
-    mirrored = replace(subject, bars=_with_signs(subject.bars, -np.ones(len(subject.bars.dates) - 1)))
-    rows, (was, now) = subject.whole.panel.samples, (one.panel() for one in (subject, mirrored))
-    return bool(np.corrcoef(was.target[rows], now.target[rows])[0, 1] < _OPPOSITE)
-
-
-_OPPOSITE = -0.9  # a return with the signs of all moves changed is nearly minus itself
+def _correlation(x: Floats, y: Floats) -> float:
+    """Of ranks; 0 where there is none."""
+    known = np.isfinite(x) & np.isfinite(y)
+    x, y = ranks(x[known]), ranks(y[known])
+    return float(np.corrcoef(x, y)[0, 1]) if x.any() and y.any() else 0.0
 
 
 def without_signal(bars: Bars, seed: int) -> Bars:
-    """The bars with random signs of each day's log moves: volatility stays, and nothing can be forecast."""
-    return _with_signs(bars, np.random.default_rng(seed).choice([-1.0, 1.0], len(bars.dates) - 1))
+    """The bars with random signs of each day's log moves: volatility stays, and nothing can be forecast.
+
+    Columns other than prices stay as they are: what they know of the true moves is nothing of these.
+    """
+    return with_signs(bars, np.random.default_rng(seed).choice([-1.0, 1.0], len(bars.dates) - 1))
 
 
-def _with_signs(bars: Bars, sign: Floats) -> Bars:
-    """The bars with each day's log moves times `sign` (R − 1,)."""
+def with_signs(bars: Bars, sign: Floats) -> Bars:
+    """The bars with each day's log moves times its sign (R − 1,)."""
     columns, close = dict(bars.columns), bars.columns["close"]
     moves = {key: np.log(column[1:] / close[:-1]) for key, column in columns.items() if key in PRICES}
     path = math.log(close[0]) + np.append(0, np.cumsum(sign * moves["close"]))
