@@ -10,7 +10,7 @@ import pytest
 
 from tests.benchmarks import run
 from tests.benchmarks.measuring import Breakdown, Figure, Grid
-from tests.campaigns import audits, example_run, factors, model_zoo, significance, verdicts
+from tests.campaigns import audits, example_run, factors, feature_sets, model_zoo, significance, verdicts
 from tests.markdown import readmes, table, update_rows, write_table, written_table
 
 WRITTEN = {
@@ -21,6 +21,7 @@ WRITTEN = {
     *((verdicts.README, name) for name in ("verdicts", "sizes", "power")),
     (audits.README, "audits"),
     *((factors.README, name) for name in factors.TABLES),
+    *((feature_sets.README, name) for name in feature_sets.TABLES),
     (example_run.README, "run"),
     *((path, name) for name, path in model_zoo.READMES.items()),
 }

@@ -2,14 +2,14 @@
 
     python tests/campaigns/feature_sets.py BARS             (a folder with AAPL.csv, …, XOM.csv and SP500.csv)
 
-Each row of the printed tables comes from one sweep over sets, models and windows, which is printed as a command; it is
-in multirun/feature_sets (`--folder` names another place), and the same command continues it. Of the windows of 1 and 10
-days, the one with the lower validation loss counts. `--write` writes the tables into
-stockml/data/features/README.md.
+Each table comes from sweeps over sets, models and windows of 1 and 10 days, which are printed as commands; they are in
+multirun/feature_sets (`--folder` names another place), and the same command continues them. `--write` writes the tables
+into stockml/data/features/README.md.
 
-`pool`: the eight tickers as one pool. `signal`: one simulated stock of 60,000 days with a strong signal, by the share
-of the R²_zero of the oracle, which knows the signal; `ridge` with five seeds, the others with one, of ten epochs. The
-exit status is 1 unless ridge finds at least 75 % of the signal on one of the sets.
+`pool`: the eight tickers as one pool; of the two windows, the one with the lower validation loss. `signal`: one
+simulated stock of 60,000 days with a strong signal, by the share of the R²_zero of the oracle, which knows the signal;
+`ridge` with five seeds, the others with one, of ten epochs. The exit status is 1 unless ridge finds at least 75 % of
+the signal on one of the sets.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tests.campaigns.model_zoo import sweep
 from tests.markdown import ROOT, table, write_table
 
 README = ROOT / "stockml/data/features/README.md"
+TABLES = ("sets_pool", "sets_signal")
 SETS, MODELS, LEAST_SHARE = ("bars", "alpha158", "momentum"), ("ridge", "mlp_flat", "gru"), 0.75
 _EVERY = (f"features={','.join(SETS)}", "data.window=1,10")
 _SIGNAL = ("data.signal=strong", "data.days=60000", "data.seed=${seed}", "trainer.batch_size=256", "trainer.epochs=10")
@@ -39,7 +40,7 @@ SWEEPS = {
 
 
 def results(folder: Path) -> pd.DataFrame:
-    """A row for each set, model and seed of a finished sweep: that of the window with the lower validation loss."""
+    """A row for each job of a finished sweep, the lowest validation loss first."""
     rows = []
     for path in folder.glob("*/metrics.json"):
         metrics = json.loads(path.read_text())
@@ -58,19 +59,19 @@ def results(folder: Path) -> pd.DataFrame:
                 "oracle": oracle["test"]["r2_zero"] if oracle else None,
             }
         )
-    found = pd.DataFrame(rows).sort_values("loss")
-    return found.groupby(["set", "model", "seed"], as_index=False).first()
+    return pd.DataFrame(rows).sort_values("loss")
 
 
 def shares(found: pd.DataFrame) -> pd.Series:
-    """The share of the oracle's R²_zero by model and set, from means over seeds."""
-    means = found.groupby(["model", "set"])[["r2_zero", "oracle"]].mean()
+    """The share of the oracle's R²_zero by model, set and window, from means over seeds."""
+    means = found.groupby(["model", "set", "window"])[["r2_zero", "oracle"]].mean()
     return means["r2_zero"] / means["oracle"]
 
 
 def pool_rows(found: pd.DataFrame) -> Iterator[tuple[str, ...]]:
     """For each model: R²_zero, daily IC, window and skill on each set."""
-    by_cell = {(row["model"], row["set"]): row for row in found.to_dict("records")}
+    chosen = found.groupby(["set", "model"], as_index=False).first()
+    by_cell = {(row["model"], row["set"]): row for row in chosen.to_dict("records")}
     for model in MODELS:
         cells = [by_cell[model, name] for name in SETS]
         yield (
@@ -90,11 +91,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, overrides in SWEEPS.items():
         sweep(folder / name, [*overrides, *([f"data.dir={asked.bars.absolute()}"] if name == "pool" else [])])
     share = shares(pd.concat([results(folder / name) for name in SWEEPS if name != "pool"]))
-    texts = [(f"`{model}`", *(f"{share[model, name]:.0%}" for name in SETS)) for model in MODELS]
+    texts = [
+        (f"`{model}`", *(f"{share[model, name, 1]:.0%}, {share[model, name, 10]:.0%}" for name in SETS))
+        for model in MODELS
+    ]
     header = [f"`{name}`" for name in SETS]
+    of_pool = pool_rows(results(folder / "pool"))
     tables = {
-        "sets_pool": table(("R²_zero, daily IC, window and skill", *header), pool_rows(results(folder / "pool"))),
-        "sets_signal": table(("share of the oracle's R²_zero", *header), texts),
+        "sets_pool": table(("R²_zero, daily IC, window and skill", *header), of_pool),
+        "sets_signal": table(("share of the oracle's R²_zero; 1 day, 10 days", *header), texts),
     }
     print(*tables.values(), sep="\n\n")
     if asked.write:
