@@ -19,29 +19,41 @@ def noisy_after(bars: Bars, row: int, seed: int) -> Bars:
     """The bars with noise in place of every row after that one.
 
     A noisy day has the shape of another day, drawn at random: the ratios of its prices, its volume, its further
-    columns. So high is above low, and what is never negative stays so. Its price and volume are shifted at random.
+    columns. So high is above low, and what is never negative stays so. Its close lies on the other side of that row's.
     Where a value is missing, it stays missing.
     """
     first, rng = row + 1, np.random.default_rng(seed)
     count = len(bars.dates) - first
     donors = rng.integers(0, len(bars.dates), count)
     columns = {name: column.copy() for name, column in bars.columns.items()}
-    for ticker in {_of_ticker(name)[0] for name in columns}:
+    for ticker in dict.fromkeys(_of_ticker(name)[0] for name in columns):
         own = [name for name in columns if _of_ticker(name)[0] == ticker]
-        prices = [name for name in own if _of_ticker(name)[1] in PRICES]
-        factor, turnover = np.exp(_SPREAD * rng.standard_normal((2, count)))
-        level = "close" if "close" in {_of_ticker(name)[1] for name in prices} else ""
+        prices = sorted(
+            (name for name in own if _of_ticker(name)[1] in PRICES), key=lambda n: _of_ticker(n)[1] != "close"
+        )
+        noise, turnover = rng.standard_normal(count), np.exp(_SPREAD * rng.standard_normal(count))
         for name in own:
-            reference = next((n for n in prices if _of_ticker(n)[1] == level), prices[0]) if name in prices else None
             column, part = bars.columns[name], _of_ticker(name)[1]
-            if reference is not None:
-                shape = column / bars.columns[reference]
-                columns[name][first:] = bars.columns[reference][first:] * factor * _drawn(shape, donors, None)
+            if name in prices:
+                reference = bars.columns[prices[0]]
+                columns[name][first:] = _mirrored(reference, row, noise) * _drawn(column / reference, donors, None)
             else:
                 drawn = _drawn(column, donors, column[first:])
                 columns[name][first:] = drawn * turnover if part in COLUMNS else drawn
             columns[name][first:][np.isnan(column[first:])] = np.nan
     return replace(bars, columns=columns)
+
+
+def _mirrored(prices: Floats, row: int, noise: Floats) -> Floats:
+    """Prices after a row that lie on the other side of that row's: each direction from there is another."""
+    known = prices[: max(1, row + 1)]
+    known = known[~np.isnan(known)] if not np.isnan(known).all() else prices[~np.isnan(prices)][:1]
+    if not len(known):
+        return prices[row + 1 :]
+    since = np.log(prices[row + 1 :] / known[-1])
+    away = np.where(since > 0, -1, 1) * (np.abs(since) + np.abs(_SPREAD * noise))
+    found: Floats = known[-1] * np.exp(away)
+    return found
 
 
 def _of_ticker(name: str) -> tuple[str, str]:
