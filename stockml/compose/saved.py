@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
 from stockml.compose.checks import Tasks, checked
@@ -39,6 +39,7 @@ _GROUPS = {
 }
 # What is composed in the place of a saved choice: of a set of features, a saved config may lack some.
 _COMPOSED = {"features": "bars"}
+_MAPPINGS = ("features.columns.", "data.columns.", "data.lag.")
 
 OF_ONE_RUN = ("task", "run", "sweep", "export", "audit", "trainer.resume")
 """Settings, or sections, that were asked of one run and say nothing of what it is."""
@@ -115,7 +116,14 @@ class Base:
             for o in _experiments(composer, saved.recorded(composer))
             if o.key_or_group not in keys and not _sets_hydra(composer, o)
         ]
-        return cls(saved, switched, (*chosen, *experiments))
+        return cls(saved, switched, (*chosen, *_to_delete(saved, switched, typed), *experiments))
+
+
+def _to_delete(saved: SavedConfig, switched: Set[str], typed: Sequence[Override]) -> list[str]:
+    """The saved features, or names of columns, that typed overrides delete: Hydra deletes only what it has composed."""
+    items = dict(leaves(_without(saved.values, tuple(switched))))
+    keys = [o.key_or_group for o in typed if o.type == OverrideType.DEL and o.key_or_group.startswith(_MAPPINGS)]
+    return [f"++{key}={quote(items[key])}" for key in dict.fromkeys(keys) if key in items]
 
 
 def saved_file(args: argparse.Namespace, typed: list[Override], tasks: Tasks) -> Path | None:

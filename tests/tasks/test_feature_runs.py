@@ -89,6 +89,14 @@ def test_a_set_that_is_typed_replaces_the_run_s_own_wholly() -> None:
     assert "RET5" not in columns(Path("x")) and "x" in columns(Path("x"))
 
 
+def test_features_of_a_saved_config_can_be_dropped() -> None:
+    run = train("run", *ONE, "features=momentum", '+features.columns.r="Return($close, 7)"')
+    base = ["-cp", str((run / ".hydra").resolve()), "-cn", "config"]
+    assert cli.main([*base, "~features.columns.r", "~features.columns.VOL63", "hydra.run.dir=less"]) == 0
+    assert list(columns(Path("less"))) == [name for name in columns(run) if name not in ("r", "VOL63")]
+
+
+
 def test_an_interrupted_run_is_continued_to_the_same_numbers() -> None:
     settings = [*POOL, '+features.columns.rank="CSRank(Return($close, 5))"', ODD, "features.missing=drop"]
     whole = train("whole", *settings, "trainer.epochs=4")
