@@ -50,7 +50,7 @@ TABLE = [
     ("MACD($close, 12, 26, 9)", "choose an output of MACD: .macd, .signal, .hist"),
     ("MACD($close, 12, 26, 9).sig", "choose an output of MACD: .macd, .signal, .hist"),
     ("MACD($close, 12, 26, 9).signal.hist", "is no number, column or operator"),
-    ("RSI($close, 1)", "TA-Lib refuses timeperiod=1"),
+    ("RSI($close, 1)", "): timeperiod=1 is out of TA-Lib's range"),
     ("RSI($close, 2.5)", "timeperiod must be a whole number"),
     ("RSI(14)", "reads no column"),
     ("close.shift", "write $close.shift for the column shift of close"),

@@ -316,6 +316,11 @@ def _choices(table: Table, places: _Places, ticker: str) -> list[str]:
     header, own = table.header, table.ticker or ticker
     roles = dict.fromkeys(role for role in places.names.values() if role in PRICES)
     chosen = {role: places.roles[role] for role in roles if not header.is_plain(role, places.roles[role], own)}
+    chosen |= {
+        role: places.roles[role]
+        for role in ("date", *(["volume"] if "volume" in places.names.values() else []))
+        if role in header.given and not header.is_plain(role, places.roles[role], own)
+    }
     chosen |= {name: number for name, number in places.further.items() if name in header.given}
     notes = [f"{header.names[number].strip()} taken for {name}" for name, number in chosen.items()]
     if table.tickers > 1:
