@@ -110,7 +110,19 @@ def faults(config: Config) -> Iterator[str]:
         return
     yield from (found := list(_of_expressions(config)))
     if not found:
+        yield from _of_context(config)
         yield from _of_lag(config)
+
+
+def _of_context(config: Config) -> Iterator[str]:
+    """Tickers of data.context that nothing reads."""
+    read = context_read(config)
+    for ticker in context_tickers(config):
+        if ticker not in read:
+            yield (
+                f"data.context: nothing reads a column of {ticker}; leave it out, or use one, "
+                f"'+features.columns.NAME=\"Return(${ticker}.close)\"'"
+            )
 
 
 def _of_lag(config: Config) -> Iterator[str]:
