@@ -151,7 +151,11 @@ def _of_expressions(config: Config) -> Iterator[str]:
             yield from _of_target(key, found, data)
     for where, expression in parsed.items():
         if expression.cross_sectional and not data.pooled:
-            remedy = "set data.benchmark to a ticker of data.context, or " if data.target == "excess_return" else ""
+            remedy = (
+                "set data.benchmark to a ticker of data.context, or "
+                if where == key and data.target == "excess_return"
+                else ""
+            )
             yield f"{where}: compares stocks with each other; {remedy}name several, 'data.tickers=[AAPL,AMZN]'"
         for column in expression.columns:
             ticker, dot, _ = column.rpartition(".")
