@@ -111,7 +111,19 @@ def faults(config: Config) -> Iterator[str]:
         return
     yield from (found := list(_of_expressions(config)))
     if not found:
+        yield from _of_context(config)
         yield from _of_lag(config)
+
+
+def _of_context(config: Config) -> Iterator[str]:
+    """Tickers of data.context that nothing reads."""
+    read = context_read(config)
+    for ticker in context_tickers(config):
+        if ticker not in read:
+            yield (
+                f"data.context: nothing reads a column of {ticker}; leave it out, or use one, "
+                f"'+features.columns.NAME=\"Return(${ticker}.close)\"'"
+            )
 
 
 def _of_lag(config: Config) -> Iterator[str]:
@@ -140,7 +152,11 @@ def _of_expressions(config: Config) -> Iterator[str]:
             yield from _of_target(key, found, data)
     for where, expression in parsed.items():
         if expression.cross_sectional and not data.pooled:
-            remedy = "set data.benchmark to a ticker of data.context, or " if data.target == "excess_return" else ""
+            remedy = (
+                "set data.benchmark to a ticker of data.context, or "
+                if where == key and data.target == "excess_return"
+                else ""
+            )
             yield f"{where}: compares stocks with each other; {remedy}name several, 'data.tickers=[AAPL,AMZN]'"
         for column in expression.columns:
             ticker, dot, _ = column.rpartition(".")

@@ -11,7 +11,7 @@ import torch
 
 from stockml import models
 from stockml.config.root import Config, identity
-from stockml.config.values import differences, list_names, list_stocks
+from stockml.config.values import differences, is_within, list_names, list_stocks
 from stockml.data import dataset
 from stockml.data.batches import Batches
 from stockml.data.features.expressions import parse
@@ -152,7 +152,7 @@ class Predictor:
         changed = differences(identity(self.config), identity(config))
         keys = [key for key in changed if not key.startswith(("hardware.", *_DATA_SECTIONS))]
         if self.config.data.source == config.data.source:
-            keys += [key for key in changed if key in _SAMPLE_SETTINGS]
+            keys += [key for key in changed if is_within(key, _SAMPLE_SETTINGS)]
             keys += [key for key in changed if key == "stock.features"]
         if keys:
             raise UserError(

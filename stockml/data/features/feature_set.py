@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from stockml.data.settings import BarsConfig
 
 MISSING_ADVICE = "set features.missing=drop, ffill or zero"
+_LONGEST = 60  # characters of an expression that are shown
 _LARGEST = np.finfo(np.float32).max
 
 
@@ -119,7 +119,7 @@ class FeatureSet:
         computed = evaluate_stocks(list(self.expressions.values()), rows)
         for bars, own, (_, values) in zip(each, found, computed, strict=True):
             for number, (name, column) in enumerate(zip(self.expressions, values[:, lost:], strict=True)):
-                _require_finite(name, self.expressions[name].text, column, bars, lost)
+                require_finite(shown(name, self.expressions[name].text), column, bars, lost)
                 if self.missing == "error":
                     self._require_complete(name, column, bars, lost)
                 own[:, len(self.bars) + number] = column
@@ -171,16 +171,16 @@ def rows_of(each: Sequence[Bars], columns: Sequence[str]) -> Rows:
 
 def shown(name: str, text: str) -> str:
     """A feature as it is typed, shortened."""
-    return f"features.columns.{name}={textwrap.shorten(text, 60, placeholder=' …')}"
+    return f"features.columns.{name}={text if len(text) <= _LONGEST else f'{text[:_LONGEST]} …'}"
 
 
-def _require_finite(name: str, text: str, column: Floats, bars: Bars, lost: int) -> None:
-    """Raise UserError where a value is infinite or beyond float32."""
+def require_finite(what: str, column: Floats, bars: Bars, lost: int = 0) -> None:
+    """Raise UserError where a value of the bars after the first `lost` is infinite or beyond float32."""
     bad = np.abs(column) > _LARGEST  # NaN is not
     if bad.any():
         row = int(bad.argmax())
         raise UserError(
-            f"{bars.origin}: {bars.ticker}: {shown(name, text)}: is {column[row]:g} on {bars.dates[lost + row]}"
+            f"{bars.origin}: {bars.ticker}: {what}: is {column[row]:g} on {bars.dates[lost + row]}"
             f"{f' and {bad.sum() - 1:,} other days' if bad.sum() > 1 else ''}; change the expression, for example add "
             "1e-12 to what it divides by"
         )
