@@ -22,11 +22,16 @@ def _further(bars: Bars) -> Iterator[tuple[str, Floats]]:
 
 
 def no_values(bars: Bars) -> Iterator[Case]:
-    """Columns that have no value on some days; the first of these."""
+    """Days on which a column has no value; the first of several in a row."""
     for name, values in _further(bars):
-        if count := int(np.isnan(values).sum()):
-            row = int(np.isnan(values).argmax())
-            yield row, bars.dates[row], f"{name} has no value on {count:,} of {len(values):,} days"
+        for start, stop in runs(np.isnan(values)):
+            yield start, bars.dates[start], days(stop - start, name)
+
+
+def days_without(bars: Bars) -> dict[str, int]:
+    """The number of days on which a column has no value, by column, of those that have such days."""
+    found = {name: int(np.isnan(values).sum()) for name, values in _further(bars)}
+    return {name: count for name, count in found.items() if count}
 
 
 def constant(bars: Bars) -> Iterator[Case]:

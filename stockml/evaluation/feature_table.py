@@ -29,6 +29,8 @@ class Feature:
     """None of windowed arrays, whose features are not known as expressions."""
     lookback: int | None
     """Bars before its own that a value needs; None of windowed arrays."""
+    from_first_row: bool
+    """Whether all earlier bars have an influence, as in EMA."""
     missing: float
     """Share of the rows after the warm-up that lack a value, before features.missing fills them."""
     correlation: float | None
@@ -56,11 +58,14 @@ def of(data: Data, features: FeatureSet | None) -> FeatureTable:
     correlations, t = _correlations(data, rows, max(1, math.ceil(panel.horizon / step)))
     missing = np.zeros(len(names)) if panel.missing is None else panel.missing / max(1, len(panel.values))
     texts, lookbacks = ({}, {}) if features is None else (features.texts, features.lookbacks)
+    from_first = set() if features is None else {n for n, one in features.expressions.items() if one.from_first_row}
     each = zip(names, missing.tolist(), correlations, t, strict=True)
     return FeatureTable(
         samples=len(rows),
         day_step=step,
-        features=tuple(Feature(name, texts.get(name), lookbacks.get(name), *others) for name, *others in each),
+        features=tuple(
+            Feature(name, texts.get(name), lookbacks.get(name), name in from_first, *others) for name, *others in each
+        ),
     )
 
 

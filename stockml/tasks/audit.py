@@ -52,13 +52,15 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     if config.audit.plant:
         print(f"INJECTED    {config.audit.plant}: a leak put into stockml's pipeline; the checks below must find it")
     print(*data_report.lines(data, config.features.set), "", sep="\n", flush=True)
-    failed = []
+    failed, skipped = [], 0
     for name, finding in findings:
         print(_row(name, finding), flush=True)
         failed += [name] if finding.passed is False else []
+        skipped += finding.passed is None
     if failed:
         raise RunError(f"{data[0].panel.origin}: the audit failed: {', '.join(failed)}")
-    print("no leak found")
+    checks_were = "check was" if skipped == 1 else "checks were"
+    print("no leak found" + (f"; {skipped} {checks_were} not applicable" if skipped else ""))
 
 
 def _row(name: str, finding: Finding) -> str:

@@ -88,6 +88,7 @@ def _bars(config: Config) -> Bars:
             problem = problem or f"not all columns can be examined: {error}"
         else:
             bars, faults = _with_further(config, columns, further)
+            bars = loading.with_context(config, bars)
             break
     else:
         bars, faults = loading.load_bars(config), []

@@ -41,9 +41,12 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     print(*data_report.lines([data], config.features.set), "", sep="\n")
     found = dataclasses.asdict(of(config, data))
     print(feature_tables.text(found), *textwrap.wrap(feature_tables.basis(found, train, folds=folds), 110), sep="\n")
+    if panel.kind != "level" and (warning := feature_tables.warning(found)):  # a level is like its own past
+        print(*textwrap.wrap(f"warning     {warning}", 110), sep="\n")
     print(*(f"no run yet  {fault}" for fault in faults), sep="\n", end="\n" if faults else "")
     if path is not None:
         print(f"file        {path}: {len(panel.values):,} rows, {len(panel.features):,} features and the target")
+        print("            unscaled; rows of train, validation and test; the last ones have no target yet")
 
 
 def of(config: Config, data: Data) -> FeatureTable:

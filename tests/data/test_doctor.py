@@ -176,7 +176,7 @@ FAULTS: dict[Callable[[Bars, int, Draw], Planted], str] = {
     split: "split not adjusted",
     no_volume: "zero volume",
     opens_repeat: "open repeats close",
-    no_value: "no value",
+    no_value: "days without a value",
     constant_column: "constant column",
     outlier: "outlier",
 }

@@ -40,16 +40,20 @@ def cells(text: str) -> list[list[str]]:
 
 
 def test_every_feature_is_a_row_of_the_page(run: Run, tmp_path: Path) -> None:
-    run("run", *SMALL, '+features.columns.weekday="DayOfWeek()"')
+    run("run", *SMALL, '+features.columns.weekday="DayOfWeek()"', '+features.columns.trend="EMA($close, 9)/$close"')
     text = section(page(tmp_path / "run"))
     header, *rows = cells(text)
     assert header == ["feature", "expression", "lookback", "missing", "correlation", "t"]
     each = recorded(tmp_path / "run")["features"]
-    assert [row[0] for row in rows] == ["open", "high", "low", "close", "volume", "weekday"]
+    assert [row[0] for row in rows] == ["open", "high", "low", "close", "volume", "weekday", "trend"]
     for row, one in zip(rows, each, strict=True):
-        assert row[1:4] == [one["expression"], str(one["lookback"]), "0%"]
-        assert row[4:] == [f"{one['correlation']:+.4f}", f"{one['t']:+.1f}"]
+        assert row[1:4] == [one["expression"], f"{one['lookback']}{', all' * (row[0] == 'trend')}", "0%"]
+        assert row[4:] == [
+            f"{one['correlation']:+.4f}",
+            f"{one['t']:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0"),
+        ]
     assert "<details>" not in text
+    assert "every earlier day has some influence" in text
 
 
 def test_many_features_are_folded_away_and_are_not_repeated_among_the_settings(run: Run, tmp_path: Path) -> None:
@@ -81,6 +85,23 @@ def test_a_figure_that_is_undefined_is_a_dash() -> None:
     row = {"name": "a", "expression": None, "lookback": None, "missing": 0.125, "correlation": None, "t": None}
     text = feature_tables.text({"samples": 10, "day_step": 1, "features": [row]})
     assert text.splitlines()[-1].split() == ["a", "–", "–", "12.50%", "–", "–"]
+
+
+def test_a_figure_that_is_rounded_to_zero_has_no_sign_and_a_high_one_is_a_warning() -> None:
+    row = {"expression": "$a", "lookback": 0, "missing": 0}
+    rows = [
+        {**row, "name": "a", "correlation": -4e-5, "t": -0.04},
+        {**row, "name": "b", "correlation": -0.4, "t": -9.0},
+    ]
+    found = {"samples": 10, "day_step": 1, "features": rows}
+    assert [line.split()[4:] for line in feature_tables.text(found).splitlines()[2:]] == [
+        ["0.0000", "0.0"],
+        ["-0.4000", "-9.0"],
+    ]
+    assert "Of 2 features, about 0.1 have |t| > 2 by chance alone." in feature_tables.basis(found, None)
+    assert "Of 200 features, about 9 have" in feature_tables.basis({**found, "features": rows * 100}, None)
+    assert feature_tables.warning(found).startswith("b: |correlation| above 0.3: seems to know the target: run task=au")
+    assert feature_tables.warning({**found, "features": rows[:1]}) == ""
 
 
 def test_a_browser_unfolds_the_table_and_the_page_stays_within_its_window(run: Run, tmp_path: Path) -> None:

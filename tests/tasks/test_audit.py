@@ -44,6 +44,16 @@ def test_simulated_bars_pass_are_called_simulated_and_leave_no_folder(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_of_a_volatility_the_checks_that_do_not_apply_say_why_and_are_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["task=audit", "data.days=600", "data.window=5", "data.target=volatility", "data.horizon=5"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "only for a target that is a return or a price, log_return return close; data.target=volatility" in printed
+    assert printed.count("data.target=volatility can be forecast from its past, so a high figure is no sign of") == 3
+    assert printed.endswith("no leak found; 4 checks were not applicable")
+
+
 def test_every_leak_that_the_config_names_exists() -> None:
     names = [name for option in get_args(get_type_hints(AuditConfig)["plant"]) for name in get_args(option)]
     assert set(names) == set(LEAKS) == set(CAUGHT_BY)

@@ -178,5 +178,24 @@ def test_further_columns_are_examined_and_those_that_hold_no_numbers_are_named(
     assert "not examined, since they hold no numbers: state\n" in printed
     assert f"score cannot be examined: {path}, line 62: score is 'x', no number that can be used" in printed
     assert ": open, high, low, close, volume, mood\n" in printed
-    assert "mood has no value on 1 of 200 days" in printed
+    assert f"days without a value   TEST.csv, line 52   {random_bars(DAYS).dates[50]}   mood\n" in printed
     assert printed.endswith("found       0 errors, 1 warning\n")
+
+
+def test_days_without_a_value_are_counted_by_column_and_the_context_is_examined_too(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mood = np.where(np.arange(DAYS) % 10 < 2, np.nan, np.sin(np.arange(DAYS)))
+    overrides = written(tmp_path / "bars", mood=mood)
+    other = random_bars(DAYS, 3, "SPX")
+    write_bars(Bars("SPX", other.dates[:-8], {"close": other.columns["close"][:-8]}, ""), tmp_path / "bars")
+    overrides += ["data.context=[SPX]", "features.missing=drop", "data.context_max_age=0", "data.window=1"]
+    overrides += ['+features.columns.m="$mood"', '+features.columns.s="$SPX.close"']
+    assert cli.main(["task=doctor", *overrides]) == 0
+    printed = capsys.readouterr().out
+    assert ": open, high, low, close, volume, Mood, SPX.close\n" in printed
+    assert printed.count("  Mood for 2 days\n") == 10 and "SPX.close for 8 days\n" not in printed
+    assert "and 11 more\n" in printed
+    run("a", *overrides, "+experiment=quick")
+    printed = capsys.readouterr().out
+    assert "days without a value in mood (40), days without a value in SPX.close (8); task=doctor" in printed

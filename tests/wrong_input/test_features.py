@@ -214,15 +214,15 @@ WITH_DATA = [
     pytest.param(
         only("Close"),
         f"{BARS} features=momentum",
-        ["AAPL.csv: has no column Volume; it has Date, Close; read by features.columns.VOLUME=…, features.columns.RET1_"],
+        ["AAPL.csv: has no column Volume; it has Date, Close; read by features.columns.VOLUME=…, features.columns.RE"],
         id="closes-only",
     ),
     pytest.param(
         bars(),
         f"{BARS} features=alpha360 'features.columns.VWAP0=\"$vwap / $close\"'",
         [
-            "AAPL.csv: has no column vwap; it has …; read by features.columns.VWAP0=$vwap / $close: change what reads a "
-            "missing column, or drop it with '~features.columns.VWAP0'"
+            "AAPL.csv: has no column vwap; it has …; read by features.columns.VWAP0=$vwap / $close: change what reads "
+            "a missing column, or drop it with '~features.columns.VWAP0'"
         ],
         id="own-expression-in-a-set",
     ),

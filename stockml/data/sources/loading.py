@@ -32,6 +32,11 @@ def load_bars(config: Config) -> Bars:
     return joined(_checked(bars, config), others, config.data)
 
 
+def with_context(config: Config, bars: Bars) -> Bars:
+    """The bars with the columns of other tickers that the config reads. Raises UserError."""
+    return joined(bars, _context(config), config.data)
+
+
 def load_columns(config: Config, columns: Sequence[str]) -> Bars:
     """The daily bars of the config's stock, with these columns of its own. Raises UserError."""
     if _source(config).load_columns is not None:

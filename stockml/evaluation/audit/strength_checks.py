@@ -9,7 +9,7 @@ import numpy as np
 
 from stockml.evaluation.audit import scan
 from stockml.evaluation.audit.subject import BarsSubject, Finding, Subject
-from stockml.evaluation.audit.target_checks import FORESEEABLE, foreseeable
+from stockml.evaluation.audit.target_checks import FORESEEABLE, foreseeable, named
 from stockml.evaluation.metrics import target
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def feature_and_target(subject: Subject) -> Finding:
     if np.ptp(y) <= 1e-6 * np.ptp(truth.y_true):  # but for rounding to float32
         return Finding(None, "the target is the last known value, in every train sample")
     if foreseeable(subject):
-        return Finding(None, FORESEEABLE)
+        return Finding(None, f"{named(subject)} {FORESEEABLE}")
     bars = subject.kind == "bars"
     least = scan.LEAST_TARGET_CORRELATION if bars else scan.LEAST_ARRAY_CORRELATION
     return finding(scan.scan_target(_columns(panel, rows), panel.features, y, panel.horizon, least), rows)
@@ -72,7 +72,7 @@ def ridge_r2(subject: Subject) -> Finding:
         return Finding(None, "nothing moves in the test")
     r2 = 1 - float(np.square(realised - forecasts).sum()) / spread
     if foreseeable(subject):
-        return Finding(None, FORESEEABLE)
+        return Finding(None, f"{named(subject)} {FORESEEABLE}")
     limit = max(_LARGEST_R2, 16 * max(1, panel.horizon) / len(rows))  # R² less two of its standard errors, 2√(R²/n)
     if limit > 0.9:
         return Finding(None, f"{len(rows):,} test samples are too few to tell chance from a leak")

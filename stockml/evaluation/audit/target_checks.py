@@ -11,7 +11,6 @@ import numpy as np
 from stockml.data.bars import PRICES
 from stockml.data.settings import CLOSE_TARGETS
 from stockml.data.spec import PanelSpec
-from stockml.data.target import formula
 from stockml.evaluation import significance
 from stockml.evaluation.audit.scan import ranks
 from stockml.evaluation.audit.subject import FEWEST_SAMPLES, BarsSubject, Finding, Subject
@@ -20,7 +19,7 @@ from stockml.evaluation.metrics import target
 if TYPE_CHECKING:
     from stockml.data.bars import Bars, Floats
 
-FORESEEABLE = "the target is like its own past, or moves both ways, as a volatility does: features may show much of it"
+FORESEEABLE = "can be forecast from its past, so a high figure is no sign of a leak"
 _RETURNS = (*CLOSE_TARGETS, "direction", "excess_return")
 _LARGEST_AUTOCORRELATION = 0.2
 _NULL_SEEDS = 20
@@ -31,7 +30,9 @@ _MOST_REJECTIONS = 4  # of 20: at 5 % each, chance gives more than 4 once in 388
 def ramp(subject: BarsSubject) -> Finding:
     """With a close that is the number of its day, each target is the change over the horizon from its sample's day."""
     if subject.settings.target not in CLOSE_TARGETS:
-        return Finding(None, f"the target is the expression {formula(subject.settings)}, which says its days itself")
+        return Finding(
+            None, f"only for a target that is a return or a price, {' '.join(CLOSE_TARGETS)}; {named(subject)}"
+        )
     days = np.arange(1.0, len(subject.bars.dates) + 1)
     ramp_bars = replace(subject.bars, columns={"close": days})
     spec = PanelSpec.of_bars(["close"], subject.settings)
@@ -69,7 +70,7 @@ def null_data(subject: BarsSubject) -> Finding:
     if len(subject.whole.split.test) < FEWEST_SAMPLES:
         return Finding(None, f"fewer than {FEWEST_SAMPLES} test samples")
     if foreseeable(subject):
-        return Finding(None, FORESEEABLE)
+        return Finding(None, f"{named(subject)} {FORESEEABLE}")
     rejections = 0
     for seed in range(_NULL_SEEDS):
         data = subject.of_bars(without_signal(subject.bars, seed)).data()
@@ -87,6 +88,11 @@ def null_data(subject: BarsSubject) -> Finding:
             "nothing can be forecast in such data: the target is known to the features, or to train",
         )
     return Finding(True, f"{seen} (Diebold–Mariano at {_NULL_LEVEL:.0%}; by chance at most {_MOST_REJECTIONS})")
+
+
+def named(subject: Subject) -> str:
+    """The target as it is typed."""
+    return f"data.target={subject.settings.target}" if isinstance(subject, BarsSubject) else "the target"
 
 
 def foreseeable(subject: Subject) -> bool:
