@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from stockml.data.features.settings import FeaturesConfig
     from stockml.data.settings import BarsConfig
 
+MISSING_ADVICE = "set features.missing=drop, ffill or zero"
 _LONGEST = 60  # characters of an expression that are shown
 _LARGEST = np.finfo(np.float32).max
 
@@ -137,12 +138,21 @@ class FeatureSet:
         is_missing = np.isnan(column)
         if not is_missing.any():
             return
-        first = int(is_missing.argmax())
+        row, one = lost + int(is_missing.argmax()), self.expressions[name]
+        read = slice(max(0, row - one.lookback), row + 1)
+        reason = next((_no_bar_of(c, bars) for c in one.columns if np.isnan(bars.columns[c][read]).any()), "")
         raise UserError(
-            f"{bars.origin}: {bars.ticker}: {shown(name, self.expressions[name].text)}: no value on "
-            f"{is_missing.sum():,} of {len(column):,} days, the first {bars.dates[lost + first]}; set "
-            "features.missing=drop, ffill or zero"
+            f"{bars.origin}: {bars.ticker}: {shown(name, one.text)}: no value on {is_missing.sum():,} of "
+            f"{len(column):,} days, the first {bars.dates[row]}{reason}; {MISSING_ADVICE}"
         )
+
+
+def _no_bar_of(column: str, bars: Bars) -> str:
+    """Why a column of another ticker has no value; empty of the stock's own columns."""
+    origin = bars.context.get(column)
+    if origin is None:
+        return ""
+    return f", since {column} of {origin} has none: no bar up to that day, or an older one than data.context_max_age"
 
 
 def lag_key(column: str) -> str:
