@@ -96,7 +96,6 @@ def test_features_of_a_saved_config_can_be_dropped() -> None:
     assert list(columns(Path("less"))) == [name for name in columns(run) if name not in ("r", "VOL63")]
 
 
-
 def test_an_interrupted_run_is_continued_to_the_same_numbers() -> None:
     settings = [*POOL, '+features.columns.rank="CSRank(Return($close, 5))"', ODD, "features.missing=drop"]
     whole = train("whole", *settings, "trainer.epochs=4")

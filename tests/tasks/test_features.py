@@ -109,7 +109,7 @@ def test_lookbacks_and_expressions_are_those_of_the_config() -> None:
     each = {one.name: one for one in table(MODES["context"]).features}
     assert (each["close"].expression, each["close"].lookback) == ("LogReturn($close)", 1)
     assert (each["volume"].expression, each["volume"].lookback) == ("LogReturn($volume + 1)", 1)
-    assert (each["other"].expression, each["other"].lookback) == ("Return($B.close)", 2)
+    assert (each["other"].expression, each["other"].lookback) == ("Return($B.close), lag 1", 2)
     each = {one.name: one for one in table(MODES["levels"]).features}
     assert (each["close"].expression, each["close"].lookback) == ("$close", 0)
     assert (each["mean"].expression, each["mean"].lookback) == ("Mean($close, 5) / $close", 4)
