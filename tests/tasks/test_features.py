@@ -158,7 +158,7 @@ def test_a_run_s_folder_gives_the_config_and_nothing_is_written_but_the_file(
     capsys.readouterr()
     assert cli.main(["task=features", "run=run", "export.features=bars/x.parquet"]) == 0
     out = capsys.readouterr().out
-    assert "features    bars: 7, open, high, low, close, volume, mean, day\n" in out
+    assert "features    bars: 5, open, high, low, close, volume; own: 2, mean, day\n" in out
     after = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
     assert after.keys() - before.keys() == {tmp_path / "bars" / "x.parquet"}
     assert all(after[path] == content for path, content in before.items())
