@@ -21,7 +21,9 @@ def show(value: Any) -> str:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(show, value))}]"
-    return "{…}" if isinstance(value, Mapping) else str(value)
+    if isinstance(value, Mapping):
+        return "{…}" if value else "{}"
+    return str(value)
 
 
 def plain(config: Any) -> Any:
