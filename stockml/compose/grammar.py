@@ -49,7 +49,7 @@ def _unquoted(text: str) -> str:
     if word is None:
         return ""
     key = f"{word['key']}: " if word["key"] else ""
-    return f"quote {word['word'].strip()}, since it has other letters than a-z: {key}\"{word['word'].strip()}\""
+    return f'quote {word["word"].strip()}, since it has other letters than a-z: {key}"{word["word"].strip()}"'
 
 
 def _advice(text: str) -> str:
