@@ -221,8 +221,8 @@ WITH_DATA = [
         bars(),
         f"{BARS} features=alpha360 'features.columns.VWAP0=\"$vwap / $close\"'",
         [
-            "AAPL.csv: has no column vwap; it has …; read by features.columns.VWAP0=$vwap / $close: change what reads a "
-            "missing column, or drop it with '~features.columns.VWAP0'"
+            "AAPL.csv: has no column vwap; it has …; read by features.columns.VWAP0=$vwap / $close: change what reads "
+            "a missing column, or drop it with '~features.columns.VWAP0'"
         ],
         id="own-expression-in-a-set",
     ),
