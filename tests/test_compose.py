@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from stockml import cli, compose
-from stockml.compose import composing, grammar
+from stockml.compose import grammar
+from stockml.config.conf_folder import CONF
 from stockml.config.values import plain
 from stockml.data.settings import BarsConfig
 from stockml.data.sources.simulated import SimulatedConfig
@@ -32,7 +33,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
 
 def test_a_glob_over_stocks_gives_exactly_the_eight() -> None:
     jobs = compose.read(["-m", "stock=glob(*)"]).jobs
-    assert {job.stock.ticker for job in jobs} == EIGHT == {path.stem for path in (composing.CONF / "stock").iterdir()}
+    assert {job.stock.ticker for job in jobs} == EIGHT == {path.stem for path in (CONF / "stock").iterdir()}
     assert all(len(job.stock.features) == (1 if job.stock.ticker == "SP500" else 5) for job in jobs)
 
 

@@ -14,9 +14,10 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from stockml import cli, compose
-from stockml.compose.composing import CONF, Composer
+from stockml.compose.composing import Composer
 from stockml.compose.hydra_private import ConfigLoaderImpl, new_loader
 from stockml.compose.sweeps import grid
+from stockml.config.conf_folder import CONF
 from stockml.errors import UserError
 from tests.conftest import random_bars, write_bars
 from tests.tasks.test_train import identical

@@ -11,13 +11,14 @@ import sys
 import hydra
 
 from stockml.compose.checks import TRAINING, Tasks
-from stockml.compose.composing import CONF, VERSION_BASE, isolated_hydra_state
+from stockml.compose.composing import VERSION_BASE, isolated_hydra_state
 from stockml.compose.grammar import override, quote, setting
 from stockml.compose.jobs import callbacks_of, within_hydra
 from stockml.compose.launcher import run_sweep
 from stockml.compose.reading import Command, read
 from stockml.compose.records import records
 from stockml.compose.sweeps import Job, Sweep
+from stockml.config.conf_folder import CONF
 from stockml.config.root import Config
 
 __all__ = [

@@ -19,13 +19,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from stockml import models
 from stockml.compose import grammar, hydra_private
+from stockml.config.conf_folder import CONF
 from stockml.config.schema import ResolvedText, nearest
 from stockml.data import sources
 from stockml.data.features import sets as feature_sets
 from stockml.errors import UserError
-
-_PACKAGE = Path(__file__).parent.parent
-CONF = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if (p / "config.yaml").is_file())
 
 VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__.startswith("1.3") else {}
 """Hydra 1.3 warns where it is not given its own number, later versions where they are."""

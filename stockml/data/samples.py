@@ -31,7 +31,8 @@ def from_bars(bars: Bars, spec: PanelSpec, config: BarsConfig, *, to_forecast: b
             + (f", since the features look back {lost} days" if lost > 1 else "")
         )
     if not to_forecast and rows < window + end + 2:
-        first = f" after the first {lost:,}, which the {_looks_back(spec)} need" if lost > 1 else ""
+        needed = "the features" if spec.features.lookback == lost else "the last known values of the target"
+        first = f" after the first {lost:,}, which {needed} need" if lost > 1 else ""
         raise UserError(
             f"{bars.origin}: {len(bars.dates):,} bars are too few for train, validation and test samples of "
             f"{window} days, {end} ahead{first}; more bars, or a lower data.window"
@@ -115,7 +116,9 @@ def unusable(spec: PanelSpec, window: int, stocks: int = 1) -> tuple[str, ...]:
     """How many bars of how many stocks end no sample and why, one text each."""
     lost, end = spec.lost, spec.target.end
     of_each = " of each stock" if stocks > 1 else ""
-    why_lost = "no day before it to change from" if lost == 1 else f"the {_looks_back(spec)} look back {lost} days"
+    why_lost = "no day before it to change from" if lost == 1 else f"the features look back {lost} days"
+    if spec.features.lookback < lost:
+        why_lost = "no last known value of the target yet"
     return tuple(
         f"{count} bar{'s' if count > 1 else ''}{of_each} ({why})"
         for count, why in (
@@ -125,11 +128,6 @@ def unusable(spec: PanelSpec, window: int, stocks: int = 1) -> tuple[str, ...]:
         )
         if count
     )
-
-
-def _looks_back(spec: PanelSpec) -> str:
-    """What needs the bars at the start that end no sample."""
-    return "features" if spec.features.lookback == spec.lost else "known values of the target"
 
 
 def rows_of(each: Sequence[Bars], spec: PanelSpec) -> list[dict[str, Any]]:

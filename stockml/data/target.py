@@ -80,7 +80,8 @@ class TargetSpec:
     @property
     def last_name(self) -> str:
         """Of a level: the name of its last known value."""
-        return f"the last {self.horizon} days' volatility" if self.last else "close"
+        days = "day's" if self.horizon == 1 else f"{self.horizon} days'"
+        return f"the last {days} volatility" if self.last else "close"
 
     def values(self, each: Sequence[Bars]) -> list[Floats]:
         """(R,) of each stock; NaN where it is not known.

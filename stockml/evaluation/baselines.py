@@ -88,9 +88,13 @@ def may_be_best(name: str) -> bool:
     return name not in BASELINES or BASELINES[name].may_be_best
 
 
-def drifts(kind: Kind) -> list[str]:
-    """The baselines that know the drift of this kind of target and no more."""
-    return [baseline.name for baseline in BASELINES.values() if kind in baseline.drift_of]
+def drifts(kind: Kind, *, reverts: bool = False) -> list[str]:
+    """The baselines that know the drift of this kind of target and no more; the train mean, if it reverts to that."""
+    return [
+        baseline.name
+        for baseline in BASELINES.values()
+        if kind in baseline.drift_of or (reverts and baseline.function is _train_mean)
+    ]
 
 
 def known_drift(forecasts: Mapping[str, Floats]) -> Floats | None:

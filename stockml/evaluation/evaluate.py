@@ -29,8 +29,7 @@ def evaluate(splits: PredictionsBySplit, horizon: int, *, synthetic: bool, best:
     model, oracle = table.pop("model"), table.pop("oracle", None)
     best = best or min(filter(baselines.may_be_best, table), key=lambda name: _error(table[name]["validation"]))
     assessment = assess(splits["test"], best, horizon)
-    truth, dated = splits["test"].truth, splits["test"].dates is not None
-    text = verdict(assessment, reverts=truth.kind == "level" and not truth.relative and dated)  # a volatility
+    text = verdict(assessment, level=splits["test"].truth.kind == "level", reverts=splits["test"].reverts)
     return {
         **model,
         "baselines": table,

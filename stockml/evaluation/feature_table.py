@@ -57,7 +57,7 @@ def of(data: Data, features: FeatureSet | None) -> FeatureTable:
     rows, step = _train_rows(data)
     correlations, t = _correlations(data, rows, max(1, math.ceil(panel.horizon / step)))
     missing = np.zeros(len(names)) if panel.missing is None else panel.missing / max(1, len(panel.values))
-    texts, lookbacks = ({}, {}) if features is None else (features.texts, features.lookbacks)
+    texts, lookbacks = ({}, {}) if features is None else (features.described, features.lookbacks)
     from_first = set() if features is None else {n for n, one in features.expressions.items() if one.from_first_row}
     each = zip(names, missing.tolist(), correlations, t, strict=True)
     return FeatureTable(

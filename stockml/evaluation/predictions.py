@@ -40,6 +40,11 @@ class Predictions:
     tickers: NDArray[np.str_] | None = None
     """(N,) the stock of each sample, in a run on several; samples are in order of time, then of the stock."""
 
+    @property
+    def reverts(self) -> bool:
+        """Whether the target is a volatility, which reverts to its mean: a dated level that is no price."""
+        return self.truth.kind == "level" and not self.truth.relative and self.dates is not None
+
     def scores(self, y_pred: Floats, *, direction_only: bool = False) -> Scores:
         """Every metric of the forecasts (N,), with the pooled ones where there are several stocks.
 

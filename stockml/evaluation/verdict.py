@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -99,7 +99,8 @@ def assess(predictions: Predictions, best: str, horizon: int, split: str = "test
     errors, own = {name: squared_error(realised, f) for name, f in rivals.items()}, squared_error(realised, model)
     rivals.setdefault("zero", np.zeros_like(realised))
     zero = "train_mean" if classes else "zero"
-    names = [zero, *(name for name in baselines.drifts(truth.kind) if name in rivals), best]
+    drifts = baselines.drifts(truth.kind, reverts=predictions.reverts)
+    names = [zero, *(name for name in drifts if name in rivals), best]
     dates = predictions.dates if predictions.tickers is not None else None
     by_day = None if dates is None else cross_section.by_day(dates)
     against = compare(realised, model, {name: rivals[name] for name in names}, horizon, by_day)
@@ -173,11 +174,15 @@ def not_beaten(assessment: Assessment) -> list[str]:
     return [name for name, of in assessment.against.items() if not of.diebold_mariano.rejects(SHOWN_LEVEL)]
 
 
-def verdict(assessment: Assessment, *, reverts: bool = False) -> str:
+def verdict(assessment: Assessment, *, level: bool = False, reverts: bool = False) -> str:
     """The assessment in sentences for readers who know no statistics, with the smallest R² that so many days show.
 
-    Of a target that reverts, such as a volatility, a high R² is nothing to suspect.
+    Of a level, zero change is named persistence. Of a target that reverts, such as a volatility, a high R² is nothing
+    to suspect.
     """
+    if level:
+        against = {_persistence(name): of for name, of in assessment.against.items()}
+        assessment = replace(assessment, zero=_persistence(assessment.zero), against=against)
     sentences = [f"{_result(assessment)}; {_ranking(assessment)}."]
     if detectable := _detectable(assessment):
         sentences.append(f"{detectable}.")
@@ -214,7 +219,7 @@ def _result(assessment: Assessment) -> str:
 def _size(assessment: Assessment) -> str:
     """R², which one it is, its confidence interval and the number of samples."""
     zero = assessment.against_zero
-    metric = " (r2_zero)" if assessment.zero == "zero" else ""
+    metric = "" if assessment.zero == "train_mean" else " (r2_zero)"
     r2 = "undefined" if zero.r2 is None else percent(zero.r2)
     interval = ""
     if zero.r2_interval is not None:
@@ -256,6 +261,10 @@ def percent(r2: float) -> str:
 
 def _share(p: float) -> str:
     return "fewer than 0.1%" if p < 0.001 else f"{p:.1%}" if p < 0.0995 else f"{p:.0%}"
+
+
+def _persistence(rival: str) -> str:
+    return "persistence" if rival == "zero" else rival
 
 
 def _plain(rival: str) -> str:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stockml.config.values import list_stocks
-from stockml.data.settings import CLOSE_TARGETS
+from stockml.data.features import sets
+from stockml.data.settings import CLOSE_TARGETS, BarsConfig
+from stockml.data.spec import PanelSpec
 
 if TYPE_CHECKING:
+    from stockml.config.root import Config
     from stockml.data.dataset import Data
     from stockml.data.panel import Panel
 
@@ -20,10 +23,11 @@ _LARGEST_MEAN = 1.0  # in standard deviations; over 20 days, a Sharpe ratio of 3
 
 _MOST_NAMED = 25
 _MOST_SHOWN = 8  # features, in the first lines
+_ROUNDING = 1e-9  # standard deviations; of a mean that is 0
 
 
-def lines(folds: Sequence[Data], features: str = "") -> list[str]:
-    """The data report of a run, given the data of its folds, or its only data, and the name of its set of features."""
+def lines(folds: Sequence[Data], config: Config | None = None) -> list[str]:
+    """The data report of a run, given the data of its folds, or its only data; with its config, of more detail."""
     data = folds[0]
     panel = data.panel
     rows = f"{len(panel.values):,} {'windows' if panel.windowed else 'rows'}"
@@ -36,20 +40,12 @@ def lines(folds: Sequence[Data], features: str = "") -> list[str]:
         report.append(f"read as     {panel.parsing_notes}")
     report += [
         f"            {rows}; window {panel.window}",
-        f"features    {_set(features, panel)}",
-        f"target      {_target(data)}",
+        f"features    {_features(config, panel)}",
+        f"target      {_target(data, config)}",
     ]
     distance = abs(data.scaler.target_mean) / data.scaler.target_std
     if panel.kind == "return" and distance > _LARGEST_MEAN:
-        question = (
-            "check them; zero is no baseline for them"
-            if panel.target_name in ("", *CLOSE_TARGETS)
-            else f"data.target={panel.target_name} seems to be a level: forecast its change, such as "
-            "'Ref(x, -1) / x - 1' or 'Ref(x, -1) - x'"
-        )
-        report.append(
-            f"            its mean is {distance:.1f} standard deviations from 0, which no return's is: {question}"
-        )
+        report.append(f"            {_question(panel.target_name, f'{distance:.1f} standard deviations from 0')}")
     if len(folds) == 1:
         for name, samples in data.split.by_name().items():
             span = f"  {' to '.join(data.span(samples))}" if panel.dates is not None else ""
@@ -98,11 +94,37 @@ def _named(features: Sequence[str]) -> str:
     return f"{', '.join(features[:_MOST_NAMED])} and {len(features) - _MOST_NAMED:,} more"
 
 
-def _set(name: str, panel: Panel) -> str:
-    """The set of features, how many there are, and the first ones."""
-    shown = [f"{len(panel.features):,}", *panel.features[:_MOST_SHOWN]]
-    shown += ["…"] if len(panel.features) > _MOST_SHOWN else []
-    return f"{f'{name}: ' if name and not panel.windowed else ''}{', '.join(shown)}"
+def _question(name: str, distance: str) -> str:
+    """What to do about a return whose mean is so far from 0."""
+    if name in ("", *CLOSE_TARGETS):
+        return f"its mean is {distance}, which no return's is: check them; zero is no baseline for them"
+    if name.startswith("CSRank("):
+        return (
+            f"data.target={name} is a rank among the day's stocks: forecast what it ranks, and train on its rank with "
+            "data.target_normalize=csrank"
+        )
+    return (
+        f"data.target={name} seems to be a level (its mean is {distance}): forecast its change, such as "
+        "'Ref(x, -1) / x - 1' or 'Ref(x, -1) - x'"
+    )
+
+
+def _features(config: Config | None, panel: Panel) -> str:
+    """The set of features, those that are added to it, and the lag of columns."""
+    if config is None or panel.windowed or not isinstance(config.data, BarsConfig):
+        return _counted(panel.features)
+    of_bars, of_set = config.stock.features if config.features.bars else (), sets.names_in(config.features.set)
+    added = [name for name in panel.features if of_set is not None and name not in (*of_bars, *of_set)]
+    rest = [name for name in panel.features if name not in added]
+    parts = [f"{config.features.set}: {_counted(rest)}"] if rest else []
+    parts += [f"own: {_counted(added)}"] if added else []
+    lag = PanelSpec.of(config).features.lag
+    return "; ".join([*parts, *(f"${name}, lag {days}" for name, days in lag.items())])
+
+
+def _counted(names: Sequence[str]) -> str:
+    """How many there are, and the first ones."""
+    return ", ".join([f"{len(names):,}", *names[:_MOST_SHOWN], *(["…"] if len(names) > _MOST_SHOWN else [])])
 
 
 def _fold(data: Data) -> str:
@@ -110,15 +132,20 @@ def _fold(data: Data) -> str:
     return f"{', '.join(splits)} to {data.span(data.split.test)[1]}"
 
 
-def _target(data: Data) -> str:
+def _target(data: Data, config: Config | None) -> str:
     panel, scaler = data.panel, data.scaler
-    moments = f"train mean {scaler.target_mean:.4g}, standard deviation {scaler.target_std:.4g}"
+    mean = scaler.target_mean if abs(scaler.target_mean) > _ROUNDING * scaler.target_std else 0
+    moments = f"train mean {mean:.4g}, standard deviation {scaler.target_std:.4g}"
     if panel.normalized is not None:
-        moments += "; the model is trained on its rank or standard score in the day (data.target_normalize)"
-    name = "" if panel.target_name in ("", *CLOSE_TARGETS) else f", {panel.target_name}"
+        how = getattr(config.data, "target_normalize", "") if config else ""
+        shown = {"csrank": "rank", "cszscore": "standard score"}.get(how, "rank or standard score")
+        moments += f"; the model is trained on its {shown} in the day (data.target_normalize)"
+    name = "" if panel.target_name in ("", *CLOSE_TARGETS) else panel.target_name
     if panel.kind == "class":
-        return f"a class, 0 or 1{name}; {moments}"
+        return f"a class, 0 or 1{f': {name}' if name else ''}; {moments}"
     if panel.kind == "level":
         return f"a level, its direction relative to {panel.last_name}; {moments}"
-    ahead = f" {panel.reach} day{'s' if panel.reach > 1 else ''} ahead" if panel.reach else ""
-    return f"a return{name}{ahead}; {moments}"
+    ahead = f"{panel.reach} day{'s' if panel.reach > 1 else ''} ahead" if panel.reach else ""
+    if name:
+        return f"a return, ends {ahead}: {name}; {moments}"
+    return f"a return{f' {ahead}' if ahead else ''}; {moments}"

@@ -139,20 +139,26 @@ def named_rows(names: Sequence[str], row_height: float) -> tuple[Figure, Axes]:
 
 
 def label(axes: Axes, across: str, up: str, *, legend: bool = False) -> None:
-    """Name both axes: the vertical one in a line above the plot, with the legend beside it."""
+    """Name both axes: the vertical one in a line above the plot, with the legend beside it, or in the plot if long."""
     axes.set_xlabel(across)
     axes.set_title(up, loc="left", color=MUTED, pad=6)
-    entries = len(axes.get_legend_handles_labels()[1]) if legend else 0
-    if entries:
+    names = axes.get_legend_handles_labels()[1] if legend else []
+    if len(up) + sum(len(name) + 5 for name in names) > _MOST_BESIDE:
+        axes.legend(loc="best", handlelength=1.4)
+    elif names:
         axes.legend(
             loc="lower right",
             bbox_to_anchor=(1.02, 0.985),
             borderaxespad=0.1,
-            ncols=entries,
+            ncols=len(names),
             handlelength=1.4,
             columnspacing=1.0,
             handletextpad=0.5,
         )
+
+
+_MOST_BESIDE = 66
+"""Characters that a line above the plot has room for, the signs of a legend counted as five."""
 
 
 def dates(axes: Axes) -> None:

@@ -145,11 +145,15 @@ def cumulative(predictions: Predictions, best: str, unit: Unit) -> Plot:
     )
 
 
-def rolling_ic(predictions: Predictions) -> Plot | None:
-    """Correlation of forecast and realised returns in a moving window; None where it is undefined everywhere."""
+def rolling_ic(predictions: Predictions, horizon: int = 1) -> Plot | None:
+    """Correlation of forecast and realised returns in a moving window; None where it is undefined everywhere.
+
+    What chance does is drawn where it is known: of targets that do not overlap, `horizon` 1, and are no levels.
+    """
+    independent = horizon == 1 and predictions.truth.kind != "level"
     forecast, realised = _returns(predictions, predictions.model, Unit("", ""))
     if predictions.tickers is not None and predictions.dates is not None:
-        return _daily_ic(*cross_section.correlations(realised, forecast, predictions.dates))
+        return _daily_ic(*cross_section.correlations(realised, forecast, predictions.dates), independent=independent)
     width = min(_LONGEST_IC_WINDOW, len(forecast) // 3)
     if width < _SHORTEST_IC_WINDOW:
         return None
@@ -158,30 +162,36 @@ def rolling_ic(predictions: Predictions) -> Plot | None:
     if not len(defined):
         return None
     kept, note = drawing.thinned(len(values))
-    chance = 1.96 / math.sqrt(width)
+    chance = 1.96 / math.sqrt(width) if independent else 0.0
     figure, axes = drawing.axes()
-    axes.axhspan(-chance, chance, color=GRID, alpha=0.6, linewidth=0, label="95 % by chance")
-    axes.axhline(0, color=INK, linewidth=0.8)
+    _by_chance(axes, chance)
     axes.plot(_times(predictions)[width - 1 :][kept], values[kept], color=MODEL, label="model")
     most = 1.08 * max(chance, float(np.abs(defined).max()))
     axes.set_ylim(-most, most)
     axes.set_xmargin(0.02)
     _over_time(axes, predictions)
     drawing.label(axes, _time(predictions), f"IC over {width} samples", legend=True)
-    outside = float((np.abs(defined) > chance).mean())
+    without_skill = f" Without skill it is within ±{chance:.2f} for 95 % of the time, if samples are independent."
+    outside = f"; {float((np.abs(defined) > chance).mean()):.0%} of it outside ±{chance:.2f}" if independent else ""
     return Plot(
         "rolling_ic",
         "Rolling IC",
-        f"Correlation of forecast and realised over the last {width} test samples. Without skill it is within "
-        f"±{chance:.2f} for 95 % of the time, if samples are independent.{note}",
+        f"Correlation of forecast and realised over the last {width} test samples."
+        f"{without_skill if independent else ''}{note}",
         f"Rolling IC over {width} samples: first {defined[0]:+.3f}, last {defined[-1]:+.3f}, "
-        f"mean {defined.mean():+.3f}, lowest {defined.min():+.3f}, highest {defined.max():+.3f}; "
-        f"{outside:.0%} of it outside ±{chance:.2f}.",
+        f"mean {defined.mean():+.3f}, lowest {defined.min():+.3f}, highest {defined.max():+.3f}{outside}.",
         figure,
     )
 
 
-def _daily_ic(days: NDArray[np.datetime64], daily: Floats) -> Plot | None:
+def _by_chance(axes: Axes, chance: float) -> None:
+    """Zero, and the band of what chance does; without a band where that is not known."""
+    if chance:
+        axes.axhspan(-chance, chance, color=GRID, alpha=0.6, linewidth=0, label="95 % by chance")
+    axes.axhline(0, color=INK, linewidth=0.8)
+
+
+def _daily_ic(days: NDArray[np.datetime64], daily: Floats, *, independent: bool) -> Plot | None:
     """The correlation over stocks, averaged over a moving window of days; None where there are too few days."""
     width = min(_LONGEST_IC_WINDOW, len(daily) // 3)
     if width < _SHORTEST_IC_WINDOW:
@@ -189,10 +199,9 @@ def _daily_ic(days: NDArray[np.datetime64], daily: Floats) -> Plot | None:
     sums = np.append(0, daily.cumsum())
     values = (sums[width:] - sums[:-width]) / width
     kept, note = drawing.thinned(len(values))
-    chance = 1.96 * float(daily.std()) / math.sqrt(width)
+    chance = 1.96 * float(daily.std()) / math.sqrt(width) if independent else 0.0
     figure, axes = drawing.axes()
-    axes.axhspan(-chance, chance, color=GRID, alpha=0.6, linewidth=0, label="95 % by chance")
-    axes.axhline(0, color=INK, linewidth=0.8)
+    _by_chance(axes, chance)
     axes.plot(days[width - 1 :][kept], values[kept], color=MODEL, label="model")
     axes.set_xmargin(0.02)
     drawing.dates(axes)
@@ -200,8 +209,8 @@ def _daily_ic(days: NDArray[np.datetime64], daily: Floats) -> Plot | None:
     return Plot(
         "rolling_ic",
         "IC between stocks",
-        f"Each day’s correlation of forecast and realised over the stocks, averaged over the last {width} days. "
-        f"Without skill it is within ±{chance:.2f} for 95 % of the time.{note}",
+        f"Each day’s correlation of forecast and realised over the stocks, averaged over the last {width} days."
+        f"{f' Without skill it is within ±{chance:.2f} for 95 % of the time.' if independent else ''}{note}",
         f"Daily IC averaged over {width} days: first {values[0]:+.3f}, last {values[-1]:+.3f}, mean of all days "
         f"{daily.mean():+.3f}, lowest {values.min():+.3f}, highest {values.max():+.3f}.",
         figure,

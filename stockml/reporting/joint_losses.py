@@ -89,7 +89,9 @@ def _job(name: str, folder: RunFolder) -> _Job | None:
     by_day = cross_section.by_day(test.dates) if pooled and test.dates is not None else np.asarray
     losses = by_day(np.square(realised - model))
     rivals = {
-        name: truth.changes(test.baselines[name]) for name in baselines.drifts(truth.kind) if name in test.baselines
+        name: truth.changes(test.baselines[name])
+        for name in baselines.drifts(truth.kind, reverts=test.reverts)
+        if name in test.baselines
     }
     return _Job(
         name=name,

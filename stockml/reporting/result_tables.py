@@ -33,17 +33,34 @@ def forecasters(evaluated: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def result_table(evaluated: Mapping[str, Any]) -> str:
     """Every forecaster's scores on validation and test."""
     best = evaluated["best_baseline"]
-    metrics = shown("terminal")
+    metrics = known(evaluated, shown("terminal"))
     rows = _rows({f"{name} *" if name == best else name: of for name, of in forecasters(evaluated).items()}, metrics)
     header = ("", "split", *(metric.name for metric in metrics))
-    return f"{text_table(header, rows, left=header[:2])}\n* the best baseline on validation"
+    return f"{text_table(header, rows, left=header[:2], width=120)}\n* the best baseline on validation"
+
+
+def known(evaluated: Mapping[str, Any], metrics: Sequence[Metric]) -> list[Metric]:
+    """The metrics that are worth a column: of classes, without undefined ones, and without mse, which is brier."""
+    if not has_classes(evaluated["test"]):
+        return list(metrics)
+    scores = [of[split] for of in forecasters(evaluated).values() for split in SPLITS if split in of]
+    return [
+        metric for metric in metrics if metric.name != "mse" and any(of.get(metric.name) is not None for of in scores)
+    ]
+
+
+def rivals(evaluated: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The comparison with each rival, given what metrics.json says; of a level, zero is named persistence."""
+    is_level = "persistence" in evaluated["baselines"]
+    against = evaluated["significance"]["against"]
+    return {"persistence" if is_level and name == "zero" else name: of for name, of in against.items()}
 
 
 def _further_tables(evaluated: Mapping[str, Any]) -> list[str]:
     """How likely a one is, of classes; how well several stocks are ranked against one another."""
     tables = {}
     if has_classes(evaluated["test"]):
-        tables["classes"] = shown("terminal", of_classes=True)
+        tables["classes"] = known(evaluated, shown("terminal", of_classes=True))
     if has_pooled(evaluated["test"]):
         tables["between stocks"] = shown("terminal", pooled=True)
     found = []
@@ -91,9 +108,11 @@ def significance(evaluated: Mapping[str, Any]) -> list[str]:
     found = evaluated["significance"]
     tests = [
         (f"better than {rival}?", [("Diebold–Mariano", of["diebold_mariano"]), ("Clark–West", of["clark_west"])])
-        for rival, of in found["against"].items()
+        for rival, of in rivals(evaluated).items()
     ]
-    tests.append(("right direction?", [("Pesaran–Timmermann", found["pesaran_timmermann"])]))
+    direction = found["pesaran_timmermann"]
+    if direction["p_value"] is not None or not has_classes(evaluated["test"]):
+        tests.append(("right direction?", [("Pesaran–Timmermann", direction)]))
     if between := [(name, found[name]["test"]) for name in ("daily_ic", "daily_rank_ic") if found.get(name)]:
         tests.append(("right order of stocks?", between))
     width = max(len(question) for question, _ in tests)
@@ -112,8 +131,8 @@ def significance(evaluated: Mapping[str, Any]) -> list[str]:
     identity = found["r2_identity"]
     if identity["r2"] is not None:
         correlation, spread, bias = identity["correlation"] or 0.0, identity["spread_ratio"], identity["bias_ratio"]
-        terms = f"ρ² {correlation**2:.2%} − (s−ρ)² {(spread - correlation) ** 2:.2%} − (bias/σ)² {bias**2:.2%}"
-        lines.append(f"            R² {percent(identity['r2'])} = {terms}")
+        terms = f"ρ² {correlation**2:,.2%} − (s−ρ)² {(spread - correlation) ** 2:,.2%} − (bias/σ)² {bias**2:,.2%}"
+        lines.append(f"            R² {identity['r2']:+,.2%} = {terms}")
     return [*lines, _verdict("verdict", evaluated)]
 
 

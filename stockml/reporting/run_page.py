@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stockml.config.values import leaves, show
+from stockml.data.target import NAMES
 from stockml.errors import UserError
 from stockml.evaluation import metrics as table
 from stockml.reporting import (
@@ -68,7 +69,7 @@ def _page(folder: RunFolder) -> Page:
         in_table = ("features.columns.",) if "features" in metadata["data"] else ()
         settings = [f"{key}={show(value)}" for key, value in leaves(config) if not key.startswith(in_table)]
         return Page(
-            title=f"{config['stock']['ticker']} · {config['model']['name']}",
+            title=_title(config),
             subtitle=f"{metadata['data']['origin']}; seed {config['seed']}; run folder {folder.path.name}",
             synthetic=bool(metadata["synthetic"]),
             faults=faults,
@@ -86,6 +87,21 @@ def _page(folder: RunFolder) -> Page:
         raise UserError(f"{folder.path}: no report can be made, its files lack {error}") from error
 
 
+def _title(config: Mapping[str, Any]) -> str:
+    """Stock and model, and the target and the set of features where they are not the default ones."""
+    parts = [config["stock"]["ticker"], config["model"]["name"]]
+    target, days = config["data"].get("target", "log_return"), config["data"].get("horizon") or 1
+    if (target, days) != ("log_return", 1):
+        ahead = f", {days} day{'s' if days > 1 else ''}" if target in NAMES else ""
+        parts.append(f"{drawing.short(target, _LONGEST_TARGET)}{ahead}")
+    if (of_set := config.get("features", {}).get("set", "bars")) != "bars":
+        parts.append(f"features {of_set}")
+    return " · ".join(parts)
+
+
+_LONGEST_TARGET = 60  # characters
+
+
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file; none where there is no file."""
     if not path.exists():
@@ -97,7 +113,12 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 def _key_figures(metrics: Mapping[str, Any]) -> list[KeyFigure]:
     test, best = metrics["test"], metrics["best_baseline"]
     interval = metrics.get("significance", {}).get("r2_zero_interval")
-    if test["r2_zero"] is None:
+    is_class = table.has_classes(test)
+    if is_class and (mean := metrics.get("significance", {}).get("against", {}).get("train_mean")):
+        interval = mean["r2_interval"]
+        note = "against the train mean" + (f"; 95 % CI {span(interval, '{:+.2%}')}" if interval else "")
+        r2 = KeyFigure("R² on test", percent(mean["r2"]), note)
+    elif test["r2_zero"] is None:
         r2 = KeyFigure("R² on test", percent(test["r2"]), "0: the mean of the test split")
     else:
         note = f"95 % CI {span(interval, '{:+.2%}')}" if interval else "0: the forecast of no change"
@@ -107,7 +128,11 @@ def _key_figures(metrics: Mapping[str, Any]) -> list[KeyFigure]:
     error, correlation, hits = (table.metric(name).format for name in ("mse", "ic", "hit_rate"))
     return [
         r2,
-        KeyFigure("MSE on test", error(test["mse"]), f"{best}: {error(metrics['baselines'][best]['test']['mse'])}"),
+        KeyFigure(
+            f"{'Brier score' if is_class else 'MSE'} on test",
+            error(test["mse"]),
+            f"{best}: {error(metrics['baselines'][best]['test']['mse'])}",
+        ),
         KeyFigure("IC on test", correlation(test["ic"]), "correlation over time"),
         KeyFigure("Hit rate on test", hits(test["hit_rate"]), f"of {test['n']:,} samples"),
     ]
@@ -117,10 +142,14 @@ def _plots(folder: RunFolder, metadata: Mapping[str, Any], metrics: Mapping[str,
     loss = {"mse": "MSE", "mae": "MAE"}.get(name := metadata["config"]["trainer"]["loss"], f"{name} loss")
     found = {fold_member_title(part): _history(folder.path / file) for file, part in folder.histories().items()}
     histories = {title: history for title, history in found.items() if history}
+    trained_on = {"csrank": "ranks", "cszscore": "standard scores"}.get(
+        metadata["config"]["data"].get("target_normalize", "none")
+    )
+    note = f" The loss is that of {trained_on} in the day, not of the target itself." if trained_on else ""
     if "" in histories:
-        yield training_plots.losses(histories[""], loss)
+        yield training_plots.losses(histories[""], loss, note)
     elif histories:
-        yield training_plots.losses_of_models(histories, loss)
+        yield training_plots.losses_of_models(histories, loss, note)
     if metrics is None or not (folder.path / "baselines.csv").exists():
         return
     predictions = predictions_file.read(folder)["test"]
@@ -131,7 +160,7 @@ def _plots(folder: RunFolder, metadata: Mapping[str, Any], metrics: Mapping[str,
     if calibration := forecast_plots.calibration(predictions, unit):
         yield calibration
     yield forecast_plots.cumulative(predictions, metrics["best_baseline"], unit)
-    if rolling := forecast_plots.rolling_ic(predictions):
+    if rolling := forecast_plots.rolling_ic(predictions, metadata["data"].get("horizon") or 1):
         yield rolling
     if not is_class:
         yield forecast_plots.residuals(predictions, unit)

@@ -7,26 +7,28 @@ from typing import Any
 
 from stockml.evaluation import metrics as table
 from stockml.reporting.document import Section, Table
-from stockml.reporting.result_tables import forecasters
+from stockml.reporting.result_tables import forecasters, known, rivals
 
 _MOST_STOCKS = 50
 
 
 def sections(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> list[Section]:
     """The sections, given what metrics.json says and the rows of stocks.csv."""
-    found = metrics.get("significance")
-    return [_scores(metrics, stocks), *([_significance(found)] if found else [])]
+    return [_scores(metrics, stocks), *([_significance(metrics)] if metrics.get("significance") else [])]
 
 
 def _scores(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> Section:
-    text = [
-        "* the best baseline on validation, which the model is compared with. mse, mae, rmse and r2 are of the target "
-        "itself; r2_zero, r2_ct, hit_rate and ic are of returns. r2_zero compares with the forecast of no change, "
-        "r2_ct with the mean of all returns known by then."
-    ]
-    if table.has_classes(metrics["test"]):
-        text.append(
-            "Of classes: log_loss, auc, brier (the squared error) and mcc judge the forecast as the probability of a "
+    text = ["* the best baseline on validation, which the model is compared with. "]
+    if not table.has_classes(metrics["test"]):
+        changes = "changes since the last known value" if _is_level(metrics) else "returns"
+        rival = "persistence, the forecast of no change" if _is_level(metrics) else "the forecast of no change"
+        text[0] += (
+            f"mse, mae, rmse and r2 are of the target itself; r2_zero, r2_ct, hit_rate and ic are of {changes}. "
+            f"r2_zero compares with {rival}, r2_ct with the mean of all {changes.split(maxsplit=1)[0]} known by then."
+        )
+    else:
+        text[0] += (
+            "log_loss, auc, brier (the squared error) and mcc judge the forecast as the probability of a "
             "one; train_mean, the base rate of train, is what to compare with."
         )
     if table.has_pooled(metrics["test"]):
@@ -42,7 +44,7 @@ def score_table(metrics: Mapping[str, Any], split: str) -> Table:
     pooled = table.shown("page", pooled=True) if table.has_pooled(metrics[split]) else []
     of_classes = table.shown("page", of_classes=True) if table.has_classes(metrics[split]) else []
     columns = [*table.shown("page"), *of_classes, *pooled]
-    best = metrics["best_baseline"]
+    columns, best = known(metrics, columns), metrics["best_baseline"]
     rows = [
         [f"{name} *" if name == best else name, *(metric.format(of[split].get(metric.name)) for metric in columns)]
         for name, of in forecasters(metrics).items()
@@ -67,8 +69,15 @@ def _is_in_short_tables(column: str) -> bool:
     return metric is None or "short tables" in metric.shown_in
 
 
-def _significance(found: Mapping[str, Any]) -> Section:
-    """Tests and confidence intervals of the model's skill, given `significance` of metrics.json."""
+def _is_level(metrics: Mapping[str, Any]) -> bool:
+    return "persistence" in metrics["baselines"]
+
+
+def _significance(metrics: Mapping[str, Any]) -> Section:
+    """Tests and confidence intervals of the model's skill, given what metrics.json says."""
+    found, is_class = metrics["significance"], table.has_classes(metrics["test"])
+    what = "classes" if is_class else "changes since the last known value" if _is_level(metrics) else "returns"
+    noun = what.split(maxsplit=1)[0]
     confidence, identity = f"{100 * found['confidence']:g} % CI", found["r2_identity"]
     against = [
         [
@@ -78,7 +87,7 @@ def _significance(found: Mapping[str, Any]) -> Section:
             *_outcome(of["diebold_mariano"]),
             *_outcome(of["clark_west"]),
         ]
-        for rival, of in found["against"].items()
+        for rival, of in rivals(metrics).items()
     ]
     direction, p_value = _outcome(found["pesaran_timmermann"])
     method = (
@@ -88,13 +97,14 @@ def _significance(found: Mapping[str, Any]) -> Section:
     )
     further = [
         [f"R²_zero, {confidence}", span(found["r2_zero_interval"], "{:+.2%}"), method],
-        ["R²_ct", percent(found["r2_ct"]), "against the mean of all returns known by then (Campbell & Thompson 2008)"],
-        ["R²", percent(identity["r2"]), "of returns, = ρ² − (s − ρ)² − (bias/σ)²"],
-        ["ρ", table.SIGNED(identity["correlation"]), "correlation of forecasts and returns"],
-        ["s", table.SIGNED(identity["spread_ratio"]), "standard deviation of forecasts over that of returns"],
-        ["bias/σ", table.SIGNED(identity["bias_ratio"]), "mean error over the standard deviation of returns"],
+        ["R²_ct", percent(found["r2_ct"]), f"against the mean of all {noun} known by then (Campbell & Thompson 2008)"],
+        ["R²", percent(identity["r2"]), f"of {what}, = ρ² − (s − ρ)² − (bias/σ)²"],
+        ["ρ", table.SIGNED(identity["correlation"]), f"correlation of forecasts and {noun}"],
+        ["s", table.SIGNED(identity["spread_ratio"]), f"standard deviation of forecasts over that of {noun}"],
+        ["bias/σ", table.SIGNED(identity["bias_ratio"]), f"mean error over the standard deviation of {noun}"],
         ["Pesaran–Timmermann", direction, f"test of the direction, p {p_value}"],
     ]
+    further = [row for row in further if row[1] != "–" or not is_class]
     further += [
         [f"Smallest R² that {name} detects", percent(found["minimum_detectable_r2"][test]), "with 80 % power"]
         for test, name in (("diebold_mariano", "Diebold–Mariano"), ("clark_west", "Clark–West"))

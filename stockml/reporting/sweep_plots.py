@@ -77,7 +77,7 @@ def ranking(stocks: Sequence[Ranked], *, several_settings: bool) -> Plot:
 
 
 def hyperparameter(key: str, trials: Sequence[Trial]) -> Plot:
-    """Validation MSE by a hyperparameter's value, with a line through the means of each stock."""
+    """Validation MSE by a hyperparameter's value; a line joins the means of each stock where values have an order."""
     stocks = list(dict.fromkeys(trial.stock for trial in trials))
     numeric = not any(isinstance(trial.value, str) for trial in trials)
     values = sorted({trial.value for trial in trials}, key=lambda value: (0.0, value) if numeric else (0.0, str(value)))
@@ -86,12 +86,15 @@ def hyperparameter(key: str, trials: Sequence[Trial]) -> Plot:
     several = len(stocks) > 1
     losses = [trial.validation_mse / (usual[trial.stock] if several else 1.0) for trial in trials]
     power, factor = drawing.power(np.array(losses))
+    joined = numeric and len(values) <= _MOST_JOINED
     figure, axes = drawing.axes()
     for number, stock in enumerate(stocks):
         look = LOOKS[number % len(LOOKS)]
         own = [(place[t.value], loss * factor) for t, loss in zip(trials, losses, strict=True) if t.stock == stock]
         axes.plot([x for x, _ in own], [y for _, y in own], "o", color=look["color"], alpha=0.55)
-        if len(values) <= _MOST_JOINED:
+        if not joined and several:
+            axes.plot([], [], "o", color=look["color"], label=stock)
+        if joined:
             xs = sorted({x for x, _ in own})
             means = [np.mean([y for x, y in own if x == at]) for at in xs]
             axes.plot(xs, means, label=stock if several else "mean", **look)
@@ -108,7 +111,7 @@ def hyperparameter(key: str, trials: Sequence[Trial]) -> Plot:
         f"{value}: {np.mean([loss for t, loss in zip(trials, losses, strict=True) if t.value == value]):.4g}"
         for value in values
     )
-    line = "; lines join the means" if len(values) <= _MOST_JOINED else ""
+    line = "; lines join the means" if joined else ""
     return Plot(
         f"by_{re.sub(r'[^A-Za-z0-9]', '_', key)}",
         f"{key} against validation loss",

@@ -29,14 +29,14 @@ def text_table(
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip())
 
 
-def forecast_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Forecasts, a row a day; the first three columns name the day and the stock."""
-    cells = [[_cell(value) for value in row] for row in rows]
+def forecast_table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, signed: bool = True) -> str:
+    """Forecasts, a row a day; the first three columns name the day and the stock. `signed`: with a plus sign."""
+    cells = [[_cell(value, "+.6g" if signed else ".6g") for value in row] for row in rows]
     return text_table(header, cells, left=header[:3])
 
 
-def _cell(value: Any) -> str:
-    return "–" if value in (None, "") else f"{value:+.6g}" if isinstance(value, float) else str(value)
+def _cell(value: Any, form: str) -> str:
+    return "–" if value in (None, "") else format(value, form) if isinstance(value, float) else str(value)
 
 
 def finding_table(rows: Sequence[Sequence[str]]) -> str:

@@ -42,8 +42,8 @@ class Span:
     last: Any
 
 
-def losses(history: History, loss: str) -> Plot:
-    """Train and validation loss by epoch."""
+def losses(history: History, loss: str, note: str = "") -> Plot:
+    """Train and validation loss by epoch; `note` ends the caption."""
     figure, axes = drawing.axes()
     power, factor = drawing.power(np.concatenate([history.train, history.validation]))
     epochs = np.arange(1, len(history.train) + 1)
@@ -59,14 +59,14 @@ def losses(history: History, loss: str) -> Plot:
         "losses",
         "Loss by epoch",
         "The train loss is measured during the epoch, with dropout; the validation loss after it. The weights of the "
-        "best epoch are kept.",
+        f"best epoch are kept.{note}",
         f"Over {len(epochs)} epochs the train loss ({loss}) goes from {_from_to(history.train)}, the validation loss "
         f"from {_from_to(history.validation)}, best at epoch {history.best_epoch} with {history.best:.4g}.",
         figure,
     )
 
 
-def losses_of_models(models: Mapping[str, History], loss: str) -> Plot:
+def losses_of_models(models: Mapping[str, History], loss: str, note: str = "") -> Plot:
     """Validation loss by epoch, a line for each fold of a walk-forward run and each member of an ensemble, by title."""
     figure, axes = drawing.axes()
     for number, history in enumerate(models.values(), start=1):
@@ -86,7 +86,7 @@ def losses_of_models(models: Mapping[str, History], loss: str) -> Plot:
     return Plot(
         "losses",
         "Validation loss by epoch, for each model",
-        "Each model’s validation loss relative to its first epoch, as folds differ in volatility.",
+        f"Each model’s validation loss relative to its first epoch, as folds differ in volatility.{note}",
         f"Validation loss ({loss}) of {len(models)} models at the first and at the best epoch: {text}.",
         figure,
     )

@@ -51,7 +51,7 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
         data, findings = [subject.whole for subject in subjects], checks.run(subjects)
     if config.audit.plant:
         print(f"INJECTED    {config.audit.plant}: a leak put into stockml's pipeline; the checks below must find it")
-    print(*data_report.lines(data, config.features.set), "", sep="\n", flush=True)
+    print(*data_report.lines(data, config), "", sep="\n", flush=True)
     failed, skipped = [], 0
     for name, finding in findings:
         print(_row(name, finding), flush=True)

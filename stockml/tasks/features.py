@@ -38,7 +38,7 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     train = None if panel.dates is None else [panel.date(own.train[0]), panel.date(own.train[-1])]
     folds = len(config.each_fold())
     data = dataset.scale(panel, own, functools.partial(dataset.fit_scaler, config))
-    print(*data_report.lines([data], config.features.set), "", sep="\n")
+    print(*data_report.lines([data], config), "", sep="\n")
     found = dataclasses.asdict(of(config, data))
     print(feature_tables.text(found), *textwrap.wrap(feature_tables.basis(found, train, folds=folds), 110), sep="\n")
     if panel.kind != "level" and (warning := feature_tables.warning(found)):  # a level is like its own past

@@ -46,6 +46,8 @@ class Forecasts:
     path: Path
     onnx: Path | None
     """The exported model; None unless `export.onnx`."""
+    meaning: str
+    """What a forecast is; empty for a plain return or price."""
 
 
 def run(config: Config, _request: Request = NO_REQUEST) -> None:
@@ -55,14 +57,29 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     print(f"data        {panel.ticker} from {panel.origin}, {panel.days()}")
     known = sum(row[-1] is not None for row in table)
     shown = [row for row in table if row[-1] is not None][-_SHOWN:] + [row for row in table if row[-1] is None]
-    print(text_tables.forecast_table(_HEADER, shown[:_MOST_ROWS]))
+    print(text_tables.forecast_table(_HEADER, shown[:_MOST_ROWS], signed=panel.kind == "return"))
     if len(shown) > _MOST_ROWS:
         print(f"            and {len(shown) - _MOST_ROWS:,} more")
+    if found.meaning:
+        print(f"            {found.meaning}")
     if not all(row[_HEADER.index("target_date")] for row in table):
         print(f"            the dates of the next days are unknown; {calendar.INSTALL}")
     print(f"forecasts   {len(table):,}, {len(table) - known:,} of them of the next days: {found.path}")
     if found.onnx is not None:
         print(f"onnx        {found.onnx}")
+
+
+def _meaning(config: BarsConfig, panel: Panel) -> str:
+    """What a forecast is, where it is no plain return or price."""
+    days = "the next day" if config.horizon == 1 else f"the next {config.horizon} days"
+    if panel.kind == "class":
+        return f"y_pred is the probability that y_true is 1: {config.target}"
+    if config.target == "volatility":
+        return f"y_pred is the volatility of {days}: the root of the mean squared daily log return, 0.01 is about 1 %"
+    if config.target == "excess_return":
+        rival = config.benchmark or "the mean of all stocks"
+        return f"y_pred is the log return over {days} less that of {rival}"
+    return ""
 
 
 @hardware.restored()
@@ -107,7 +124,7 @@ def forecasts(config: Config, emit: Callable[[str], None]) -> Forecasts:
     name = f"forecasts{other}.csv"
     folder.write_csv(name, _HEADER, table, synthetic=panel.synthetic)
     onnx = export.onnx(folder, predictor, panel, rows) if config.export.onnx else None
-    return Forecasts(panel, table, folder.path / name, onnx)
+    return Forecasts(panel, table, folder.path / name, onnx, _meaning(cast("BarsConfig", predictor.config.data), panel))
 
 
 _HEADER = ("date", "target_date", "ticker", "y_pred", "y_true")

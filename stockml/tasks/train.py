@@ -52,7 +52,7 @@ def run(
     if config.data.synthetic:
         run_log.emit(*terminal.SYNTHETIC)
     folds = dataset.prepare_folds(config)
-    run_log.emit(*data_report.lines(folds, config.features.set))
+    run_log.emit(*data_report.lines(folds, config))
     for data in folds:
         rank_count.require_samples(group.world_size, len(data.split.train))
     data = folds[0]

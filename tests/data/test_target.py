@@ -173,7 +173,8 @@ def test_the_persistence_of_a_volatility_is_that_of_the_last_days(folder: Path, 
 
 def test_an_expression_that_is_a_level_is_questioned_by_name(folder: Path) -> None:
     lines = "\n".join(data_report.lines([prepare(config(folder, target="Ref($close,-2)"))]))
-    assert "data.target=Ref($close,-2) seems to be a level: forecast its change, such as 'Ref(x, -1) / x - 1'" in lines
+    assert "data.target=Ref($close,-2) seems to be a level (its mean is " in lines
+    assert " standard deviations from 0): forecast its change, such as 'Ref(x, -1) / x - 1'" in lines
     assert "seems to be" not in "\n".join(data_report.lines([prepare(config(folder, target=LABEL))]))
 
 

@@ -230,7 +230,8 @@ def test_every_number_of_metrics_json_is_known_and_right(run: Run) -> None:
         expected["significance"]["unit"] = "samples"
     own = expected["significance"]["against"]
     assert list(found["significance"]["against"]) == list(own)
-    zero, against = next(iter(own.values())), "the train mean" if plan.kind == "class" else "zero change (r2_zero)"
+    zero, named = next(iter(own.values())), {"class": "the train mean", "level": "persistence (r2_zero)"}
+    against = named.get(plan.kind, "zero change (r2_zero)")
     r2, low, high = (f"{x:+.2%}" if abs(x) < 10 else f"{x:+,.0%}" for x in (zero["r2"], *zero["r2_interval"]))
     size = f"R² against {against} is {r2} (95 % CI {low} to {high}) on {len(parts['test']):,} test "
     assert size + expected["significance"]["unit"] in found["verdict"]

@@ -109,7 +109,7 @@ def test_lookbacks_and_expressions_are_those_of_the_config() -> None:
     each = {one.name: one for one in table(MODES["context"]).features}
     assert (each["close"].expression, each["close"].lookback) == ("LogReturn($close)", 1)
     assert (each["volume"].expression, each["volume"].lookback) == ("LogReturn($volume + 1)", 1)
-    assert (each["other"].expression, each["other"].lookback) == ("Return($B.close)", 2)
+    assert (each["other"].expression, each["other"].lookback) == ("Return($B.close), lag 1", 2)
     each = {one.name: one for one in table(MODES["levels"]).features}
     assert (each["close"].expression, each["close"].lookback) == ("$close", 0)
     assert (each["mean"].expression, each["mean"].lookback) == ("Mean($close, 5) / $close", 4)
@@ -158,7 +158,7 @@ def test_a_run_s_folder_gives_the_config_and_nothing_is_written_but_the_file(
     capsys.readouterr()
     assert cli.main(["task=features", "run=run", "export.features=bars/x.parquet"]) == 0
     out = capsys.readouterr().out
-    assert "features    bars: 7, open, high, low, close, volume, mean, day\n" in out
+    assert "features    bars: 5, open, high, low, close, volume; own: 2, mean, day\n" in out
     after = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
     assert after.keys() - before.keys() == {tmp_path / "bars" / "x.parquet"}
     assert all(after[path] == content for path, content in before.items())

@@ -58,6 +58,16 @@ class FeatureSet:
         return own | {name: one.text for name, one in self.expressions.items()}
 
     @property
+    def described(self) -> dict[str, str]:
+        """Each feature as an expression with the lag of what it reads, by name: `$mood, lag 2`."""
+        read = {name: (name,) for name in self.bars} | {name: one.columns for name, one in self.expressions.items()}
+        lags = {name: [(c, self.lag[c]) for c in dict.fromkeys(read[name]) if c in self.lag] for name in read}
+        return {
+            name: ", ".join([text, *(f"{f'${c} ' if len(read[name]) > 1 else ''}lag {days}" for c, days in lags[name])])
+            for name, text in self.texts.items()
+        }
+
+    @property
     def lookbacks(self) -> dict[str, int]:
         """Bars at the start for which each feature has no value yet, by name."""
         lag, change = self.lag, 1 if self.transform == "returns" else 0

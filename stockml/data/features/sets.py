@@ -12,8 +12,12 @@ The same group holds operators, see `operators`.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
+
+import yaml
 
 from stockml.config import entry_points
+from stockml.config.conf_folder import CONF
 from stockml.errors import UserError
 
 ENTRY_POINTS = "stockml.features"
@@ -37,3 +41,13 @@ def installed(name: str) -> dict[str, str] | None:
         where = entry_points.place(ENTRY_POINTS, name)
         raise UserError(f"features={name}: the installed {where} is no dict from names to expressions")
     return found
+
+
+def names_in(name: str) -> Collection[str] | None:
+    """The names of the expressions of a set; None of one that is not known, as in a further config folder."""
+    path = CONF / "features" / f"{name}.yaml"
+    if path.is_file():
+        return dict(yaml.safe_load(path.read_text(encoding="utf-8")).get("columns") or {})
+    with contextlib.suppress(UserError):
+        return installed(name)
+    return None
