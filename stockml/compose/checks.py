@@ -215,8 +215,8 @@ def checked(
 def _of_expressions(config: Config) -> Iterator[str]:
     """What is wrong with the expressions of features and target; the engine is imported only where there are some."""
     has_own_target = isinstance(config.data, BarsConfig) and config.data.target not in CLOSE_TARGETS
-    has_lag = isinstance(config.data, BarsConfig) and bool(config.data.lag)
-    if config.features.columns or has_own_target or has_lag or not config.features.bars:
+    has_more = isinstance(config.data, BarsConfig) and bool(config.data.lag or config.data.context)
+    if config.features.columns or has_own_target or has_more or not config.features.bars:
         from stockml.data import spec
 
         yield from spec.faults(config)

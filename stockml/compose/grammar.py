@@ -32,11 +32,24 @@ def parse(overrides: Iterable[str], loader: Any = None) -> list[Override]:
                 raise HydraException("no key")
             parsed += parser.parse_overrides([text])
         except HydraException as error:
+            if unquoted := _unquoted(text):
+                faults.append(f"{text.partition('=')[0]}: {unquoted}")
+                continue
             reason = str(error).splitlines()[0].removesuffix(".")
             faults.append(f"{text!r}: not of the form key=value ({reason}); {_advice(text)}")
     if faults:
         raise UserError(*faults)
     return parsed
+
+
+def _unquoted(text: str) -> str:
+    """How to write a word with letters that Hydra takes in quotes only, such as ö; empty where there is none."""
+    value = re.sub(r"\"[^\"]*\"|'[^']*'", "", text.partition("=")[2])
+    word = re.search(r"(?:(?P<key>\w+): *)?(?P<word>[\w./ -]*[^\W\x00-\x7f][\w./ -]*)", value)
+    if word is None:
+        return ""
+    key = f"{word['key']}: " if word["key"] else ""
+    return f'quote {word["word"].strip()}, since it has other letters than a-z: {key}"{word["word"].strip()}"'
 
 
 def _advice(text: str) -> str:

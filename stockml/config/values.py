@@ -52,10 +52,14 @@ def leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The values of nested dicts that differ, by dotted key: the value of each, `ABSENT` if it has none."""
+    """The values of nested dicts that differ, by dotted key: the value of each, `ABSENT` if it has none.
+
+    An empty dict is not named where what the other has in it is.
+    """
     a, b = dict(leaves(one)), dict(leaves(other))
     keys = dict.fromkeys([*a, *b])
-    return {key: (a.get(key, ABSENT), b.get(key, ABSENT)) for key in keys if a.get(key, ABSENT) != b.get(key, ABSENT)}
+    found = {key: (a.get(key, ABSENT), b.get(key, ABSENT)) for key in keys if a.get(key, ABSENT) != b.get(key, ABSENT)}
+    return {key: pair for key, pair in found.items() if not any(other.startswith(f"{key}.") for other in found)}
 
 
 class _Absent:

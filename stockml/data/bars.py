@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ class Bars:
     """(R,) line of each bar in the file `origin`, from 1; None if unknown."""
     expected: Floats | None = None
     """(R,) simulated bars only: the expected log return of each day given all days before it."""
+    context: Mapping[str, str] = field(default_factory=dict)
+    """Columns of other tickers, and where each comes from."""
 
     def where(self, row: int) -> str:
         """Where a bar comes from, as shown to the user: the file, and the line (for Parquet the row) if known."""

@@ -22,16 +22,20 @@ def joined(bars: Bars, others: Mapping[str, Bars], data: Any) -> Bars:
     NaN where that bar is more than `context_max_age` sessions old, Mondays to Fridays. No later bar has an influence.
     """
     columns, notes = dict(bars.columns), [bars.parsing_notes] if bars.parsing_notes else []
+    origins: dict[str, str] = {}
     for ticker, other in others.items():
         days, known = bars.dates.astype("datetime64[D]"), other.dates.astype("datetime64[D]")
         last = np.searchsorted(known, days, side="right") - 1
         is_known = last >= 0
         is_known[is_known] = np.busday_count(known[last[is_known]], days[is_known]) <= data.context_max_age
         for name, values in other.columns.items():
+            origins[f"{ticker}.{name}"] = other.origin
             columns[f"{ticker}.{name}"] = joined_values = np.full(len(days), np.nan)
             joined_values[is_known] = values[last[is_known]]
         notes.append(f"{ticker} from {other.origin}")
-    return dataclasses.replace(bars, columns=columns, parsing_notes="; ".join(notes)) if others else bars
+    if not others:
+        return bars
+    return dataclasses.replace(bars, columns=columns, parsing_notes="; ".join(notes), context=origins)
 
 
 def of_context(config: Config, ticker: str) -> Config:

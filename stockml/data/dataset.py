@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stockml.data import doctor
+from stockml.data.features import price_scale
+from stockml.data.features.feature_set import shown
 from stockml.data.panel import Panel
 from stockml.data.samples import from_bars
 from stockml.data.scaler import Scaler
@@ -104,14 +106,14 @@ def load_panel(config: Config) -> tuple[Panel, int | None]:
     if data.pooled:
         from stockml.data import pooled
 
-        _refuse_pooled_levels(data)
+        _refuse_pooled_levels(config, data)
         return pooled.load(config), None
     bars = loading.load_bars(config).between(data.start, data.end)
     data_warnings = doctor.labels(doctor.counts(bars))
     return dataclasses.replace(from_bars(bars, PanelSpec.of(config), data), data_warnings=data_warnings), None
 
 
-def _refuse_pooled_levels(data: BarsConfig) -> None:
+def _refuse_pooled_levels(config: Config, data: BarsConfig) -> None:
     """UserError where stocks are compared by the level of adjusted prices. Simulated prices have no splits."""
     choices = (("transform", data.transform, "levels"), ("target", data.target, "close"))
     given = [f"data.{key}={value}" for key, value, level in choices if value == level]
@@ -121,6 +123,18 @@ def _refuse_pooled_levels(data: BarsConfig) -> None:
             "dividend, so how high one stock's are beside another's is known only later; take data.transform=returns "
             "and a return as target, or train on each stock alone"
         )
+    if given or data.synthetic:
+        return
+    spec = PanelSpec.of(config)
+    expressions = {shown(name, one.text): one for name, one in spec.features.expressions.items()}
+    if spec.target.expression is not None:
+        expressions[f"data.target={data.target}"] = spec.target.expression
+    if faults := price_scale.depending(expressions):
+        why = (
+            "depends on how high a stock's prices are, which later splits and dividends decide: in a pool of adjusted "
+            "prices it knows the future; take a ratio, such as $close / Mean($close, 20)"
+        )
+        raise UserError(*(f"{fault}: {why}" for fault in faults))
 
 
 def load_panel_to_forecast(config: Config) -> Panel:

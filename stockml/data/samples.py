@@ -93,8 +93,8 @@ def _without_gaps(panel: Panel, spec: PanelSpec, config: BarsConfig) -> Panel:
     if not len(gaps):
         return panel
     assert panel.dates is not None
-    # The first row of a window of changes is itself a change since the row before.
-    first = panel.samples - panel.window + (1 if spec.lost else 2)
+    # A value of the window's first row looks back as far as its feature does: a change by one row.
+    first = panel.samples - panel.window + 2 - spec.features.lookback
     last = panel.samples + panel.reach
     if panel.stocks is not None:
         last = np.minimum(last, panel.stocks.starts[panel.stocks.of(panel.samples) + 1] - 1)

@@ -230,9 +230,10 @@ def _fitted(panel: Panel, train: Rows, spans: Sequence[slice], origin: str) -> S
     constant = ~(std > 1e-7 * np.abs(mean))  # smaller changes are rounding in float32
     if constant.all() or constant[: width - panel.expressions].any():
         first = int(constant.argmax())
+        is_own = first >= width - panel.expressions
+        remedy = "take another expression" if is_own else "leave it out of the data and of stock.features"
         raise UserError(
-            f"{origin}: feature {panel.features[first]} never changes in train (always {mean[first]:g}); "
-            "leave it out of the data and of stock.features"
+            f"{origin}: feature {panel.features[first]} never changes in train (always {mean[first]:g}); {remedy}"
         )
     std[constant] = np.inf  # scaled, it is 0 on every day, whatever comes after train
     if not scaler.target_std > 1e-9 * abs(scaler.target_mean):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 _MOST_NAMED = 60
+_MOST_SHOWN = 3  # with their expressions
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,19 @@ def faults(config: Config) -> Iterator[str]:
         return
     yield from (found := list(_of_expressions(config)))
     if not found:
+        yield from _of_context(config)
         yield from _of_lag(config)
+
+
+def _of_context(config: Config) -> Iterator[str]:
+    """Tickers of data.context that nothing reads."""
+    read = context_read(config)
+    for ticker in context_tickers(config):
+        if ticker not in read:
+            yield (
+                f"data.context: nothing reads a column of {ticker}; leave it out, or use one, "
+                f"'+features.columns.NAME=\"Return(${ticker}.close)\"'"
+            )
 
 
 def _of_lag(config: Config) -> Iterator[str]:
@@ -134,12 +147,16 @@ def _of_expressions(config: Config) -> Iterator[str]:
             parsed[key] = found = parse(text, target=True)
         except ExpressionError as error:
             named = f"; or one of {', '.join(target.NAMES)}" if data.target not in target.NAMES else ""
-            yield f"{key}: {error}{named}"
+            yield f"{key}: {_without_text(error, text)}{named}"
         else:
             yield from _of_target(key, found, data)
     for where, expression in parsed.items():
         if expression.cross_sectional and not data.pooled:
-            remedy = "set data.benchmark to a ticker of data.context, or " if data.target == "excess_return" else ""
+            remedy = (
+                "set data.benchmark to a ticker of data.context, or "
+                if where == key and data.target == "excess_return"
+                else ""
+            )
             yield f"{where}: compares stocks with each other; {remedy}name several, 'data.tickers=[AAPL,AMZN]'"
         for column in expression.columns:
             ticker, dot, _ = column.rpartition(".")
@@ -157,8 +174,14 @@ def parsed_columns(columns: Mapping[str, str]) -> tuple[dict[str, Expression], l
         except ExpressionError as error:
             unreadable = "cannot be read" in str(error) or not text.strip()
             taken = f"; if it had a $name, the shell has taken it out: type '+features.columns.{name}=\"…\"'"
-            faults.append(f"{shown(name, text)}: {error}{taken if unreadable and '$' not in text else ''}")
+            fault = _without_text(error, text)
+            faults.append(f"{shown(name, text)}: {fault}{taken if unreadable and '$' not in text else ''}")
     return parsed, faults
+
+
+def _without_text(error: ExpressionError, text: str) -> str:
+    """The error without the whole expression in front, which is named already."""
+    return str(error).removeprefix(f"{' '.join(text.split())}: ")
 
 
 def read_by(config: Config, columns: Sequence[str]) -> str:
@@ -167,6 +190,10 @@ def read_by(config: Config, columns: Sequence[str]) -> str:
     found = [name for name, one in each.items() if set(one.columns) & set(columns)]
     if not found or config.features.bars:
         return ""
+    if len(found) <= _MOST_SHOWN:
+        read = ", ".join(shown(name, each[name].text) for name in found)
+        drop = " ".join(f"'~features.columns.{name}'" for name in found)
+        return f"; read by {read}: change what reads a missing column, or drop it with {drop}"
     needs = dict.fromkeys(column for one in each.values() for column in one.columns)
     more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
     named = f"{', '.join(found[:_MOST_NAMED])}{more}"
@@ -179,11 +206,14 @@ def read_by(config: Config, columns: Sequence[str]) -> str:
 def _of_target(key: str, found: Expression, data: BarsConfig) -> Iterator[str]:
     """What is wrong with a target that is an expression."""
     if found.lookahead < 1:
-        named = f"; or one of {', '.join(target.NAMES)}{nearest(data.target, target.NAMES)}"
-        yield (
-            f"{key}: uses no day after the window's last; Ref($close, -1) is the next day's close"
-            f"{named if data.target.isidentifier() else ''}"
-        )
+        if data.target.isidentifier():
+            near = nearest(data.target, target.NAMES).removeprefix("; ")
+            yield (
+                f"{key}: {near + ' It is' if near else 'must be'} one of {', '.join(target.NAMES)}, or an expression "
+                "of later days such as Ref($close,-1)/$close-1"
+            )
+        else:
+            yield f"{key}: uses no day after the window's last; Ref($close, -1) is the next day's close"
     elif found.is_logical and data.target_normalize != "none":
         yield f"data.target_normalize={data.target_normalize}: {key} is a class, 0 or 1; leave this out"
     elif data.target not in target.NAMES and data.horizon not in (1, found.lookahead):

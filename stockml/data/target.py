@@ -10,7 +10,7 @@ import numpy as np
 
 from stockml.data.features.evaluation import Rows, evaluate
 from stockml.data.features.expressions import Expression, parse
-from stockml.data.features.feature_set import rows_of
+from stockml.data.features.feature_set import require_finite, rows_of
 from stockml.data.panel import Kind
 from stockml.data.settings import CLOSE_TARGETS
 
@@ -122,7 +122,10 @@ class TargetSpec:
 
     def _evaluated(self, expression: Expression, each: Sequence[Bars]) -> list[Floats]:
         rows = rows_of(each, expression.columns)
-        return np.split(next(iter(evaluate([expression], rows))), rows.starts[1:-1])
+        found = np.split(next(iter(evaluate([expression], rows))), rows.starts[1:-1])
+        for bars, values in zip(each, found, strict=True):
+            require_finite(f"data.target={self.name}", values, bars)
+        return found
 
 
 def formula(config: BarsConfig) -> str:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-import pandas as pd
 
 from stockml.errors import UserError
 from stockml.evaluation.predictions import tickers_of
 from stockml.runs.folder import Folder
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from stockml.data.panel import Panel
 
 _CHUNK_NUMBERS = 2**22
@@ -65,6 +66,8 @@ def _write_parquet(file: BinaryIO, panel: Panel) -> None:
 
 def _frames(panel: Panel) -> Iterator[pd.DataFrame]:
     """The rows, some at a time."""
+    import pandas as pd
+
     step = max(1, _CHUNK_NUMBERS // len(panel.features))
     for start in range(0, len(panel.values), step):
         rows = np.arange(start, min(start + step, len(panel.values)))

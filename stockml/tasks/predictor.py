@@ -11,10 +11,11 @@ import torch
 
 from stockml import models
 from stockml.config.root import Config, identity
-from stockml.config.values import differences, list_names, list_stocks
+from stockml.config.values import differences, is_within, list_names, list_stocks
 from stockml.data import dataset
 from stockml.data.batches import Batches
 from stockml.data.features.expressions import parse
+from stockml.data.features.feature_set import MISSING_ADVICE
 from stockml.data.scaler import Scaler
 from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
@@ -82,7 +83,11 @@ class Predictor:
         stock = dataclasses.replace(config.stock, features=self.config.stock.features)
         data = dataclasses.replace(given, **shape)
         config = dataclasses.replace(config, data=data, features=self.config.features, stock=stock)
-        panel = dataset.load_panel_to_forecast(config)
+        try:
+            panel = dataset.load_panel_to_forecast(config)
+        except UserError as error:  # the run's own settings are used
+            remedy = "fill these days in the file, or train again with features.missing=drop, ffill or zero"
+            raise UserError(*(line.replace(MISSING_ADVICE, remedy) for line in error.lines)) from error
         unknown = self.unknown(panel)
         if not unknown:
             return panel
@@ -147,7 +152,7 @@ class Predictor:
         changed = differences(identity(self.config), identity(config))
         keys = [key for key in changed if not key.startswith(("hardware.", *_DATA_SECTIONS))]
         if self.config.data.source == config.data.source:
-            keys += [key for key in changed if key in _SAMPLE_SETTINGS]
+            keys += [key for key in changed if is_within(key, _SAMPLE_SETTINGS)]
             keys += [key for key in changed if key == "stock.features"]
         if keys:
             raise UserError(

@@ -70,6 +70,19 @@ def test_exactly_the_windows_and_targets_across_a_wide_gap_are_left_out(transfor
     assert f"{count} samples (more than 5 sessions of XNYS missing: {days}; " in found.dropped[-1]
 
 
+def test_an_expression_may_not_look_back_across_a_wide_gap(tmp_path: Path) -> None:
+    bars = without(random_bars(200), 110, 115)
+    write_bars(bars, tmp_path)
+    common = ("data=csv", f"data.dir={tmp_path}", f"stock.ticker={bars.ticker}", "data.window=3", "features.bars=false")
+    config = compose.compose(*common, '+features.columns.slow="Mean($close, 20) / $close"')
+    panel = load_panel(config)[0]
+    assert panel.dates is not None
+    number = {day: at for at, day in enumerate(bars.dates)}
+    ends = [number[panel.dates[row]] for row in panel.samples]
+    # the oldest bar of a window is 2 + 19 bars before its end; bars 109 and 110 are on either side of the gap
+    assert ends == [end for end in range(19 + 2, 193) if end + 1 < 110 or end - 21 > 109]
+
+
 @pytest.mark.parametrize("gap", [0, 6])
 def test_a_first_change_across_a_wide_gap_is_in_no_window(gap: int) -> None:
     bars = random_bars(200) if gap == 0 else without(random_bars(200), 1, gap)

@@ -264,3 +264,10 @@ def test_a_rank_of_one_stock_a_day_is_refused(tmp_path: Path) -> None:
     typed = ("data.tickers=[AAA,BBB]", "data.target_normalize=csrank", "data.scaler=global")
     with pytest.raises(UserError, match="shows nothing of the target in train; use more stocks with the same days"):
         prepare(config(tmp_path, *typed))
+
+
+@pytest.mark.parametrize("more", [(), POOL])
+def test_an_infinite_target_is_refused_by_day(folder: Path, more: tuple[str, ...]) -> None:
+    asked = config(folder, *more, target="1 / (Ref($close, -1) / $close - 1)")
+    with pytest.raises(UserError, match=r"data\.target=1 / .*: is -?inf on \d{4}-\d\d-\d\d"):
+        load_panel(dataclasses.replace(asked, stock=dataclasses.replace(asked.stock, ticker="DDD")))

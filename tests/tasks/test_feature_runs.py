@@ -133,7 +133,11 @@ def test_sweeps_over_sets_and_expressions_have_readable_jobs_and_continue(swept:
 @pytest.mark.parametrize("missing", ["error", "drop", "ffill", "zero"])
 @pytest.mark.parametrize("features", ["bars", "alpha158", "alpha360", "technical", "momentum"])
 def test_mapped_features_are_those_in_memory(features: str, missing: str, scaler: str) -> None:
-    own = [ODD, '+features.columns.rank="CSRank($close)"', f"features.missing={missing}"] if missing != "error" else []
+    own = (
+        [ODD, '+features.columns.rank="CSRank(Return($close, 5))"', f"features.missing={missing}"]
+        if missing != "error"
+        else []
+    )
     settings = ["data=csv", *POOL, "data.window=3", f"features={features}", f"data.scaler={scaler}", *own]
     stored, held = (prepare(compose.compose(*settings, f"data.memory_limit={limit}")) for limit in (0, 4))
     assert stored.panel.mapped and not held.panel.mapped

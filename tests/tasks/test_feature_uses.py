@@ -119,6 +119,30 @@ def test_what_newer_bars_lack_is_named(
     assert named in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("pool", [(), ("data.tickers=[AAA,BBB]",)])
+def test_missing_values_of_newer_bars_are_to_be_filled_and_the_old_market_is_named(
+    folder: Path, pool: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train("run", *WINDOWED, *pool)
+    poor = bars("AAA", 0).columns["mood"].copy()
+    poor[-3] = np.nan
+    later = bars("AAA", 0)
+    write_bars(dataclasses.replace(later, columns=later.columns | {"mood": poor}), folder / "later")
+    capsys.readouterr()
+    remedy = "fill these days in the file, or train again with features.missing=drop, ffill or zero\n"
+    assert cli.main(["task=predict", f"run={run}", "data.dir=later"]) == 2
+    printed = capsys.readouterr().err
+    assert "AAA: features.columns.mood=Mean($mood, 3): no value on 3 of " in printed and remedy in printed
+    assert "since" not in printed and "set features.missing" not in printed
+    write_bars(later, folder / "later")
+    write_bars(part(bars("SPX", 3), 0, DAYS - 8), folder / "later")
+    assert cli.main(["task=predict", f"run={run}", "data.dir=later"]) == 2
+    printed = capsys.readouterr().err
+    path = folder / "later" / "SPX.csv"
+    assert f", since SPX.close of {path} has none: no bar up to that day, or an older one than data.conte" in printed
+    assert remedy in printed
+
+
 def test_the_target_s_day_is_that_of_the_expression() -> None:
     run = train("run", "data.target='Ref($close,-2)/Ref($close,-1)-1'")
     assert cli.main(["task=predict", f"run={run}", "data.dir=later"]) == 0

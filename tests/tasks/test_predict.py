@@ -142,6 +142,8 @@ def test_the_run_s_own_settings_cannot_be_changed(copy: Path) -> None:
         forecast(copy / "holdout", "model.hidden_dim=3", "data.window=30")
     with pytest.raises(UserError, match=r"^data.test_ratio, data.embargo: the run's own settings are used"):
         forecast(copy / "holdout", "data.test_ratio=0.5", "data.embargo=3")
+    with pytest.raises(UserError, match=r"^data.lag.close: the run's own settings are used"):
+        forecast(copy / "holdout", "data.lag={close: 1}")
 
 
 def test_windows_are_those_of_the_run_with_another_source(copy: Path) -> None:

@@ -76,6 +76,30 @@ ONE = [
         bars(), "'data.columns={close: Clse}'", "data.columns.close names; it has …; did you mean Close?", id="similar"
     ),
     pytest.param(
+        bars(lambda rows: rows[0].__setitem__(0, "Datum")),
+        "",
+        "AAPL.csv: has no column Date; it has Datum, Open…; if Datum is the date: 'data.columns={date: Datum}'",
+        id="no-date",
+    ),
+    pytest.param(
+        bars(lambda rows: rows[0].__setitem__(1, "Eröffnung")),
+        "",
+        "has no column Open; …; if Eröffnung is the open: 'data.columns={open: \"Eröffnung\"}'",
+        id="no-open",
+    ),
+    pytest.param(
+        bars(lambda rows: rows[0].__setitem__(0, "Datum")),
+        "'data.columns={Datum: date}'",
+        "AAPL.csv: has no column 'date', which data.columns.Datum names; the role comes first: 'data.columns={date: Da",
+        id="reversed",
+    ),
+    pytest.param(
+        nothing,
+        "'data.columns={date: Datum, open: Eröffnung}'",
+        'data.columns: quote Eröffnung, since it has other letters than a-z: open: "Eröffnung"',
+        id="umlaut",
+    ),
+    pytest.param(
         bars(), "'data.columns={close: 7}'", "has no column 7, which data.columns.close names; it has 6", id="position"
     ),
     pytest.param(

@@ -145,6 +145,9 @@ TYPED = [
     pytest.param(
         column("Maen($close,5)"), ["features.columns.m=Maen($close,5): there is no operator Maen; …Mean"], id="operator"
     ),
+    pytest.param(
+        column("1 < $close < 2"), ["features.columns.m=1 < $close < 2: two comparisons in one; write"], id="no-twice"
+    ),
     pytest.param(column("Mean($close)"), ["features.columns.m=…: Mean takes 2 arguments, not 1: Mean(x, n)"], id="few"),
     pytest.param(column("Mean($close,0)"), ["n must be a whole number ≥ 1, not 0"], id="window-of-0"),
     pytest.param(column("Ref($close,-1)"), ["Ref(x, -1) looks ahead: a feature may use no later row"], id="ahead"),
@@ -211,8 +214,17 @@ WITH_DATA = [
     pytest.param(
         only("Close"),
         f"{BARS} features=momentum",
-        ["AAPL.csv: has no column Volume; it has Date, Close; …'~features.columns.NAME': VOLUME, RET1_VOLUME"],
+        ["AAPL.csv: has no column Volume; it has Date, Close; read by features.columns.VOLUME="],
         id="closes-only",
+    ),
+    pytest.param(
+        bars(),
+        f"{BARS} features=alpha360 'features.columns.VWAP0=\"$vwap / $close\"'",
+        [
+            "AAPL.csv: has no column vwap; it has …; read by features.columns.VWAP0=$vwap / $close: change what reads "
+            "a missing column, or drop it with '~features.columns.VWAP0'"
+        ],
+        id="own-expression-in-a-set",
     ),
     pytest.param(
         only("Close"), f"{BARS} features=alpha158", ["has no column Open, High, Low, Volume; …and 23 more"], id="many"

@@ -9,9 +9,15 @@ from tests.wrong_input.inputs import BARS, assert_refused, bars
 TARGETS = [
     pytest.param(
         "data.target=directon",
-        "data.target=directon: uses no day after the window's last; …or one of log_return, return, close, direction, "
-        "volatility, excess_return; did you mean direction?",
+        "data.target=directon: did you mean direction? It is one of log_return, return, close, direction, volatility, "
+        "excess_return, or an expression of later days such as Ref($close,-1)/$close-1",
         id="name",
+    ),
+    pytest.param("data.target=xyz", "data.target=xyz: must be one of log_return, return, close", id="no-name"),
+    pytest.param(
+        """'data.target="1 < Ref($close,-1) < 2"'""",
+        "data.target=1 < Ref($close,-1) < 2: two comparisons in one; write",
+        id="twice",
     ),
     pytest.param(
         """'data.target="$close"'""", "data.target=$close: uses no day after the window's last; Ref(", id="today"

@@ -101,5 +101,6 @@ def _unknown(name: str) -> str:
     close = difflib.get_close_matches(name.lower(), spelt, n=1, cutoff=0.6)
     nearest = f"; the nearest is {spelt[close[0]]}" if close else f"; there are {', '.join(OPERATORS)}"
     if name.isupper() and not indicators.installed():
-        return f"{name} needs TA-Lib: pip install 'stockml[indicators]'{nearest if close else ''}"
+        own = f"; or write {spelt[name.lower()]}" if name.lower() in spelt else ""
+        return f"{name} needs TA-Lib: pip install 'stockml[indicators]'{own}"
     return f"there is no operator {name[:40]}{nearest}"

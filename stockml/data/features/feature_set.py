@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from stockml.data.features.settings import FeaturesConfig
     from stockml.data.settings import BarsConfig
 
+MISSING_ADVICE = "set features.missing=drop, ffill or zero"
+_LONGEST = 60  # characters of an expression that are shown
 _LARGEST = np.finfo(np.float32).max
 
 
@@ -128,7 +129,7 @@ class FeatureSet:
         computed = evaluate_stocks(list(self.expressions.values()), rows)
         for bars, own, (_, values) in zip(each, found, computed, strict=True):
             for number, (name, column) in enumerate(zip(self.expressions, values[:, lost:], strict=True)):
-                _require_finite(name, self.expressions[name].text, column, bars, lost)
+                require_finite(shown(name, self.expressions[name].text), column, bars, lost)
                 if self.missing == "error":
                     self._require_complete(name, column, bars, lost)
                 own[:, len(self.bars) + number] = column
@@ -147,12 +148,21 @@ class FeatureSet:
         is_missing = np.isnan(column)
         if not is_missing.any():
             return
-        first = int(is_missing.argmax())
+        row, one = lost + int(is_missing.argmax()), self.expressions[name]
+        read = slice(max(0, row - one.lookback), row + 1)
+        reason = next((_no_bar_of(c, bars) for c in one.columns if np.isnan(bars.columns[c][read]).any()), "")
         raise UserError(
-            f"{bars.origin}: {bars.ticker}: {shown(name, self.expressions[name].text)}: no value on "
-            f"{is_missing.sum():,} of {len(column):,} days, the first {bars.dates[lost + first]}; set "
-            "features.missing=drop, ffill or zero"
+            f"{bars.origin}: {bars.ticker}: {shown(name, one.text)}: no value on {is_missing.sum():,} of "
+            f"{len(column):,} days, the first {bars.dates[row]}{reason}; {MISSING_ADVICE}"
         )
+
+
+def _no_bar_of(column: str, bars: Bars) -> str:
+    """Why a column of another ticker has no value; empty of the stock's own columns."""
+    origin = bars.context.get(column)
+    if origin is None:
+        return ""
+    return f", since {column} of {origin} has none: no bar up to that day, or an older one than data.context_max_age"
 
 
 def lag_key(column: str) -> str:
@@ -171,16 +181,16 @@ def rows_of(each: Sequence[Bars], columns: Sequence[str]) -> Rows:
 
 def shown(name: str, text: str) -> str:
     """A feature as it is typed, shortened."""
-    return f"features.columns.{name}={textwrap.shorten(text, 60, placeholder=' …')}"
+    return f"features.columns.{name}={text if len(text) <= _LONGEST else f'{text[:_LONGEST]} …'}"
 
 
-def _require_finite(name: str, text: str, column: Floats, bars: Bars, lost: int) -> None:
-    """Raise UserError where a value is infinite or beyond float32."""
+def require_finite(what: str, column: Floats, bars: Bars, lost: int = 0) -> None:
+    """Raise UserError where a value of the bars after the first `lost` is infinite or beyond float32."""
     bad = np.abs(column) > _LARGEST  # NaN is not
     if bad.any():
         row = int(bad.argmax())
         raise UserError(
-            f"{bars.origin}: {bars.ticker}: {shown(name, text)}: is {column[row]:g} on {bars.dates[lost + row]}"
+            f"{bars.origin}: {bars.ticker}: {what}: is {column[row]:g} on {bars.dates[lost + row]}"
             f"{f' and {bad.sum() - 1:,} other days' if bad.sum() > 1 else ''}; change the expression, for example add "
             "1e-12 to what it divides by"
         )

@@ -41,6 +41,9 @@ def check(operator: Operator, parameters: Sequence[float]) -> None:
             operator.function.call([np.ones(1)] * len(operator.inputs), parameters)
         except Exception as error:
             given = ", ".join(f"{p.name}={value:g}" for p, value in zip(operator.parameters, parameters, strict=True))
+            if "TA_BAD_PARAM" in str(error):
+                out = f"one of {given} is" if len(parameters) > 1 else f"{given} is"
+                raise ExpressionError(f"{operator.signature}: {out} out of TA-Lib's range") from None
             raise ExpressionError(f"{operator.signature}: TA-Lib refuses {given} ({error})") from None
 
 

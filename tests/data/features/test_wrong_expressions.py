@@ -50,7 +50,7 @@ TABLE = [
     ("MACD($close, 12, 26, 9)", "choose an output of MACD: .macd, .signal, .hist"),
     ("MACD($close, 12, 26, 9).sig", "choose an output of MACD: .macd, .signal, .hist"),
     ("MACD($close, 12, 26, 9).signal.hist", "is no number, column or operator"),
-    ("RSI($close, 1)", "TA-Lib refuses timeperiod=1"),
+    ("RSI($close, 1)", "): timeperiod=1 is out of TA-Lib's range"),
     ("RSI($close, 2.5)", "timeperiod must be a whole number"),
     ("RSI(14)", "reads no column"),
     ("close.shift", "write $close.shift for the column shift of close"),
@@ -125,9 +125,9 @@ def test_a_wrong_expression_is_refused_in_one_line(text: str, fault: str) -> Non
 def test_without_ta_lib_its_functions_are_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "talib", None)
     parse.cache_clear()
-    with pytest.raises(ExpressionError, match=r"^RSI needs TA-Lib: pip install 'stockml\[indicators\]'"):
+    with pytest.raises(ExpressionError, match=r"^RSI needs TA-Lib: pip install 'stockml\[indicators\]'$"):
         parse("RSI($close, 14)")
-    with pytest.raises(ExpressionError, match=r"^SUM needs TA-Lib: .*; the nearest is Sum"):
+    with pytest.raises(ExpressionError, match=r"^SUM needs TA-Lib: .*; or write Sum$"):
         parse("SUM($close, 14)")
     assert parse("EMA($close, 14)").lookback == 13
 

@@ -190,7 +190,8 @@ def test_columns_with_foreign_names_are_named(tmp_path: Path) -> None:
     plain = random_bars(DAYS)
     assert all(np.allclose(bars.columns[name], plain.columns[name], rtol=1e-12) for name in plain.columns)
     assert np.array_equal(bars.columns["mood"], MOOD)
-    assert "Zuletzt taken for close" in bars.parsing_notes
+    for note in ("Zuletzt taken for close", "Datum taken for date", "Menge taken for volume"):
+        assert note in bars.parsing_notes
 
 
 @pytest.mark.parametrize("delimiter", [",", ";"])

@@ -59,6 +59,11 @@ def same_ticker(one: str, other: str) -> bool:
     return spelt == like != ""
 
 
+def quoted(name: str) -> str:
+    """A column's name as it is typed in data.columns."""
+    return name if re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) else f'"{name}"'
+
+
 class AmbiguousTableError(ValueError):
     """A table that can be read in more than one way; the message has the readings and what to do."""
 
@@ -148,6 +153,8 @@ class Header:
                 listed = textwrap.shorten(", ".join(known), 300, placeholder=" …") or "none"
                 is_there = self.tickers is not None or self._named(place, "") is not None
                 what = f"it has {listed}{nearest(place, known)}"
+                if name not in _ROLES and place in _ROLES and self._named(name, "") is not None:
+                    what = f"the role comes first: 'data.columns={{{place}: {quoted(name)}}}'"
             if is_there:
                 kept[name] = place
             elif not lenient:

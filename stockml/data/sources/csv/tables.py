@@ -23,7 +23,7 @@ from stockml.data import spec, store
 from stockml.data.bars import PRICES, Bars, Floats, MissingColumnsError, adjusted_volume, split_ratios
 from stockml.data.sources.csv import cells, table_files
 from stockml.data.sources.csv.cells import Days
-from stockml.data.sources.csv.columns import same_ticker, words
+from stockml.data.sources.csv.columns import Header, quoted, same_ticker, words
 from stockml.data.sources.csv.table_files import Table
 from stockml.errors import UserError
 
@@ -164,6 +164,7 @@ class _Places:
             known = [name.strip() for name in header.names if name.strip()]
             listed = textwrap.shorten(", ".join(known), _MOST_SHOWN, placeholder=" …") or "none"
             hint = nearest(missing[0], known) if len(missing) == 1 else ""
+            hint += _example(missing, header, [number for number in found.values() if number is not None])
             absent = [name for name in asked if found.get(names.get(name, "")) is None and name not in further]
             raise MissingColumnsError(
                 f"{table.path}: has no column {', '.join(missing)}; it has {listed}{hint}", absent
@@ -174,6 +175,15 @@ class _Places:
     def all(self) -> dict[str, int]:
         """Of the roles and the further columns."""
         return self.roles | self.further
+
+
+def _example(missing: Sequence[str], header: Header, taken: Sequence[int]) -> str:
+    """How to name the first missing role, with a column that has no role yet; empty where there is none."""
+    role = next((name for name in missing if name.lower() in ("date", *_ROLES)), None)
+    free = [name.strip() for number, name in enumerate(header.names) if number not in taken and name.strip()]
+    if role is None or not free:
+        return ""
+    return f"; if {free[0]} is the {role.lower()}: 'data.columns={{{role.lower()}: {quoted(free[0])}}}'"
 
 
 def _parse(table: Table, config: Config, asked: Sequence[str]) -> Bars:
@@ -316,6 +326,11 @@ def _choices(table: Table, places: _Places, ticker: str) -> list[str]:
     header, own = table.header, table.ticker or ticker
     roles = dict.fromkeys(role for role in places.names.values() if role in PRICES)
     chosen = {role: places.roles[role] for role in roles if not header.is_plain(role, places.roles[role], own)}
+    chosen |= {
+        role: places.roles[role]
+        for role in ("date", *(["volume"] if "volume" in places.names.values() else []))
+        if role in header.given and not header.is_plain(role, places.roles[role], own)
+    }
     chosen |= {name: number for name, number in places.further.items() if name in header.given}
     notes = [f"{header.names[number].strip()} taken for {name}" for name, number in chosen.items()]
     if table.tickers > 1:
