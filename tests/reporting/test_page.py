@@ -125,7 +125,7 @@ def test_every_score_of_every_forecaster_is_in_the_page(drawn: Path) -> None:
 def test_the_title_names_a_target_and_features_that_are_not_the_default(run: Path) -> None:
     def title() -> str:
         run_page.draw(RunFolder(run))
-        return re.findall(r"<h1>(.*)</h1>", text_of(run))[0]
+        return str(re.findall(r"<h1>(.*)</h1>", text_of(run))[0])
 
     def differ(facts: dict[str, Any]) -> None:
         facts["config"]["data"].update(target="volatility", horizon=5, target_normalize="csrank", lag={})

@@ -120,7 +120,7 @@ def test_a_legend_that_has_no_room_beside_the_axis_s_name_is_in_the_plot() -> No
             axes.plot([0, 1], label=name)
         drawing.label(axes, "x", "squared error saved, target units²", legend=True)
         legend = axes.get_legend()
-        assert legend is not None and (legend._loc == 4) == beside
+        assert legend is not None and (legend.get_bbox_to_anchor().width == 0) == beside
 
 
 def test_values_without_an_order_are_not_joined() -> None:
