@@ -122,6 +122,22 @@ def test_every_score_of_every_forecaster_is_in_the_page(drawn: Path) -> None:
     assert html.escape(found["verdict"][1:], quote=False) in html.unescape(text_of(drawn)).replace("&", "&amp;")
 
 
+def test_the_title_names_a_target_and_features_that_are_not_the_default(run: Path) -> None:
+    def title() -> str:
+        run_page.draw(RunFolder(run))
+        return str(re.findall(r"<h1>(.*)</h1>", text_of(run))[0])
+
+    def differ(facts: dict[str, Any]) -> None:
+        facts["config"]["data"].update(target="volatility", horizon=5, target_normalize="csrank", lag={})
+        facts["config"]["features"]["set"] = "momentum"
+
+    assert title() == "AAPL · mlp"
+    change(run, "config.json", differ)
+    assert title() == "AAPL · mlp · volatility, 5 days · features momentum"
+    assert "The loss is that of ranks in the day, not of the target itself." in text_of(run)
+    assert "<code>data.lag={}</code>" in text_of(run)
+
+
 def test_tests_and_intervals_are_in_the_page(drawn: Path) -> None:
     found = json.loads((drawn / "metrics.json").read_text())["significance"]
     against, further = Tables(text_of(drawn)).found[2:4]

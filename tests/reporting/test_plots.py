@@ -101,6 +101,35 @@ def test_the_rolling_ic_is_the_correlation_of_each_window() -> None:
     assert shows_zero(plot)
 
 
+def test_what_chance_does_to_the_rolling_ic_is_drawn_only_where_it_is_known() -> None:
+    of = predictions()
+    level = Predictions(Target(of.truth.y_true + 1, "level", np.ones(300)), of.rows, of.dates, of.model + 1, {})
+    for plot, known in (
+        (forecast_plots.rolling_ic(of), True),
+        (forecast_plots.rolling_ic(of, 5), False),
+        (forecast_plots.rolling_ic(level), False),
+    ):
+        assert plot is not None
+        assert ("Without skill" in plot.caption) == known == bool(plot.figure.axes[0].patches)
+
+
+def test_a_legend_that_has_no_room_beside_the_axis_s_name_is_in_the_plot() -> None:
+    for names, beside in ((["a", "b"], True), (["against persistence_with_drift", "against persistence"], False)):
+        _, axes = drawing.axes()
+        for name in names:
+            axes.plot([0, 1], label=name)
+        drawing.label(axes, "x", "squared error saved, target units²", legend=True)
+        legend = axes.get_legend()
+        assert legend is not None and (legend.get_bbox_to_anchor().width == 0) == beside
+
+
+def test_values_without_an_order_are_not_joined() -> None:
+    trials = [sweep_plots.Trial(value, s, 1.0 + n) for s in "AB" for n, value in enumerate(("bars", "momentum"))]
+    plot = sweep_plots.hyperparameter("features", trials)
+    assert all(one.get_linestyle() == "None" for one in plot.figure.axes[0].lines)
+    assert "lines join" not in plot.caption and len(plot.figure.axes[0].get_legend_handles_labels()[1]) == 2
+
+
 def test_a_correlation_with_a_constant_is_undefined() -> None:
     of = predictions()
     values = forecast_plots.rolling_correlation(np.repeat([0.0, 1.0], 150), of.truth.y_true, 100)

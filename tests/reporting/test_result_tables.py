@@ -21,7 +21,7 @@ def evaluated(n: int, best: str) -> dict[str, Any]:
     truth = Target(realised, "return", drift=rivals["expanding_mean"])
     samples = Predictions(truth, np.arange(n), dates, 0.1 * noise - 1.0 * (n == 1), rivals)
     found = assess(samples, best, 1)
-    return {"significance": found.to_json(), "verdict": verdict(found)}
+    return {"significance": found.to_json(), "verdict": verdict(found), "test": {}, "baselines": {}}
 
 
 @pytest.mark.parametrize("n", [1, 30, 492, 12_000])
@@ -45,3 +45,20 @@ def test_lines_of_significance_have_the_figures_of_metrics_json() -> None:
     for of in (*found["against"].values(), {"diebold_mariano": found["pesaran_timmermann"]}):
         assert f"p {of['diebold_mariano']['p_value']:.3f}" in text
     assert f"R² {found['r2_identity']['r2']:+.2%} = ρ²" in text
+
+
+def test_of_a_level_zero_is_named_persistence_and_is_no_second_rival() -> None:
+    what = evaluated(492, "zero")
+    against = what["significance"]["against"]
+    level = {**what, "baselines": {"persistence": {}}}
+    level["significance"] = {**what["significance"], "against": {**against, "persistence": against["zero"]}}
+    assert list(result_tables.rivals(level)) == ["persistence", *list(against)[1:]]
+    assert list(result_tables.rivals(what)) == list(against)
+
+
+def test_of_classes_no_column_is_empty_and_the_squared_error_is_shown_once() -> None:
+    scores = {"mse": 0.25, "mae": 0.5, "r2": 0.0, "r2_zero": None, "r2_ct": None, "hit_rate": 0.5, "ic": None}
+    of = {"test": {**scores, "brier": 0.25, "log_loss": 0.7, "auc": 0.5, "mcc": None}}
+    what = {**of, "baselines": {"train_mean": of}, "best_baseline": "train_mean"}
+    assert result_tables.result_table(what).split()[:4] == ["split", "mae", "r2", "hit_rate"]
+    assert "mse" in result_tables.result_table({"test": scores, "baselines": {}, "best_baseline": ""})

@@ -142,3 +142,24 @@ def test_a_class_is_scored_as_a_probability_on_the_terminal_and_on_the_page(
     out, page = capsys.readouterr().out, (tmp_path / "return/report.html").read_text().replace("<wbr>", "")
     assert "log_loss" not in out + page
     assert "log_loss" not in metrics(tmp_path / "return")["test"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meaning"),
+    [
+        (("data.target=direction",), "y_pred is the probability that y_true is 1: direction"),
+        (("data.target=volatility", "data.horizon=5"), "y_pred is the volatility of the next 5 days"),
+        (("data.target=excess_return", *BOTH), "y_pred is the log return over the next day less that of MKT"),
+        ((), ""),
+    ],
+)
+def test_forecasts_are_printed_with_what_they_are(
+    bars: Path, tmp_path: Path, typed: tuple[str, ...], meaning: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(tmp_path / "run", bars, *ONE, *typed)
+    capsys.readouterr()
+    assert cli.main(["task=predict", f"run={tmp_path / 'run'}"]) == 0
+    out = capsys.readouterr().out
+    assert meaning in out and ("y_pred is" in out) == bool(meaning)
+    if "volatility" in meaning or "probability" in meaning:
+        assert not re.search(r" \+\d", out)
