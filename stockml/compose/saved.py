@@ -210,10 +210,13 @@ def drift(composer: Composer, base: Base, config: Config, tasks: Tasks) -> tuple
         return (f"{error}; today's conf/ was not compared",)
     recorded = base.saved.recorded(composer)
     values = [o for o in recorded if not composer.options(o.key_or_group)]
-    neutral = {f"{group}={choice}" for group, choice in _COMPOSED.items()}
     used = {**base.saved.choices, **{o.key_or_group: str(o.value()) for o in recorded if o.key_or_group in _COMPOSED}}
-    own = [f"{group}={used[group]}" for group in _COMPOSED if composer.is_choice(group, used.get(group))]
-    lines = [*own, *(line for line in base.lines if line not in neutral)]
+    own = {
+        f"{group}={composed}": f"{group}={used[group]}"
+        for group, composed in _COMPOSED.items()
+        if composer.is_choice(group, used.get(group))
+    }
+    lines = [own.get(line, line) for line in base.lines]
     try:
         composed = composer.compose([*composer.parse(lines), *values])
         keys = {o.key_or_group for o in recorded}

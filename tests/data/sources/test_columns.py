@@ -220,14 +220,16 @@ def test_a_column_named_for_one_role_is_taken_for_no_other(tmp_path: Path) -> No
 
 
 def test_named_columns_and_late_ones_are_part_of_what_an_experiment_is(tmp_path: Path) -> None:
-    plain = compose.compose("data=csv", "data.dir=.")
+    both = ("data=csv", "data.dir=.", "data.context=[SP500,VIX]")
+    read = '+features.columns.m="Return($SP500.close / $VIX.close)"'
+    plain = compose.compose(*both, read)
     for typed in (
         "data.columns={mood: Stimmung}",
-        "data.context=[SP500]",
+        "data.context=[VIX,SP500]",
         "data.context_max_age=3",
         "data.lag.close=1",
     ):
-        assert identity(compose.compose("data=csv", "data.dir=.", typed)) != identity(plain), typed
+        assert identity(compose.compose(*both, read, typed)) != identity(plain), typed
 
 
 @pytest.mark.parametrize("source", ["simulated", "yahoo"])
