@@ -61,7 +61,8 @@ class Scaler:
         With `per_stock`, a stock with fewer train samples than `fewest` takes the figures of all stocks.
         """
         spans = _rows_of_windows(panel, train)
-        shared = _fitted(panel, train, list(spans.values()), panel.origin)
+        sums: dict[int, Floats] = {}
+        shared = _fitted(panel, train, list(spans.values()), panel.origin, sums)
         if panel.normalized is not None:
             shared = replace(shared, normalized=_normalized(panel.target[train], panel.normalized[train], panel.origin))
         if not per_stock or panel.stocks is None:
@@ -75,7 +76,7 @@ class Scaler:
                 from_pool.append(ticker)
                 stocks[ticker] = replace(shared, normalized=None)
             else:
-                stocks[ticker] = _fitted(panel, train[whose == number], [rows], panel.origins[number])
+                stocks[ticker] = _fitted(panel, train[whose == number], [rows], panel.origins[number], sums)
         spread = np.sqrt(np.average([stock.target_std**2 for stock in stocks.values()], weights=counts))
         return replace(shared, target_std=float(spread), stocks=stocks, from_pool=tuple(from_pool))
 
@@ -211,20 +212,27 @@ def _rows_of_windows(panel: Panel, train: Rows) -> dict[int, slice]:
     }
 
 
-def _fitted(panel: Panel, train: Rows, spans: Sequence[slice], origin: str) -> Scaler:
-    """The scaler fitted on the rows of the spans and on the targets of the train samples."""
+def _fitted(panel: Panel, train: Rows, spans: Sequence[slice], origin: str, sums: dict[int, Floats]) -> Scaler:
+    """The scaler fitted on the rows of the spans and on the targets of the train samples.
+
+    `sums` keeps the sums over rows, by the first of them, for scalers of the same spans.
+    """
     width, known = len(panel.features), None if panel.incomplete is None else ~panel.incomplete
     rows = sum(span.stop - span.start if known is None else int(known[span].sum()) for span in spans)
     count = rows * (panel.window if panel.windowed else 1)
 
-    def chunks() -> Iterator[NDArray[np.float32]]:
+    def chunks() -> Iterator[tuple[int, NDArray[np.float32]]]:
         for span in spans:
             for start in range(span.start, span.stop, _CHUNK):
                 some = slice(start, min(start + _CHUNK, span.stop))
-                yield (panel.values[some] if known is None else panel.values[some][known[some]]).reshape(-1, width)
+                values = panel.values[some] if known is None else panel.values[some][known[some]]
+                yield start, values.reshape(-1, width)
 
-    mean = np.sum([chunk.sum(axis=0, dtype=np.float64) for chunk in chunks()], axis=0) / count
-    std = np.sqrt(np.sum([_squares(chunk - mean) for chunk in chunks()], axis=0) / count)
+    for start, chunk in chunks():
+        if start not in sums:
+            sums[start] = chunk.sum(axis=0, dtype=np.float64)
+    mean = np.sum([sums[start] for start, _ in chunks()], axis=0) / count
+    std = np.sqrt(np.sum([_squares(chunk - mean) for _, chunk in chunks()], axis=0) / count)
     target = panel.target[train]
     scaler = Scaler(mean, std, float(target.mean()), float(target.std()), rows)
     constant = ~(std > 1e-7 * np.abs(mean))  # smaller changes are rounding in float32
