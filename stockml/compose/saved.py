@@ -211,11 +211,7 @@ def drift(composer: Composer, base: Base, config: Config, tasks: Tasks) -> tuple
     recorded = base.saved.recorded(composer)
     values = [o for o in recorded if not composer.options(o.key_or_group)]
     used = {**base.saved.choices, **{o.key_or_group: str(o.value()) for o in recorded if o.key_or_group in _COMPOSED}}
-    own = {
-        f"{group}={composed}": f"{group}={used[group]}"
-        for group, composed in _COMPOSED.items()
-        if composer.is_choice(group, used.get(group))
-    }
+    own = {f"{g}={c}": f"{g}={used[g]}" for g, c in _COMPOSED.items() if composer.is_choice(g, used.get(g))}
     lines = [own.get(line, line) for line in base.lines]
     try:
         composed = composer.compose([*composer.parse(lines), *values])
