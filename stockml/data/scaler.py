@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -221,18 +221,19 @@ def _fitted(panel: Panel, train: Rows, spans: Sequence[slice], origin: str, sums
     rows = sum(span.stop - span.start if known is None else int(known[span].sum()) for span in spans)
     count = rows * (panel.window if panel.windowed else 1)
 
-    def chunks() -> Iterator[tuple[int, NDArray[np.float32]]]:
-        for span in spans:
-            for start in range(span.start, span.stop, _CHUNK):
-                some = slice(start, min(start + _CHUNK, span.stop))
-                values = panel.values[some] if known is None else panel.values[some][known[some]]
-                yield start, values.reshape(-1, width)
+    chunks = [
+        slice(start, min(start + _CHUNK, span.stop)) for span in spans for start in range(span.start, span.stop, _CHUNK)
+    ]
 
-    for start, chunk in chunks():
-        if start not in sums:
-            sums[start] = chunk.sum(axis=0, dtype=np.float64)
-    mean = np.sum([sums[start] for start, _ in chunks()], axis=0) / count
-    std = np.sqrt(np.sum([_squares(chunk - mean) for _, chunk in chunks()], axis=0) / count)
+    def values(chunk: slice) -> NDArray[np.float32]:
+        found = panel.values[chunk] if known is None else panel.values[chunk][known[chunk]]
+        return found.reshape(-1, width)
+
+    for chunk in chunks:
+        if chunk.start not in sums:
+            sums[chunk.start] = values(chunk).sum(axis=0, dtype=np.float64)
+    mean = np.sum([sums[chunk.start] for chunk in chunks], axis=0) / count
+    std = np.sqrt(np.sum([_squares(values(chunk) - mean) for chunk in chunks], axis=0) / count)
     target = panel.target[train]
     scaler = Scaler(mean, std, float(target.mean()), float(target.std()), rows)
     constant = ~(std > 1e-7 * np.abs(mean))  # smaller changes are rounding in float32
