@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,22 @@ def blocks(text: str) -> list[Block]:
     """The fenced blocks, in their order."""
     found = re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     return [Block(text[: block.start()].count("\n") + 1, block[1], block[2]) for block in found]
+
+
+def files_shown(path: Path, title: str) -> dict[str, str]:
+    """The files of the package that the section shows, by path: each block whose first line is a comment with it."""
+    blocks = re.findall(r"```(?:toml|python)\n# (\S+)\n(.*?)```", section(path, title), re.DOTALL)
+    return {name: text.strip() + "\n" for name, text in blocks}
+
+
+def install(files: Mapping[str, str], folder: Path, package: str) -> Path:
+    """Write a package's files into the folder, and install it; where it is installed."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", "site", f"./{package}"], cwd=folder, check=True)
+    return folder / "site"
 
 
 def section(path: Path, title: str) -> str:

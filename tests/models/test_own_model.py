@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import pytest
 
 from stockml import cli, compose
 from tests.conftest import command
-from tests.markdown import ROOT, section
+from tests.markdown import ROOT, files_shown, install
 
 Typed = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -23,21 +21,15 @@ Typed = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def files() -> dict[str, str]:
     """The example's files, by path."""
-    shown = section(ROOT / "stockml" / "models" / "README.md", "A model of your own")
-    blocks = re.findall(r"```(?:toml|python)\n# (\S+)\n(.*?)```", shown, re.DOTALL)
-    return {path: text.strip() + "\n" for path, text in blocks}
+    return files_shown(ROOT / "stockml" / "models" / "README.md", "A model of your own")
 
 
 @pytest.fixture(scope="module")
 def typed(files: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Typed:
     """Types a command, in a folder of the module's own, where the example is installed."""
     folder = tmp_path_factory.mktemp("own model")
-    for path, text in files.items():
-        (folder / path).parent.mkdir(exist_ok=True)
-        (folder / path).write_text(text)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "--target", "site", "./attention_pool"], cwd=folder, check=True)
-    paths = [str(folder / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    site = install(files, folder, "attention_pool")
+    paths = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
 
     def typed(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         return command(*arguments, cwd=folder, env={"PYTHONPATH": os.pathsep.join(paths), **env})

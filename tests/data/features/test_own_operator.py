@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +10,7 @@ import pytest
 from stockml.data.features.expressions import ExpressionError, parse
 from stockml.data.features.operators import OPERATORS
 from tests.data.features.rows import bits, stocks, values
-from tests.markdown import ROOT, section
+from tests.markdown import ROOT, files_shown, install, section
 
 README = ROOT / "stockml" / "data" / "features" / "README.md"
 BROKEN = """
@@ -35,14 +32,11 @@ Mean = "spread_broken:SHORT"
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the example is installed, with broken operators beside it."""
     folder = tmp_path_factory.mktemp("own operator")
-    shown = section(README, "An operator of your own")
-    for path, text in re.findall(r"```(?:toml|python)\n# (\S+)\n(.*?)```", shown, re.DOTALL):
-        (folder / path).parent.mkdir(exist_ok=True)
-        (folder / path).write_text(text + (BROKEN_ENTRIES if path.endswith(".toml") else ""), encoding="utf-8")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "--target", "site", "./spread"], cwd=folder, check=True)
-    (folder / "site" / "spread_broken.py").write_text(BROKEN)
-    return folder / "site"
+    files = files_shown(README, "An operator of your own")
+    broken = {path: text + BROKEN_ENTRIES for path, text in files.items() if path.endswith(".toml")}
+    site = install(files | broken, folder, "spread")
+    (site / "spread_broken.py").write_text(BROKEN)
+    return site
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ refused by name."""
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from stockml import cli, compose
 from stockml.data import dataset
 from tests.conftest import RUN_PY
-from tests.markdown import ROOT, section
+from tests.markdown import ROOT, files_shown, install
 
 README = ROOT / "conf" / "README.md"
 BROKEN_ENTRIES = """
@@ -50,14 +49,11 @@ SMALL = ("data.days=300", "data.window=5", "trainer.epochs=1", "model=linear", "
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the package is installed."""
     folder = tmp_path_factory.mktemp("own set")
-    shown = section(README, "Features")
-    for path, text in re.findall(r"```(?:toml|python)\n# (\S+)\n(.*?)```", shown, re.DOTALL):
-        (folder / path).parent.mkdir(exist_ok=True)
-        (folder / path).write_text(text + (BROKEN_ENTRIES if path.endswith(".toml") else ""), encoding="utf-8")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "--target", "site", "./my_factors"], cwd=folder, check=True)
-    (folder / "site" / "further.py").write_text(FURTHER)
-    return folder / "site"
+    files = files_shown(README, "Features")
+    broken = {path: text + BROKEN_ENTRIES for path, text in files.items() if path.endswith(".toml")}
+    site = install(files | broken, folder, "my_factors")
+    (site / "further.py").write_text(FURTHER)
+    return site
 
 
 @pytest.fixture(autouse=True)
