@@ -85,7 +85,7 @@ class Trainer:
             parameters.flat,
             updates,
             step=flat_optimizer.make_step(optimizer, parameters.flat),
-            loss_of=losses.LOSSES[config.loss],
+            loss_of=losses.loss_of(config),
             at_once=1 if blocks is None else blocks.updates,
             global_batch=synchronise_batch_norm(model, group.all_reduce if group.world_size > 1 else None),
         )

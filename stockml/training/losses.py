@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -21,12 +22,27 @@ if TYPE_CHECKING:
     from stockml.training.hardware import Hardware
     from stockml.training.settings import TrainerConfig
 
-# Of scaled targets and forecasts: in units of the target's standard deviation.
-LOSSES: dict[str, Callable[..., Tensor]] = {
+Loss = Callable[["Tensor", "Tensor"], "Tensor"]
+"""Of scaled forecasts and targets, (B,) each, in units of the target's standard deviation: their mean loss."""
+
+_LOSSES: dict[str, Loss] = {
     "mse": functional.mse_loss,
     "mae": functional.l1_loss,
     "huber": functional.huber_loss,  # quadratic up to one standard deviation
 }
+
+
+def loss_of(config: TrainerConfig) -> Loss:
+    """The loss that a trainer minimises."""
+    if config.quantile is not None:
+        return functools.partial(_pinball, config.quantile)
+    return _LOSSES[config.loss]
+
+
+def _pinball(quantile: float, forecasts: Tensor, targets: Tensor) -> Tensor:
+    """The loss that the quantile of the targets minimises (Koenker & Bassett 1978)."""
+    above = targets - forecasts
+    return torch.maximum(quantile * above, (quantile - 1) * above).mean()
 
 
 def mean_loss(
@@ -39,12 +55,12 @@ def mean_loss(
 ) -> float:
     """The scaled loss of the model's forecasts of the samples that end in `rows`; the same on every rank."""
     targets = batches.target.index_select(0, rows.to(batches.storage_device)).cpu().double()
-    return float(LOSSES[config.loss](forecast(model, batches, rows, hardware, group=group), targets))
+    return float(loss_of(config)(forecast(model, batches, rows, hardware, group=group), targets))
 
 
 def loss_unit(config: TrainerConfig, target_std: float) -> float:
     """What a scaled loss is multiplied by to be in the target's own units."""
-    return target_std if config.loss == "mae" else target_std**2
+    return target_std if config.loss in ("mae", "quantile") else target_std**2
 
 
 def check_train_losses(losses: Tensor, epoch: int, config: TrainerConfig) -> None:

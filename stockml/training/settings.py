@@ -28,7 +28,9 @@ class TrainerConfig:
     """Epochs without a better validation loss before schedule=plateau halves the learning rate."""
     optimizer: Literal["adam", "adamw", "sgd"]
     weight_decay: float = bounded(least=0)
-    loss: Literal["mse", "mae", "huber"]
+    loss: Literal["mse", "mae", "huber", "quantile"]
+    quantile: float | None = bounded(above=0, below=1)
+    """The quantile that loss=quantile forecasts; null with any other loss."""
     patience: int | None = bounded(least=1)
     """Epochs without a better validation loss before training stops; None: never early."""
     min_delta: float = bounded(least=0)
@@ -46,6 +48,10 @@ class TrainerConfig:
 
     def conflicts(self) -> Iterator[str]:
         """The rules between fields that are broken."""
+        if self.loss == "quantile" and self.quantile is None:
+            yield "quantile: needed with trainer.loss=quantile; name the quantile to forecast: trainer.quantile=0.1"
+        if self.loss != "quantile" and self.quantile is not None:
+            yield f"quantile: without effect on trainer.loss={self.loss}; leave it out, or add trainer.loss=quantile"
         if self.warmup_epochs and self.warmup_epochs >= self.epochs:
             yield f"warmup_epochs: {self.warmup_epochs:g} must be below the {self.epochs} epochs of trainer.epochs"
         if self.schedule == "plateau" and self.patience is not None and self.plateau_patience >= self.patience:

@@ -23,11 +23,10 @@ from stockml import compose, models
 from stockml.config.root import Config
 from stockml.data import dataset
 from stockml.data.batches import Batches
-from stockml.training import flat_optimizer, hardware
+from stockml.training import flat_optimizer, hardware, losses
 from stockml.training.engine import Trainer
 from stockml.training.hardware import Hardware
 from stockml.training.interface import Samples, TrainState
-from stockml.training.losses import LOSSES
 from tests.benchmarks.measuring import Breakdown, Figure, seconds_of
 
 SAMPLES, WINDOW, FEATURES = 100_000, 60, 5
@@ -177,12 +176,12 @@ def _step_in_parts(config: Config, arrays: Arrays) -> dict[str, float]:
             found[part].append(1e6 * seconds / steps)
         laps.seconds.clear()
 
-    loss, make_step = LOSSES[config.trainer.loss], flat_optimizer.make_step
+    loss, make_step = losses.loss_of(config.trainer), flat_optimizer.make_step
     model.register_forward_pre_hook(lambda *_: laps.book("rest"))
     with ExitStack() as stack:
         for patched in (
             patch.object(batches, "gather", laps.around(batches.gather, "gather", "rest")),
-            patch.dict(LOSSES, {config.trainer.loss: laps.around(loss, "forward", "forward")}),
+            patch.object(losses, "loss_of", lambda _: laps.around(loss, "forward", "forward")),
             patch.object(
                 flat_optimizer, "make_step", lambda *args: laps.around(make_step(*args), "optimizer", "backward")
             ),

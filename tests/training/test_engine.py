@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from stockml.config.root import Config
 from stockml.data.batches import Batches
 from stockml.data.dataset import Data, prepare
 from stockml.errors import RunError
-from stockml.training import hardware
+from stockml.training import hardware, losses
 from stockml.training.engine import Trainer
 from stockml.training.flat_parameters import FlatParameters
 from stockml.training.forecasting import forecast
@@ -103,6 +104,14 @@ def test_reported_losses_are_in_the_target_s_units(data: Data) -> None:
         forecasts = scaled.numpy() * data.scaler.target_std + data.scaler.target_mean
         error = abs(forecasts - data.panel.target[data.split.validation])
         assert fit.history[0].validation_loss == pytest.approx((error**power).mean(), rel=1e-5)
+
+
+def test_the_quantile_loss_is_least_at_the_quantile_of_the_targets() -> None:
+    targets = torch.randn(999, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for quantile in (0.1, 0.5, 0.8):
+        loss = losses.loss_of(config(loss="quantile", quantile=quantile).trainer)
+        every = [float(loss(value.expand(999), targets)) for value in targets]
+        assert targets[every.index(min(every))] == targets.kthvalue(math.ceil(999 * quantile)).values
 
 
 def test_forecasts_do_not_depend_on_how_many_are_computed_at_once(data: Data) -> None:
