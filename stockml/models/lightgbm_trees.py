@@ -78,7 +78,7 @@ class LightGBMTrees(Tabular):
             assert isinstance(env.model, lightgbm.Booster)
             self.fitted = env.model
             grown = env.model.num_trees() > env.iteration
-            losses = [result[2] for result in env.evaluation_result_list or ()]
+            losses = [float(result[2]) for result in env.evaluation_result_list or ()]
             if not grown or context.report(losses[0], losses[1]):
                 raise EarlyStopException(env.iteration, env.evaluation_result_list or [])
 
@@ -124,11 +124,10 @@ class _Rows(lightgbm.Sequence):
         self.part = part
 
     def __getitem__(self, which: Any) -> NDArray[Any]:
-        """The inputs of a slice, or of one sample."""
+        """The inputs of a slice, or of one sample, in the type that LightGBM computes its bins in."""
         if isinstance(which, slice):
             return self.part.inputs_of(which)
-        row: NDArray[Any] = self.part.inputs_of(slice(int(which), int(which) + 1))[0]
-        return row
+        return self.part.inputs_of(slice(int(which), int(which) + 1))[0].astype(np.float64)
 
     def __len__(self) -> int:
         return len(self.part.rows)
