@@ -86,8 +86,8 @@ def _facts(fitted: Any) -> dict[str, float | int]:
         return {"support_vectors": len(fitted.support_)}
     if isinstance(fitted, HistGradientBoostingRegressor):
         trees = [tree for of_round in fitted._predictors for tree in of_round]
-        return {"trees": len(trees), "leaves": sum(tree.get_n_leaf_nodes() for tree in trees)}
-    return {"trees": len(fitted.estimators_), "leaves": sum(tree.get_n_leaves() for tree in fitted.estimators_)}
+        return {"trees": len(trees), "leaves": sum(int(tree.get_n_leaf_nodes()) for tree in trees)}
+    return {"trees": len(fitted.estimators_), "leaves": sum(int(tree.get_n_leaves()) for tree in fitted.estimators_)}
 
 
 def _forest(kind: type) -> Callable[[Any, FitContext | None], Any]:
