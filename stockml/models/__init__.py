@@ -43,6 +43,7 @@ __all__ = [
     "averaged",
     "bounded",
     "build",
+    "can_continue",
     "family",
     "is_fitted_whole",
     "names",
@@ -63,6 +64,8 @@ class Family:
     """
     fitted_whole: bool = False
     """Whether the module computes its weights at once, by the method of `fitted_whole.FittedWhole`."""
+    continues: bool = False
+    """Whether a module that is fitted whole goes on from weights that were loaded into it; others always do."""
 
 
 BUILT_IN = {
@@ -109,6 +112,11 @@ def averaged(members: Sequence[nn.Module]) -> nn.Module:
 def is_fitted_whole(config: ModelConfig) -> bool:
     """Whether the model's weights are computed at once, rather than trained step by step."""
     return _installed(config).fitted_whole
+
+
+def can_continue(config: ModelConfig) -> bool:
+    """Whether training goes on from weights that were loaded into the model."""
+    return not is_fitted_whole(config) or _installed(config).continues
 
 
 def _installed(config: ModelConfig) -> Family:

@@ -22,7 +22,7 @@ from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
 from stockml.tasks import TASKS, Request, run_metadata, start, sweep
 from stockml.tasks import train as training
-from stockml.tasks.same_experiment import DataState, changed_data, changed_settings
+from stockml.tasks.same_experiment import DataState, changed_data, changed_settings, changed_weights
 
 Facts = dict[str, Any]
 
@@ -45,7 +45,7 @@ def run(config: Config, request: Request) -> None:
     now = run_metadata.collect(config, [data], training.device(config))
     differences = _what_differs(original, config, request.conf_changes, then, now)
     print(f"reproducing {original.path}", *differences, sep="\n", flush=True)
-    if reason := changed_data(original, DataState.of(data)):
+    if reason := changed_data(original, DataState.of(data)) or changed_weights(original, config):
         raise RunError(f"{original.path}: {reason}; nothing was trained")
     folder = request.place.exact or request.place.create_folder(config.stock.ticker).path
     start.train(config, RunLocation(exact=folder), request.records)

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,10 +31,12 @@ def collect(
     device: str | None,
     world_size: int = 1,
     features: FeatureTable | None = None,
+    links: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The contents of config.json: the resolved config, and facts about data, versions and (if known) the device.
 
-    `folds` are the data of each fold of a walk-forward run; one otherwise. `features` are of the first.
+    `folds` are the data of each fold of a walk-forward run; one otherwise. `features` are of the first. `links` is what
+    `links` returned.
     """
     panel = folds[0].panel
     packages = ("stockml", "torch", "hydra-core", "omegaconf", "numpy", "pandas")
@@ -62,7 +64,13 @@ def collect(
         "global_batch_size": config.trainer.global_batch(world_size),
         "platform": platform.platform(),
         "synthetic": panel.synthetic,
+        **(links or {}),
     }
+
+
+def links(config: Config, initial_sha256: str | None) -> dict[str, Any]:
+    """What config.json says of other runs: whose weights training starts with, and their hash."""
+    return {} if initial_sha256 is None else {"init_from": {"run": config.trainer.init_from, "sha256": initial_sha256}}
 
 
 def _stocks(folds: Sequence[Data]) -> dict[str, Any]:

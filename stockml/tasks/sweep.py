@@ -33,7 +33,7 @@ from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
 from stockml.tasks import rank_count, report, run_metadata
 from stockml.tasks import train as training
-from stockml.tasks.same_experiment import DataState, changed_data, changed_settings
+from stockml.tasks.same_experiment import DataState, changed_data, changed_settings, changed_weights
 from stockml.trackers import tracking
 from stockml.training import hardware
 
@@ -125,7 +125,7 @@ def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
             continue
         if source not in states:
             states[source] = DataState.of(dataset.prepare(config))
-        if reason := changed_data(run_folder, states[source]):
+        if reason := changed_data(run_folder, states[source]) or changed_weights(run_folder, config):
             faults.setdefault(reason, []).append(job.name)
     if faults:
         raise UserError(
@@ -248,7 +248,9 @@ def _can_go_on(folder: RunFolder, config: Config) -> bool:
     if folder.outcome() not in ("killed", "interrupted") or not folder.has_checkpoint:
         return False
     try:
-        return not _changed(folder, config) and changed_data(folder, DataState.of(dataset.prepare(config))) is None
+        if _changed(folder, config) or changed_weights(folder, config):
+            return False
+        return changed_data(folder, DataState.of(dataset.prepare(config))) is None
     except (UserError, KeyError, TypeError):
         return False
 
