@@ -85,7 +85,7 @@ class TrainedFold:
     """Loss on validation of the fold's model, at its best epoch, in the target's units."""
     predictions: dict[str, Predictions]
     """Predictions by split; empty on other ranks than 0."""
-    weights: list[StateDict]
+    weights: Sequence[StateDict]
     """The best weights of each member."""
 
 

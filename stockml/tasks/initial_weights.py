@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ StateDict = Mapping[str, Tensor]
 class InitialWeights:
     """What training starts with."""
 
-    members: list[StateDict]
+    members: Sequence[StateDict]
     """The weights of each member of an ensemble, or of the only model."""
     sha256: str
     """The hash of them all."""

@@ -69,6 +69,7 @@ def run(
     if models.is_fitted_whole(config.model):
         whole_trainer.check_settings(config, data.panel.window, len(data.panel.features))
     initial = initial_weights.load(config, data, group)
+    links = run_metadata.links(config, initial.sha256 if initial else None) if group.is_main else {}
     group.check_same_on_all_ranks("data", data.fingerprint)
     fold_trainings = FoldTraining.each(config, folds)
     names = [name for fold in fold_trainings for name in fold.model_configs()]
@@ -87,8 +88,9 @@ def run(
         several = f"{config.trainer.ensemble} × " if config.trainer.ensemble > 1 else ""
         described = f"{config.model.name}, {several}{_size(model):,} parameters"
         run_log.emit(f"model       {described}, on {device}, {config.hardware.precision}")
+        if initial is not None:
+            run_log.emit(f"starts from {config.trainer.init_from}")
         table = features.of(config, data) if group.is_main else None
-        links = run_metadata.links(config, initial.sha256 if initial else None)
         folder.write_json("config.json", run_metadata.collect(config, folds, device, group.world_size, table, links))
         folder.write_records(records, resumed=config.trainer.resume is not None)  # last: from then on it can be resumed
         trackers.start({name: resumed[name].history if name in resumed else [] for name in names}, config.trainer.lr)
