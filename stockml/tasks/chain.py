@@ -12,7 +12,7 @@ import numpy as np
 from stockml.errors import UserError
 from stockml.evaluation.evaluate import evaluate
 from stockml.evaluation.predictions import Predictions, PredictionsBySplit, concatenate_folds, deciding
-from stockml.reporting import predictions_file, result_tables
+from stockml.reporting import predictions_file
 from stockml.runs.folder import RunFolder
 
 
@@ -41,8 +41,8 @@ def runs(folder: RunFolder) -> list[RunFolder]:
     return found
 
 
-def results(folders: Sequence[RunFolder]) -> list[str]:
-    """The lines in which the test forecasts of all the runs, oldest first, are evaluated as one series.
+def evaluated(folders: Sequence[RunFolder]) -> tuple[dict[str, Any], list[str]]:
+    """The test forecasts of all the runs, oldest first, evaluated as one series; and lines on whose these are.
 
     As for the folds of a walk-forward run, the best baseline is chosen on the validation of the first. UserError where
     two runs forecast the same days.
@@ -51,9 +51,9 @@ def results(folders: Sequence[RunFolder]) -> list[str]:
     each: list[PredictionsBySplit] = [predictions_file.read(folder) for folder in folders]
     each[0] = deciding(each[0])
     joined = concatenate_folds(_of_common_baselines(each))
-    evaluated = evaluate(joined, facts[-1]["data"]["horizon"], synthetic=facts[-1]["synthetic"])
+    found = evaluate(joined, facts[-1]["data"]["horizon"], synthetic=facts[-1]["synthetic"])
     number = f"{len(folders) - 1} update{'s' if len(folders) > 2 else ''}"
-    return [f"chain       {number}, oldest first:", *_spans(folders, facts, each), *result_tables.results(evaluated)]
+    return found, [f"chain       {number}, oldest first:", *_spans(folders, facts, each)]
 
 
 def _of_common_baselines(each: Sequence[PredictionsBySplit]) -> list[PredictionsBySplit]:

@@ -45,7 +45,8 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     if (then["data"], then["stock"]) == (asked["data"], asked["stock"]):
         _own_predictions(folder, metrics, overfitted=own.trainer.overfit_batches > 0)
         if len(runs := chain.runs(folder)) > 1:
-            print(*chain.results(runs), sep="\n")
+            together, lines = chain.evaluated(runs)
+            print(*lines, *result_tables.results(together), sep="\n")
     else:
         _on_other_data(folder, config, metrics)
 

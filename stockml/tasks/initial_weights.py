@@ -72,7 +72,11 @@ def _read(folder: RunFolder) -> dict[str, Any]:
     if (outcome := folder.outcome()) != "ok":
         raise UserError(f"{folder.path}: is not finished ({outcome}); no training can start with its weights")
     folds = folder.read_json("config.json")["data"].get("folds", [])
-    return checkpoint.load(folder.path / (f"folds/{len(folds) - 1}" if folds else ".") / "best.pt")
+    path = folder.path / (f"folds/{len(folds) - 1}" if folds else ".") / "best.pt"
+    state = checkpoint.load(path)
+    if missing := {"state_dict", "features", "window"} - state.keys():
+        raise UserError(f"{path}: is no model's checkpoint (it lacks {', '.join(sorted(missing))})")
+    return state
 
 
 def _check_same_model(folder: RunFolder, state: Mapping[str, Any], config: Config, data: Data) -> None:

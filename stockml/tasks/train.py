@@ -98,6 +98,8 @@ def run(
         trained = fold_training.train_each(fold_trainings, training_run)
         loss = _evaluate(folder, config, folds, trained, run_log, began, group)
         run_log.emit(f"run folder  {folder.path}")
+        if config.update.of is not None:
+            run_log.emit(f"chain       all updates as one series: task=evaluate run={folder.path}")
     return loss
 
 
