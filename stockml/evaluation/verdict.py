@@ -187,7 +187,7 @@ def verdict(assessment: Assessment, *, level: bool = False, reverts: bool = Fals
     if detectable := _detectable(assessment):
         sentences.append(f"{detectable}.")
     r2 = assessment.against_zero.r2
-    if r2 is not None and r2 > _SUSPECT_R2 and not reverts and not too_few(assessment.days, assessment.horizon):
+    if r2 is not None and r2 > _SUSPECT_R2 and not reverts:
         sentences.append(f"An R² above {_SUSPECT_R2:.0%} is nearly always a leak or luck: run task=audit.")
     return " ".join(sentences)
 
