@@ -50,7 +50,7 @@ NOT_RUN_BLOCKS = {
     r"text:\$ python run\.py stock=AAPL": "what a run prints: tests/campaigns/example_run.py writes it",
     r"toml:# spread/|python:# spread/": "tests/data/features/test_own_operator.py installs and runs it",
     r"toml:# my_factors/|python:# my_factors/": "tests/data/features/test_own_set.py installs and runs it",
-    r"mermaid:": "a drawing",
+    r"mermaid:|text:first run  ": "a drawing",
     r"toml:# attention_pool/|python:# attention_pool/": "tests/models/test_own_model.py installs and runs it",
 }
 """Blocks of code that are neither commands nor run, as language and beginning, and why."""
@@ -146,6 +146,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for typed in (
         f"hydra.run.dir=outputs/AAPL_{RUN}",
         f"data=csv data.dir=bars stock=XOM hydra.run.dir=outputs/XOM_{RUN}",
+        f"task=update run=outputs/XOM_{RUN} data.dir=newer_bars hydra.run.dir=outputs/XOM_20240215_123456",
         f"stock=TSLA trainer=ddp trainer.world_size=2 hydra.run.dir=outputs/TSLA_{RUN}",
         f"-m stock=AAPL,TSLA seed=range(2) hydra.sweep.dir={SWEEP}",
     ):

@@ -290,6 +290,7 @@ def _absolute(config: Config) -> Config:
         return dataclasses.replace(section, **paths) if paths else section
 
     paths = absolute(config.data, "dir", "path", "context_path", "cache_dir", "panel_cache")
-    within = {"data": paths, "trainer": absolute(config.trainer, "resume")}
+    within = {"data": paths, "trainer": absolute(config.trainer, "resume", "init_from")}
+    within["update"] = absolute(config.update, "of")
     whole: Config = dataclasses.replace(absolute(config, "run"), **within)
     return whole

@@ -61,6 +61,16 @@ class AuditConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UpdateConfig:
+    """Settings of task=update."""
+
+    fresh: bool
+    """Whether training starts with random weights, instead of those of the run that is updated."""
+    of: str | None
+    """Folder of the run whose update this run is; task=update sets it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """The whole config of one experiment."""
 
@@ -80,6 +90,7 @@ class Config:
     """Whether report.html and plots/ are drawn; auto: for a single run and for a sweep, not for each job of a sweep."""
     export: ExportConfig = incidental()
     audit: AuditConfig = incidental()
+    update: UpdateConfig = incidental()
     tracker: TrackerConfig | None = incidental(default=None)
     """None only in a config that was read back from a run folder, which does not keep it."""
 
@@ -156,6 +167,7 @@ def saved(config: Config) -> dict[str, Any]:
     settings.update(task="train", run=None, report="auto")
     settings.update(sweep={"fail_fast": False}, export={"onnx": False, "features": None}, audit={"plant": None})
     settings["trainer"]["resume"] = None
+    settings["update"]["fresh"] = False
     del settings["tracker"]
     return settings
 

@@ -130,6 +130,8 @@ class BarsConfig(DataConfig):
     """Walk-forward: the only fold to run, counted from 0; None: all of them in one run."""
     train_span: Literal["expanding", "rolling"]
     """Walk-forward: expanding: a fold trains on all days before it. rolling: on as many days as the first fold."""
+    train_days: int | None = bounded(least=3)
+    """Days before the test that become train and validation, the latest ones; None: all, or what `train_span` says."""
     embargo: int = bounded(least=0)
     """Days left out before validation and before test, in addition to the purged ones."""
     calendar: str

@@ -57,6 +57,8 @@ def split(panel: Panel, config: DataConfig, before_test: int | None = None) -> S
             fold = config.fold or 0
             first = edges[fold] - before_test if config.train_span == "rolling" else 0
             before_test, n = edges[fold], edges[fold + 1]
+        if config.train_days is not None:
+            first = max(first, before_test - config.train_days)
     assert before_test is not None
     if valid_start:
         before_validation = _from(panel, samples[firsts], "valid_start", valid_start)

@@ -50,6 +50,7 @@ __all__ = [
     "averaged",
     "bounded",
     "build",
+    "can_continue",
     "conflicts",
     "continues_interrupted",
     "family",
@@ -218,6 +219,11 @@ def conflicts(config: Config) -> Iterator[str]:
 
 def _draws(config: ModelConfig) -> bool:
     return bool(getattr(config, "draws", _installed(config).draws))
+
+
+def can_continue(config: ModelConfig) -> bool:
+    """Whether training goes on from weights that were loaded into the model."""
+    return not is_fitted_whole(config) or _installed(config).continues
 
 
 def _installed(config: ModelConfig) -> Family:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,6 +63,17 @@ def read(folder: RunFolder) -> dict[str, Predictions]:
         return {split: _predictions(split, data, own, others) for split in dict.fromkeys(own["split"])}
     except (KeyError, ValueError) as error:
         raise UserError(f"{folder.path}: predictions.csv and baselines.csv cannot be read ({error!r})") from error
+
+
+def content_hash(folder: RunFolder) -> str:
+    """The SHA-256 of both files; UserError where they are missing."""
+    digest = hashlib.sha256()
+    for name in ("predictions.csv", "baselines.csv"):
+        try:
+            digest.update((folder.path / name).read_bytes())
+        except OSError as error:
+            raise UserError(f"{folder.path / name}: cannot be read ({error})") from error
+    return digest.hexdigest()
 
 
 def read_columns(folder: RunFolder, name: str) -> dict[str, list[str]]:

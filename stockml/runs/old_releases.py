@@ -74,6 +74,9 @@ ADDED = (
     Added("2026-11-28", "excess returns", {"data.benchmark": None}, _BARS),
     Added("2026-11-28", "task=features", {"export.features": None}),
     Added("2026-11-28", "forecasts of quantiles", {"trainer.quantile": None}),
+    Added("2026-11-28", "weights to start with", {"trainer.init_from": None, "trainer.warm_start": False}),
+    Added("2026-11-28", "task=update", {"update.fresh": False, "update.of": None}),
+    Added("2026-11-28", "train and validation of a fixed length", {"data.train_days": None}, _BARS),
     Added("2026-11-28", "targets as ranks", {"data.target_normalize": "none"}, _BARS),
 )
 """Oldest first. A release that adds a setting appends an entry."""
@@ -131,7 +134,13 @@ def require_baselines(folder: Path) -> None:
         )
 
 
-_NEW_SECTIONS = ("sweep", "export", "audit", "features")  # each came with its settings; every config has the others
+_NEW_SECTIONS = (
+    "sweep",
+    "export",
+    "audit",
+    "features",
+    "update",
+)  # each came with its settings; every config has the others
 
 
 def _section(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:

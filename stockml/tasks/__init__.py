@@ -86,6 +86,15 @@ _EVERY = (
         rules=(*_RULES, "stockml.tasks.rules:train"),
     ),
     Task(
+        name="update",
+        summary="go on with a run's model on the days since its test",
+        function="stockml.tasks.update:run",
+        needs_run=True,
+        from_run=True,
+        makes_folder=True,
+        rules=(*_RULES, "stockml.tasks.rules:update"),
+    ),
+    Task(
         name="reproduce",
         summary="train again as a run did, and compare every number",
         function="stockml.tasks.reproduce:run",

@@ -22,7 +22,7 @@ from stockml.reporting import predictions_file, result_tables, terminal
 from stockml.runs.comparison import different_numbers
 from stockml.runs.folder import RunFolder
 from stockml.runs.old_releases import require_baselines
-from stockml.tasks import NO_REQUEST, Request, run_metadata
+from stockml.tasks import NO_REQUEST, Request, chain, run_metadata
 from stockml.tasks.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 def run(config: Config, _request: Request = NO_REQUEST) -> None:
     """Evaluate the predictions of the run `config.run`, or its model on the data of the config if they differ.
 
+    Of an update, those of all runs of its chain together, too.
+
     Raises UserError if the run or the data cannot be used, RunError if the run's own metrics do not come out.
     """
     folder = RunFolder.existing(Path(str(config.run)))
@@ -42,6 +44,9 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     then, asked = identity(own), identity(config)
     if (then["data"], then["stock"]) == (asked["data"], asked["stock"]):
         _own_predictions(folder, metrics, overfitted=own.trainer.overfit_batches > 0)
+        if len(runs := chain.runs(folder)) > 1:
+            together, lines = chain.evaluated(runs)
+            print(*lines, *result_tables.results(together), sep="\n")
     else:
         _on_other_data(folder, config, metrics)
 

@@ -23,6 +23,7 @@ from stockml.processes import signals
 from stockml.reporting import terminal
 from stockml.runs.folder import RunFolder
 from stockml.runs.names import fold_and_member, fold_member_title
+from stockml.tasks.initial_weights import InitialWeights, StateDict
 from stockml.training import checkpoint
 from stockml.training.engine import Trainer
 from stockml.training.forecasting import forecast
@@ -73,6 +74,8 @@ class TrainingRun:
     """Called with each finished epoch, the configured learning rate, and the model's folder in the run's."""
     resumed: Mapping[str, TrainState]
     """States of earlier training to continue from, by the model's folder in the run's."""
+    initial: InitialWeights | None = None
+    """What training starts with; None: with random weights."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ class TrainedFold:
     """Loss on validation of the fold's model, at its best epoch, in the target's units."""
     predictions: dict[str, Predictions]
     """Predictions by split; empty on other ranks than 0."""
+    weights: Sequence[StateDict]
+    """The best weights of each member."""
 
 
 def fresh_model(config: Config, data: Data, dtype: torch.dtype) -> torch.nn.Module:
@@ -118,26 +123,42 @@ def forecasts_of(
     }
 
 
-def train(fold: FoldTraining, run: TrainingRun) -> TrainedFold:
+def train_each(folds: Sequence[FoldTraining], run: TrainingRun) -> list[TrainedFold]:
+    """Train all folds, one after another; errors are those of `train`."""
+    initial = run.initial.members if run.initial else None
+    trained: list[TrainedFold] = []
+    for fold in folds:
+        is_warm = trained and fold.members[0].trainer.warm_start
+        trained.append(train(fold, run, trained[-1].weights if is_warm else initial))
+    return trained
+
+
+def train(fold: FoldTraining, run: TrainingRun, initial: Sequence[StateDict] | None = None) -> TrainedFold:
     """Train a fold's models, one after another; the fold's forecasts are the mean of theirs.
 
-    Checkpoints and history go into the models' folders in the run's. Raises RunError where a loss is not finite,
-    Interrupted after the epoch in which a signal came.
+    Training starts with the weights `initial` of each member, or with random ones. Checkpoints and history go into the
+    models' folders in the run's. Raises RunError where a loss is not finite, Interrupted after the epoch in which a
+    signal came.
     """
     data, config, hardware = fold.data, fold.members[0], run.hardware
     batches = Batches(data.panel, data.scaler, hardware.device, hardware.dtype, config.hardware.num_workers)
     with contextlib.closing(batches):
-        return _train_models(fold, batches, run)
+        return _train_models(fold, batches, run, initial)
 
 
-def _train_models(fold: FoldTraining, batches: Batches, run: TrainingRun) -> TrainedFold:
+def _train_models(
+    fold: FoldTraining, batches: Batches, run: TrainingRun, initial: Sequence[StateDict] | None
+) -> TrainedFold:
     data, config, hardware, group = fold.data, fold.members[0], run.hardware, run.group
     samples = samples_of(data, batches)
     members, states = [], []
-    for name, own in fold.model_configs().items():
+    for number, (name, own) in enumerate(fold.model_configs().items()):
         model = fresh_model(own, data, hardware.dtype).to(hardware.device)
+        if initial is not None:
+            model.load_state_dict(initial[number])
         states.append(_train_model(name, model, own, data, samples, run))
         members.append(model)
+    weights = [member.state_dict() for member in members]
     model = models.averaged(members)
     loss = states[0].history[states[0].stopping.best_epoch - 1].validation_loss
     if len(states) > 1:
@@ -148,13 +169,13 @@ def _train_models(fold: FoldTraining, batches: Batches, run: TrainingRun) -> Tra
         loss = loss_unit(config.trainer, data.scaler.loss_std) * scaled_loss
     forecasts = forecasts_of(model, batches, data, hardware, group)
     scored = predictions.collect(data, batches, forecasts, config.model.name) if group.is_main else {}
-    return TrainedFold(states, loss, scored)
+    return TrainedFold(states, loss, scored, weights)
 
 
 def _train_model(
     name: str, model: torch.nn.Module, config: Config, data: Data, samples: Samples, run: TrainingRun
 ) -> TrainState:
-    """Train a fresh model to its best epoch, with checkpoints and history in its folder, `name`, in the run's."""
+    """Train a model to its best epoch, with checkpoints and history in its folder, `name`, in the run's."""
     split, run_log, resumed = data.split, run.run_log, run.resumed.get(name)
     trainer, fitted_whole = trainer_for(config, run.hardware, run.group), models.is_fitted_whole(config.model)
     folder = run.folder.within(name)

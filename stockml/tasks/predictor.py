@@ -152,7 +152,7 @@ class Predictor:
         changed = differences(identity(self.config), identity(config))
         keys = [key for key in changed if not key.startswith(("hardware.", *_DATA_SECTIONS))]
         if self.config.data.source == config.data.source:
-            keys += [key for key in changed if is_within(key, _SAMPLE_SETTINGS)]
+            keys += [key for key in changed if is_within(key, SAMPLE_SETTINGS)]
             keys += [key for key in changed if key == "stock.features"]
         if keys:
             raise UserError(
@@ -173,7 +173,8 @@ _WINDOW_SETTINGS = (
 )
 _DATA_SECTIONS = ("data.", "stock.")
 _BARS_SETTINGS = ("start", "end", "calendar", "tickers")
-_SAMPLE_SETTINGS = {f"data.{f.name}" for f in dataclasses.fields(BarsConfig) if f.name not in _BARS_SETTINGS}
+SAMPLE_SETTINGS = {f"data.{f.name}" for f in dataclasses.fields(BarsConfig) if f.name not in _BARS_SETTINGS}
+"""What makes samples of bars: the data settings that do not say which bars."""
 
 
 def _load_fold(

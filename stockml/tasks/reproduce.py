@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from stockml import compose
 from stockml.config.root import Config
 from stockml.config.values import differences, show
 from stockml.data import dataset
+from stockml.data.dataset import Data
+from stockml.data.settings import BarsConfig
 from stockml.errors import RunError, UserError
 from stockml.processes import job_pool, machine
 from stockml.reporting import summary
@@ -22,7 +26,7 @@ from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
 from stockml.tasks import TASKS, Request, run_metadata, start, sweep
 from stockml.tasks import train as training
-from stockml.tasks.same_experiment import DataState, changed_data, changed_settings
+from stockml.tasks.same_experiment import DataState, changed_data, changed_settings, changed_weights
 
 Facts = dict[str, Any]
 
@@ -41,14 +45,14 @@ def run(config: Config, request: Request) -> None:
     if original.outcome() != "ok":
         raise UserError(f"{original.path}: did not end well ({original.outcome()}); there is nothing to compare with")
     then, metrics = original.read_json("config.json"), original.read_json("metrics.json")
-    data = dataset.prepare(config)
+    config, data = _with_its_bars(config, then["data"].get("last_day"))
     now = run_metadata.collect(config, [data], training.device(config))
     differences = _what_differs(original, config, request.conf_changes, then, now)
     print(f"reproducing {original.path}", *differences, sep="\n", flush=True)
-    if reason := changed_data(original, DataState.of(data)):
+    if reason := changed_data(original, DataState.of(data)) or changed_weights(original, config):
         raise RunError(f"{original.path}: {reason}; nothing was trained")
     folder = request.place.exact or request.place.create_folder(config.stock.ticker).path
-    start.train(config, RunLocation(exact=folder), request.records)
+    start.train(config, RunLocation(exact=folder), {**request.records, **compose.records(config)})
     again = RunFolder(folder).read_json("metrics.json")
     if changed := different_numbers(metrics, again):
         raise RunError(
@@ -56,6 +60,17 @@ def run(config: Config, request: Request) -> None:
             f"not reproduced: {len(changed)} numbers of {original.path} differ",
         )
     print("reproduced: identical", flush=True)
+
+
+def _with_its_bars(config: Config, last_day: str | None) -> tuple[Config, Data]:
+    """The config without the bars that have come since the run's last day, and its data. Raises UserError."""
+    data = dataset.prepare(config)
+    dates = data.panel.dates
+    if last_day is None or dates is None or str(dates.max()) <= last_day or not isinstance(config.data, BarsConfig):
+        return config, data
+    bars = dataclasses.replace(config.data, end=date.fromisoformat(last_day))
+    config = dataclasses.replace(config, data=bars)
+    return config, dataset.prepare(config)
 
 
 def _what_differs(

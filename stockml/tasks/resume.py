@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stockml import models
 from stockml.errors import UserError
 from stockml.runs.folder import RunFolder
-from stockml.tasks.same_experiment import DataState, changed_data, changed_settings
+from stockml.tasks.same_experiment import DataState, changed_data, changed_settings, changed_weights
 
 if TYPE_CHECKING:
     from stockml.config.root import Config
@@ -33,6 +33,8 @@ def resumable(path: Path, config: Config) -> RunFolder:
             f"trainer.resume={path}: a run is continued with its own settings, but {', '.join(changed)} "
             f"differ{'s' if len(changed) == 1 else ''}; leave them as they were, or start a new run"
         )
+    if reason := changed_weights(folder, config):
+        raise UserError(f"trainer.resume={path}: {reason}; start a new run")
     if folder.status() == "ok" and config.trainer.epochs <= folder.read_json("metrics.json")["timing"]["epochs"]:
         raise UserError(f"trainer.resume={path}: that run is finished; raise trainer.epochs to train it longer")
     return folder

@@ -15,6 +15,14 @@ def train(config: Config) -> Iterator[str]:
         yield f"run={config.run}: task=train makes a folder of its own; leave it out, or name another task"
 
 
+def update(config: Config) -> Iterator[str]:
+    """A new run on dated bars."""
+    if isinstance(config.data, NpzConfig):
+        yield "task=update: needs dated daily bars, to which days are added; train on the new arrays"
+    if config.trainer.resume is not None:
+        yield f"trainer.resume={config.trainer.resume}: task=update makes a new run; leave out one of them"
+
+
 def audit(config: Config) -> Iterator[str]:
     """A leak is injected into daily bars only."""
     if config.audit.plant and isinstance(config.data, NpzConfig):
@@ -47,5 +55,7 @@ def of_another_task(config: Config) -> Iterator[str]:
         yield "export.onnx: a trained model is exported: task=predict run=FOLDER export.onnx=true"
     if config.export.features and config.task != "features":
         yield f"export.features={config.export.features}: is written by task=features; leave it out, or add that"
+    if config.update.fresh and config.task != "update":
+        yield "update.fresh: is a choice of task=update; leave it out, or add task=update run=FOLDER"
     if config.audit.plant and config.task != "audit":
         yield f"audit.plant={config.audit.plant}: a leak is injected by task=audit alone; leave it out"

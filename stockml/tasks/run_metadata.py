@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,13 @@ from stockml import models
 from stockml.config.root import Config, check, saved
 from stockml.data import sources
 from stockml.errors import UserError
-from stockml.reporting import data_report
+from stockml.reporting import data_report, predictions_file
+from stockml.runs.folder import RunFolder
 from stockml.runs.old_releases import FORMAT, upgrade_config
 
 if TYPE_CHECKING:
     from stockml.data.dataset import Data
     from stockml.evaluation.feature_table import FeatureTable
-    from stockml.runs.folder import RunFolder
 
 
 def collect(
@@ -31,10 +31,12 @@ def collect(
     device: str | None,
     world_size: int = 1,
     features: FeatureTable | None = None,
+    links: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The contents of config.json: the resolved config, and facts about data, versions and (if known) the device.
 
-    `folds` are the data of each fold of a walk-forward run; one otherwise. `features` are of the first.
+    `folds` are the data of each fold of a walk-forward run; one otherwise. `features` are of the first. `links` is what
+    `links` returned.
     """
     panel = folds[0].panel
     packages = ("stockml", "torch", "hydra-core", "omegaconf", "numpy", "pandas")
@@ -48,6 +50,7 @@ def collect(
             "relative": panel.relative,
             "horizon": panel.horizon,
             "rows": len(panel.values),
+            "last_day": None if panel.dates is None else str(panel.dates.max()),
             "understood": panel.parsing_notes,
             "dropped": list(panel.dropped),
             **({"gaps_in": panel.gaps_in} if panel.gaps_in else {}),
@@ -62,7 +65,21 @@ def collect(
         "global_batch_size": config.trainer.global_batch(world_size),
         "platform": platform.platform(),
         "synthetic": panel.synthetic,
+        **(links or {}),
     }
+
+
+def links(config: Config, initial_sha256: str | None) -> dict[str, Any]:
+    """What config.json says of other runs: with whose weights training starts, and whose update this run is.
+
+    `initial_sha256` is the hash of these weights. Raises UserError where the run that is updated is missing.
+    """
+    found: dict[str, Any] = {}
+    if initial_sha256 is not None:
+        found["init_from"] = {"run": config.trainer.init_from, "sha256": initial_sha256}
+    if (run := config.update.of) is not None:
+        found["updates"] = {"run": run, "sha256": predictions_file.content_hash(RunFolder.existing(Path(run)))}
+    return found
 
 
 def _stocks(folds: Sequence[Data]) -> dict[str, Any]:

@@ -3,26 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stockml.config.root import Config, identity
 from stockml.config.values import differences, leaves, plain, show
+from stockml.data import dataset
+from stockml.errors import UserError
+from stockml.runs.folder import RunFolder
 from stockml.tasks import run_metadata
 
 if TYPE_CHECKING:
     from stockml.data.dataset import Data
-    from stockml.runs.folder import RunFolder
 
 
 def changed_settings(folder: RunFolder, config: Config) -> dict[str, tuple[Any, Any]]:
     """The settings that differ between a run and a config: dotted key → the value of each, `ABSENT` if it has none.
 
-    Settings that only say where or how fast a run goes do not count. Raises UserError if the run's are unreadable.
+    Settings that only say where or how fast a run goes do not count, nor where the weights lie that both start with:
+    `changed_weights` compares these. A world size of "auto" is open. Raises UserError if the run's are unreadable.
     """
     asked = identity(config)
     incidental = dict(leaves(plain(config))).keys() - dict(leaves(asked)).keys()
     changed = differences(run_metadata.saved_values(folder), asked)
+    if getattr(config.trainer, "world_size", None) == "auto":
+        changed.pop("trainer.world_size", None)
+    if None not in changed.get(_INITIAL, (None,)):
+        del changed[_INITIAL]
     return {key: pair for key, pair in changed.items() if key not in incidental}
+
+
+_INITIAL = "trainer.init_from"
+
+
+def changed_weights(folder: RunFolder, config: Config) -> str | None:
+    """What has changed about the weights that the run in `folder` started with, as a phrase; None if nothing.
+
+    Raises UserError where they are missing.
+    """
+    path, then = config.trainer.init_from, folder.read_json("config.json").get("init_from")
+    if path is None or then is None:
+        return None
+    from stockml.tasks import initial_weights  # which imports torch
+
+    if initial_weights.content_hash(RunFolder.existing(Path(path))) == then["sha256"]:
+        return None
+    return f"the weights that it started with have changed ({_INITIAL}={path})"
 
 
 @dataclass(frozen=True)
@@ -65,3 +91,15 @@ def changed_data(folder: RunFolder, now: DataState) -> str | None:
             )
         return f"the data have changed ({now.origin})"
     return None
+
+
+def can_go_on(folder: RunFolder, config: Config) -> bool:
+    """Whether a killed or interrupted attempt at this very run left something to go on from."""
+    if folder.outcome() not in ("killed", "interrupted") or not folder.has_checkpoint:
+        return False
+    try:
+        if changed_settings(folder, config) or changed_weights(folder, config):
+            return False
+        return changed_data(folder, DataState.of(dataset.prepare(config))) is None
+    except (UserError, KeyError, TypeError):
+        return False

@@ -28,12 +28,11 @@ from stockml.errors import Interrupted, RunError, UserError, describe_error
 from stockml.processes import job_pool, machine
 from stockml.reporting import summary, sweep_page, terminal
 from stockml.reporting.sweep_progress import SweepProgress
-from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
 from stockml.tasks import rank_count, report, run_metadata
 from stockml.tasks import train as training
-from stockml.tasks.same_experiment import DataState, changed_data, changed_settings
+from stockml.tasks.same_experiment import DataState, can_go_on, changed_data, changed_settings, changed_weights
 from stockml.trackers import tracking
 from stockml.training import hardware
 
@@ -117,7 +116,7 @@ def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
         run_folder = folder.job(job.name)
         if job.config is None or run_folder.outcome() != "ok":
             continue
-        config, changed = job.config, _changed(run_folder, job.config)
+        config, changed = job.config, changed_settings(run_folder, job.config)
         source = (config.stock, config.data)
         if changed:
             for key, (then, now) in changed.items():
@@ -125,7 +124,7 @@ def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
             continue
         if source not in states:
             states[source] = DataState.of(dataset.prepare(config))
-        if reason := changed_data(run_folder, states[source]):
+        if reason := changed_data(run_folder, states[source]) or changed_weights(run_folder, config):
             faults.setdefault(reason, []).append(job.name)
     if faults:
         raise UserError(
@@ -135,14 +134,6 @@ def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
             ),
             f"{folder.path}: is not continued; leave these as they were, or choose another hydra.sweep.dir",
         )
-
-
-def _changed(folder: RunFolder, config: Config) -> dict[str, tuple[Any, Any]]:
-    """The settings that a config asks to be otherwise than in a job's run; "auto" leaves the number of ranks open."""
-    changed = changed_settings(folder, config)
-    if isinstance(config.trainer, DDPConfig) and config.trainer.world_size == "auto":
-        changed.pop("trainer.world_size", None)
-    return changed
 
 
 class Supervisor:
@@ -219,7 +210,7 @@ def job(given: Job, folder: Path, train: Train, *, summarise: bool) -> float | N
         run_folder.record(status, started, error, synthetic=_is_synthetic(config))
 
     try:
-        if _can_go_on(run_folder, config):
+        if can_go_on(run_folder, config):
             trainer = dataclasses.replace(config.trainer, resume=str(run_folder.path))
             config = dataclasses.replace(config, trainer=trainer)
         else:
@@ -241,16 +232,6 @@ def job(given: Job, folder: Path, train: Train, *, summarise: bool) -> float | N
         if summarise:
             summary.write(SweepFolder(folder), joint=False)
     return None
-
-
-def _can_go_on(folder: RunFolder, config: Config) -> bool:
-    """Whether a killed or interrupted attempt at this very job left something to go on from."""
-    if folder.outcome() not in ("killed", "interrupted") or not folder.has_checkpoint:
-        return False
-    try:
-        return not _changed(folder, config) and changed_data(folder, DataState.of(dataset.prepare(config))) is None
-    except (UserError, KeyError, TypeError):
-        return False
 
 
 def _is_synthetic(config: Config | None) -> bool:

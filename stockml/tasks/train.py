@@ -26,7 +26,17 @@ from stockml.reporting import predictions_file as written
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import ExistingRun, RunLocation
 from stockml.runs.old_releases import FORMAT
-from stockml.tasks import breakdown, features, fold_training, outcome, rank_count, report, resume, run_metadata
+from stockml.tasks import (
+    breakdown,
+    features,
+    fold_training,
+    initial_weights,
+    outcome,
+    rank_count,
+    report,
+    resume,
+    run_metadata,
+)
 from stockml.tasks.fold_training import FoldTraining, TrainedFold, TrainingRun
 from stockml.trackers import tracking
 from stockml.training import checkpoint, hardware
@@ -61,6 +71,8 @@ def run(
     data = folds[0]
     if models.is_fitted_whole(config.model):
         models.build(config.model, data.panel.window, len(data.panel.features))  # before a folder is made
+    initial = initial_weights.load(config, data, group)
+    links = run_metadata.links(config, initial.sha256 if initial else None) if group.is_main else {}
     group.check_same_on_all_ranks("data", data.fingerprint)
     fold_trainings = FoldTraining.each(config, folds)
     names = [name for fold in fold_trainings for name in fold.model_configs()]
@@ -80,14 +92,18 @@ def run(
         size = f"{_size(model):,} parameters" if _size(model) else "fitted whole"
         described = f"{config.model.name}, {several}{size}"
         run_log.emit(f"model       {described}, on {device}, {config.hardware.precision}")
+        if initial is not None:
+            run_log.emit(f"starts from {config.trainer.init_from}")
         table = features.of(config, data) if group.is_main else None
-        folder.write_json("config.json", run_metadata.collect(config, folds, device, group.world_size, table))
+        folder.write_json("config.json", run_metadata.collect(config, folds, device, group.world_size, table, links))
         folder.write_records(records, resumed=config.trainer.resume is not None)  # last: from then on it can be resumed
         trackers.start({name: resumed[name].history if name in resumed else [] for name in names}, config.trainer.lr)
-        training_run = TrainingRun(folder, chosen, group, run_log, trackers.log_epoch, resumed)
-        trained = [fold_training.train(fold, training_run) for fold in fold_trainings]
+        training_run = TrainingRun(folder, chosen, group, run_log, trackers.log_epoch, resumed, initial)
+        trained = fold_training.train_each(fold_trainings, training_run)
         loss = _evaluate(folder, config, folds, trained, run_log, began, group)
         run_log.emit(f"run folder  {folder.path}")
+        if config.update.of is not None:
+            run_log.emit(f"chain       all updates as one series: task=evaluate run={folder.path}")
     return loss
 
 

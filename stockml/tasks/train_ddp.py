@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from stockml.config.root import Config
 from stockml.data import dataset
@@ -42,6 +42,7 @@ def run(config: Config, location: RunLocation, records: Mapping[str, str]) -> fl
     data = dataset.prepare(config)
     if resumed is not None:
         resume.check_same_data(resumed, data)
+    links = {} if trainer.node_rank else _links(config, data)
     world_size = rank_count.world_size(config, len(data.split.train))
     trainer = dataclasses.replace(trainer, world_size=world_size)
     config = dataclasses.replace(config, trainer=trainer)
@@ -58,12 +59,22 @@ def run(config: Config, location: RunLocation, records: Mapping[str, str]) -> fl
         outcome.record_outcome(folder, run_log, started, synthetic=data.panel.synthetic),
     ):
         run_log.emit(*notes)
-        folder.write_json("config.json", run_metadata.collect(config, [data], None, world_size))
+        folder.write_json("config.json", run_metadata.collect(config, [data], None, world_size, links=links))
         folder.write_records(worker.with_saved_config(config, records), resumed=resumed is not None)
         folder.make_logs_of_ranks(launch.logs())
         trackers.remember()
         launch.train(run_log.emit)
     return float(folder.read_json("metrics.json")["validation_loss"])
+
+
+def _links(config: Config, data: Data) -> dict[str, Any]:
+    """What config.json says of other runs; UserError where training cannot start with their weights."""
+    if not (config.trainer.init_from or config.trainer.warm_start):
+        return run_metadata.links(config, None)
+    from stockml.tasks import initial_weights  # which imports torch
+
+    initial = initial_weights.load(config, data)
+    return run_metadata.links(config, initial.sha256 if initial else None)
 
 
 def _train_on_other_node(config: Config, trainer: DDPConfig, data: Data, world_size: int) -> float:

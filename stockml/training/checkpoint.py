@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import warnings
@@ -59,6 +60,15 @@ def to_bytes(state: Mapping[str, Any]) -> memoryview:
     content = io.BytesIO()
     torch.save(dict(state), content)
     return content.getbuffer()
+
+
+def content_hash(state_dict: Mapping[str, torch.Tensor]) -> str:
+    """The SHA-256 of a model's weights: of their names, types, shapes and bytes, not of the file that holds them."""
+    digest = hashlib.sha256()
+    for name, weights in sorted(state_dict.items()):
+        digest.update(f"{name} {weights.dtype} {tuple(weights.shape)}\n".encode())
+        digest.update(weights.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load(source: Path | BinaryIO) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from stockml.config.schema import bounded, incidental
 
@@ -41,6 +41,10 @@ class TrainerConfig:
     """Train on this many batches only, until their loss is near zero, and fail if it never is; 0: off."""
     resume: str | None = incidental()
     """Folder of an interrupted run, which is continued in place."""
+    init_from: str | None
+    """Folder of a run with whose best weights training starts; None: with random ones."""
+    warm_start: bool
+    """Walk-forward: whether a fold's training starts with the best weights of the fold before."""
 
     def global_batch(self, world_size: int) -> int:
         """Samples of one update, over all processes."""
@@ -58,6 +62,14 @@ class TrainerConfig:
             yield (
                 f"plateau_patience: trainer.patience stops training after {self.patience} epochs without improvement, "
                 "so the learning rate would never be halved; lower it, or raise trainer.patience"
+            )
+
+    def conflicts_with(self, config: Any) -> Iterator[str]:
+        """Broken rules between these settings and others of `config`."""
+        if self.warm_start and len(config.each_fold()) == 1:
+            yield (
+                "trainer.warm_start: a fold starts with the weights of the one before: needs all folds of "
+                "data.split=walk_forward; leave it out"
             )
 
 

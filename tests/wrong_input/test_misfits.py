@@ -146,6 +146,66 @@ MISFITS = [
         "old/config.json: ",
         id="facts-of-nothing",
     ),
+    # what training starts from
+    pytest.param(
+        nothing,
+        f"{SIMULATED} trainer.init_from=nope",
+        "nope: holds no run (there is no config",
+        id="weights-of-nothing",
+    ),
+    pytest.param(
+        a_run(lambda: Path("old/result.json").write_text('{"status": "failed"}')),
+        f"{SIMULATED} trainer.init_from=old",
+        "old: is not finished (failed); no training can start with its weights",
+        id="weights-of-a-failed-run",
+    ),
+    pytest.param(
+        a_run(lambda: torch.save({"weights": _Code()}, "old/best.pt")),
+        f"{SIMULATED} trainer.init_from=old",
+        "old/best.pt: is not a readable checkpoint (…)",
+        id="weights-with-code",
+    ),
+    pytest.param(
+        a_run(lambda: torch.save({"state_dict": {}}, "old/best.pt")),
+        f"{SIMULATED} trainer.init_from=old",
+        "old/best.pt: is no model's checkpoint (it lacks features, window)",
+        id="weights-without-their-model",
+    ),
+    pytest.param(
+        a_run(nothing),
+        f"{SIMULATED} data.window=6 trainer.init_from=old",
+        "trainer.init_from=…old: its weights are of another model (data.window: 5 there, 6 here); take the same",
+        id="weights-of-another-window",
+    ),
+    pytest.param(
+        nothing,
+        f"{SIMULATED} trainer.warm_start=true",
+        "trainer.warm_start: …needs all folds of data.split=walk_forward; leave it out",
+        id="warm-start-without-folds",
+    ),
+    # what is updated
+    pytest.param(nothing, "task=update", "run: needed with task=update", id="update-nothing"),
+    pytest.param(
+        a_run(nothing), "task=update run=old", "has no day since the test of …old, which ends on", id="nothing-new"
+    ),
+    pytest.param(
+        a_run(nothing),
+        "task=update run=old data.window=6",
+        "data.window: an update has the settings of its run, and its own splits; leave it out",
+        id="update-with-another-window",
+    ),
+    pytest.param(
+        nothing, f"{SIMULATED} update.fresh=true", "update.fresh: is a choice of task=update", id="fresh-training"
+    ),
+    pytest.param(
+        a_run(nothing),
+        "task=update run=old trainer.resume=old",
+        "trainer.resume=…old: task=update makes a new run; leave out one of them",
+        id="update-and-resume",
+    ),
+    pytest.param(
+        nothing, f"{SIMULATED} data.train_days=2", "data.train_days=2: must be a whole number ≥ 3", id="few-train-days"
+    ),
 ]
 
 

@@ -1,0 +1,83 @@
+"""A chain of updates: the test forecasts of a run, of the run that it updates, and so on, judged as one series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stockml.errors import UserError
+from stockml.evaluation.evaluate import evaluate
+from stockml.evaluation.predictions import Predictions, PredictionsBySplit, concatenate_folds, deciding
+from stockml.reporting import predictions_file
+from stockml.runs.folder import RunFolder
+
+
+def runs(folder: RunFolder) -> list[RunFolder]:
+    """The runs of the chain that ends with `folder`, oldest first; only itself if it is no update.
+
+    A run that was moved is looked for beside the one that updates it. UserError where one is missing, or its forecasts
+    are not those that it had.
+    """
+    found = [folder]
+    while (link := found[0].read_json("config.json").get("updates")) is not None:
+        newer = found[0].path
+        try:
+            path, sha256 = Path(link["run"]), link["sha256"]
+        except (TypeError, KeyError):
+            raise UserError(f"{newer / 'config.json'}: does not say whose update the run is; restore it") from None
+        older = RunFolder(path if path.exists() else newer.with_name(path.name))
+        if not (older.path / "config.json").is_file() or older.path in [one.path for one in found]:
+            raise UserError(f"{newer}: is an update of {path}, which holds no such run; put it back there")
+        if predictions_file.content_hash(older) != sha256:
+            raise UserError(
+                f"{older.path}: its predictions.csv or baselines.csv is not what it was when {newer} updated it; "
+                "restore them, or make the later updates again"
+            )
+        found.insert(0, older)
+    return found
+
+
+def evaluated(folders: Sequence[RunFolder]) -> tuple[dict[str, Any], list[str]]:
+    """The test forecasts of all the runs, oldest first, evaluated as one series; and lines on whose these are.
+
+    As for the folds of a walk-forward run, the best baseline is chosen on the validation of the first. UserError where
+    two runs forecast the same days.
+    """
+    facts = [folder.read_json("config.json") for folder in folders]
+    each: list[PredictionsBySplit] = [predictions_file.read(folder) for folder in folders]
+    each[0] = deciding(each[0])
+    joined = concatenate_folds(_of_common_baselines(each))
+    found = evaluate(joined, facts[-1]["data"]["horizon"], synthetic=facts[-1]["synthetic"])
+    number = f"{len(folders) - 1} update{'s' if len(folders) > 2 else ''}"
+    return found, [f"chain       {number}, oldest first:", *_spans(folders, facts, each)]
+
+
+def _of_common_baselines(each: Sequence[PredictionsBySplit]) -> list[PredictionsBySplit]:
+    """The predictions with the baselines that all runs have: a later release may have added one."""
+    names = set.intersection(*(set(of["test"].baselines) for of in each))
+
+    def common(one: Predictions) -> Predictions:
+        return replace(one, baselines={name: values for name, values in one.baselines.items() if name in names})
+
+    return [{split: common(one) for split, one in of.items()} for of in each]
+
+
+def _spans(
+    folders: Sequence[RunFolder], facts: Sequence[Mapping[str, Any]], each: Sequence[PredictionsBySplit]
+) -> Iterator[str]:
+    """A line for each run with its test days, and for each gap between two runs'. UserError where they overlap."""
+    last: Any = None
+    for folder, of_run, predictions in zip(folders, facts, each, strict=True):
+        dates = predictions["test"].dates
+        assert dates is not None
+        start = np.datetime64(of_run["config"]["data"]["test_start"] or dates[0], "D")
+        if last is not None and dates[0] <= last:
+            raise UserError(f"{folder.path}: its test begins on {dates[0]}, and that of the run before ends on {last}")
+        if last is not None and start > last + 1:
+            yield f"            no forecasts of the days after {last} and before {start}"
+        yield f"            {dates[0]} to {dates[-1]}  {folder.path}"
+        last = dates[-1]
