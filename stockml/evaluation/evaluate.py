@@ -6,23 +6,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stockml.evaluation import baselines
+from stockml.evaluation import baselines, intervals
 from stockml.evaluation.predictions import deciding
 from stockml.evaluation.verdict import assess, skill, verdict
 
 if TYPE_CHECKING:
     from stockml.evaluation.metrics import Scores
-    from stockml.evaluation.predictions import PredictionsBySplit
+    from stockml.evaluation.predictions import Predictions, PredictionsBySplit
 
 Table = dict[str, dict[str, "Scores"]]
 """Scores by forecaster and split."""
 
 
-def evaluate(splits: PredictionsBySplit, horizon: int, *, synthetic: bool, best: str | None = None) -> dict[str, Any]:
+def evaluate(
+    splits: PredictionsBySplit,
+    horizon: int,
+    *,
+    synthetic: bool,
+    best: str | None = None,
+    calibration: Predictions | None = None,
+) -> dict[str, Any]:
     """The scores of metrics.json, as plain data. `horizon` is in days; 0 where it is not known.
 
     `best` names the best baseline; without it, that is the one with the lowest squared error on validation. Of a
     walk-forward run, validation is that of the first fold alone (`predictions.deciding`), and `decided_on` its days.
+    `calibration` has the errors that intervals are calibrated on, those of validation by default.
     """
     splits = deciding(splits)
     table = _table(splits)
@@ -39,6 +47,7 @@ def evaluate(splits: PredictionsBySplit, horizon: int, *, synthetic: bool, best:
         "verdict": text if horizon else f"{text} {_HORIZON_UNKNOWN}",
         **({"oracle": oracle} if synthetic else {}),
         **_decided_on(splits),
+        **_intervals(splits["test"], calibration or splits.get("validation")),
     }
 
 
@@ -55,6 +64,10 @@ def _decided_on(splits: PredictionsBySplit) -> dict[str, Any]:
         return {}
     first, last = validation.dates[0], validation.dates[-1]
     return {"decided_on": {"fold": int(validation.folds[0]), "first": str(first), "last": str(last)}}
+
+
+def _intervals(test: Predictions, calibration: Predictions | None) -> dict[str, Any]:
+    return {} if calibration is None or not test.intervals else {"intervals": intervals.evaluate(test, calibration)}
 
 
 def _table(splits: PredictionsBySplit) -> Table:

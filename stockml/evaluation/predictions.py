@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +39,10 @@ class Predictions:
     """(N,) the fold of a walk-forward run that forecast each sample."""
     tickers: NDArray[np.str_] | None = None
     """(N,) the stock of each sample, in a run on several; samples are in order of time, then of the stock."""
+    volatility: Floats | None = None
+    """(N,) the target's volatility as known on the day, by which intervals are scaled; None without intervals."""
+    intervals: Mapping[float, Floats] = field(default_factory=dict)
+    """By level: the lower and the upper end, (2, N); NaN where there is none."""
 
     @property
     def reverts(self) -> bool:
@@ -75,6 +79,8 @@ class Predictions:
             oracle=some(self.oracle),
             folds=some(self.folds),
             tickers=some(self.tickers),
+            volatility=some(self.volatility),
+            intervals={level: bounds[:, chosen] for level, bounds in self.intervals.items()},
         )
 
 

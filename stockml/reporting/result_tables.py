@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from stockml.evaluation.metrics import COUNT, Metric, has_classes, has_pooled, shown
+from stockml.evaluation.metrics import COUNT, ERROR, PERCENT, Metric, has_classes, has_pooled, shown
 from stockml.evaluation.verdict import percent
 from stockml.reporting.text_tables import text_table
 
@@ -21,7 +21,7 @@ def results(evaluated: Mapping[str, Any], *, overfitted: bool = False) -> list[s
     A run that was `overfitted` to a few batches has no skill to test; its verdict says that they were learned.
     """
     end = [_verdict("learned", evaluated)] if overfitted else significance(evaluated)
-    return [result_table(evaluated), *_further_tables(evaluated), *end]
+    return [result_table(evaluated), *_further_tables(evaluated), *_intervals(evaluated), *end]
 
 
 def forecasters(evaluated: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -79,6 +79,27 @@ def _rows(scores: Mapping[str, Mapping[str, Any]], metrics: Sequence[Metric]) ->
             if split in of:
                 yield [label, split, *(metric.format(of[split].get(metric.name)) for metric in metrics)]
                 label = ""
+
+
+def _intervals(evaluated: Mapping[str, Any]) -> list[str]:
+    """How many targets lie in the intervals of each level, and how wide these are; a table of them and their rival."""
+    found = evaluated.get("intervals", {})
+    rows = [
+        [f"{level} %", kind, *interval_figures(of)]
+        for level, own in found.items()
+        for kind, of in (("conformal", own), ("constant width", own["constant"]))
+    ]
+    header = ("intervals", "", *INTERVAL_FIGURES)
+    return [text_table(header, rows, left=header[:2])] if rows else []
+
+
+INTERVAL_FIGURES = ("coverage", "width", "score")
+"""The figures of intervals: the share of targets inside, and the means of width and interval score."""
+
+
+def interval_figures(of: Mapping[str, Any]) -> list[str]:
+    """The figures of intervals as text."""
+    return [form(of[name]) for form, name in zip((PERCENT, ERROR, ERROR), INTERVAL_FIGURES, strict=True)]
 
 
 def stock_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -18,6 +18,7 @@ from stockml.reporting import (
     drawing,
     feature_tables,
     forecast_plots,
+    interval_plots,
     predictions_file,
     score_sections,
     training_plots,
@@ -164,6 +165,8 @@ def _plots(folder: RunFolder, metadata: Mapping[str, Any], metrics: Mapping[str,
         yield rolling
     if not is_class:
         yield forecast_plots.residuals(predictions, unit)
+    of_target = forecast_plots.Unit("", "target units") if predictions.truth.kind == "level" else unit
+    yield from interval_plots.plots(metrics.get("intervals", {}), of_target)
 
 
 def _unit(truth: Target, source: str) -> forecast_plots.Unit:

@@ -7,14 +7,15 @@ from typing import Any
 
 from stockml.evaluation import metrics as table
 from stockml.reporting.document import Section, Table
-from stockml.reporting.result_tables import forecasters, known, rivals
+from stockml.reporting.result_tables import INTERVAL_FIGURES, forecasters, interval_figures, known, rivals
 
 _MOST_STOCKS = 50
 
 
 def sections(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> list[Section]:
     """The sections, given what metrics.json says and the rows of stocks.csv."""
-    return [_scores(metrics, stocks), *([_significance(metrics)] if metrics.get("significance") else [])]
+    significance = [_significance(metrics)] if metrics.get("significance") else []
+    return [_scores(metrics, stocks), *significance, *_intervals(metrics.get("intervals", {}))]
 
 
 def _scores(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> Section:
@@ -125,6 +126,19 @@ def _significance(metrics: Mapping[str, Any]) -> Section:
         Table("Further figures", [], further),
     ]
     return Section(f"Significance on {found['part']}", [text], tables)
+
+
+def _intervals(found: Mapping[str, Any]) -> list[Section]:
+    """Coverage, width and score of the intervals of each level, given what metrics.json says of them."""
+    text = (
+        "Conformal intervals, as wide as the stock was volatile before that day and adapted as errors became known, "
+        "beside intervals of constant width. Coverage is the share of targets inside. The interval score is the width "
+        "plus what targets outside cost (Winkler 1972): lower is better. Plots by year are below."
+    )
+    header = ["", *INTERVAL_FIGURES, *(f"{name}, constant width" for name in INTERVAL_FIGURES)]
+    rows = [[f"{level} %", *interval_figures(of), *interval_figures(of["constant"])] for level, of in found.items()]
+    n = next(iter(found.values()))["n"] if found else 0
+    return [Section("Intervals", [text], [Table(f"Test, {n:,} samples", header, rows)])] if n else []
 
 
 def _outcome(test: Mapping[str, float | None]) -> tuple[str, str]:

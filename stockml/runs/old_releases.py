@@ -74,6 +74,7 @@ ADDED = (
     Added("2026-11-28", "excess returns", {"data.benchmark": None}, _BARS),
     Added("2026-11-28", "task=features", {"export.features": None}),
     Added("2026-11-28", "forecasts of quantiles", {"trainer.quantile": None}),
+    Added("2026-11-28", "intervals", {"intervals": []}),
     Added("2026-11-28", "targets as ranks", {"data.target_normalize": "none"}, _BARS),
 )
 """Oldest first. A release that adds a setting appends an entry."""

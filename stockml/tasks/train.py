@@ -17,7 +17,7 @@ from stockml.data import dataset
 from stockml.data.dataset import Data
 from stockml.distributed.group import SINGLE_PROCESS, Group
 from stockml.distributed.settings import DDPConfig
-from stockml.evaluation import predictions
+from stockml.evaluation import intervals, predictions
 from stockml.evaluation.evaluate import evaluate
 from stockml.reporting import data_report, result_tables, terminal
 from stockml.reporting import predictions_file as written
@@ -104,6 +104,8 @@ def _evaluate(
     panel, states = folds[0].panel, [fold.states for fold in trained]
     of_folds = [fold.predictions for fold in trained]
     scored = of_folds[0] if len(folds) == 1 else predictions.concatenate_folds(of_folds)
+    none = intervals.why_none(panel, config.trainer.quantile)
+    scored = intervals.of_run(scored, panel, () if none else config.intervals)
     evaluated = evaluate(scored, panel.horizon, synthetic=panel.synthetic)
     overfitted = config.trainer.overfit_batches > 0
     if overfitted:
@@ -121,6 +123,8 @@ def _evaluate(
     facts = {"validation_loss": loss, "timing": timing, "synthetic": panel.synthetic}
     folder.write_json("metrics.json", {"format": FORMAT, **evaluated, **facts})
     run_log.emit(*result_tables.results(evaluated, overfitted=overfitted))
+    if none and config.intervals:
+        run_log.emit(f"intervals   none: {none}")
     run_log.emit(*_advice(timing["communication_share"], config, group))
     return loss
 
