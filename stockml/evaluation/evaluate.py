@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stockml.evaluation import baselines, intervals
+from stockml.evaluation import baselines, intervals, quantiles
+from stockml.evaluation.metrics import deciding_loss
 from stockml.evaluation.predictions import deciding
-from stockml.evaluation.verdict import assess, skill, verdict
+from stockml.evaluation.verdict import Skill, assess, skill, verdict
 
 if TYPE_CHECKING:
     from stockml.evaluation.metrics import Scores
@@ -28,7 +29,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """The scores of metrics.json, as plain data. `horizon` is in days; 0 where it is not known.
 
-    `best` names the best baseline; without it, that is the one with the lowest squared error on validation. Of a
+    `best` names the best baseline; without it, that is the one with the lowest squared error on validation, or pinball
+    loss where a quantile is forecast. Of a
     walk-forward run, validation is that of the first fold alone (`predictions.deciding`), and `decided_on` its days.
     `calibration` has the errors that intervals are calibrated on, those of validation by default.
     """
@@ -36,19 +38,27 @@ def evaluate(
     table = _table(splits)
     model, oracle = table.pop("model"), table.pop("oracle", None)
     best = best or min(filter(baselines.may_be_best, table), key=lambda name: _error(table[name]["validation"]))
-    assessment = assess(splits["test"], best, horizon)
-    text = verdict(assessment, level=splits["test"].truth.kind == "level", reverts=splits["test"].reverts)
+    significance, word, text = _judged(splits["test"], best, horizon)
     return {
         **model,
         "baselines": table,
         "best_baseline": best,
-        "significance": assessment.to_json(),
-        "skill": skill(assessment),
+        "significance": significance,
+        "skill": word,
         "verdict": text if horizon else f"{text} {_HORIZON_UNKNOWN}",
         **({"oracle": oracle} if synthetic else {}),
         **_decided_on(splits),
         **_intervals(splits["test"], calibration or splits.get("validation")),
     }
+
+
+def _judged(test: Predictions, best: str, horizon: int) -> tuple[dict[str, Any], Skill, str]:
+    """The section `significance` of metrics.json, the skill and the verdict."""
+    if test.truth.quantile is not None:
+        of_quantile = quantiles.assess(test, best, horizon)
+        return of_quantile.to_json(), quantiles.skill(of_quantile), quantiles.verdict(of_quantile)
+    found = assess(test, best, horizon)
+    return found.to_json(), skill(found), verdict(found, level=test.truth.kind == "level", reverts=test.reverts)
 
 
 _HORIZON_UNKNOWN = (
@@ -82,5 +92,6 @@ def _table(splits: PredictionsBySplit) -> Table:
 
 
 def _error(scores: Scores) -> float:
-    """The squared error that baselines are chosen by; infinite where there is none."""
-    return np.inf if scores["mse"] is None else float(scores["mse"])
+    """The loss that baselines are chosen by; infinite where there is none."""
+    loss = scores[deciding_loss(scores)]
+    return np.inf if loss is None else float(loss)

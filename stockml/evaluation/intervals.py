@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stockml.data.split import target_days
-from stockml.evaluation.metrics import Floats, target
+from stockml.evaluation.metrics import Floats
 from stockml.evaluation.predictions import Predictions, PredictionsBySplit, deciding
+from stockml.evaluation.volatility import known_targets, volatility
 
 if TYPE_CHECKING:
     from stockml.data.panel import Panel
 
-DECAY = 0.94
-"""How much a day's weight falls from one day to the next (RiskMetrics 1996, daily data)."""
 STEP = 0.005
 """γ: how far an error moves the level that is aimed at (Gibbs & Candès 2021)."""
 
@@ -96,42 +94,10 @@ def of_samples(samples: Predictions, panel: Panel, calibration: Predictions, lev
     )
 
 
-def volatility(panel: Panel, rows: NDArray[np.int64]) -> Floats:
-    """(N,) the volatility of the target that is known on the day of each row; NaN before the first.
-
-    The root of the exponentially weighted mean of the stock's squared targets that have ended by then; of levels, of
-    their changes since the last known value.
-    """
-    found = np.full(len(rows), np.nan)
-    of_target = target(panel, np.arange(len(panel.target)))
-    squares = np.square(of_target.changes(of_target.y_true))
-    for span, known, ends in _known_targets(panel):
-        own = np.flatnonzero((rows >= span.start) & (rows < span.stop))
-        if not len(own) or not len(known):
-            continue
-        sums = itertools.accumulate(squares[known].tolist(), lambda total, square: DECAY * total + square)
-        weights = (1 - DECAY ** np.arange(1, len(known) + 1)) / (1 - DECAY)
-        values = np.append(np.nan, np.sqrt(np.fromiter(sums, np.float64, len(known)) / weights))
-        found[own] = values[np.searchsorted(ends, panel.day_numbers[rows[own]], side="right")]
-    found[found == 0] = np.nan
-    return found
-
-
-def _known_targets(panel: Panel) -> Iterator[tuple[slice, NDArray[np.int64], NDArray[np.integer[Any]]]]:
-    """For each stock: its rows, those with a target, and on which day each of these is known, in order of time."""
-    within = np.concatenate([np.arange(rows.start, max(rows.start, rows.stop - panel.reach)) for rows in panel.spans()])
-    known = within[np.isfinite(panel.target[within])] if panel.reach else within[:0]
-    ends = target_days(panel, known)
-    for span in panel.spans():
-        own = slice(*np.searchsorted(known, [span.start, span.stop]))
-        # Where a target depends on other stocks, an earlier one may end later.
-        yield span, known[own], np.maximum.accumulate(ends[own])
-
-
 def _known_before(samples: Predictions, panel: Panel) -> Iterator[tuple[NDArray[np.int64], list[list[int]]]]:
     """For each stock: its samples in order of time; and for each of them, by their positions, those whose targets have
     become known since the sample before it."""
-    for span, known, ends in _known_targets(panel):
+    for span, known, ends in known_targets(panel):
         chosen = np.flatnonzero((samples.rows >= span.start) & (samples.rows < span.stop))
         if not len(chosen):
             continue

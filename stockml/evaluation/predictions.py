@@ -88,19 +88,26 @@ PredictionsBySplit = Mapping[str, Predictions]
 """Validation and test, by name."""
 
 
-def collect(data: Data, batches: Batches, model: Mapping[str, Floats], name: str = "") -> dict[str, Predictions]:
-    """A model's forecasts, (N,) by split, with those of every baseline; `name` is the model's."""
+def collect(
+    data: Data, batches: Batches, model: Mapping[str, Floats], name: str = "", quantile: float | None = None
+) -> dict[str, Predictions]:
+    """A model's forecasts, (N,) by split, with those of every baseline; `name` is the model's.
+
+    `quantile` is the one that the model forecasts; None where that is the mean.
+    """
     panel = data.panel
-    rivals = baselines.forecasts(data, batches, name)
+    rivals = (
+        baselines.forecasts(data, batches, name) if quantile is None else baselines.quantile_forecasts(data, quantile)
+    )
     return {
         split: Predictions(
-            truth=target(panel, rows, baselines.known_drift(rivals[split])),
+            truth=target(panel, rows, baselines.known_drift(rivals[split]), quantile),
             rows=rows,
             dates=None if panel.dates is None else panel.dates[rows],
             tickers=tickers_of(panel, rows),
             model=model[split],
             baselines=rivals[split],
-            oracle=None if panel.expected is None else panel.expected[rows],
+            oracle=None if panel.expected is None or quantile is not None else panel.expected[rows],
         )
         for split, rows in baselines.scored_splits(data)
     }
@@ -139,6 +146,7 @@ def concatenate_folds(folds: Sequence[PredictionsBySplit]) -> dict[str, Predicti
                 together([f.truth.last for f in found]),
                 first.truth.relative,
                 together([f.truth.drift for f in found]),
+                first.truth.quantile,
             ),
             rows=together([f.rows for f in found]),
             dates=together([f.dates for f in found]),

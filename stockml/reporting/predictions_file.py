@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,12 +65,13 @@ def _intervals(predictions: Predictions, levels: Sequence[float]) -> list[Any]:
 
 def _cells(values: Any) -> list[Any]:
     """Python's numbers; None for NaN."""
-    return [None if value != value else value for value in values.tolist()]
+    return [None if math.isnan(value) else value for value in values.tolist()]
 
 
 def read(folder: RunFolder) -> dict[str, Predictions]:
     """The predictions of each split, read from the run folder; UserError where its files are missing or broken."""
-    data = folder.read_json("config.json")["data"]
+    metadata = folder.read_json("config.json")
+    data = {**metadata["data"], "quantile": metadata["config"]["trainer"].get("quantile")}
     own, others = read_columns(folder, "predictions.csv"), read_columns(folder, "baselines.csv")
     try:
         if own["sample"] != others["sample"] or own["split"] != others["split"]:
@@ -104,7 +106,12 @@ def _predictions(
     rivals = {name: column(others, name) for name in others if name not in (*_SAMPLE, "fold", "oracle", "synthetic")}
     return Predictions(
         truth=Target(
-            column(own, "y_true"), data["kind"], rivals.get("persistence"), data["relative"], known_drift(rivals)
+            column(own, "y_true"),
+            data["kind"],
+            rivals.get("persistence"),
+            data["relative"],
+            known_drift(rivals),
+            data["quantile"],
         ),
         rows=column(own, "sample", np.int64),
         dates=column(own, "date", "datetime64[D]") if own["date"][chosen[0]] else None,

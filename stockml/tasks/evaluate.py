@@ -61,6 +61,11 @@ def _own_predictions(folder: RunFolder, metrics: dict[str, Any], *, overfitted: 
 def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -> None:
     fitted = Predictor.load(folder, config)
     fitted.check_own_settings(config)
+    if fitted.config.trainer.quantile is not None:
+        raise UserError(
+            "trainer.loss=quantile: such a run is compared with quantiles of its own train split, so it is evaluated "
+            "on its own data only; task=predict forecasts others"
+        )
     panel, rows = _other_samples(fitted, config)
     if panel.synthetic:
         print(*terminal.SYNTHETIC, sep="\n")

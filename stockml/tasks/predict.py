@@ -73,8 +73,11 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
         print(f"onnx        {found.onnx}")
 
 
-def _meaning(config: BarsConfig, panel: Panel) -> str:
+def _meaning(of_run: Config, panel: Panel) -> str:
     """What a forecast is, where it is no plain return or price."""
+    if (quantile := of_run.trainer.quantile) is not None:
+        return f"y_pred is the {quantile:.4g} quantile of the target: so large a share of targets should lie below it"
+    config = cast("BarsConfig", of_run.data)
     days = "the next day" if config.horizon == 1 else f"the next {config.horizon} days"
     if panel.kind == "class":
         return f"y_pred is the probability that y_true is 1: {config.target}"
@@ -132,8 +135,7 @@ def forecasts(config: Config, emit: Callable[[str], None]) -> Forecasts:
     header = ["date", "target_date", "ticker", "y_pred", *intervals.columns(list(bounds)), "y_true"]
     folder.write_csv(name, header, table, synthetic=panel.synthetic)
     onnx = export.onnx(folder, predictor, panel, rows) if config.export.onnx else None
-    meaning = _meaning(cast("BarsConfig", predictor.config.data), panel)
-    return Forecasts(panel, table, header, folder.path / name, onnx, meaning)
+    return Forecasts(panel, table, header, folder.path / name, onnx, _meaning(predictor.config, panel))
 
 
 def _known(value: float) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from stockml.config.schema import bounded, incidental
 
@@ -45,6 +45,12 @@ class TrainerConfig:
     def global_batch(self, world_size: int) -> int:
         """Samples of one update, over all processes."""
         return self.batch_size * world_size
+
+    def conflicts_with(self, config: Any) -> Iterator[str]:
+        """The rules between these and other sections that are broken."""
+        if self.quantile is not None and getattr(config.data, "target_normalize", "none") != "none":
+            rank = config.data.target_normalize
+            yield f"trainer.loss=quantile: not with data.target_normalize={rank}, whose quantile is none of the target"
 
     def conflicts(self) -> Iterator[str]:
         """The rules between fields that are broken."""
