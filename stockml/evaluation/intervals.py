@@ -19,6 +19,8 @@ from stockml.evaluation.volatility import known_targets, volatility
 if TYPE_CHECKING:
     from stockml.data.panel import Panel
 
+_ROUNDING = 1e-9
+"""How far above a whole number a rank may be that is one but for rounding."""
 STEP = 0.005
 """γ: how far an error moves the level that is aimed at (Gibbs & Candès 2021)."""
 
@@ -122,7 +124,7 @@ def _quantiles(errors: Floats, known: Sequence[Sequence[int]], ordered: list[flo
 
 def _quantile(ordered: Sequence[float] | Floats, alpha: float) -> float:
     """The ⌈(n+1)(1−α)⌉-th of n ordered errors (Vovk, Gammerman & Shafer 2005), the largest if they are too few."""
-    rank = math.ceil((len(ordered) + 1) * (1 - alpha))
+    rank = math.ceil((len(ordered) + 1) * (1 - alpha) - _ROUNDING)
     return float(ordered[min(max(rank, 1), len(ordered)) - 1]) if len(ordered) else math.nan
 
 

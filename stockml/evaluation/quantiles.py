@@ -13,6 +13,7 @@ from stockml.evaluation.significance import (
     ESTIMATOR,
     SHOWN_LEVEL,
     UNDEFINED,
+    Floats,
     Interval,
     Outcome,
     are_same,
@@ -97,7 +98,6 @@ def assess(predictions: Predictions, best: str, horizon: int, split: str = "test
         )
 
     is_below = daily((realised < model).astype(float))
-    below = mean_of(is_below, horizon, 1.0)
     return QuantileAssessment(
         split=split,
         n=len(realised),
@@ -108,10 +108,24 @@ def assess(predictions: Predictions, best: str, horizon: int, split: str = "test
         estimator=ESTIMATOR,
         quantile=quantile,
         below=float(is_below.mean()),
-        below_interval=below.interval() if below else None,
+        below_interval=_share_interval(is_below, horizon),
         best=best,
         against={rival: against(rival) for rival in dict.fromkeys(["train_quantile", "scaled_quantile", best])},
     )
+
+
+def _share_interval(daily: Floats, horizon: int) -> Interval | None:
+    """The confidence interval of a share, given that of each day; None if there are too few days.
+
+    Of none and of all it is that of a binomial share (Clopper & Pearson 1934) of the days whose targets do not overlap.
+    """
+    if (mean := mean_of(daily, horizon, 1.0)) is not None:
+        low, high = mean.interval()
+        return max(0.0, low), min(1.0, high)
+    if too_few(len(daily), horizon) or 0 < daily.mean() < 1:
+        return None
+    furthest = 1 - SHOWN_LEVEL ** (horizon / len(daily))
+    return (0.0, furthest) if daily.mean() == 0 else (1 - furthest, 1.0)
 
 
 def skill(assessment: QuantileAssessment) -> Skill:
@@ -170,7 +184,7 @@ def _share_below(assessment: QuantileAssessment) -> str:
     if interval is None:
         return f"{below}, {assessment.quantile:.1%} if it is right"
     low, high = interval
-    bounds = f"{100 * assessment.confidence:g} % CI {max(0, low):.1%} to {min(1, high):.1%}"
+    bounds = f"{100 * assessment.confidence:g} % CI {low:.1%} to {high:.1%}"
     if low <= assessment.quantile <= high:
         return f"{below} ({bounds}): that may well be the {assessment.quantile:.1%} asked for"
     off = "too many: the forecast is too high" if low > assessment.quantile else "too few: the forecast is too low"
