@@ -79,8 +79,8 @@ def of_samples(samples: Predictions, panel: Panel, calibration: Predictions, lev
     Adaptive conformal inference (Gibbs & Candès 2021) with errors in units of the day's volatility. A forecast ± q·σ: q
     is the 1 − α quantile of the errors in `calibration`, of all stocks, and of those of the stock's samples that are
     known on that day; the largest of them where they are too few. α begins at 1 − level. Whenever a sample's target
-    becomes known, it rises by γ(1 − level) where that lies in the interval, and falls by γ·level where it does not: the
-    share inside approaches the level whatever the data are.
+    becomes known, it rises by γ(1 − level) where that lies in the interval, and falls by γ·level where it does not:
+    the share inside returns to the level where it has left it.
     """
     sigma = volatility(panel, samples.rows)
     own_errors = np.abs(_errors(samples)) / sigma

@@ -114,7 +114,6 @@ def test_nothing_after_a_day_changes_its_interval(horizon: int, joint: bool) -> 
 
 
 def test_coverage_holds_where_volatility_jumps_for_good() -> None:
-    """Gibbs & Candès (2021): after n samples, coverage is within 1.005/0.005n of the level, whatever the data are."""
     of = panel(days=4000)
     jumps = np.repeat(np.random.default_rng(5).permutation(np.geomspace(0.1, 10, 40)), 100)
     of = replace(of, target=jumps * np.random.default_rng(2).standard_t(3, 4000))
