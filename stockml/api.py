@@ -91,8 +91,9 @@ def predict(
     """Forecast with the model of a run, as `task=predict` does: a row for each bar since the run's test began.
 
     `run` is a Result or a run folder. The bars are those of the run, as they are now, unless `stock`, `data` or
-    `settings` name others. Columns: date, target_date, ticker, y_pred, y_true (NaN if it is not known yet); the run
-    folder gets them as forecasts.csv, too. Prints warnings about the bars, unless `quiet`.
+    `settings` name others. Columns: date, target_date, ticker, y_pred, lower_95, upper_95 and so on for each level of
+    the run's `intervals`, y_true (NaN if it is not known yet); the run folder gets them as forecasts.csv, too. Prints
+    warnings about the bars, unless `quiet`.
 
     Raises UserError if the run or the bars cannot be used.
     """

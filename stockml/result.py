@@ -60,7 +60,8 @@ class Result:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """A row for each validation and test sample: sample, ticker, date, split, y_true, y_pred."""
+        """A row for each validation and test sample: sample, ticker, date, split, y_true, y_pred, and on test lower_95,
+        upper_95 and so on for each level of `intervals`."""
         return self.table("predictions.csv")
 
     @cached_property
@@ -106,13 +107,13 @@ class Result:
     def __repr__(self) -> str:
         parts = [self._title, self.status]
         if self.status == "ok":
-            from stockml.evaluation.metrics import metric
+            from stockml.evaluation.metrics import deciding_loss, metric
 
-            best = self.metrics["best_baseline"]
+            best, loss = self.metrics["best_baseline"], deciding_loss(self.metrics["test"])
             own, rival = (
-                metric("mse").format(of["test"]["mse"]) for of in (self.metrics, self.metrics["baselines"][best])
+                metric(loss).format(of["test"][loss]) for of in (self.metrics, self.metrics["baselines"][best])
             )
-            parts.append(f"test mse {own} ({best}, the best baseline: {rival})")
+            parts.append(f"test {loss} {own} ({best}, the best baseline: {rival})")
         parts += [_SYNTHETIC] if self.synthetic else []
         return f"<Result {'; '.join(parts)}; {self.folder}>"
 

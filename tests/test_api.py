@@ -225,9 +225,13 @@ def test_a_result_tells_what_its_folder_holds(market_like: Result) -> None:
     assert market_like.history["epoch"].tolist() == [1, 2, 3]
 
 
+INTERVALS = ["lower_80", "upper_80", "lower_95", "upper_95"]
+
+
 def test_predictions_are_read_to_the_last_digit_with_their_dates_and_tickers(market_like: Result) -> None:
     frame = market_like.predictions
-    assert list(frame) == ["sample", "ticker", "date", "split", "y_true", "y_pred"]
+    assert list(frame) == ["sample", "ticker", "date", "split", "y_true", "y_pred", *INTERVALS, "volatility"]
+    assert frame[INTERVALS].notna().all(axis=1).tolist() == (frame["split"] == "test").tolist()
     assert set(frame["ticker"]) == {"NA"} and pd.api.types.is_datetime64_any_dtype(frame["date"])
     test = frame[frame["split"] == "test"]
     assert np.square(test["y_true"] - test["y_pred"]).mean() == pytest.approx(
@@ -245,14 +249,15 @@ def test_forecasts_are_those_that_the_task_writes_the_day_to_come_among_them(
 ) -> None:
     frame = predict(market_like, settings={"data.end": None})
     assert capsys.readouterr().out == ""  # there is nothing that one should know
-    assert list(frame) == ["date", "target_date", "ticker", "y_pred", "y_true"]
+    assert list(frame) == ["date", "target_date", "ticker", "y_pred", *INTERVALS, "y_true"]
     rows = [row.split(",") for row in (market_like.folder / "forecasts.csv").read_text().splitlines()[1:]]
-    assert [(date, ticker, float(y)) for date, _, ticker, y, _ in rows] == [
+    assert [(date, ticker, float(y)) for date, _, ticker, y, *_ in rows] == [
         (str(date.date()), ticker, y)
         for date, ticker, y in zip(frame["date"], frame["ticker"], frame["y_pred"], strict=True)
     ]
     known = market_like.predictions.query("split == 'test'")
-    assert frame["y_pred"].tolist()[:-1] == known["y_pred"].tolist()
+    for column in ("y_pred", *INTERVALS):
+        assert frame[column].tolist()[:-1] == known[column].tolist()
     assert np.isnan(frame["y_true"].iloc[-1]) and frame["target_date"].iloc[-1] > frame["date"].iloc[-1]
 
 

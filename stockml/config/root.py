@@ -91,8 +91,16 @@ class Config:
     export: ExportConfig = incidental()
     audit: AuditConfig = incidental()
     update: UpdateConfig = incidental()
+    intervals: tuple[float, ...]
+    """Levels of the intervals around forecasts, rising, 0.8 for 80 %; empty: none."""
     tracker: TrackerConfig | None = incidental(default=None)
     """None only in a config that was read back from a run folder, which does not keep it."""
+
+    def conflicts(self) -> Iterator[str]:
+        """Broken rules of fields outside the sections."""
+        levels = self.intervals
+        if list(levels) != sorted(set(levels)) or not all(0 < level < 1 for level in levels):
+            yield f"intervals={show(levels)}: must be levels between 0 and 1, each once, rising; [0.8,0.95], or []"
 
     def each_fold(self) -> list[Config]:
         """The config of each fold of a walk-forward run; for any other run a list of this one."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stockml.evaluation.metrics import Floats
+from stockml.evaluation.metrics import Floats, target
+from stockml.evaluation.volatility import volatility
 from stockml.models.settings import MOST_RIDGE_INPUTS
 
 if TYPE_CHECKING:
@@ -60,6 +61,39 @@ def forecasts(data: Data, batches: Batches, model: str = "") -> dict[str, dict[s
         if baseline.name != model and (by_split := baseline.function(data, batches)) is not None:
             for split, values in by_split.items():
                 found[split][baseline.name] = values
+    return found
+
+
+def quantile_forecasts(data: Data, quantile: float) -> dict[str, dict[str, Floats]]:
+    """Forecasts (N,) of a quantile, by split and by name, in the target's units.
+
+    train_quantile: the quantile of the train split's changes; of a target without a price, of the target itself.
+    scaled_quantile: the quantile of its changes in units of the volatility known on their day, times that of the day.
+    Both of the stock, or of all stocks where it has no train samples. Of levels there is persistence too.
+    """
+    panel, train = data.panel, data.split.train
+    constant_level = panel.last is not None and not panel.relative
+
+    def of_stocks(values: Floats, rows: Rows) -> Floats:
+        found = np.full(len(rows), np.quantile(values[np.isfinite(values)], quantile))
+        for span in panel.spans() if panel.stocks is not None else ():
+            own = values[(train >= span.start) & (train < span.stop)]
+            if np.isfinite(own).any():
+                found[(rows >= span.start) & (rows < span.stop)] = np.quantile(own[np.isfinite(own)], quantile)
+        return found
+
+    of_train = target(panel, train)
+    changes, spread = of_train.changes(of_train.y_true), volatility(panel, train)
+    found: dict[str, dict[str, Floats]] = {}
+    for split, rows in scored_splits(data):
+        truth, sigma = target(panel, rows), volatility(panel, rows)
+        sigma = np.where(np.isfinite(sigma), sigma, np.sqrt(np.square(changes).mean()))
+        constant = of_stocks(panel.target[train] if constant_level else changes, rows)
+        found[split] = {
+            "train_quantile": constant if constant_level else truth.of_changes(constant),
+            "scaled_quantile": truth.of_changes(sigma * of_stocks(changes / spread, rows)),
+            **({} if truth.last is None else {"persistence": truth.last}),
+        }
     return found
 
 

@@ -6,40 +6,59 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stockml.evaluation import baselines
+from stockml.evaluation import baselines, intervals, quantiles
+from stockml.evaluation.metrics import deciding_loss
 from stockml.evaluation.predictions import deciding
-from stockml.evaluation.verdict import assess, skill, verdict
+from stockml.evaluation.verdict import Skill, assess, skill, verdict
 
 if TYPE_CHECKING:
     from stockml.evaluation.metrics import Scores
-    from stockml.evaluation.predictions import PredictionsBySplit
+    from stockml.evaluation.predictions import Predictions, PredictionsBySplit
 
 Table = dict[str, dict[str, "Scores"]]
 """Scores by forecaster and split."""
 
 
-def evaluate(splits: PredictionsBySplit, horizon: int, *, synthetic: bool, best: str | None = None) -> dict[str, Any]:
+def evaluate(
+    splits: PredictionsBySplit,
+    horizon: int,
+    *,
+    synthetic: bool,
+    best: str | None = None,
+    calibration: Predictions | None = None,
+) -> dict[str, Any]:
     """The scores of metrics.json, as plain data. `horizon` is in days; 0 where it is not known.
 
-    `best` names the best baseline; without it, that is the one with the lowest squared error on validation. Of a
+    `best` names the best baseline; without it, that is the one with the lowest squared error on validation, or pinball
+    loss where a quantile is forecast. Of a
     walk-forward run, validation is that of the first fold alone (`predictions.deciding`), and `decided_on` its days.
+    `calibration` has the errors that intervals are calibrated on, those of validation by default.
     """
     splits = deciding(splits)
     table = _table(splits)
     model, oracle = table.pop("model"), table.pop("oracle", None)
     best = best or min(filter(baselines.may_be_best, table), key=lambda name: _error(table[name]["validation"]))
-    assessment = assess(splits["test"], best, horizon)
-    text = verdict(assessment, level=splits["test"].truth.kind == "level", reverts=splits["test"].reverts)
+    significance, word, text = _judged(splits["test"], best, horizon)
     return {
         **model,
         "baselines": table,
         "best_baseline": best,
-        "significance": assessment.to_json(),
-        "skill": skill(assessment),
+        "significance": significance,
+        "skill": word,
         "verdict": text if horizon else f"{text} {_HORIZON_UNKNOWN}",
         **({"oracle": oracle} if synthetic else {}),
         **_decided_on(splits),
+        **_intervals(splits["test"], calibration or splits.get("validation")),
     }
+
+
+def _judged(test: Predictions, best: str, horizon: int) -> tuple[dict[str, Any], Skill, str]:
+    """The section `significance` of metrics.json, the skill and the verdict."""
+    if test.truth.quantile is not None:
+        of_quantile = quantiles.assess(test, best, horizon)
+        return of_quantile.to_json(), quantiles.skill(of_quantile), quantiles.verdict(of_quantile)
+    found = assess(test, best, horizon)
+    return found.to_json(), skill(found), verdict(found, level=test.truth.kind == "level", reverts=test.reverts)
 
 
 _HORIZON_UNKNOWN = (
@@ -57,6 +76,10 @@ def _decided_on(splits: PredictionsBySplit) -> dict[str, Any]:
     return {"decided_on": {"fold": int(validation.folds[0]), "first": str(first), "last": str(last)}}
 
 
+def _intervals(test: Predictions, calibration: Predictions | None) -> dict[str, Any]:
+    return {} if calibration is None or not test.intervals else {"intervals": intervals.evaluate(test, calibration)}
+
+
 def _table(splits: PredictionsBySplit) -> Table:
     table: Table = {"model": {split: samples.scores(samples.model) for split, samples in splits.items()}}
     for name in next(iter(splits.values())).baselines:
@@ -69,5 +92,6 @@ def _table(splits: PredictionsBySplit) -> Table:
 
 
 def _error(scores: Scores) -> float:
-    """The squared error that baselines are chosen by; infinite where there is none."""
-    return np.inf if scores["mse"] is None else float(scores["mse"])
+    """The loss that baselines are chosen by; infinite where there is none."""
+    loss = scores[deciding_loss(scores)]
+    return np.inf if loss is None else float(loss)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stockml.evaluation import cross_section
+from stockml.evaluation import class_metrics, cross_section
 from stockml.evaluation.cross_section import CrossSection
+from stockml.evaluation.significance import pinball_losses
 
 if TYPE_CHECKING:
     from stockml.data.panel import Kind, Panel
@@ -58,6 +59,8 @@ class Target:
     """Levels only: whether changes are relative to `last`, or differences."""
     drift: Floats | None = None
     """(N,) the forecast of the mean change of all days known by then, in the target's units; dated samples only."""
+    quantile: float | None = None
+    """The quantile that is forecast; None where it is the mean."""
 
     def changes(self, y: Floats) -> Floats:
         """(N,) returns as they are; levels as their change since the last known value."""
@@ -65,16 +68,22 @@ class Target:
             return y
         return y / self.last - 1 if self.relative else y - self.last
 
+    def of_changes(self, changes: Floats) -> Floats:
+        """(N,) what these changes since the last known value come to: the inverse of `changes`."""
+        if self.last is None:
+            return changes
+        return self.last * (1 + changes) if self.relative else self.last + changes
+
     def of(self, chosen: NDArray[Any]) -> Target:
         """The targets of some of the samples, by their positions or by a mask."""
         last, drift = (None if values is None else values[chosen] for values in (self.last, self.drift))
-        return Target(self.y_true[chosen], self.kind, last, self.relative, drift)
+        return Target(self.y_true[chosen], self.kind, last, self.relative, drift, self.quantile)
 
 
-def target(panel: Panel, rows: NDArray[np.int64], drift: Floats | None = None) -> Target:
-    """The targets of the samples that end in these rows; `drift` is the field of that name."""
+def target(panel: Panel, rows: NDArray[np.int64], drift: Floats | None = None, quantile: float | None = None) -> Target:
+    """The targets of the samples that end in these rows; `drift` and `quantile` are the fields of that name."""
     last = None if panel.last is None else panel.last[rows]
-    return Target(panel.target[rows], panel.kind, last, panel.relative, drift)
+    return Target(panel.target[rows], panel.kind, last, panel.relative, drift, quantile)
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,8 @@ class Metric:
     """Whether it is defined for forecasts that are nothing but a direction."""
     of_classes: bool = False
     """Whether it is one of classes alone; the scores of other targets lack it."""
+    of_quantiles: bool = False
+    """Whether it is one of forecasts of a quantile alone, of which only these are defined; other scores lack it."""
 
     def __post_init__(self) -> None:
         if unknown := self.shown_in - PLACES.keys():
@@ -114,17 +125,26 @@ def score(
     for metric in METRICS.values():
         if (metric.pooled and days is None) or (metric.of_classes and truth.kind != "class"):
             continue
+        if metric.of_quantiles and truth.quantile is None:
+            continue
         arguments = (truth, y_pred, days) if metric.pooled else (truth, y_pred)
-        scores[metric.name] = None if direction_only and not metric.of_direction else metric.function(*arguments)
+        undefined = direction_only and not metric.of_direction
+        undefined |= truth.quantile is not None and not (metric.of_quantiles or metric.name == "n")
+        scores[metric.name] = None if undefined else metric.function(*arguments)
     return scores
 
 
-def shown(place: str, *, pooled: bool = False, of_classes: bool = False) -> list[Metric]:
-    """The metrics that this place shows, in the table's order: those of any run, or the pooled ones, or of classes."""
+def shown(place: str, *, pooled: bool = False, of_classes: bool = False, of_quantiles: bool = False) -> list[Metric]:
+    """The metrics that this place shows, in the table's order: those of any run, or the pooled ones, or of classes.
+
+    With `of_quantiles`, those of forecasts of a quantile.
+    """
     return [
         metric
         for metric in METRICS.values()
-        if place in metric.shown_in and (metric.pooled, metric.of_classes) == (pooled, of_classes)
+        if place in metric.shown_in
+        and (metric.pooled, metric.of_classes) == (pooled, of_classes)
+        and (metric.of_quantiles or metric.name == "n" if of_quantiles else not metric.of_quantiles)
     ]
 
 
@@ -157,6 +177,16 @@ def has_pooled(scores: Scores) -> bool:
 def has_classes(scores: Scores) -> bool:
     """Whether the scores are those of classes; up to 2026-11-28 these had no metrics of their own."""
     return any(metric.of_classes and metric.name in scores for metric in METRICS.values())
+
+
+def has_quantiles(scores: Scores) -> bool:
+    """Whether the scores are those of forecasts of a quantile."""
+    return "pinball" in scores
+
+
+def deciding_loss(scores: Scores) -> str:
+    """The name of the metric by which a forecast is better than another: the squared error, of a quantile pinball."""
+    return "pinball" if has_quantiles(scores) else "mse"
 
 
 def mse(truth: Target, y_pred: Floats) -> float:
@@ -211,41 +241,6 @@ def hit_rate(truth: Target, y_pred: Floats) -> float | None:
     return float((np.sign(forecast) == np.sign(realised))[moved].mean())
 
 
-def log_loss(truth: Target, y_pred: Floats) -> float:
-    """−mean(y ln p + (1−y) ln(1−p)), p the forecast, at least 10⁻⁶ and at most 1 − 10⁻⁶."""
-    p = np.clip(y_pred, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
-    return float(-np.where(truth.y_true >= 0.5, np.log(p), np.log1p(-p)).mean())
-
-
-_LEAST_PROBABILITY = 1e-6
-
-
-def auc(truth: Target, y_pred: Floats) -> float | None:
-    """The share of pairs of a one and a zero in which the one has the higher forecast; equal ones count half.
-
-    Mann & Whitney (1947). None where there is only one class.
-    """
-    ones = truth.y_true >= 0.5
-    n_ones = int(ones.sum())
-    pairs = n_ones * (len(ones) - n_ones)
-    if not pairs:
-        return None
-    _, of, counts = np.unique(y_pred, return_inverse=True, return_counts=True)
-    ranks = (counts.cumsum() - (counts - 1) / 2)[of]  # equal values share the mean of their ranks
-    return float((ranks[ones].sum() - n_ones * (n_ones + 1) / 2) / pairs)
-
-
-def mcc(truth: Target, y_pred: Floats) -> float | None:
-    """The correlation of the classes with those forecast, on the right side of ½ (Matthews 1975).
-
-    None where all samples, or all forecasts, are of one class.
-    """
-    realised, forecast = (values >= 0.5 for values in (truth.y_true, y_pred))
-    if realised.all() or forecast.all() or not realised.any() or not forecast.any():
-        return None
-    return float(np.corrcoef(realised, forecast)[0, 1])
-
-
 def ic(truth: Target, y_pred: Floats) -> float | None:
     """Pearson's correlation of forecast and realised returns, or changes of levels, over time.
 
@@ -257,6 +252,21 @@ def ic(truth: Target, y_pred: Floats) -> float | None:
     if min(np.ptp(a), np.ptp(b)) <= 1e-12 or spread == 0:
         return None
     return float(np.clip(a @ b / spread, -1, 1))
+
+
+def pinball(truth: Target, y_pred: Floats) -> float:
+    """The mean of `pinball_losses`, in the target's units."""
+    assert truth.quantile is not None
+    return float(pinball_losses(truth.y_true, y_pred, truth.quantile).mean())
+
+
+def share_below(truth: Target, y_pred: Floats) -> float:
+    """The share of targets below their forecasts, which is the quantile if it is forecast rightly."""
+    return float((truth.y_true < y_pred).mean())
+
+
+def _of_classes(function: Callable[[Floats, Floats], Value]) -> Callable[[Target, Floats], Value]:
+    return lambda truth, y_pred: function(truth.y_true, y_pred)
 
 
 def _squared_error(truth: Target, y_pred: Floats) -> float:
@@ -310,11 +320,15 @@ METRICS = {
             _RUN | _BREAKDOWN | {"test summary end", "test sweep means", "test sweep terminal"},
         ),
         Metric("hit_rate", hit_rate, PERCENT, _RUN | _BREAKDOWN, of_direction=True),
-        Metric("log_loss", log_loss, ERROR, _RUN, of_classes=True),
-        Metric("auc", auc, formatter(".4f"), _RUN, of_classes=True),
+        Metric("log_loss", _of_classes(class_metrics.log_loss), ERROR, _RUN, of_classes=True),
+        Metric("auc", _of_classes(class_metrics.auc), formatter(".4f"), _RUN, of_classes=True),
         Metric("brier", mse, ERROR, _RUN, of_classes=True),
-        Metric("mcc", mcc, SIGNED, _RUN, of_classes=True, of_direction=True),
+        Metric("mcc", _of_classes(class_metrics.mcc), SIGNED, _RUN, of_classes=True, of_direction=True),
         Metric("ic", ic, SIGNED, _RUN | _BREAKDOWN | {"test summary last"}),
+        Metric(
+            "pinball", pinball, ERROR, _RUN | _BREAKDOWN | {"val summary end", "test summary end"}, of_quantiles=True
+        ),
+        Metric("below", share_below, PERCENT, _RUN | _BREAKDOWN | {"test summary end"}, of_quantiles=True),
         Metric("daily_ic", lambda _t, _y, days: cross_section.mean(days.ic), SIGNED, _RUN, pooled=True),
         Metric("icir", lambda _t, _y, days: cross_section.mean_over_spread(days.ic), SIGNED, _RUN, pooled=True),
         Metric("daily_rank_ic", lambda _t, _y, days: cross_section.mean(days.rank_ic), SIGNED, _RUN, pooled=True),

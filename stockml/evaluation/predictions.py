@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +39,10 @@ class Predictions:
     """(N,) the fold of a walk-forward run that forecast each sample."""
     tickers: NDArray[np.str_] | None = None
     """(N,) the stock of each sample, in a run on several; samples are in order of time, then of the stock."""
+    volatility: Floats | None = None
+    """(N,) the target's volatility as known on the day, by which intervals are scaled; None without intervals."""
+    intervals: Mapping[float, Floats] = field(default_factory=dict)
+    """By level: the lower and the upper end, (2, N); NaN where there is none."""
 
     @property
     def reverts(self) -> bool:
@@ -75,6 +79,8 @@ class Predictions:
             oracle=some(self.oracle),
             folds=some(self.folds),
             tickers=some(self.tickers),
+            volatility=some(self.volatility),
+            intervals={level: bounds[:, chosen] for level, bounds in self.intervals.items()},
         )
 
 
@@ -82,19 +88,26 @@ PredictionsBySplit = Mapping[str, Predictions]
 """Validation and test, by name."""
 
 
-def collect(data: Data, batches: Batches, model: Mapping[str, Floats], name: str = "") -> dict[str, Predictions]:
-    """A model's forecasts, (N,) by split, with those of every baseline; `name` is the model's."""
+def collect(
+    data: Data, batches: Batches, model: Mapping[str, Floats], name: str = "", quantile: float | None = None
+) -> dict[str, Predictions]:
+    """A model's forecasts, (N,) by split, with those of every baseline; `name` is the model's.
+
+    `quantile` is the one that the model forecasts; None where that is the mean.
+    """
     panel = data.panel
-    rivals = baselines.forecasts(data, batches, name)
+    rivals = (
+        baselines.forecasts(data, batches, name) if quantile is None else baselines.quantile_forecasts(data, quantile)
+    )
     return {
         split: Predictions(
-            truth=target(panel, rows, baselines.known_drift(rivals[split])),
+            truth=target(panel, rows, baselines.known_drift(rivals[split]), quantile),
             rows=rows,
             dates=None if panel.dates is None else panel.dates[rows],
             tickers=tickers_of(panel, rows),
             model=model[split],
             baselines=rivals[split],
-            oracle=None if panel.expected is None else panel.expected[rows],
+            oracle=None if panel.expected is None or quantile is not None else panel.expected[rows],
         )
         for split, rows in baselines.scored_splits(data)
     }
@@ -133,6 +146,7 @@ def concatenate_folds(folds: Sequence[PredictionsBySplit]) -> dict[str, Predicti
                 together([f.truth.last for f in found]),
                 first.truth.relative,
                 together([f.truth.drift for f in found]),
+                first.truth.quantile,
             ),
             rows=together([f.rows for f in found]),
             dates=together([f.dates for f in found]),

@@ -243,6 +243,12 @@ def squared_error(realised: Floats, forecast: Floats | float) -> float:
     return float(np.square(realised - forecast).sum())
 
 
+def pinball_losses(realised: Floats, forecast: Floats, quantile: float) -> Floats:
+    """(N,) q(y−f) above the forecast, (1−q)(f−y) below it, which the quantile minimises (Koenker & Bassett 1978)."""
+    above = realised - forecast
+    return np.maximum(quantile * above, (quantile - 1) * above)
+
+
 def r2_against(loss: float, rival: float) -> float | None:
     """1 − loss/rival; None if the rival's loss is 0."""
     return float(1 - loss / rival) if rival > 0 else None

@@ -194,26 +194,26 @@ def verdict(assessment: Assessment, *, level: bool = False, reverts: bool = Fals
 
 def _result(assessment: Assessment) -> str:
     size, zero = _size(assessment), assessment.against_zero
-    p = _largest(of.diebold_mariano for of in assessment.against.values())
-    p_clark_west = _largest(of.clark_west for of in assessment.against.values())
-    rival, names = _plain(assessment.zero), enumerated([_plain(name) for name in not_beaten(assessment)])
+    p = largest_p_value(of.diebold_mariano for of in assessment.against.values())
+    p_clark_west = largest_p_value(of.clark_west for of in assessment.against.values())
+    rival, names = plain(assessment.zero), enumerated([plain(name) for name in not_beaten(assessment)])
     match skill(assessment):
         case "shown":
-            return f"Skill is shown: {size}, and luck alone does as well in {_share(p)} of such tests"
+            return f"Skill is shown: {size}, and luck alone does as well in {share(p)} of such tests"
         case "hinted":
-            clark_west = f"or in {_share(p_clark_west)} if the noise of training is removed (Clark–West)"
-            luck = f"luck alone does as well against {names} in up to {_share(p)} of such tests, {clark_west}"
+            clark_west = f"or in {share(p_clark_west)} if the noise of training is removed (Clark–West)"
+            luck = f"luck alone does as well against {names} in up to {share(p)} of such tests, {clark_west}"
             return f"Skill is hinted at, but not shown: {size}, and {luck}"
         case "worse":
-            bad_luck = f"bad luck alone does this in {_share(1 - (zero.diebold_mariano.p_value or 0.0))} of such tests"
+            bad_luck = f"bad luck alone does this in {share(1 - (zero.diebold_mariano.p_value or 0.0))} of such tests"
             return f"The model is worse than {rival}: {size}, and {bad_luck}"
     if too_few(assessment.days, assessment.horizon):
         return f"Skill is not shown: {size}"
-    if worse := [_plain(name) for name, of in assessment.against.items() if of.mse_difference <= 0]:
+    if worse := [plain(name) for name, of in assessment.against.items() if of.mse_difference <= 0]:
         return f"Skill is not shown: {size}, no better than {enumerated(worse)}"
-    if same := [_plain(name) for name, of in assessment.against.items() if of.interval is None]:
+    if same := [plain(name) for name, of in assessment.against.items() if of.interval is None]:
         return f"Skill is not shown: {size}, and the forecasts are those of {enumerated(same)}"
-    return f"Skill is not shown: {size}, and luck alone does as well against {names} in up to {_share(p)} of such tests"
+    return f"Skill is not shown: {size}, and luck alone does as well against {names} in up to {share(p)} of such tests"
 
 
 def _size(assessment: Assessment) -> str:
@@ -225,7 +225,7 @@ def _size(assessment: Assessment) -> str:
     if zero.r2_interval is not None:
         low, high = zero.r2_interval
         interval = f" ({100 * assessment.confidence:g} % CI {percent(low)} to {percent(high)})"
-    return f"R² against {_plain(assessment.zero)}{metric} is {r2}{interval} on {_days(assessment, 'test ')}"
+    return f"R² against {plain(assessment.zero)}{metric} is {r2}{interval} on {_days(assessment, 'test ')}"
 
 
 def _ranking(assessment: Assessment) -> str:
@@ -250,7 +250,8 @@ def _detectable(assessment: Assessment) -> str | None:
     return f"{least}, and hint at one of {100 * hint:.2g}% or more" if hint < shown else least
 
 
-def _largest(outcomes: Iterable[Outcome]) -> float:
+def largest_p_value(outcomes: Iterable[Outcome]) -> float:
+    """The largest of some tests' p-values, 1 where one is undefined: that of beating every rival (Berger 1982)."""
     return max(1.0 if outcome.p_value is None else outcome.p_value for outcome in outcomes)
 
 
@@ -259,7 +260,8 @@ def percent(r2: float) -> str:
     return f"{r2:+.2%}" if abs(r2) < 10 else f"{r2:+,.0%}"
 
 
-def _share(p: float) -> str:
+def share(p: float) -> str:
+    """A probability as text."""
     return "fewer than 0.1%" if p < 0.001 else f"{p:.1%}" if p < 0.0995 else f"{p:.0%}"
 
 
@@ -267,12 +269,17 @@ def _persistence(rival: str) -> str:
     return "persistence" if rival == "zero" else rival
 
 
-def _plain(rival: str) -> str:
+def plain(rival: str) -> str:
+    """A baseline's name in plain words."""
     return {"zero": "zero change", "train_mean": "the train mean", "expanding_mean": "the expanding mean"}.get(
         rival, rival.replace("_", " ")
     )
 
 
 def _days(assessment: Assessment, kind: str = "") -> str:
-    unit = assessment.unit.removesuffix("s") if assessment.n == 1 else assessment.unit
-    return f"{assessment.n:,} {kind}{unit}"
+    return count(assessment.n, assessment.unit, kind)
+
+
+def count(n: int, unit: str, kind: str = "") -> str:
+    """A number of days, stock-days or samples as text."""
+    return f"{n:,} {kind}{unit.removesuffix('s') if n == 1 else unit}"

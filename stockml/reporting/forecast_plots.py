@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stockml.evaluation import cross_section
+from stockml.evaluation.significance import pinball_losses
 from stockml.reporting import drawing
 from stockml.reporting.drawing import GRID, INK, LOOKS, MODEL, MUTED, RIVAL, TIME_AXIS, Plot
 
@@ -109,13 +110,16 @@ def calibration(predictions: Predictions, unit: Unit) -> Plot | None:
 
 
 def cumulative(predictions: Predictions, best: str, unit: Unit) -> Plot:
-    """Squared error of the best baseline, and of the naive one, minus the model's, cumulated over time."""
+    """Loss of the best baseline, and of the naive one, minus the model's, cumulated over time.
+
+    The loss is the squared error; of forecasts of a quantile, the pinball loss.
+    """
     figure, axes = drawing.axes()
-    own = _squared_errors(predictions, predictions.model, unit)
-    rivals = dict.fromkeys([best, *(name for name in ("zero", "persistence") if name in predictions.baselines)])
-    saved = {
-        rival: (_squared_errors(predictions, predictions.baselines[rival], unit) - own).cumsum() for rival in rivals
-    }
+    own, of_quantile = _losses(predictions, predictions.model, unit), predictions.truth.quantile is not None
+    loss, exponent = ("pinball loss", "") if of_quantile else ("squared error", "²")
+    naive = ("train_quantile",) if of_quantile else ("zero", "persistence")
+    rivals = dict.fromkeys([best, *(name for name in naive if name in predictions.baselines)])
+    saved = {rival: (_losses(predictions, predictions.baselines[rival], unit) - own).cumsum() for rival in rivals}
     power, factor = drawing.power(np.concatenate(list(saved.values())))
     kept, note = drawing.thinned(len(own))
     times = _times(predictions)
@@ -127,8 +131,8 @@ def cumulative(predictions: Predictions, best: str, unit: Unit) -> Plot:
         axes.plot(times[kept], total[kept] * factor, label=f"against {rival}", **look)
     axes.set_xmargin(0.02)
     _over_time(axes, predictions)
-    drawing.label(axes, _time(predictions), f"{unit.label('squared error saved', '²')}{power}", legend=True)
-    sign = unit.sign("²")
+    drawing.label(axes, _time(predictions), f"{unit.label(f'{loss} saved', exponent)}{power}", legend=True)
+    sign = unit.sign(exponent)
     text = "; ".join(
         f"against {rival} it ends at {total[-1]:+.3g}{sign}, for the {'model' if total[-1] > 0 else 'baseline'}, "
         f"lowest {total.min():+.3g}, highest {total.max():+.3g}"
@@ -137,10 +141,10 @@ def cumulative(predictions: Predictions, best: str, unit: Unit) -> Plot:
     folds = " Dotted: where a fold begins." if predictions.folds is not None else ""
     return Plot(
         "cumulative",
-        "Cumulative squared error saved",
-        "Squared error of the baseline minus the model’s, on test. Where the line rises the model is better, where "
-        f"it falls the baseline is. A gain on a few days only may be chance.{folds}{note}",
-        f"Cumulative squared-error difference over {len(own):,} test samples, rising for the model: {text}.",
+        f"Cumulative {loss} saved",
+        f"{loss.capitalize()} of the baseline minus the model’s, on test. Where the line rises the model is better, "
+        f"where it falls the baseline is. A gain on a few days only may be chance.{folds}{note}",
+        f"Cumulative difference of the {loss} over {len(own):,} test samples, rising for the model: {text}.",
         figure,
     )
 
@@ -272,8 +276,10 @@ def _returns(predictions: Predictions, forecast: Floats, unit: Unit) -> tuple[Fl
     return truth.changes(forecast) * unit.factor, truth.changes(truth.y_true) * unit.factor
 
 
-def _squared_errors(predictions: Predictions, forecast: Floats, unit: Unit) -> Floats:
+def _losses(predictions: Predictions, forecast: Floats, unit: Unit) -> Floats:
     forecast, realised = _returns(predictions, forecast, unit)
+    if predictions.truth.quantile is not None:
+        return pinball_losses(realised, forecast, predictions.truth.quantile)
     squared: Floats = np.square(realised - forecast)
     return squared
 

@@ -77,12 +77,14 @@ def _groups(keyed: Iterable[tuple[bytes, _Job]]) -> list[list[_Job]]:
 
 
 def _job(name: str, folder: RunFolder) -> _Job | None:
-    """A job's losses; None where its predictions cannot be read."""
+    """A job's losses; None where its predictions cannot be read, or are a quantile."""
     try:
         metadata = folder.read_json("config.json")
         test = predictions_file.read(folder)["test"]
         seed, horizon = int(metadata["config"]["seed"]), max(1, int(metadata["data"]["horizon"]))
     except (UserError, KeyError, TypeError, ValueError):
+        return None
+    if test.truth.quantile is not None:
         return None
     truth, pooled = test.truth, test.tickers is not None and test.dates is not None
     realised, model = truth.changes(truth.y_true), truth.changes(test.model)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stockml.errors import UserError
+from stockml.evaluation import intervals
 from stockml.evaluation.baselines import known_drift
 from stockml.evaluation.metrics import Target
 from stockml.evaluation.predictions import Predictions, PredictionsBySplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from stockml.runs.folder import RunFolder
 
@@ -43,19 +45,34 @@ def write(folder: RunFolder, splits: PredictionsBySplit, ticker: str, *, synthet
                 tickers = [ticker] * len(samples)
                 if predictions.tickers is not None:
                     tickers = predictions.tickers[chunk].tolist()
-                values = [array[chunk].tolist() for array in (*columns[split], *folds)]
+                values = [_cells(array[chunk]) for array in (*columns[split], *folds)]
                 for sample, own, date, *cells in zip(samples, tickers, dates, *values, strict=True):
                     yield [sample, own, date, split, *cells]
 
-    own = {split: [of.truth.y_true, of.model] for split, of in splits.items()}
+    levels = list(splits["test"].intervals)
+    further = [*intervals.columns(levels), *(["volatility"] if levels else [])]
+    own = {split: [of.truth.y_true, of.model, *_intervals(of, levels)] for split, of in splits.items()}
     others = {split: [of.baselines.get(name, of.oracle) for name in names] for split, of in splits.items()}
-    folder.write_csv("predictions.csv", [*_SAMPLE, "y_true", "y_pred", *fold], rows(own), synthetic=synthetic)
+    folder.write_csv("predictions.csv", [*_SAMPLE, "y_true", "y_pred", *further, *fold], rows(own), synthetic=synthetic)
     folder.write_csv("baselines.csv", [*_SAMPLE, *names, *fold], rows(others), synthetic=synthetic)
+
+
+def _intervals(predictions: Predictions, levels: Sequence[float]) -> list[Any]:
+    """The columns of the intervals, without values for samples that have none, and the volatility."""
+    nothing = np.full((2, len(predictions.rows)), np.nan)
+    bounds = [end for level in levels for end in predictions.intervals.get(level, nothing)]
+    return [*bounds, predictions.volatility] if levels else []
+
+
+def _cells(values: Any) -> list[Any]:
+    """Python's numbers; None for NaN."""
+    return [None if math.isnan(value) else value for value in values.tolist()]
 
 
 def read(folder: RunFolder) -> dict[str, Predictions]:
     """The predictions of each split, read from the run folder; UserError where its files are missing or broken."""
-    data = folder.read_json("config.json")["data"]
+    metadata = folder.read_json("config.json")
+    data = {**metadata["data"], "quantile": metadata["config"]["trainer"].get("quantile")}
     own, others = read_columns(folder, "predictions.csv"), read_columns(folder, "baselines.csv")
     try:
         if own["sample"] != others["sample"] or own["split"] != others["split"]:
@@ -92,13 +109,21 @@ def _predictions(
 ) -> Predictions:
     chosen = [number for number, name in enumerate(own["split"]) if name == split]
 
-    def column(table: dict[str, list[str]], name: str, kind: Any = np.float64) -> Any:
-        return np.array([table[name][number] for number in chosen], dtype=object).astype(kind)
+    def column(table: dict[str, list[str]], name: str, kind: Any = np.float64, *, empty: str = "") -> Any:
+        return np.array([table[name][number] or empty for number in chosen], dtype=object).astype(kind)
+
+    def bounds(name: str) -> Any:
+        return np.stack([column(own, f"{end}_{name}", empty="nan") for end in ("lower", "upper")])
 
     rivals = {name: column(others, name) for name in others if name not in (*_SAMPLE, "fold", "oracle", "synthetic")}
     return Predictions(
         truth=Target(
-            column(own, "y_true"), data["kind"], rivals.get("persistence"), data["relative"], known_drift(rivals)
+            column(own, "y_true"),
+            data["kind"],
+            rivals.get("persistence"),
+            data["relative"],
+            known_drift(rivals),
+            data["quantile"],
         ),
         rows=column(own, "sample", np.int64),
         dates=column(own, "date", "datetime64[D]") if own["date"][chosen[0]] else None,
@@ -107,4 +132,6 @@ def _predictions(
         baselines=rivals,
         oracle=column(others, "oracle") if "oracle" in others else None,
         folds=column(own, "fold", np.int64) if "fold" in own else None,
+        volatility=column(own, "volatility", empty="nan") if "volatility" in own else None,
+        intervals={level: bounds(name) for name, level in intervals.levels(own).items()} if split == "test" else {},
     )

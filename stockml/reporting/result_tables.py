@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from stockml.evaluation.metrics import COUNT, Metric, has_classes, has_pooled, shown
+from stockml.evaluation.metrics import COUNT, ERROR, PERCENT, Metric, has_classes, has_pooled, has_quantiles, shown
 from stockml.evaluation.verdict import percent
 from stockml.reporting.text_tables import text_table
 
@@ -21,7 +21,7 @@ def results(evaluated: Mapping[str, Any], *, overfitted: bool = False) -> list[s
     A run that was `overfitted` to a few batches has no skill to test; its verdict says that they were learned.
     """
     end = [_verdict("learned", evaluated)] if overfitted else significance(evaluated)
-    return [result_table(evaluated), *_further_tables(evaluated), *end]
+    return [result_table(evaluated), *_further_tables(evaluated), *_intervals(evaluated), *end]
 
 
 def forecasters(evaluated: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -33,7 +33,7 @@ def forecasters(evaluated: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def result_table(evaluated: Mapping[str, Any]) -> str:
     """Every forecaster's scores on validation and test."""
     best = evaluated["best_baseline"]
-    metrics = known(evaluated, shown("terminal"))
+    metrics = known(evaluated, shown("terminal", of_quantiles=has_quantiles(evaluated["test"])))
     rows = _rows({f"{name} *" if name == best else name: of for name, of in forecasters(evaluated).items()}, metrics)
     header = ("", "split", *(metric.name for metric in metrics))
     return f"{text_table(header, rows, left=header[:2], width=120)}\n* the best baseline on validation"
@@ -81,9 +81,30 @@ def _rows(scores: Mapping[str, Mapping[str, Any]], metrics: Sequence[Metric]) ->
                 label = ""
 
 
+def _intervals(evaluated: Mapping[str, Any]) -> list[str]:
+    """How many targets lie in the intervals of each level, and how wide these are; a table of them and their rival."""
+    found = evaluated.get("intervals", {})
+    rows = [
+        [f"{level} %", kind, *interval_figures(of)]
+        for level, own in found.items()
+        for kind, of in (("conformal", own), ("constant width", own["constant"]))
+    ]
+    header = ("intervals", "", *INTERVAL_FIGURES)
+    return [text_table(header, rows, left=header[:2])] if rows else []
+
+
+INTERVAL_FIGURES = ("coverage", "width", "score")
+"""The figures of intervals: the share of targets inside, and the means of width and interval score."""
+
+
+def interval_figures(of: Mapping[str, Any]) -> list[str]:
+    """The figures of intervals as text."""
+    return [form(of[name]) for form, name in zip((PERCENT, ERROR, ERROR), INTERVAL_FIGURES, strict=True)]
+
+
 def stock_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The stocks of a pooled run by their scores on test; of many, the best and the worst."""
-    metrics = shown("short tables")
+    metrics = _short(rows)
     ranked = sorted(rows, key=lambda row: math.inf if row["test_r2_zero"] is None else -row["test_r2_zero"])
     cells = [[row["ticker"], *_test_scores(row, metrics)] for row in ranked]
     if len(cells) > _MOST_STOCKS:
@@ -94,9 +115,14 @@ def stock_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def fold_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The folds of a walk-forward run by their scores on test; the data report has their days."""
-    metrics, counts = shown("short tables"), ("epochs", "best_epoch")
+    metrics, counts = _short(rows), ("epochs", "best_epoch")
     cells = [[str(row["fold"]), *(COUNT(row[name]) for name in counts), *_test_scores(row, metrics)] for row in rows]
     return text_table(("fold", *counts, *(f"test_{metric.name}" for metric in metrics)), cells, left=("fold",))
+
+
+def _short(rows: Sequence[Mapping[str, Any]]) -> list[Metric]:
+    """The metrics of a short table."""
+    return shown("short tables", of_quantiles="test_pinball" in rows[0])
 
 
 def _test_scores(row: Mapping[str, Any], metrics: Sequence[Metric]) -> list[str]:
@@ -106,6 +132,8 @@ def _test_scores(row: Mapping[str, Any], metrics: Sequence[Metric]) -> list[str]
 def significance(evaluated: Mapping[str, Any]) -> list[str]:
     """How certain the result is, and the verdict: lines of at most 100 characters, given what metrics.json says."""
     found = evaluated["significance"]
+    if "quantile" in found:
+        return [*_of_quantile(found), _verdict("verdict", evaluated)]
     tests = [
         (f"better than {rival}?", [("Diebold–Mariano", of["diebold_mariano"]), ("Clark–West", of["clark_west"])])
         for rival, of in rivals(evaluated).items()
@@ -134,6 +162,21 @@ def significance(evaluated: Mapping[str, Any]) -> list[str]:
         terms = f"ρ² {correlation**2:,.2%} − (s−ρ)² {(spread - correlation) ** 2:,.2%} − (bias/σ)² {bias**2:,.2%}"
         lines.append(f"            R² {identity['r2']:+,.2%} = {terms}")
     return [*lines, _verdict("verdict", evaluated)]
+
+
+def _of_quantile(found: Mapping[str, Any]) -> list[str]:
+    """The tests of a quantile forecast, and the share of targets below it."""
+    width = max(map(len, found["against"]))
+    below = found["below_interval"]
+    interval = f" ({100 * found['confidence']:g} % CI {below[0]:.1%} to {below[1]:.1%})" if below else ""
+    return [
+        f"significance of {found['n']:,} test {found['unit']}; p: how often chance alone does as well",
+        *(
+            f"            {f'better than {rival}?':<{width + 13}}  Diebold–Mariano p {_p_value(of['diebold_mariano'])}"
+            for rival, of in found["against"].items()
+        ),
+        f"            below the forecast {found['below']:.1%}{interval} of targets; asked for {found['quantile']:.1%}",
+    ]
 
 
 def _verdict(label: str, evaluated: Mapping[str, Any]) -> str:

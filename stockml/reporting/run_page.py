@@ -18,6 +18,7 @@ from stockml.reporting import (
     drawing,
     feature_tables,
     forecast_plots,
+    interval_plots,
     predictions_file,
     score_sections,
     training_plots,
@@ -114,6 +115,8 @@ def _key_figures(metrics: Mapping[str, Any]) -> list[KeyFigure]:
     test, best = metrics["test"], metrics["best_baseline"]
     interval = metrics.get("significance", {}).get("r2_zero_interval")
     is_class = table.has_classes(test)
+    if table.has_quantiles(test):
+        return _quantile_figures(metrics)
     if is_class and (mean := metrics.get("significance", {}).get("against", {}).get("train_mean")):
         interval = mean["r2_interval"]
         note = "against the train mean" + (f"; 95 % CI {span(interval, '{:+.2%}')}" if interval else "")
@@ -138,6 +141,22 @@ def _key_figures(metrics: Mapping[str, Any]) -> list[KeyFigure]:
     ]
 
 
+def _quantile_figures(metrics: Mapping[str, Any]) -> list[KeyFigure]:
+    found, best, test = metrics["significance"], metrics["best_baseline"], metrics["test"]
+    pinball, of = table.metric("pinball").format, found["against"][best]
+    r1 = f"95 % CI {span(of['r1_interval'], '{:+.2%}')}"
+    below = f"asked for {found['quantile']:.1%}; 95 % CI {span(found['below_interval'], '{:.1%}')}"
+    return [
+        KeyFigure(f"Pinball loss saved against {best}", percent(of["r1"]), r1),
+        KeyFigure(
+            "Pinball loss on test",
+            pinball(test["pinball"]),
+            f"{best}: {pinball(metrics['baselines'][best]['test']['pinball'])}",
+        ),
+        KeyFigure("Targets below the forecast", f"{found['below']:.1%}", below),
+    ]
+
+
 def _plots(folder: RunFolder, metadata: Mapping[str, Any], metrics: Mapping[str, Any] | None) -> Iterator[Plot]:
     loss = {"mse": "MSE", "mae": "MAE"}.get(name := metadata["config"]["trainer"]["loss"], f"{name} loss")
     found = {fold_member_title(part): _history(folder.path / file) for file, part in folder.histories().items()}
@@ -154,6 +173,9 @@ def _plots(folder: RunFolder, metadata: Mapping[str, Any], metrics: Mapping[str,
         return
     predictions = predictions_file.read(folder)["test"]
     unit = _unit(predictions.truth, metadata["config"]["data"]["source"])
+    if predictions.truth.quantile is not None:
+        yield forecast_plots.cumulative(predictions, metrics["best_baseline"], unit)
+        return
     is_class = predictions.truth.kind == "class"
     if not is_class:
         yield forecast_plots.predicted(predictions, unit)
@@ -164,6 +186,8 @@ def _plots(folder: RunFolder, metadata: Mapping[str, Any], metrics: Mapping[str,
         yield rolling
     if not is_class:
         yield forecast_plots.residuals(predictions, unit)
+    of_target = forecast_plots.Unit("", "target units") if predictions.truth.kind == "level" else unit
+    yield from interval_plots.plots(metrics.get("intervals", {}), of_target)
 
 
 def _unit(truth: Target, source: str) -> forecast_plots.Unit:
@@ -198,7 +222,9 @@ def _data(data: Mapping[str, Any], folds: Sequence[Mapping[str, str]], decided_o
     left_out = list(data["dropped"])
     if purged := sum(of_fold["purged"] for of_fold in of_folds):
         left_out.append(f"{purged} samples (purged: their targets end in the next split)")
-    shown = {*_FOLD_COLUMNS, *(f"test_{metric.name}" for metric in table.shown("folds"))}
+    of_quantiles = bool(folds) and "test_pinball" in folds[0]
+    metrics = table.shown("folds", of_quantiles=of_quantiles)
+    shown = {*_FOLD_COLUMNS, *(f"test_{metric.name}" for metric in metrics)}
     header = [name for name in folds[0] if name in shown] if folds else []
     cells = [[csv_cell(name, fold[name]) for name in header] for fold in folds]
     tables = [Table("Folds; folds.csv has all their days and scores", header, cells)] if folds else []

@@ -7,19 +7,26 @@ from typing import Any
 
 from stockml.evaluation import metrics as table
 from stockml.reporting.document import Section, Table
-from stockml.reporting.result_tables import forecasters, known, rivals
+from stockml.reporting.result_tables import INTERVAL_FIGURES, forecasters, interval_figures, known, rivals
 
 _MOST_STOCKS = 50
 
 
 def sections(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> list[Section]:
     """The sections, given what metrics.json says and the rows of stocks.csv."""
-    return [_scores(metrics, stocks), *([_significance(metrics)] if metrics.get("significance") else [])]
+    significance = [_significance(metrics)] if metrics.get("significance") else []
+    return [_scores(metrics, stocks), *significance, *_intervals(metrics.get("intervals", {}))]
 
 
 def _scores(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> Section:
     text = ["* the best baseline on validation, which the model is compared with. "]
-    if not table.has_classes(metrics["test"]):
+    if table.has_quantiles(metrics["test"]):
+        text[0] += (
+            "pinball is the loss that the quantile minimises, below the share of targets below the forecast. "
+            "train_quantile is the quantile of the train split, scaled_quantile that of its targets in units of their "
+            "volatility, times the volatility known on the day."
+        )
+    elif not table.has_classes(metrics["test"]):
         changes = "changes since the last known value" if _is_level(metrics) else "returns"
         rival = "persistence, the forecast of no change" if _is_level(metrics) else "the forecast of no change"
         text[0] += (
@@ -31,7 +38,7 @@ def _scores(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> 
             "log_loss, auc, brier (the squared error) and mcc judge the forecast as the probability of a "
             "one; train_mean, the base rate of train, is what to compare with."
         )
-    if table.has_pooled(metrics["test"]):
+    if table.has_pooled(metrics["test"]) and not table.has_quantiles(metrics["test"]):
         text.append(
             "Between stocks: daily_ic and daily_rank_ic are the correlation of forecast and realised returns over the "
             "stocks of a day, averaged over days; icir and rank_icir are that mean over the standard deviation of days."
@@ -43,7 +50,8 @@ def score_table(metrics: Mapping[str, Any], split: str) -> Table:
     """Every forecaster's scores on a split, given what metrics.json says."""
     pooled = table.shown("page", pooled=True) if table.has_pooled(metrics[split]) else []
     of_classes = table.shown("page", of_classes=True) if table.has_classes(metrics[split]) else []
-    columns = [*table.shown("page"), *of_classes, *pooled]
+    of_quantiles = table.has_quantiles(metrics[split])
+    columns = [*table.shown("page", of_quantiles=of_quantiles), *of_classes, *([] if of_quantiles else pooled)]
     columns, best = known(metrics, columns), metrics["best_baseline"]
     rows = [
         [f"{name} *" if name == best else name, *(metric.format(of[split].get(metric.name)) for metric in columns)]
@@ -57,8 +65,10 @@ def _of(stocks: Sequence[Mapping[str, str]]) -> list[Table]:
     """The stocks of a pooled run, the best first."""
     if not stocks:
         return []
+    of_quantiles = "test_pinball" in stocks[0]
     ranked = sorted(stocks, key=lambda row: -float(row["test_r2_zero"] or "-inf"))
-    header = [name for name in stocks[0] if name != "synthetic" and _is_in_short_tables(name)]
+    short = {f"test_{metric.name}" for metric in table.shown("short tables", of_quantiles=of_quantiles)}
+    header = [name for name in stocks[0] if name == "ticker" or name in short]
     cells = [[csv_cell(name, row[name]) for name in header] for row in ranked[:_MOST_STOCKS]]
     left = f"; {len(ranked) - len(cells):,} more" if len(ranked) > len(cells) else ""
     return [Table(f"Stocks, by test_r2_zero; stocks.csv has all their scores{left}", header, cells)]
@@ -75,6 +85,8 @@ def _is_level(metrics: Mapping[str, Any]) -> bool:
 
 def _significance(metrics: Mapping[str, Any]) -> Section:
     """Tests and confidence intervals of the model's skill, given what metrics.json says."""
+    if "quantile" in metrics["significance"]:
+        return _of_quantile(metrics["significance"])
     found, is_class = metrics["significance"], table.has_classes(metrics["test"])
     what = "classes" if is_class else "changes since the last known value" if _is_level(metrics) else "returns"
     noun = what.split(maxsplit=1)[0]
@@ -125,6 +137,43 @@ def _significance(metrics: Mapping[str, Any]) -> Section:
         Table("Further figures", [], further),
     ]
     return Section(f"Significance on {found['part']}", [text], tables)
+
+
+def _of_quantile(found: Mapping[str, Any]) -> Section:
+    """Tests of a quantile forecast's skill, and the share of targets below it."""
+    confidence, quantile = f"{100 * found['confidence']:g} % CI", found["quantile"]
+    rows = [
+        [
+            rival,
+            f"{of['pinball_difference']:+.4g}",
+            span(of["interval"], "{:+.3g}"),
+            percent(of["r1"]),
+            *_outcome(of["diebold_mariano"]),
+        ]
+        for rival, of in found["against"].items()
+    ]
+    header = ["against", "pinball loss saved", confidence, "R¹", "Diebold–Mariano", "p"]
+    text = (
+        f"{found['n']:,} {found['unit']}. p-values are one-sided: the probability of a result at least as good for the "
+        "model if it were no better. R¹ is the share of the baseline’s pinball loss that is saved (Koenker & Machado "
+        f"1999). Below the forecast lie {found['below']:.1%} of targets ({confidence} "
+        f"{span(found['below_interval'], '{:.1%}')}); {quantile:.1%} were asked for."
+    )
+    caption = "Pinball loss of the baseline minus the model’s: positive where the model is better"
+    return Section(f"Significance on {found['part']}", [text], [Table(caption, header, rows)])
+
+
+def _intervals(found: Mapping[str, Any]) -> list[Section]:
+    """Coverage, width and score of the intervals of each level, given what metrics.json says of them."""
+    text = (
+        "Conformal intervals, as wide as the stock was volatile before that day and adapted as errors became known, "
+        "beside intervals of constant width. Coverage is the share of targets inside. The interval score is the width "
+        "plus what targets outside cost (Winkler 1972): lower is better. Plots by year are below."
+    )
+    header = ["", *INTERVAL_FIGURES, *(f"{name}, constant width" for name in INTERVAL_FIGURES)]
+    rows = [[f"{level} %", *interval_figures(of), *interval_figures(of["constant"])] for level, of in found.items()]
+    n = next(iter(found.values()))["n"] if found else 0
+    return [Section("Intervals", [text], [Table(f"Test, {n:,} samples", header, rows)])] if n else []
 
 
 def _outcome(test: Mapping[str, float | None]) -> tuple[str, str]:

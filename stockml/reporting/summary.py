@@ -10,7 +10,7 @@ from typing import Any
 
 from stockml.errors import UserError
 from stockml.evaluation import joint_tests
-from stockml.evaluation.metrics import ERROR, SHORT_SPLITS, columns, metric, of_column
+from stockml.evaluation.metrics import ERROR, SHORT_SPLITS, columns, deciding_loss, metric, of_column
 from stockml.evaluation.multiple_testing import LEVEL, benjamini_hochberg, holm
 from stockml.reporting import joint_losses
 from stockml.reporting.predictions_file import read_columns
@@ -149,6 +149,7 @@ def _scores(folder: RunFolder) -> Row:
         first = {name: of_folds.get(f"val_{name}", [""])[0] for name in metrics["validation"]}
         metrics["validation"] = {name: float(text) if text else None for name, text in first.items()}
     test, timing, best = (metrics[key] for key in ("test", "timing", "best_baseline"))
+    loss = deciding_loss(test)
     places = ("summary", "summary last", "summary end", "sweep means")
     shown = {column for place in places for column in columns(place)}
     return {
@@ -162,7 +163,7 @@ def _scores(folder: RunFolder) -> Row:
             if f"{short}_{name}" in shown
         },
         "best_baseline": best,
-        "beats_baseline": test["mse"] < metrics["baselines"][best]["test"]["mse"],
+        "beats_baseline": test[loss] < metrics["baselines"][best]["test"][loss],
         **_significance(metrics),
     }
 
@@ -176,7 +177,7 @@ def _significance(metrics: Mapping[str, Any]) -> Row:
     if found is None:
         return {}
     p_values = [rival["diebold_mariano"]["p_value"] for rival in found["against"].values()]
-    low, high = found["r2_zero_interval"] or (None, None)
+    low, high = found.get("r2_zero_interval") or (None, None)
     dm_p = None if None in p_values else max(p_values)
     return {"r2_zero_low": low, "r2_zero_high": high, "dm_p": dm_p, "skill": metrics["skill"]}
 
@@ -217,7 +218,8 @@ def findings(rows: Sequence[Row]) -> list[str]:
     done = [row for row in rows if row["status"] == "ok"]
     lines = []
     if best := best_on_validation(done):
-        shown = ("val_r2", "test_r2", "test_r2_zero", "test_r2_ct")
+        of_mean, of_quantile = ["val_r2", "test_r2", "test_r2_zero", "test_r2_ct"], ["val_pinball", "test_pinball"]
+        shown = of_quantile if best["val_r2"] is None else of_mean
         figures = ", ".join(f"{name} {_shown(name, best.get(name))}" for name in shown)
         lines.append(f"best on validation: {best['job']} ({figures})")
     if done:
@@ -251,9 +253,16 @@ def _joint_findings(done: Sequence[Row]) -> list[str]:
 
 
 def best_on_validation(rows: Iterable[Row]) -> Row | None:
-    """The job with the highest R² on validation; None where none has any."""
+    """The job with the highest R² on validation, or of jobs that forecast one quantile the lowest pinball loss.
+
+    None where none has any, or where their losses cannot be compared.
+    """
+    rows = list(rows)
     scored = [row for row in rows if row["val_r2"] is not None]
-    return max(scored, key=lambda row: float(row["val_r2"]), default=None)
+    if scored or len({row.get("trainer.quantile") for row in rows}) > 1:
+        return max(scored, key=lambda row: float(row["val_r2"]), default=None)
+    of_quantile = [row for row in rows if row.get("val_pinball") is not None]
+    return min(of_quantile, key=lambda row: float(row["val_pinball"]), default=None)
 
 
 def _groups(rows: Iterable[Row], keys: Sequence[str]) -> list[tuple[str, list[Row]]]:
@@ -318,7 +327,10 @@ def location_line(sweep: SweepFolder) -> str:
 
 
 def _shown_columns(rows: Sequence[Row]) -> list[str]:
-    return ["job", "status", *(key for key in _swept(rows) if key != "stock"), *_columns()]
+    of_quantiles = {name for name in columns("summary end") if (of := of_column(name)) and of.of_quantiles}
+    empty = {name for name in of_quantiles if all(row.get(name) is None for row in rows)}
+    named = ["job", "status", *(key for key in _swept(rows) if key != "stock"), *_columns()]
+    return [name for name in named if name not in empty]
 
 
 def _shown(name: str, value: Any) -> str:

@@ -32,7 +32,7 @@ def text_table(
 def forecast_table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, signed: bool = True) -> str:
     """Forecasts, a row a day; the first three columns name the day and the stock. `signed`: with a plus sign."""
     cells = [[_cell(value, "+.6g" if signed else ".6g") for value in row] for row in rows]
-    return text_table(header, cells, left=header[:3])
+    return text_table(header, cells, left=header[:3], width=160)
 
 
 def _cell(value: Any, form: str) -> str:

@@ -77,6 +77,7 @@ ADDED = (
     Added("2026-11-28", "weights to start with", {"trainer.init_from": None, "trainer.warm_start": False}),
     Added("2026-11-28", "task=update", {"update.fresh": False, "update.of": None}),
     Added("2026-11-28", "train and validation of a fixed length", {"data.train_days": None}, _BARS),
+    Added("2026-11-28", "intervals", {"intervals": []}),
     Added("2026-11-28", "targets as ranks", {"data.target_normalize": "none"}, _BARS),
 )
 """Oldest first. A release that adds a setting appends an entry."""

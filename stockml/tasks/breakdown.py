@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from stockml.evaluation.metrics import SHORT_SPLITS, shown
+from stockml.evaluation.metrics import SHORT_SPLITS, has_quantiles, shown
 
 if TYPE_CHECKING:
     from stockml.data.dataset import Data
@@ -46,8 +46,12 @@ def _stock(ticker: str, scores: Mapping[str, Scores | None]) -> Row:
 
 
 def _scores(by_split: Mapping[str, Scores | None], place: str) -> Row:
+    of_quantiles = any(has_quantiles(scores) for scores in by_split.values() if scores)
+    metrics = shown(place) + [
+        metric for metric in shown(place, of_quantiles=True) if of_quantiles and metric.name != "n"
+    ]
     return {
         f"{short}_{metric.name}": scores[metric.name] if (scores := by_split[split]) else None
         for short, split in SHORT_SPLITS.items()
-        for metric in shown(place)
+        for metric in metrics
     }

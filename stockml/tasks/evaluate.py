@@ -14,10 +14,10 @@ from stockml.config.values import differences, show
 from stockml.data.settings import BarsConfig
 from stockml.data.sources import loading
 from stockml.errors import RunError, UserError
-from stockml.evaluation import baselines
+from stockml.evaluation import baselines, intervals
 from stockml.evaluation.evaluate import evaluate
 from stockml.evaluation.metrics import target
-from stockml.evaluation.predictions import Predictions, tickers_of
+from stockml.evaluation.predictions import Predictions, deciding, tickers_of
 from stockml.reporting import predictions_file, result_tables, terminal
 from stockml.runs.comparison import different_numbers
 from stockml.runs.folder import RunFolder
@@ -66,6 +66,11 @@ def _own_predictions(folder: RunFolder, metrics: dict[str, Any], *, overfitted: 
 def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -> None:
     fitted = Predictor.load(folder, config)
     fitted.check_own_settings(config)
+    if fitted.config.trainer.quantile is not None:
+        raise UserError(
+            "trainer.loss=quantile: such a run is compared with quantiles of its own train split, so it is evaluated "
+            "on its own data only; task=predict forecasts others"
+        )
     panel, rows = _other_samples(fitted, config)
     if panel.synthetic:
         print(*terminal.SYNTHETIC, sep="\n")
@@ -84,9 +89,13 @@ def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -
         baselines=rivals,
         oracle=None if panel.expected is None else panel.expected[rows],
     )
+    then = deciding(predictions_file.read(folder))
+    predictions = intervals.like(then, predictions, panel)
     errors = {name: splits["validation"]["mse"] for name, splits in metrics["baselines"].items() if name in rivals}
     best = min((name for name, error in errors.items() if error is not None), key=errors.__getitem__)
-    evaluated = evaluate({"test": predictions}, panel.horizon, synthetic=panel.synthetic, best=best)
+    evaluated = evaluate(
+        {"test": predictions}, panel.horizon, synthetic=panel.synthetic, best=best, calibration=then["validation"]
+    )
     print(*result_tables.results(evaluated), sep="\n")
     for name in baselines.fitted_names():
         print(f"            {name}, which would have to be fitted on these data, is not among the baselines")

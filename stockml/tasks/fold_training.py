@@ -168,7 +168,9 @@ def _train_models(
         scaled_loss = mean_loss(model, batches, samples.validation, config.trainer, hardware, group)
         loss = loss_unit(config.trainer, data.scaler.loss_std) * scaled_loss
     forecasts = forecasts_of(model, batches, data, hardware, group)
-    scored = predictions.collect(data, batches, forecasts, config.model.name) if group.is_main else {}
+    if not group.is_main:
+        return TrainedFold(states, loss, {}, weights)
+    scored = predictions.collect(data, batches, forecasts, config.model.name, config.trainer.quantile)
     return TrainedFold(states, loss, scored, weights)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -17,7 +17,9 @@ from stockml.data import calendar
 from stockml.data.features.expressions import parse
 from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
-from stockml.evaluation.predictions import tickers_of
+from stockml.evaluation import intervals
+from stockml.evaluation.metrics import target
+from stockml.evaluation.predictions import Predictions, tickers_of
 from stockml.reporting import predictions_file as written
 from stockml.reporting import terminal, text_tables
 from stockml.runs.folder import RunFolder
@@ -42,7 +44,9 @@ class Forecasts:
 
     panel: Panel
     table: list[list[Any]]
-    """One row per forecast: date, target_date, ticker, y_pred, y_true; empty or None if unknown."""
+    """One row per forecast: date, target_date, ticker, y_pred, the ends of its intervals, y_true; empty or None if
+    unknown."""
+    header: Sequence[str]
     path: Path
     onnx: Path | None
     """The exported model; None unless `export.onnx`."""
@@ -57,20 +61,23 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     print(f"data        {panel.ticker} from {panel.origin}, {panel.days()}")
     known = sum(row[-1] is not None for row in table)
     shown = [row for row in table if row[-1] is not None][-_SHOWN:] + [row for row in table if row[-1] is None]
-    print(text_tables.forecast_table(_HEADER, shown[:_MOST_ROWS], signed=panel.kind == "return"))
+    print(text_tables.forecast_table(found.header, shown[:_MOST_ROWS], signed=panel.kind == "return"))
     if len(shown) > _MOST_ROWS:
         print(f"            and {len(shown) - _MOST_ROWS:,} more")
     if found.meaning:
         print(f"            {found.meaning}")
-    if not all(row[_HEADER.index("target_date")] for row in table):
+    if not all(row[found.header.index("target_date")] for row in table):
         print(f"            the dates of the next days are unknown; {calendar.INSTALL}")
     print(f"forecasts   {len(table):,}, {len(table) - known:,} of them of the next days: {found.path}")
     if found.onnx is not None:
         print(f"onnx        {found.onnx}")
 
 
-def _meaning(config: BarsConfig, panel: Panel) -> str:
+def _meaning(of_run: Config, panel: Panel) -> str:
     """What a forecast is, where it is no plain return or price."""
+    if (quantile := of_run.trainer.quantile) is not None:
+        return f"y_pred is the {quantile:.4g} quantile of the target: so large a share of targets should lie below it"
+    config = cast("BarsConfig", of_run.data)
     days = "the next day" if config.horizon == 1 else f"the next {config.horizon} days"
     if panel.kind == "class":
         return f"y_pred is the probability that y_true is 1: {config.target}"
@@ -108,26 +115,27 @@ def forecasts(config: Config, emit: Callable[[str], None]) -> Forecasts:
             "were used to train it; use later bars"
         )
     days = _target_days(panel, cast("BarsConfig", config.data))
-    y_pred = predictor.forecast(panel, rows).tolist()
+    y_pred = predictor.forecast(panel, rows)
     tickers = tickers_of(panel, rows)
+    samples = Predictions(target(panel, rows), rows, panel.dates[rows], y_pred, {}, tickers=tickers)
+    bounds = intervals.like(written.read(folder), samples, panel).intervals
     names = [panel.ticker] * len(rows) if tickers is None else tickers.tolist()
     keys = zip(panel.dates[rows].astype("datetime64[D]").tolist(), names, strict=True)
     for line in _other_forecasts(
-        folder, predictor, panel, dict(zip(keys, zip(rows.tolist(), y_pred, strict=True), strict=True))
+        folder, predictor, panel, dict(zip(keys, zip(rows.tolist(), y_pred.tolist(), strict=True), strict=True))
     ):
         emit(f"warning     {line}")
+    columns = [y_pred, *(end for of_level in bounds.values() for end in of_level), panel.target[rows]]
     table = [
-        [str(panel.dates[row]), "" if np.isnat(day) else str(day), ticker, forecast, _known(panel.target[row])]
-        for row, day, ticker, forecast in zip(rows, days[rows], names, y_pred, strict=True)
+        [str(panel.dates[row]), "" if np.isnat(day) else str(day), ticker, *map(_known, numbers)]
+        for row, day, ticker, *numbers in zip(rows, days[rows], names, *columns, strict=True)
     ]
     other = "" if panel.ticker == predictor.config.stock.ticker else f"_{safe_name(panel.ticker)}"
     name = f"forecasts{other}.csv"
-    folder.write_csv(name, _HEADER, table, synthetic=panel.synthetic)
+    header = ["date", "target_date", "ticker", "y_pred", *intervals.columns(list(bounds)), "y_true"]
+    folder.write_csv(name, header, table, synthetic=panel.synthetic)
     onnx = export.onnx(folder, predictor, panel, rows) if config.export.onnx else None
-    return Forecasts(panel, table, folder.path / name, onnx, _meaning(cast("BarsConfig", predictor.config.data), panel))
-
-
-_HEADER = ("date", "target_date", "ticker", "y_pred", "y_true")
+    return Forecasts(panel, table, header, folder.path / name, onnx, _meaning(predictor.config, panel))
 
 
 def _known(value: float) -> float | None:

@@ -19,7 +19,8 @@ from stockml.data.dataset import Data
 from stockml.data.settings import BarsConfig
 from stockml.distributed.group import SINGLE_PROCESS, Group
 from stockml.distributed.settings import DDPConfig
-from stockml.evaluation import predictions
+from stockml.errors import UserError
+from stockml.evaluation import intervals, predictions
 from stockml.evaluation.evaluate import evaluate
 from stockml.reporting import data_report, result_tables, terminal
 from stockml.reporting import predictions_file as written
@@ -75,6 +76,8 @@ def run(
     links = run_metadata.links(config, initial.sha256 if initial else None) if group.is_main else {}
     group.check_same_on_all_ranks("data", data.fingerprint)
     fold_trainings = FoldTraining.each(config, folds)
+    if config.trainer.quantile is not None and data.panel.kind == "class":
+        raise UserError("trainer.loss=quantile: the target is a class, 0 or 1, which has no quantiles; take loss=mse")
     names = [name for fold in fold_trainings for name in fold.model_configs()]
     resumed, notes = _states_to_resume(location, config, data, names, group)
     folder = location.create_folder(config.stock.ticker)
@@ -124,6 +127,8 @@ def _evaluate(
     panel, states = folds[0].panel, [fold.states for fold in trained]
     of_folds = [fold.predictions for fold in trained]
     scored = of_folds[0] if len(folds) == 1 else predictions.concatenate_folds(of_folds)
+    none = intervals.why_none(panel, config.trainer.quantile)
+    scored = intervals.of_run(scored, panel, () if none else config.intervals)
     evaluated = evaluate(scored, panel.horizon, synthetic=panel.synthetic)
     overfitted = config.trainer.overfit_batches > 0
     if overfitted:
@@ -141,6 +146,8 @@ def _evaluate(
     facts = {"validation_loss": loss, "timing": timing, "synthetic": panel.synthetic}
     folder.write_json("metrics.json", {"format": FORMAT, **evaluated, **facts})
     run_log.emit(*result_tables.results(evaluated, overfitted=overfitted))
+    if none and config.intervals:
+        run_log.emit(f"intervals   none: {none}")
     run_log.emit(*_advice(timing["communication_share"], config, group))
     return loss
 

@@ -53,10 +53,18 @@ def forecast(run: Path, *overrides: str, file: str = "forecasts.csv") -> dict[st
         return {row["date"]: row for row in csv.DictReader(lines)}
 
 
-def rows_of_test(run: Path) -> dict[str, str]:
-    """The forecasts of the test rows of the run's predictions, by date."""
+FORECAST = ("y_pred", "lower_80", "upper_80", "lower_95", "upper_95")
+
+
+def of_day(row: dict[str, str]) -> list[str]:
+    """What is forecast on a day: the point, and its intervals."""
+    return [row[name] for name in FORECAST]
+
+
+def rows_of_test(run: Path) -> dict[str, list[str]]:
+    """What was forecast in the test rows of the run's predictions, by date."""
     with (run / "predictions.csv").open() as lines:
-        return {row["date"]: row["y_pred"] for row in csv.DictReader(lines) if row["split"] == "test"}
+        return {row["date"]: of_day(row) for row in csv.DictReader(lines) if row["split"] == "test"}
 
 
 def between(first: int, last: int) -> Bars:
@@ -67,7 +75,8 @@ def between(first: int, last: int) -> Bars:
 @pytest.mark.parametrize("name", ["holdout", "walk"])
 def test_the_forecasts_of_the_test_are_repeated_to_the_last_digit(copy: Path, name: str) -> None:
     found, then = forecast(copy / name), rows_of_test(copy / name)
-    assert then.items() == {date: found[date]["y_pred"] for date in then}.items()
+    assert then == {date: of_day(found[date]) for date in then}
+    assert all(number for row in found.values() for number in of_day(row))
     assert len(found) == len(then) + 1
     last = found[str(BARS.dates[-1])]
     assert last["y_true"] == "" and last["target_date"] > last["date"]
@@ -86,7 +95,7 @@ def test_a_forecast_does_not_change_when_later_days_do(copy: Path, name: str, da
     assert len(unchanged) > 40
     for folder in ("scrambled", "shorter"):
         after = forecast(copy / name, f"data.dir={copy / folder}")
-        assert [after[day]["y_pred"] for day in unchanged] == [before[day]["y_pred"] for day in unchanged]
+        assert [of_day(after[day]) for day in unchanged] == [of_day(before[day]) for day in unchanged]
     assert (
         before[str(BARS.dates[-1])]["y_pred"]
         != forecast(copy / name, f"data.dir={copy / 'scrambled'}")[str(BARS.dates[-1])]["y_pred"]
@@ -94,9 +103,11 @@ def test_a_forecast_does_not_change_when_later_days_do(copy: Path, name: str, da
 
 
 def test_few_recent_bars_are_enough_and_one_less_than_a_window_is_refused(copy: Path) -> None:
-    before = forecast(copy / "holdout")
+    last = str(BARS.dates[-1])
+    before = forecast(copy / "holdout")[last]
     write_bars(between(379, 400), copy / "few")
-    assert forecast(copy / "holdout", f"data.dir={copy / 'few'}") == {str(BARS.dates[-1]): before[str(BARS.dates[-1])]}
+    found = forecast(copy / "holdout", f"data.dir={copy / 'few'}")
+    assert found == {last: before | {name: found[last][name] for name in FORECAST[1:]}}  # few bars, another volatility
     write_bars(between(380, 400), copy / "few")
     with pytest.raises(UserError, match="20 bars are too few to forecast from: a window needs 21"):
         forecast(copy / "holdout", f"data.dir={copy / 'few'}")
@@ -209,8 +220,8 @@ def test_evaluate_gives_a_run_s_metrics_from_its_folder_only(copy: Path, capsys:
 def test_evaluate_reports_files_that_do_not_fit(copy: Path) -> None:
     path = copy / "holdout" / "predictions.csv"
     lines = path.read_text().splitlines()
-    cells = lines[-1].split(",")
-    path.write_text("\n".join([*lines[:-1], ",".join([*cells[:-1], "0.5"])]) + "\n")
+    cells, y_pred = lines[-1].split(","), lines[0].split(",").index("y_pred")
+    path.write_text("\n".join([*lines[:-1], ",".join([*cells[:y_pred], "0.5", *cells[y_pred + 1 :]])]) + "\n")
     with pytest.raises(RunError, match=r"test.mse: .* in metrics.json, .* now"):
         evaluate.run(compose.compose("task=evaluate", f"run={copy / 'holdout'}", tasks=TASKS))
     path.write_text("\n".join(lines[:-1]) + "\n")

@@ -54,6 +54,18 @@ TYPED = [
     pytest.param(
         "data.test_start=2020-02-30", ["data.test_start=2020-02-30: must be a date, YYYY-MM-DD"], id="no-date"
     ),
+    pytest.param(
+        "intervals=[0.95,0.8]", ["intervals=[0.95, 0.8]: must be levels between 0 and 1, …"], id="falling-levels"
+    ),
+    pytest.param(
+        "intervals=[80]", ["intervals=[80.0]: must be levels between 0 and 1, …[0.8,0.95], or []"], id="level-80"
+    ),
+    pytest.param("intervals=0.8", ["intervals=0.8: must be a list of a number"], id="level-without-list"),
+    pytest.param(
+        "trainer.loss=quantile trainer.quantile=0.1 data=csv data.dir=x data.tickers=all data.target_normalize=csrank",
+        ["trainer.loss=quantile: not with data.target_normalize=csrank, …"],
+        id="quantile-of-ranks",
+    ),
     pytest.param("stock.features=[]", ["stock.features: must name at least one feature"], id="no-features"),
     pytest.param("stock.features=[close,close]", ["stock.features: …names a feature twice"], id="feature-twice"),
     pytest.param(
