@@ -61,6 +61,17 @@ class AuditConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExplainConfig:
+    """Settings of task=explain."""
+
+    split: Literal["validation", "test"]
+    repeats: int = bounded(least=1)
+    """Permutations that an importance is averaged over."""
+    samples: int = bounded(least=1)
+    """About the most samples that are used; of more, those of every n-th day."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """The whole config of one experiment."""
 
@@ -80,6 +91,7 @@ class Config:
     """Whether report.html and plots/ are drawn; auto: for a single run and for a sweep, not for each job of a sweep."""
     export: ExportConfig = incidental()
     audit: AuditConfig = incidental()
+    explain: ExplainConfig = incidental()
     tracker: TrackerConfig | None = incidental(default=None)
     """None only in a config that was read back from a run folder, which does not keep it."""
 
@@ -155,6 +167,7 @@ def saved(config: Config) -> dict[str, Any]:
     settings: dict[str, Any] = plain(config)
     settings.update(task="train", run=None, report="auto")
     settings.update(sweep={"fail_fast": False}, export={"onnx": False, "features": None}, audit={"plant": None})
+    settings.update(explain={"split": "validation", "repeats": 5, "samples": 20_000})
     settings["trainer"]["resume"] = None
     del settings["tracker"]
     return settings

@@ -75,6 +75,11 @@ ADDED = (
     Added("2026-11-28", "task=features", {"export.features": None}),
     Added("2026-11-28", "forecasts of quantiles", {"trainer.quantile": None}),
     Added("2026-11-28", "targets as ranks", {"data.target_normalize": "none"}, _BARS),
+    Added(
+        "2026-11-28",
+        "task=explain",
+        {"explain.split": "validation", "explain.repeats": 5, "explain.samples": 20_000},
+    ),
 )
 """Oldest first. A release that adds a setting appends an entry."""
 
@@ -131,7 +136,13 @@ def require_baselines(folder: Path) -> None:
         )
 
 
-_NEW_SECTIONS = ("sweep", "export", "audit", "features")  # each came with its settings; every config has the others
+_NEW_SECTIONS = (
+    "sweep",
+    "export",
+    "audit",
+    "features",
+    "explain",
+)  # each came with its settings; every config has the others
 
 
 def _section(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
