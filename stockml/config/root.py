@@ -67,7 +67,7 @@ class ExplainConfig:
     split: Literal["validation", "test"]
     repeats: int = bounded(least=1)
     """Permutations that an importance is averaged over."""
-    samples: int = bounded(least=1)
+    samples: int = bounded(least=100)
     """About the most samples that are used; of more, those of every n-th day."""
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FILES = {"validation": "importance", "test": "importance_test"}
 """The names of its files without their endings, by split."""
 _MOST_SHOWN = 25
+_INTERVAL = "The 95 % CI counts days and allows for targets that overlap."
 _HEADER = ("importance", "95 % CI", "attribution")
 
 
@@ -74,6 +75,8 @@ def _plot(name: str, title: str, rows: Mapping[str, Mapping[str, Any]], found: M
 
 def _basis(found: Mapping[str, Any]) -> str:
     """What the figures mean."""
+    too_few = any(row["lower_95"] is None for row in found["features"])
+    interval = "There are too few days for a CI." if too_few else _INTERVAL
     span = f", {found['first']} to {found['last']}" if found["first"] else ""
     step = f", one day in {found['day_step']}" if found["day_step"] > 1 else ""
     count = len(found["features"])
@@ -89,10 +92,10 @@ def _basis(found: Mapping[str, Any]) -> str:
     return (
         f"Importance is the rise of the {found['loss']} loss, as a share of the target's {_unit(found)}, where a "
         f"feature's values over the whole window, or all values of some days, are those of other samples: blocks of "
-        f"days change places, {found['repeats']} times; {found['samples']:,} {found['split']} samples{span}{step}. The "
-        f"95 % CI counts days and allows for targets that overlap. Features that say the same share their importance. "
-        f"Of {count:,} useless feature{'s' * (count != 1)}, about {max(0.1, 0.05 * count):.{int(count < 200)}f} would "
-        f"have a CI without 0 by chance. {attribution}"
+        f"days change places, {found['repeats']} times; {found['samples']:,} {found['split']} samples{span}{step}. "
+        f"{interval} It says what this model uses: features that are alike share it, or each has a high one where the "
+        f"model uses their difference. Of {count:,} useless feature{'s' * (count != 1)}, about "
+        f"{max(0.1, 0.05 * count):.{int(count < 200)}f} would have a CI without 0 by chance. {attribution}"
     )
 
 

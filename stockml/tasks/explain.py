@@ -86,8 +86,14 @@ def _explained(predictor: Predictor, folds: Sequence[Data], config: Config) -> d
         )
 
     increases = np.hstack([explaining.loss_increases(*pair, groups, trainer, predictor.chosen) for pair in pairs])
-    unit = loss_unit(trainer, float(np.concatenate([samples.targets for _, samples in pairs]).std()))
+    spread = float(np.concatenate([samples.targets for _, samples in pairs]).std())
     rows = np.concatenate(splits)
+    if not spread > 0:
+        raise UserError(
+            f"{config.run}: the targets of its {len(rows):,} {settings.split} samples do not differ, so nothing can be "
+            "measured there; take the other split of explain.split=validation|test"
+        )
+    unit = loss_unit(trainer, spread)
     importances = [importance.of(own, panel.day_numbers[rows], horizon) for own in increases / unit]
     method, reason = explaining.attribution_method(*pairs[0])
     sizes, error = [None] * len(groups), None
@@ -95,8 +101,9 @@ def _explained(predictor: Predictor, folds: Sequence[Data], config: Config) -> d
         parts = [explaining.attributions(*pair, groups, method) for pair in pairs]
         each, missed = (np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True))
         sizes = np.abs(each).mean(axis=1).tolist()
-        change = np.abs(each[: len(names)].sum(axis=0) - missed).sum()
-        error = float(np.abs(missed).sum() / change) if change > 0 else 0.0
+        if method == explaining.GRADIENTS:
+            change = np.abs(each[: len(names)].sum(axis=0) - missed).sum()
+            error = float(np.abs(missed).sum() / change) if change > 0 else 0.0
     found = [_row(*pair) for pair in zip(importances, sizes, strict=True)]
     features = [{"feature": name, **row} for name, row in zip(names, found, strict=False)]
     dates = [panel.date(row) for row in rows[np.argsort(panel.day_numbers[rows])][[0, -1]]]
