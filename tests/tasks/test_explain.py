@@ -17,7 +17,7 @@ from stockml.data import dataset
 from stockml.data.batches import Batches
 from stockml.models.ensemble import Ensemble
 from stockml.runs.folder import RunFolder
-from stockml.tasks import TASKS, train
+from stockml.tasks import TASKS
 from stockml.tasks.predictor import Predictor
 from stockml.training import explaining
 from tests.campaigns.explain import explained as of_history

@@ -161,7 +161,7 @@ TYPED = [
     pytest.param("task=explain", ["run: needed with task=explain…run=FOLDER"], id="explain-nothing"),
     pytest.param("task=explain run=x", ["run=x: there is no such run folder"], id="explain-nothing-there"),
     pytest.param(
-        "task=explain explain.split=train explain.repeats=0 explain.samples=1 run=x",
+        "explain.split=train explain.repeats=0 explain.samples=1",
         [
             "explain.split=train: must be one of validation, test",
             "explain.repeats=0: must be a whole number ≥ 1",
