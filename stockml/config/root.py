@@ -71,6 +71,17 @@ class UpdateConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExplainConfig:
+    """Settings of task=explain."""
+
+    split: Literal["validation", "test"]
+    repeats: int = bounded(least=1)
+    """Permutations that an importance is averaged over."""
+    samples: int = bounded(least=100)
+    """About the most samples that are used; of more, those of every n-th day."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """The whole config of one experiment."""
 
@@ -93,6 +104,7 @@ class Config:
     update: UpdateConfig = incidental()
     intervals: tuple[float, ...]
     """Levels of the intervals around forecasts, rising, 0.8 for 80 %; empty: none."""
+    explain: ExplainConfig = incidental()
     tracker: TrackerConfig | None = incidental(default=None)
     """None only in a config that was read back from a run folder, which does not keep it."""
 
@@ -174,6 +186,7 @@ def saved(config: Config) -> dict[str, Any]:
     settings: dict[str, Any] = plain(config)
     settings.update(task="train", run=None, report="auto")
     settings.update(sweep={"fail_fast": False}, export={"onnx": False, "features": None}, audit={"plant": None})
+    settings.update(explain={"split": "validation", "repeats": 5, "samples": 20_000})
     settings["trainer"]["resume"] = None
     settings["update"]["fresh"] = False
     del settings["tracker"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,12 @@ from stockml.evaluation.significance import UNDEFINED, Floats, Interval, Outcome
 _FEWEST_STOCKS = 3  # two points always lie on a line
 
 
-def firsts_of_days(dates: NDArray[np.datetime64]) -> NDArray[np.int64]:
-    """(D,) positions of each day's first sample; the samples are in order of time."""
+def firsts_of_days(dates: NDArray[Any]) -> NDArray[np.int64]:
+    """(D,) positions of each day's first sample; the samples are in order of time, `dates` or numbers of days."""
     return np.flatnonzero(np.append(True, dates[1:] != dates[:-1]))
 
 
-def by_day(dates: NDArray[np.datetime64]) -> Callable[[Floats], Floats]:
+def by_day(dates: NDArray[Any]) -> Callable[[Floats], Floats]:
     """A function from values of samples (…, N) to values of days (…, D): sums, scaled so that the mean is the same.
 
     Stocks move together, so days are independent, and samples are not.

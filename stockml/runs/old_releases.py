@@ -79,6 +79,11 @@ ADDED = (
     Added("2026-11-28", "train and validation of a fixed length", {"data.train_days": None}, _BARS),
     Added("2026-11-28", "intervals", {"intervals": []}),
     Added("2026-11-28", "targets as ranks", {"data.target_normalize": "none"}, _BARS),
+    Added(
+        "2026-11-28",
+        "task=explain",
+        {"explain.split": "validation", "explain.repeats": 5, "explain.samples": 20_000},
+    ),
 )
 """Oldest first. A release that adds a setting appends an entry."""
 
@@ -141,6 +146,7 @@ _NEW_SECTIONS = (
     "audit",
     "features",
     "update",
+    "explain",
 )  # each came with its settings; every config has the others
 
 

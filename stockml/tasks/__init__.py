@@ -119,6 +119,13 @@ _EVERY = (
         from_run=True,
     ),
     Task(
+        name="explain",
+        summary="measure which features, and which days of a window, a run's forecasts depend on",
+        function="stockml.tasks.explain:run",
+        needs_run=True,
+        from_run=True,
+    ),
+    Task(
         name="report",
         summary="draw the page of a run or of a sweep",
         function="stockml.tasks.report:run",

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from stockml.distributed.group import Group
     from stockml.training.hardware import Hardware
 
-_CHUNK_VALUES = 2**22  # inputs of one batch of forecasts: 16 MB in float32
+VALUES_AT_ONCE = 2**22  # inputs of one batch of forecasts: 16 MB in float32
+
+
+def chunk_size(batches: Batches, most: int = 256) -> int:
+    """How many windows a model is given at once."""
+    return max(1, min(most, VALUES_AT_ONCE // (batches.window * batches.width)))
 
 
 def forecast(
@@ -32,7 +37,7 @@ def forecast(
     How many are computed at once follows from the window's size alone, so that no setting of training has an effect on
     them. It is always that many, so that a forecast is the same to the bit whatever samples come after it.
     """
-    chunk = chunk or max(1, min(256, _CHUNK_VALUES // (batches.window * batches.width)))
+    chunk = chunk or chunk_size(batches)
     model.eval()
     shard = group.shard(rows).to(batches.storage_device)
     # In one tensor from the start: small results kept between large windows would leave gaps that no window fits.

@@ -39,6 +39,12 @@ def loss_of(config: TrainerConfig) -> Loss:
     return _LOSSES[config.loss]
 
 
+def loss_of_each(config: TrainerConfig) -> Loss:
+    """The same, of each forecast (...) and target (...) by itself: the loss of a mean over one."""
+    each = torch.vmap(loss_of(config))
+    return lambda forecasts, targets: each(forecasts.flatten(), targets.flatten()).view_as(forecasts)
+
+
 def _pinball(quantile: float, forecasts: Tensor, targets: Tensor) -> Tensor:
     """The loss that the quantile of the targets minimises (Koenker & Bassett 1978)."""
     above = targets - forecasts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 # What a stream is for. Without it, equal seeds would make equal streams.
-INITIALISATION, ORDER, DROPOUT = 1, 2, 3
+INITIALISATION, ORDER, DROPOUT, PERMUTATION = 1, 2, 3, 4
 
 
 def stream_seed(purpose: int, *numbers: int) -> int:

@@ -50,12 +50,6 @@ class TrainerConfig:
         """Samples of one update, over all processes."""
         return self.batch_size * world_size
 
-    def conflicts_with(self, config: Any) -> Iterator[str]:
-        """The rules between these and other sections that are broken."""
-        if self.quantile is not None and getattr(config.data, "target_normalize", "none") != "none":
-            rank = config.data.target_normalize
-            yield f"trainer.loss=quantile: not with data.target_normalize={rank}, whose quantile is none of the target"
-
     def conflicts(self) -> Iterator[str]:
         """The rules between fields that are broken."""
         if self.loss == "quantile" and self.quantile is None:
@@ -71,7 +65,10 @@ class TrainerConfig:
             )
 
     def conflicts_with(self, config: Any) -> Iterator[str]:
-        """Broken rules between these settings and others of `config`."""
+        """The rules between these and other sections that are broken."""
+        if self.quantile is not None and getattr(config.data, "target_normalize", "none") != "none":
+            rank = config.data.target_normalize
+            yield f"trainer.loss=quantile: not with data.target_normalize={rank}, whose quantile is none of the target"
         if self.warm_start and len(config.each_fold()) == 1:
             yield (
                 "trainer.warm_start: a fold starts with the weights of the one before: needs all folds of "

@@ -75,6 +75,8 @@ def test_a_run_of_an_earlier_release_is_evaluated_used_continued_and_reproduced(
     with (run / "forecasts.csv").open(newline="") as file:
         assert sum(row["y_true"] == "" for row in csv.DictReader(file)) == (2 if kind == "pooled" else 1)
 
+    assert typed("task=explain", f"run={run}") == 0
+
     status = typed("task=reproduce", f"run={run}", "report=false", "hydra.run.dir=again")
     numbers_of(release, status, capsys.readouterr().out, "reproduced: identical")
     require_same_numbers(release, run, tmp_path / "again")

@@ -170,6 +170,17 @@ TYPED = [
     pytest.param("task=report", ["run: needed with task=report…run=FOLDER"], id="report-of-nothing"),
     pytest.param("task=report run=x", ["x: holds neither a run nor a sweep; …multirun/"], id="report-of-nothing-there"),
     pytest.param("task=reproduce run=x", ["run=x: there is no such run folder"], id="reproduce-nothing"),
+    pytest.param("task=explain", ["run: needed with task=explain…run=FOLDER"], id="explain-nothing"),
+    pytest.param("task=explain run=x", ["run=x: there is no such run folder"], id="explain-nothing-there"),
+    pytest.param(
+        "explain.split=train explain.repeats=0 explain.samples=1",
+        [
+            "explain.split=train: must be one of validation, test",
+            "explain.repeats=0: must be a whole number ≥ 1",
+            "explain.samples=1: must be a whole number ≥ 100",
+        ],
+        id="explain-settings",
+    ),
     pytest.param("task=audit run=x", ["run=x: there is no such run folder"], id="audit-of-nothing"),
     pytest.param(
         "task=audit audit.plant=future", ["audit.plant=future: …; did you mean future_return?"], id="unknown-leak"

@@ -108,6 +108,24 @@ MISFITS = [
         id="resume-with-other-data",
     ),
     pytest.param(
+        bars_changed_since_a_run,
+        "task=explain run=old",
+        "old: the data have changed (…AAPL.csv); a run is explained on its own data",
+        id="explain-with-other-data",
+    ),
+    pytest.param(
+        a_run(nothing),
+        "task=explain run=old trainer.loss=mae data.valid_ratio=0.2",
+        "trainer.loss, data.valid_ratio: the run's own settings are used; leave them out",
+        id="explain-with-other-settings",
+    ),
+    pytest.param(
+        a_run(lambda: Path("old/result.json").write_text(json.dumps({"status": "failed"}))),
+        "task=explain run=old",
+        "old: is not finished (failed); its model cannot be used",
+        id="explain-a-failed-run",
+    ),
+    pytest.param(
         a_run(lambda: Path("old/result.json").write_text(json.dumps({"status": "running", "pid": os.getppid()}))),
         "trainer.resume=old trainer.epochs=2",
         "trainer.resume=…old: that run is still running",
