@@ -134,13 +134,8 @@ def require_baselines(folder: Path) -> None:
         )
 
 
-_NEW_SECTIONS = (
-    "sweep",
-    "export",
-    "audit",
-    "features",
-    "update",
-)  # each came with its settings; every config has the others
+# Each came with its settings; every config has the others.
+_NEW_SECTIONS = ("sweep", "export", "audit", "features", "update")
 
 
 def _section(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
