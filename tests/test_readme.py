@@ -50,7 +50,7 @@ NOT_RUN_BLOCKS = {
     r"text:\$ python run\.py stock=AAPL": "what a run prints: tests/campaigns/example_run.py writes it",
     r"toml:# spread/|python:# spread/": "tests/data/features/test_own_operator.py installs and runs it",
     r"toml:# my_factors/|python:# my_factors/": "tests/data/features/test_own_set.py installs and runs it",
-    r"mermaid:|text:first run  ": "a drawing",
+    r"mermaid:": "a drawing",
     r"toml:# attention_pool/|python:# attention_pool/": "tests/models/test_own_model.py installs and runs it",
 }
 """Blocks of code that are neither commands nor run, as language and beginning, and why."""

@@ -140,14 +140,8 @@ def require_baselines(folder: Path) -> None:
         )
 
 
-_NEW_SECTIONS = (
-    "sweep",
-    "export",
-    "audit",
-    "features",
-    "update",
-    "explain",
-)  # each came with its settings; every config has the others
+# Each came with its settings; every config has the others.
+_NEW_SECTIONS = ("sweep", "export", "audit", "features", "update", "explain", "combine")
 
 
 def _section(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:

@@ -14,6 +14,7 @@ from stockml.evaluation.evaluate import evaluate
 from stockml.evaluation.predictions import Predictions, PredictionsBySplit, concatenate_folds, deciding
 from stockml.reporting import predictions_file
 from stockml.runs.folder import RunFolder
+from stockml.tasks import run_metadata
 
 
 def runs(folder: RunFolder) -> list[RunFolder]:
@@ -45,15 +46,16 @@ def evaluated(folders: Sequence[RunFolder]) -> tuple[dict[str, Any], list[str]]:
     """The test forecasts of all the runs, oldest first, evaluated as one series; and lines on whose these are.
 
     As for the folds of a walk-forward run, the best baseline is chosen on the validation of the first. UserError where
-    two runs forecast the same days.
+    runs forecast other targets than the first, or the same days.
     """
     facts = [folder.read_json("config.json") for folder in folders]
     each: list[PredictionsBySplit] = [predictions_file.read(folder) for folder in folders]
+    number = f"{len(folders) - 1} update{'s' if len(folders) > 2 else ''}"
+    lines = [f"chain       {number}, oldest first:", *_spans(folders, each)]
     each[0] = deciding(each[0])
     joined = concatenate_folds(_of_common_baselines(each))
     found = evaluate(joined, facts[-1]["data"]["horizon"], synthetic=facts[-1]["synthetic"])
-    number = f"{len(folders) - 1} update{'s' if len(folders) > 2 else ''}"
-    return found, [f"chain       {number}, oldest first:", *_spans(folders, facts, each)]
+    return found, lines
 
 
 def _of_common_baselines(each: Sequence[PredictionsBySplit]) -> list[PredictionsBySplit]:
@@ -66,18 +68,24 @@ def _of_common_baselines(each: Sequence[PredictionsBySplit]) -> list[Predictions
     return [{split: common(one) for split, one in of.items()} for of in each]
 
 
-def _spans(
-    folders: Sequence[RunFolder], facts: Sequence[Mapping[str, Any]], each: Sequence[PredictionsBySplit]
-) -> Iterator[str]:
-    """A line for each run with its test days, and for each gap between two runs'. UserError where they overlap."""
+def _spans(folders: Sequence[RunFolder], each: Sequence[PredictionsBySplit]) -> Iterator[str]:
+    """A line for each run with its test days, and for each gap between two runs'. Raises UserError."""
     last: Any = None
-    for folder, of_run, predictions in zip(folders, facts, each, strict=True):
-        dates = predictions["test"].dates
+    first = _target(run_metadata.saved_values(folders[0])["data"])
+    for folder, predictions in zip(folders, each, strict=True):
+        dates, settings = predictions["test"].dates, run_metadata.saved_values(folder)["data"]
         assert dates is not None
-        start = np.datetime64(of_run["config"]["data"]["test_start"] or dates[0], "D")
+        if _target(settings) != first:
+            raise UserError(f"{folder.path}: forecasts another target than {folders[0].path}; they are no chain")
+        start = np.datetime64(settings["test_start"] or dates[0], "D")
         if last is not None and dates[0] <= last:
             raise UserError(f"{folder.path}: its test begins on {dates[0]}, and that of the run before ends on {last}")
         if last is not None and start > last + 1:
             yield f"            no forecasts of the days after {last} and before {start}"
         yield f"            {dates[0]} to {dates[-1]}  {folder.path}"
         last = dates[-1]
+
+
+def _target(settings: Mapping[str, Any]) -> list[Any]:
+    """What two runs must forecast alike to be one series."""
+    return [settings["target"], settings["horizon"], settings["benchmark"], bool(settings["tickers"])]

@@ -298,5 +298,8 @@ def test_runs_that_forecast_the_same_days_are_no_chain_and_gaps_are_named(
     twice, late = made(tmp_path / "twice", of), made(tmp_path / "late", of, "data.test_start=2001-02-01")
     assert cli.main(["task=evaluate", f"run={twice}"]) == 2
     assert "and that of the run before ends on 2000-12-28" in capsys.readouterr().err
+    other = made(tmp_path / "other", of, "data.test_start=2001-02-01", "data.target=return")
+    assert cli.main(["task=evaluate", f"run={other}"]) == 2
+    assert "other: forecasts another target than" in capsys.readouterr().err
     _, lines = chain.evaluated(chain.runs(RunFolder(late)))
     assert "            no forecasts of the days after 2000-12-28 and before 2001-02-01" in lines
