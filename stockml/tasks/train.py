@@ -17,7 +17,6 @@ from stockml.data import dataset
 from stockml.data.dataset import Data
 from stockml.distributed.group import SINGLE_PROCESS, Group
 from stockml.distributed.settings import DDPConfig
-from stockml.errors import UserError
 from stockml.evaluation import intervals, predictions
 from stockml.evaluation.evaluate import evaluate
 from stockml.reporting import data_report, result_tables, terminal
@@ -61,8 +60,6 @@ def run(
         whole_trainer.check_settings(config, data.panel.window, len(data.panel.features))
     group.check_same_on_all_ranks("data", data.fingerprint)
     fold_trainings = FoldTraining.each(config, folds)
-    if config.trainer.quantile is not None and data.panel.kind == "class":
-        raise UserError("trainer.loss=quantile: the target is a class, 0 or 1, which has no quantiles; take loss=mse")
     names = [name for fold in fold_trainings for name in fold.model_configs()]
     resumed, notes = _states_to_resume(location, config, data, names, group)
     folder = location.create_folder(config.stock.ticker)
