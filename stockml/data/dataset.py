@@ -45,15 +45,24 @@ def prepare(config: Config) -> Data:
     Raises UserError for every fault of the data.
     """
     panel, before_test = load_panel(config)
+    _refuse_quantiles_of_classes(config, panel)
     return scale(panel, split(panel, config.data, before_test), _fit(config))
 
 
 def prepare_folds(config: Config) -> list[Data]:
     """One Data per fold of a walk-forward config, else a list of one; the data are read once."""
     panel, before_test = load_panel(config)
+    _refuse_quantiles_of_classes(config, panel)
     splits = [split(panel, fold.data, before_test) for fold in config.each_fold()]
     copies = [panel if panel.mapped else _copy(panel) for _ in splits[1:]]  # each is scaled by itself
     return [scale(own, parts, _fit(config)) for own, parts in zip([*copies, panel], splits, strict=True)]
+
+
+def _refuse_quantiles_of_classes(config: Config, panel: Panel) -> None:
+    if config.trainer.quantile is not None and panel.kind == "class":
+        raise UserError(
+            "trainer.loss=quantile: the target is a class, 0 or 1, which has no quantiles; take trainer.loss=mse"
+        )
 
 
 def _copy(panel: Panel) -> Panel:

@@ -88,8 +88,8 @@ def of_samples(samples: Predictions, panel: Panel, calibration: Predictions, lev
     start = np.sort(start[np.isfinite(start)])
     widths = {level: np.full(len(sigma), np.nan) for level in levels}
     for chosen, known in _known_before(samples, panel):
-        for level, width in widths.items():
-            width[chosen] = _quantiles(own_errors[chosen], known, start.tolist(), level)
+        for level, reached in _quantiles(own_errors[chosen], known, start.tolist(), levels).items():
+            widths[level][chosen] = reached
     half = {level: width * sigma * _unit(samples) for level, width in widths.items()}
     return replace(
         samples, volatility=sigma, intervals={level: _around(samples, width) for level, width in half.items()}
@@ -110,15 +110,19 @@ def _known_before(samples: Predictions, panel: Panel) -> Iterator[tuple[NDArray[
         yield chosen, [ended[start:stop].tolist() for start, stop in itertools.pairwise([0, *upto])]
 
 
-def _quantiles(errors: Floats, known: Sequence[Sequence[int]], ordered: list[float], level: float) -> list[float]:
-    """(N,) the quantile of the known errors that each interval reaches; `ordered` are those known from the start."""
-    alpha, found = 1 - level, list[float]()
+def _quantiles(
+    errors: Floats, known: Sequence[Sequence[int]], ordered: list[float], levels: Sequence[float]
+) -> dict[float, list[float]]:
+    """By level, (N,) the error that each interval reaches; `ordered` are the errors known from the start, and grow."""
+    alphas, found = {level: 1 - level for level in levels}, {level: list[float]() for level in levels}
     for news in known:
         for number in news:
             if math.isfinite(errors[number]):
-                alpha += STEP * (1 - level - float(errors[number] > found[number]))
+                for level, reached in found.items():
+                    alphas[level] += STEP * (1 - level - float(errors[number] > reached[number]))
                 bisect.insort(ordered, float(errors[number]))
-        found.append(_quantile(ordered, alpha))
+        for level, reached in found.items():
+            reached.append(_quantile(ordered, alphas[level]))
     return found
 
 

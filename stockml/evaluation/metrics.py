@@ -326,7 +326,11 @@ METRICS = {
         Metric("mcc", _of_classes(class_metrics.mcc), SIGNED, _RUN, of_classes=True, of_direction=True),
         Metric("ic", ic, SIGNED, _RUN | _BREAKDOWN | {"test summary last"}),
         Metric(
-            "pinball", pinball, ERROR, _RUN | _BREAKDOWN | {"val summary end", "test summary end"}, of_quantiles=True
+            "pinball",
+            pinball,
+            ERROR,
+            _RUN | _BREAKDOWN | {"val summary end", "test summary end", "test sweep terminal"},
+            of_quantiles=True,
         ),
         Metric("below", share_below, PERCENT, _RUN | _BREAKDOWN | {"test summary end"}, of_quantiles=True),
         Metric("daily_ic", lambda _t, _y, days: cross_section.mean(days.ic), SIGNED, _RUN, pooled=True),

@@ -72,7 +72,7 @@ def _cells(values: Any) -> list[Any]:
 def read(folder: RunFolder) -> dict[str, Predictions]:
     """The predictions of each split, read from the run folder; UserError where its files are missing or broken."""
     metadata = folder.read_json("config.json")
-    data = {**metadata["data"], "quantile": metadata["config"]["trainer"].get("quantile")}
+    data = {**metadata["data"], "quantile": metadata["config"].get("trainer", {}).get("quantile")}
     own, others = read_columns(folder, "predictions.csv"), read_columns(folder, "baselines.csv")
     try:
         if own["sample"] != others["sample"] or own["split"] != others["split"]:

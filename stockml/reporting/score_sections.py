@@ -67,11 +67,12 @@ def _of(stocks: Sequence[Mapping[str, str]]) -> list[Table]:
         return []
     of_quantiles = "test_pinball" in stocks[0]
     ranked = sorted(stocks, key=lambda row: -float(row["test_r2_zero"] or "-inf"))
-    short = {f"test_{metric.name}" for metric in table.shown("short tables", of_quantiles=of_quantiles)}
-    header = [name for name in stocks[0] if name == "ticker" or name in short]
+    header = [name for name in stocks[0] if name != "synthetic" and _is_in_short_tables(name)]
+    header = [name for name in header if not of_quantiles or any(row[name] for row in stocks)]
     cells = [[csv_cell(name, row[name]) for name in header] for row in ranked[:_MOST_STOCKS]]
     left = f"; {len(ranked) - len(cells):,} more" if len(ranked) > len(cells) else ""
-    return [Table(f"Stocks, by test_r2_zero; stocks.csv has all their scores{left}", header, cells)]
+    by = "" if of_quantiles else ", by test_r2_zero"
+    return [Table(f"Stocks{by}; stocks.csv has all their scores{left}", header, cells)]
 
 
 def _is_in_short_tables(column: str) -> bool:

@@ -27,10 +27,13 @@ _ON_TERMINAL = ("epochs", "best_baseline", "beats_baseline", "seconds", "dm_p_ho
 """The columns that a terminal has room for, besides what was swept and the metrics."""
 
 
-def _columns() -> list[str]:
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """The columns besides what was swept; those of quantiles where a job has forecast one."""
     baseline = ("best_baseline", "beats_baseline", "seconds", "error", "synthetic")
     end = [*columns("summary last"), *_JOINT, *columns("summary end")]
-    return [*_TRAINING, *columns("summary"), *baseline, *_SIGNIFICANCE, *end]
+    named = [*_TRAINING, *columns("summary"), *baseline, *_SIGNIFICANCE, *end]
+    known = {name for row in rows for name, value in row.items() if value is not None}
+    return [name for name in named if name in known or (of := of_column(name)) is None or not of.of_quantiles]
 
 
 class SweepTable:
@@ -94,7 +97,7 @@ def write(sweep: SweepFolder, *, joint: bool = True) -> list[Row]:
 
 
 def _write_files(sweep: SweepFolder, rows: Sequence[Row]) -> None:
-    header = ["job", "status", *_swept(rows), *_columns()]
+    header = ["job", "status", *_swept(rows), *_columns(rows)]
     sweep.write_csv("summary.csv", header, ([_cell(row.get(name)) for name in header] for row in rows))
     sweep.write_text("summary.md", _markdown(rows))
 
@@ -314,7 +317,7 @@ def _markdown(rows: Sequence[Row]) -> str:
 def table(rows: Sequence[Row]) -> str:
     """The table and the aggregates, for a terminal."""
     on_terminal = {*_ON_TERMINAL, *columns("sweep terminal")}
-    header = [name for name in _shown_columns(rows) if name in on_terminal or name not in _columns()]
+    header = [name for name in _shown_columns(rows) if name in on_terminal or name not in _columns(rows)]
     numbers = (*_TRAINING, *columns("summary"), "seconds", "dm_p_holm")
     cells = ([_shown(name, row.get(name)) for name in header] for row in rows)
     left = [name for name in header if name not in numbers]
@@ -327,10 +330,7 @@ def location_line(sweep: SweepFolder) -> str:
 
 
 def _shown_columns(rows: Sequence[Row]) -> list[str]:
-    of_quantiles = {name for name in columns("summary end") if (of := of_column(name)) and of.of_quantiles}
-    empty = {name for name in of_quantiles if all(row.get(name) is None for row in rows)}
-    named = ["job", "status", *(key for key in _swept(rows) if key != "stock"), *_columns()]
-    return [name for name in named if name not in empty]
+    return ["job", "status", *(key for key in _swept(rows) if key != "stock"), *_columns(rows)]
 
 
 def _shown(name: str, value: Any) -> str:

@@ -47,6 +47,7 @@ class Forecasts:
     """One row per forecast: date, target_date, ticker, y_pred, the ends of its intervals, y_true; empty or None if
     unknown."""
     header: Sequence[str]
+    """The names of its columns."""
     path: Path
     onnx: Path | None
     """The exported model; None unless `export.onnx`."""

@@ -19,7 +19,6 @@ from stockml.data.dataset import Data
 from stockml.data.settings import BarsConfig
 from stockml.distributed.group import SINGLE_PROCESS, Group
 from stockml.distributed.settings import DDPConfig
-from stockml.errors import UserError
 from stockml.evaluation import intervals, predictions
 from stockml.evaluation.evaluate import evaluate
 from stockml.reporting import data_report, result_tables, terminal
@@ -76,8 +75,6 @@ def run(
     links = run_metadata.links(config, initial.sha256 if initial else None) if group.is_main else {}
     group.check_same_on_all_ranks("data", data.fingerprint)
     fold_trainings = FoldTraining.each(config, folds)
-    if config.trainer.quantile is not None and data.panel.kind == "class":
-        raise UserError("trainer.loss=quantile: the target is a class, 0 or 1, which has no quantiles; take loss=mse")
     names = [name for fold in fold_trainings for name in fold.model_configs()]
     resumed, notes = _states_to_resume(location, config, data, names, group)
     folder = location.create_folder(config.stock.ticker)

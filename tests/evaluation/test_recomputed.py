@@ -1,7 +1,6 @@
 """Every number of real runs equals what pandas, numpy, scipy and statsmodels make of the raw CSV files.
 
-Only the forecasts of the model are taken from the runs. The definitions are in raw_samples.py and definitions.py, which
-use nothing of stockml.
+Only the forecasts and intervals of the model are taken from the runs. The definitions use nothing of stockml.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import pytest
 from numpy.typing import NDArray
 
 import stockml
-from tests.evaluation import definitions, raw_samples
+from tests.evaluation import definitions, interval_definitions, raw_samples
 from tests.evaluation.raw_samples import Fold, Moments, Plan
 
 DAYS, LATE_FROM, NEW_FROM, STILL, DEAD_AFTER = 430, 231, 285, 365, 385
@@ -226,8 +225,7 @@ def test_every_number_of_metrics_json_is_known_and_right(run: Run) -> None:
     first = (parts["validation"]["fold"] == 0).to_numpy()
     parts["validation"], forecasts["validation"] = parts["validation"][first], forecasts["validation"][first]
     expected = definitions.metrics(parts, forecasts, plan.horizon, plan.kind, pooled=plan.pooled)
-    if not plan.dated:
-        expected["significance"]["unit"] = "samples"
+    expected["significance"]["unit"] = expected["significance"]["unit"] if plan.dated else "samples"
     own = expected["significance"]["against"]
     assert list(found["significance"]["against"]) == list(own)
     zero, named = next(iter(own.values())), {"class": "the train mean", "level": "persistence (r2_zero)"}
@@ -242,6 +240,8 @@ def test_every_number_of_metrics_json_is_known_and_right(run: Run) -> None:
     assert found.pop("validation_loss") == pytest.approx(loss, rel=FLOAT32)
     assert list(definitions.differences(_timing(run), found.pop("timing"), 1e-2)) == []
     text = {"format": 2, "synthetic": False, "verdict": found["verdict"]}
+    ends = run.table("predictions.csv")
+    expected |= interval_definitions.intervals(ends, parts, forecasts, plan.kind, pooled=plan.pooled)
     assert list(definitions.differences({**expected, **text}, found)) == []
 
 
