@@ -154,10 +154,10 @@ def test_a_page_is_drawn_again_and_the_test_is_looked_at_apart(
     assert "note        explain.split=test looks at the test: choose" in capsys.readouterr().out
     assert (test["split"], test["synthetic"]) == ("test", True)
     assert json.loads((tmp_path / "run" / "importance.json").read_text()) == before
-    page = (tmp_path / "run" / "report.html").read_text()
+    page, plots = (tmp_path / "run" / "report.html").read_text(), Result(tmp_path / "run").plots()
     for split, name in {"validation": "importance", "test": "importance_test"}.items():
         assert f"What the forecasts depend on, {split}" in page
-        assert {name, f"{name}_days"} <= Result(tmp_path / "run").plots().keys()
+        assert {name, f"{name}_days"} <= plots.keys()
         assert (tmp_path / "run" / "plots" / f"{name}.png").exists()
 
 
