@@ -85,7 +85,6 @@ def _explained(predictor: Predictor, folds: Sequence[Data], config: Config) -> d
             (fold.model, explaining.Samples(batches, torch.from_numpy(rows), torch.from_numpy(np.stack(others))))
         )
 
-    increases = np.hstack([explaining.loss_increases(*pair, groups, trainer, predictor.chosen) for pair in pairs])
     spread = float(np.concatenate([samples.targets for _, samples in pairs]).std())
     rows = np.concatenate(splits)
     if not spread > 0:
@@ -93,8 +92,9 @@ def _explained(predictor: Predictor, folds: Sequence[Data], config: Config) -> d
             f"{config.run}: the targets of its {len(rows):,} {settings.split} samples do not differ, so nothing can be "
             "measured there; take the other split of explain.split=validation|test"
         )
-    unit = loss_unit(trainer, spread)
-    importances = [importance.of(own, panel.day_numbers[rows], horizon) for own in increases / unit]
+    increases = np.hstack([explaining.loss_increases(*pair, groups, trainer, predictor.chosen) for pair in pairs])
+    shares = increases / loss_unit(trainer, spread)
+    importances = [importance.of(own, panel.day_numbers[rows], horizon) for own in shares]
     method, reason = explaining.attribution_method(*pairs[0])
     sizes, error = [None] * len(groups), None
     if method is not None:

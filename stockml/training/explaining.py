@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -109,7 +109,7 @@ def attributions(model: nn.Module, samples: Samples, groups: Sequence[Group], me
     each, missed = [], []
     for x in samples.windows(torch.arange(len(samples.rows))):
         if method == SHAP:
-            found = torch.stack([member.contributions(x) for member in _members(model)]).mean(dim=0)  # type: ignore[operator]
+            found = torch.stack([member.contributions(x) for member in _members(model)]).mean(dim=0)
             missed.append(torch.zeros(len(x)))
         else:
             found, delta = _integrated_gradients(model, x)
@@ -131,5 +131,6 @@ def _integrated_gradients(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     return found, delta
 
 
-def _members(model: nn.Module) -> list[nn.Module]:
+def _members(model: nn.Module) -> list[Any]:
+    """The modules whose forecasts are averaged; some have the method `contributions`."""
     return list(model.members) if isinstance(model, Ensemble) else [model]

@@ -7,8 +7,9 @@ AR(1), 0.95) move nothing; the return before, the fourth feature, knows a little
 with 5 degrees of freedom, their volatility changes slowly, and there is a drift of Sharpe ratio 1. Models are trained,
 and their runs explained on validation, 1 and 5 days ahead; ridge also by walk-forward and on a pool of four stocks.
 
-`signal` comes first in at least 95 % of the histories, and the 95 % CI of each useless feature holds 0 in 90 to 98 %,
-for each model: the exit status is 1 where one of these fails. It continues after a kill; two cores take half an hour.
+`signal` comes first in at least 95 % of the histories of each case, and the 95 % CI of a useless feature holds 0 in 90
+to 98 % of those of each model: the exit status is 1 where one of these fails. It continues after a kill, and takes half
+an hour of one core.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path("multirun/explain"), help="where it keeps what it found")
     asked = parser.parse_args(arguments)
     asked.folder.mkdir(parents=True, exist_ok=True)
-    rows, is_right = [], True
+    is_right, rows, of_model = True, [], dict[str, list[Outcome]]()
     for case, model in ((case, model) for case, models in CASES.items() for model in models if model in names()):
         outcomes = []
         for seed in range(asked.seeds):
@@ -127,9 +128,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 path.write_text(json.dumps(vars(explained(model, case, seed))))
             outcomes.append(Outcome(**json.loads(path.read_text())))
         first, holding = rates(outcomes)
-        is_right &= first >= 0.95 and 0.9 <= holding <= 0.98
+        is_right &= first >= 0.95
+        of_model.setdefault(model, []).extend(outcomes)
         rows.append((model, case, f"{first:.0%}", f"{holding:.1%}"))
         print(*rows[-1], sep="  ", flush=True)
+    for model, outcomes in of_model.items():
+        holding = rates(outcomes)[1]
+        is_right &= 0.9 <= holding <= 0.98
+        rows.append((model, "all", "", f"{holding:.1%}"))
     print(table(("model", "case", "signal first", "CI of a useless feature holds 0"), rows))
     return int(not is_right)
 
