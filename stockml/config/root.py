@@ -61,6 +61,16 @@ class AuditConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CombineConfig:
+    """Settings of task=combine."""
+
+    weights: Literal["mean", "ridge"]
+    """The members' weights: equal, or non-negative ones that are fitted on validation."""
+    best: int | None = bounded(least=1)
+    """How many of a sweep's finished jobs are members, those that are best on validation; all of them if None."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """The whole config of one experiment."""
 
@@ -68,6 +78,8 @@ class Config:
     """What is done; `stockml.tasks` has the table."""
     run: str | None = incidental()
     """Folder of the run or sweep that the task works on."""
+    runs: tuple[str, ...] = incidental()
+    """Folders of the runs and sweeps that task=combine combines."""
     seed: int = bounded(least=0, most=2**32 - 1)
     stock: StockConfig
     data: DataConfig
@@ -80,6 +92,7 @@ class Config:
     """Whether report.html and plots/ are drawn; auto: for a single run and for a sweep, not for each job of a sweep."""
     export: ExportConfig = incidental()
     audit: AuditConfig = incidental()
+    combine: CombineConfig = incidental()
     tracker: TrackerConfig | None = incidental(default=None)
     """None only in a config that was read back from a run folder, which does not keep it."""
 

@@ -99,6 +99,13 @@ def fold_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return text_table(("fold", *counts, *(f"test_{metric.name}" for metric in metrics)), cells, left=("fold",))
 
 
+def member_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The members of a combined run, their weights and scores on test."""
+    metrics, facts = shown("short tables"), ("member", "model", "features", "window", "seed")
+    cells = [[*(str(row[name]) for name in facts), f"{row['weight']:.3g}", *_test_scores(row, metrics)] for row in rows]
+    return text_table((*facts, "weight", *(f"test_{metric.name}" for metric in metrics)), cells, left=facts[:3])
+
+
 def _test_scores(row: Mapping[str, Any], metrics: Sequence[Metric]) -> list[str]:
     return [metric.format(row.get(f"test_{metric.name}")) for metric in metrics]
 

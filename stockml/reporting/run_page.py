@@ -25,6 +25,7 @@ from stockml.reporting import (
 from stockml.reporting.document import KeyFigure, Page, Section, Table
 from stockml.reporting.drawing import Plot
 from stockml.reporting.score_sections import csv_cell, percent, sentence, span
+from stockml.runs.members import model_name
 from stockml.runs.names import fold_member_title
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _page(folder: RunFolder) -> Page:
         in_table = ("features.columns.",) if "features" in metadata["data"] else ()
         settings = [f"{key}={show(value)}" for key, value in leaves(config) if not key.startswith(in_table)]
         return Page(
-            title=_title(config),
+            title=_title(metadata),
             subtitle=f"{metadata['data']['origin']}; seed {config['seed']}; run folder {folder.path.name}",
             synthetic=bool(metadata["synthetic"]),
             faults=faults,
@@ -77,6 +78,7 @@ def _page(folder: RunFolder) -> Page:
             figures=_key_figures(metrics) if metrics else [],
             sections=[
                 *scores,
+                *score_sections.members(metadata.get("combination"), read_rows(folder.path / "members.csv")),
                 Section("Plots", plots=list(_plots(folder, metadata, metrics))),
                 _data(metadata["data"], read_rows(folder.path / "folds.csv"), (metrics or {}).get("decided_on")),
                 *feature_tables.section(metadata["data"]),
@@ -87,14 +89,15 @@ def _page(folder: RunFolder) -> Page:
         raise UserError(f"{folder.path}: no report can be made, its files lack {error}") from error
 
 
-def _title(config: Mapping[str, Any]) -> str:
+def _title(metadata: Mapping[str, Any]) -> str:
     """Stock and model, and the target and the set of features where they are not the default ones."""
-    parts = [config["stock"]["ticker"], config["model"]["name"]]
+    config = metadata["config"]
+    parts = [config["stock"]["ticker"], model_name(metadata)]
     target, days = config["data"].get("target", "log_return"), config["data"].get("horizon") or 1
     if (target, days) != ("log_return", 1):
         ahead = f", {days} day{'s' if days > 1 else ''}" if target in NAMES else ""
         parts.append(f"{drawing.short(target, _LONGEST_TARGET)}{ahead}")
-    if (of_set := config.get("features", {}).get("set", "bars")) != "bars":
+    if (of_set := config.get("features", {}).get("set", "bars")) != "bars" and "members" not in metadata:
         parts.append(f"features {of_set}")
     return " · ".join(parts)
 

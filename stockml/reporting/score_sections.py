@@ -64,6 +64,19 @@ def _of(stocks: Sequence[Mapping[str, str]]) -> list[Table]:
     return [Table(f"Stocks, by test_r2_zero; stocks.csv has all their scores{left}", header, cells)]
 
 
+def members(text: str | None, rows: Sequence[Mapping[str, str]]) -> list[Section]:
+    """The section of a combined run's members, given what its config.json says of them and the rows of members.csv."""
+    if not text:
+        return []
+    header = [name for name in rows[0] if name not in ("from", "synthetic") and _is_in_short_tables(name)]
+    cells = [[csv_cell(name, row[name]) for name in header] for row in rows]
+    note = (
+        f"{text} Validation is the {int(rows[0]['val_n']):,} samples that all members have there; where the members or "
+        "their weights were chosen by it, its scores say more than new data would."
+    )
+    return [Section("Members", [note], [Table("Members; members.csv has all their scores", header, cells)])]
+
+
 def _is_in_short_tables(column: str) -> bool:
     metric = table.of_column(column)
     return metric is None or "short tables" in metric.shown_in

@@ -252,8 +252,13 @@ def _joint_findings(done: Sequence[Row]) -> list[str]:
 
 def best_on_validation(rows: Iterable[Row]) -> Row | None:
     """The job with the highest R² on validation; None where none has any."""
+    return next(iter(ranked_on_validation(rows)), None)
+
+
+def ranked_on_validation(rows: Iterable[Row]) -> list[Row]:
+    """The jobs that have an R² on validation, the highest first."""
     scored = [row for row in rows if row["val_r2"] is not None]
-    return max(scored, key=lambda row: float(row["val_r2"]), default=None)
+    return sorted(scored, key=lambda row: -float(row["val_r2"]))
 
 
 def _groups(rows: Iterable[Row], keys: Sequence[str]) -> list[tuple[str, list[Row]]]:

@@ -75,6 +75,7 @@ ADDED = (
     Added("2026-11-28", "task=features", {"export.features": None}),
     Added("2026-11-28", "forecasts of quantiles", {"trainer.quantile": None}),
     Added("2026-11-28", "targets as ranks", {"data.target_normalize": "none"}, _BARS),
+    Added("2026-11-28", "task=combine", {"runs": [], "combine.weights": "mean", "combine.best": None}),
 )
 """Oldest first. A release that adds a setting appends an entry."""
 
@@ -131,7 +132,13 @@ def require_baselines(folder: Path) -> None:
         )
 
 
-_NEW_SECTIONS = ("sweep", "export", "audit", "features")  # each came with its settings; every config has the others
+_NEW_SECTIONS = (
+    "sweep",
+    "export",
+    "audit",
+    "features",
+    "combine",
+)  # each came with its settings; every config has the others
 
 
 def _section(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:

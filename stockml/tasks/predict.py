@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,13 +17,14 @@ from stockml.data import calendar
 from stockml.data.features.expressions import parse
 from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
+from stockml.evaluation import combination
 from stockml.evaluation.predictions import tickers_of
 from stockml.reporting import predictions_file as written
 from stockml.reporting import terminal, text_tables
 from stockml.runs.folder import RunFolder
 from stockml.runs.names import safe_name
 from stockml.tasks import NO_REQUEST, Request, export
-from stockml.tasks.predictor import Predictor
+from stockml.tasks.predictor import Predictor, each_member
 from stockml.training import hardware
 
 if TYPE_CHECKING:
@@ -86,11 +87,38 @@ def _meaning(config: BarsConfig, panel: Panel) -> str:
 def forecasts(config: Config, emit: Callable[[str], None]) -> Forecasts:
     """Forecast every bar since the first day of the run's test, and the days after the last bar; write forecasts.csv.
 
-    `emit` gets warnings line by line. Raises UserError where the run or the bars cannot be used.
+    The forecasts of a combined run are those of its members, weighted; each member's folder gets its own. `emit` gets
+    warnings line by line. Raises UserError where the run or the bars cannot be used.
     """
     if config.export.onnx:
         export.require_installed()
     folder = RunFolder.existing(Path(str(config.run)))
+    each = each_member(folder, config)
+    if len(each) == 1:
+        return _of_run(folder, config, emit)
+    if config.export.onnx:
+        raise UserError(
+            f"export.onnx=true: {folder.path} combines {len(each)} models with inputs of their own; export each: "
+            f"run={each[0][0].path}"
+        )
+    warned: dict[str, None] = {}
+    found = [_of_run(run, own, warned.setdefault) for run, own, _ in each]
+    for line in warned:
+        emit(line)
+    day, ticker, y_pred = (_HEADER.index(name) for name in ("date", "ticker", "y_pred"))
+    by_key = [{(row[day], row[ticker]): row[y_pred] for row in of.table} for of in found]
+    table = []
+    for row in found[0].table:
+        if all((key := (row[day], row[ticker])) in own for own in by_key):
+            forecast = combination.weighted([own[key] for own in by_key], [weight for _, _, weight in each])
+            table.append([*row[:y_pred], forecast, *row[y_pred + 1 :]])
+    path = folder.path / found[0].path.name
+    folder.write_csv(path.name, _HEADER, table, synthetic=found[0].panel.synthetic)
+    return replace(found[0], table=table, path=path)
+
+
+def _of_run(folder: RunFolder, config: Config, emit: Callable[[str], object]) -> Forecasts:
+    """The forecasts of a run that is not combined; arguments and errors are those of `forecasts`."""
     predictor = Predictor.load(folder, config)
     predictor.check_own_settings(config)
     panel = predictor.bars_panel(config)

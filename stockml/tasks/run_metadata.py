@@ -37,7 +37,6 @@ def collect(
     `folds` are the data of each fold of a walk-forward run; one otherwise. `features` are of the first.
     """
     panel = folds[0].panel
-    packages = ("stockml", "torch", "hydra-core", "omegaconf", "numpy", "pandas")
     return {
         "format": FORMAT,
         "config": saved(config),
@@ -55,13 +54,21 @@ def collect(
             **_stocks(folds),
             **(_split(folds[0]) if len(folds) == 1 else {"folds": [_split(data) for data in folds]}),
         },
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
-        "git_commit": git_commit(),
+        **software(),
         "device": device,
         "world_size": world_size,
         "global_batch_size": config.trainer.global_batch(world_size),
         "platform": platform.platform(),
         "synthetic": panel.synthetic,
+    }
+
+
+def software() -> dict[str, Any]:
+    """The versions of what computes, and the commit of this code."""
+    packages = ("stockml", "torch", "hydra-core", "omegaconf", "numpy", "pandas")
+    return {
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
+        "git_commit": git_commit(),
     }
 
 
