@@ -101,9 +101,10 @@ def fold_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def member_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The members of a combined run, their weights and scores on test."""
-    metrics, facts = shown("short tables"), ("member", "model", "features", "window", "seed")
-    cells = [[*(str(row[name]) for name in facts), f"{row['weight']:.3g}", *_test_scores(row, metrics)] for row in rows]
-    return text_table((*facts, "weight", *(f"test_{metric.name}" for metric in metrics)), cells, left=facts[:3])
+    metrics = [metric for metric in shown("short tables") if f"test_{metric.name}" in rows[0]]
+    cells = [[row["member"], row["model"], f"{row['weight']:.3g}", *_test_scores(row, metrics)] for row in rows]
+    header = ("member", "model", "weight", *(f"test_{metric.name}" for metric in metrics))
+    return text_table(header, cells, left=header[:2])
 
 
 def _test_scores(row: Mapping[str, Any], metrics: Sequence[Metric]) -> list[str]:

@@ -78,7 +78,7 @@ def _page(folder: RunFolder) -> Page:
             figures=_key_figures(metrics) if metrics else [],
             sections=[
                 *scores,
-                *score_sections.members(metadata.get("combination"), read_rows(folder.path / "members.csv")),
+                *_members(metadata, metrics, read_rows(folder.path / "members.csv")),
                 Section("Plots", plots=list(_plots(folder, metadata, metrics))),
                 _data(metadata["data"], read_rows(folder.path / "folds.csv"), (metrics or {}).get("decided_on")),
                 *feature_tables.section(metadata["data"]),
@@ -87,6 +87,20 @@ def _page(folder: RunFolder) -> Page:
         )
     except (KeyError, TypeError, IndexError) as error:
         raise UserError(f"{folder.path}: no report can be made, its files lack {error}") from error
+
+
+def _members(
+    metadata: Mapping[str, Any], metrics: Mapping[str, Any] | None, rows: Sequence[Mapping[str, str]]
+) -> list[Section]:
+    """The members of a combined run, given the rows of members.csv; nothing of any other run."""
+    if not rows or metrics is None:
+        return []
+    text = (
+        f"{metadata['combination']} Validation is the {metrics['validation']['n']:,} samples that all members have "
+        "there; where members or weights were chosen by it, its scores promise more than new data keep."
+    )
+    title = "Members; members.csv has all their scores, and where they come from"
+    return [Section("Members", [text], [score_sections.short_table(title, rows, without=("from",))])]
 
 
 def _title(metadata: Mapping[str, Any]) -> str:

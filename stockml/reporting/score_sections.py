@@ -58,23 +58,15 @@ def _of(stocks: Sequence[Mapping[str, str]]) -> list[Table]:
     if not stocks:
         return []
     ranked = sorted(stocks, key=lambda row: -float(row["test_r2_zero"] or "-inf"))
-    header = [name for name in stocks[0] if name != "synthetic" and _is_in_short_tables(name)]
-    cells = [[csv_cell(name, row[name]) for name in header] for row in ranked[:_MOST_STOCKS]]
-    left = f"; {len(ranked) - len(cells):,} more" if len(ranked) > len(cells) else ""
-    return [Table(f"Stocks, by test_r2_zero; stocks.csv has all their scores{left}", header, cells)]
+    left = f"; {len(ranked) - _MOST_STOCKS:,} more" if len(ranked) > _MOST_STOCKS else ""
+    caption = f"Stocks, by test_r2_zero; stocks.csv has all their scores{left}"
+    return [short_table(caption, ranked[:_MOST_STOCKS])]
 
 
-def members(text: str | None, rows: Sequence[Mapping[str, str]]) -> list[Section]:
-    """The section of a combined run's members, given what its config.json says of them and the rows of members.csv."""
-    if not text:
-        return []
-    header = [name for name in rows[0] if name not in ("from", "synthetic") and _is_in_short_tables(name)]
-    cells = [[csv_cell(name, row[name]) for name in header] for row in rows]
-    note = (
-        f"{text} Validation is the {int(rows[0]['val_n']):,} samples that all members have there; where the members or "
-        "their weights were chosen by it, its scores say more than new data would."
-    )
-    return [Section("Members", [note], [Table("Members; members.csv has all their scores", header, cells)])]
+def short_table(caption: str, rows: Sequence[Mapping[str, str]], without: Sequence[str] = ()) -> Table:
+    """Rows of a CSV file, with the metrics of short tables alone."""
+    header = [name for name in rows[0] if name not in ("synthetic", *without) and _is_in_short_tables(name)]
+    return Table(caption, header, [[csv_cell(name, row[name]) for name in header] for row in rows])
 
 
 def _is_in_short_tables(column: str) -> bool:
