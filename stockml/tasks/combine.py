@@ -154,7 +154,8 @@ def _folders(config: Config) -> tuple[list[RunFolder], str]:
     if twice := next((path for path in paths if paths.count(path) > 1), None):
         raise UserError(f"runs: {twice} is named twice; name each run once")
     if len(found) < 2:
-        raise UserError(f"runs={show(config.runs)}: {len(found)} finished runs; name at least two to combine")
+        count = f"{len(found)} finished run{'' if len(found) == 1 else 's'}"
+        raise UserError(f"runs={show(config.runs)}: {count}; name at least two to combine")
     return found, f"chosen on validation from {candidates}" if candidates else ""
 
 
@@ -165,7 +166,7 @@ def _difference(first: _Candidate, other: _Candidate) -> str | None:
         if (own := other.target[key]) != value:
             return f"{name}: {key}={show(own)}, and {show(value)} in {path}; only forecasts of the same are combined"
     have, has = (dict.fromkeys(combination.keys(of.splits["test"])) for of in (first, other))
-    if (missing := min(have.keys() ^ has.keys(), key=str, default=None)) is not None:
+    if (missing := min(have.keys() ^ has.keys(), key=_key, default=None)) is not None:
         lacks = "has no" if missing in have else "has a"
         return (
             f"{name}: its test {lacks} sample of {_key(missing)}, unlike that of {path}; runs with the same test days "

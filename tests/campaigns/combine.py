@@ -7,7 +7,7 @@ and mlp_flat (two seeds each) on windows of 5, 10, 20 and 40 days. The 5 that ar
 task=combine does it, by their mean and by ridge weights; 1 and 5 days ahead. Skill is shown in at most 2.5 % of the
 seeds of each; beyond that by at most 2 standard errors of their number. The exit status is 1 where it does not hold.
 
-What is done is kept in the file, and the same command continues with what is missing. It takes ten minutes of one core.
+What is done is kept in the file, and the same command continues with what is missing. It takes minutes of one core.
 """
 
 from __future__ import annotations

@@ -57,7 +57,9 @@ def test_weights_are_equal_where_validation_is_too_short_to_fit_them(days: int) 
 def test_the_weights_of_levels_and_classes_have_a_sum_of_one() -> None:
     returns, last = members(0), np.full(400, 50.0)
     levels = [predictions(50 * (1 + of.truth.y_true / 100), 50 * (1 + of.model / 100), "level", last) for of in returns]
-    classes = [predictions((of.truth.y_true > 0) * 1.0, 1 / (1 + np.exp(-of.model)), "class") for of in returns]
+    classes = [
+        predictions(np.where(of.truth.y_true > 0, 1.0, 0.0), 1 / (1 + np.exp(-of.model)), "class") for of in returns
+    ]
     for each in (levels, classes):
         assert ridge_weights(each, horizon=1).sum() == pytest.approx(1)
     assert ridge_weights(returns, horizon=1).sum() != pytest.approx(1)
