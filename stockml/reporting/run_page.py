@@ -82,7 +82,11 @@ def _page(folder: RunFolder) -> Page:
                 Section("Plots", plots=list(_plots(folder, metadata, metrics))),
                 _data(metadata["data"], read_rows(folder.path / "folds.csv"), (metrics or {}).get("decided_on")),
                 *feature_tables.section(metadata["data"]),
-                Section("Config", [_origin(metadata)], settings=settings),
+                Section(
+                    "Config of the first member" if "members" in metadata else "Config",
+                    [_origin(metadata)],
+                    settings=settings,
+                ),
             ],
         )
     except (KeyError, TypeError, IndexError) as error:

@@ -133,12 +133,13 @@ def combine(config: Config, place: RunLocation, records: Mapping[str, str]) -> R
 
 
 def _folders(config: Config) -> tuple[list[RunFolder], str]:
-    """The folders of the members; and of how many finished jobs they are the best on validation, as text."""
+    """The folders of the members; and where all were chosen on validation, from how many, as text."""
     found: list[RunFolder] = []
-    candidates = 0
+    candidates = named = 0
     for path in map(Path, config.runs):
         if not SweepFolder.is_one(path):
             found.append(RunFolder.existing(path))
+            named += 1
             continue
         sweep = SweepFolder(path)
         rows = [row for row in summary.read(sweep) if row["status"] == "ok"]
@@ -156,7 +157,7 @@ def _folders(config: Config) -> tuple[list[RunFolder], str]:
     if len(found) < 2:
         count = f"{len(found)} finished run{'' if len(found) == 1 else 's'}"
         raise UserError(f"runs={show(config.runs)}: {count}; name at least two to combine")
-    return found, f"chosen on validation from {candidates}" if candidates else ""
+    return found, f"chosen on validation from {candidates}" if candidates and not named else ""
 
 
 def _difference(first: _Candidate, other: _Candidate) -> str | None:

@@ -90,8 +90,6 @@ def forecasts(config: Config, emit: Callable[[str], None]) -> Forecasts:
     The forecasts of a combined run are those of its members, weighted; each member's folder gets its own. `emit` gets
     warnings line by line. Raises UserError where the run or the bars cannot be used.
     """
-    if config.export.onnx:
-        export.require_installed()
     folder = RunFolder.existing(Path(str(config.run)))
     each = each_member(folder, config)
     if len(each) == 1:
@@ -119,6 +117,8 @@ def forecasts(config: Config, emit: Callable[[str], None]) -> Forecasts:
 
 def _of_run(folder: RunFolder, config: Config, emit: Callable[[str], object]) -> Forecasts:
     """The forecasts of a run that is not combined; arguments and errors are those of `forecasts`."""
+    if config.export.onnx:
+        export.require_installed()
     predictor = Predictor.load(folder, config)
     predictor.check_own_settings(config)
     panel = predictor.bars_panel(config)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stockml import cli, compose
+from stockml import cli, compose, predict
 from stockml.result import Result
 from stockml.runs.location import RunLocation
 from stockml.tasks import train
@@ -141,6 +141,7 @@ def test_the_page_and_the_result_say_that_several_runs_are_combined(found: Path,
     result = Result(copy)
     assert "2 runs combined" in repr(result) and "The forecast combines 2 runs" in result.verdict
     assert result.table("members.csv")["weight"].tolist() == [0.5, 0.5]
+    assert predict(result, quiet=True)["y_true"].isna().sum() == 1
 
 
 def test_the_best_jobs_of_a_sweep_on_validation_are_its_members(
