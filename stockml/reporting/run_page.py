@@ -103,8 +103,15 @@ def _members(
         f"{metadata['combination']} Validation is the {metrics['validation']['n']:,} samples that all members have "
         "there; where members or weights were chosen by it, its scores promise more than new data keep."
     )
-    title = "Members; members.csv has all their scores, and where they come from"
-    return [Section("Members", [text], [score_sections.short_table(title, rows, without=("from",))])]
+    tables = [
+        score_sections.short_table(
+            f"On {split}; members.csv has all their scores, and where they come from",
+            rows,
+            without=("from", *(name for name in rows[0] if name.startswith(other))),
+        )
+        for split, other in (("test", "val_"), ("validation", "test_"))
+    ]
+    return [Section("Members", [text], tables)]
 
 
 def _title(metadata: Mapping[str, Any]) -> str:
