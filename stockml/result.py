@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from stockml.errors import UserError
 from stockml.runs.folder import RunFolder
+from stockml.runs.members import model_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,8 +138,7 @@ class Result:
 
     @property
     def _title(self) -> str:
-        config = self._metadata["config"]
-        return f"{config['stock']['ticker']} · {config['model']['name']}"
+        return f"{self._metadata['config']['stock']['ticker']} · {model_name(self._metadata)}"
 
 
 def _values(column: str, texts: list[str]) -> Any:

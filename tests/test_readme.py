@@ -37,6 +37,7 @@ NOT_RUN = {
     r".* '?tracker=\S*mlflow": "takes long or needs a server; tests/trackers/test_trackers.py runs it",
     r".* export\.onnx=true": "takes long; tests/tasks/test_predict.py runs it",
     r".* \+experiment=tune_mlp": "takes long; tests/tasks/test_search.py runs it",
+    r".* task=combine": "its runs are of the same stock; tests/tasks/test_combine.py runs it",
     r"py-spy ": "looks at a process that hangs",
     r"pytest |ruff |\.ci/run": "the tests themselves, of which this is one",
     r"python tests/benchmarks/run\.py": "measures for minutes; tests/test_tables.py writes its tables",

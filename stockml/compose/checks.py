@@ -292,5 +292,6 @@ def _absolute(config: Config) -> Config:
     paths = absolute(config.data, "dir", "path", "context_path", "cache_dir", "panel_cache")
     within = {"data": paths, "trainer": absolute(config.trainer, "resume", "init_from")}
     within["update"] = absolute(config.update, "of")
-    whole: Config = dataclasses.replace(absolute(config, "run"), **within)
+    runs = tuple(str(Path(run).expanduser().absolute()) for run in config.runs)
+    whole: Config = dataclasses.replace(absolute(config, "run"), **within, runs=runs)
     return whole

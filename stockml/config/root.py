@@ -82,6 +82,16 @@ class ExplainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CombineConfig:
+    """Settings of task=combine."""
+
+    weights: Literal["mean", "ridge"]
+    """The members' weights: equal, or non-negative ones that are fitted on validation."""
+    best: int | None = bounded(least=1)
+    """How many of a sweep's finished jobs are members, those that are best on validation; all of them if None."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """The whole config of one experiment."""
 
@@ -89,6 +99,8 @@ class Config:
     """What is done; `stockml.tasks` has the table."""
     run: str | None = incidental()
     """Folder of the run or sweep that the task works on."""
+    runs: tuple[str, ...] = incidental()
+    """Folders of the runs and sweeps that task=combine combines."""
     seed: int = bounded(least=0, most=2**32 - 1)
     stock: StockConfig
     data: DataConfig
@@ -105,6 +117,7 @@ class Config:
     intervals: tuple[float, ...]
     """Levels of the intervals around forecasts, rising, 0.8 for 80 %; empty: none."""
     explain: ExplainConfig = incidental()
+    combine: CombineConfig = incidental()
     tracker: TrackerConfig | None = incidental(default=None)
     """None only in a config that was read back from a run folder, which does not keep it."""
 

@@ -30,9 +30,9 @@ def evaluate(
     """The scores of metrics.json, as plain data. `horizon` is in days; 0 where it is not known.
 
     `best` names the best baseline; without it, that is the one with the lowest squared error on validation, or pinball
-    loss where a quantile is forecast. Of a
-    walk-forward run, validation is that of the first fold alone (`predictions.deciding`), and `decided_on` its days.
-    `calibration` has the errors that intervals are calibrated on, those of validation by default.
+    loss where a quantile is forecast. Of a walk-forward run, validation is that of the first fold alone
+    (`predictions.deciding`), and `decided_on` its days. `calibration` has the errors that intervals are calibrated on,
+    those of validation by default.
     """
     splits = deciding(splits)
     table = _table(splits)

@@ -74,7 +74,31 @@ def like(run: PredictionsBySplit, samples: Predictions, panel: Panel) -> Predict
 
 
 def of_samples(samples: Predictions, panel: Panel, calibration: Predictions, levels: Sequence[float]) -> Predictions:
-    """The samples with the volatility of each day, and intervals of each level around their forecasts.
+    """The samples with the volatility of each day, and intervals of each level around their forecasts."""
+    samples = replace(samples, volatility=volatility(panel, samples.rows))
+    return _adapted(samples, _known_before(samples, panel), calibration, levels)
+
+
+def of_combination(samples: Predictions, reach: int, calibration: Predictions, levels: Sequence[float]) -> Predictions:
+    """Samples that were read from a file, with intervals of each level; a target is known `reach` rows later."""
+    tickers = np.zeros(len(samples.rows)) if samples.tickers is None else samples.tickers
+
+    def known() -> Iterator[tuple[NDArray[np.int64], list[list[int]]]]:
+        for ticker in np.unique(tickers):
+            chosen = np.flatnonzero(tickers == ticker)
+            rows = samples.rows[chosen]
+            yield chosen, _news(np.arange(len(rows)), np.searchsorted(rows + reach, rows, side="right").tolist())
+
+    return _adapted(samples, known(), calibration, levels)
+
+
+def _adapted(
+    samples: Predictions,
+    known_before: Iterable[tuple[NDArray[np.int64], list[list[int]]]],
+    calibration: Predictions,
+    levels: Sequence[float],
+) -> Predictions:
+    """The samples with intervals of each level around their forecasts.
 
     Adaptive conformal inference (Gibbs & Candès 2021) with errors in units of the day's volatility. A forecast ± q·σ: q
     is the 1 − α quantile of the errors in `calibration`, of all stocks, and of those of the stock's samples that are
@@ -82,18 +106,16 @@ def of_samples(samples: Predictions, panel: Panel, calibration: Predictions, lev
     becomes known, it rises by γ(1 − level) where that lies in the interval, and falls by γ·level where it does not:
     the share inside returns to the level where it has left it.
     """
-    sigma = volatility(panel, samples.rows)
-    own_errors = np.abs(_errors(samples)) / sigma
+    assert samples.volatility is not None
+    own_errors = np.abs(_errors(samples)) / samples.volatility
     start = np.abs(_errors(calibration)) / calibration.volatility
-    start = np.sort(start[np.isfinite(start)])
-    widths = {level: np.full(len(sigma), np.nan) for level in levels}
-    for chosen, known in _known_before(samples, panel):
-        for level, reached in _quantiles(own_errors[chosen], known, start.tolist(), levels).items():
+    start = np.sort(start[np.isfinite(start)]).tolist()
+    widths = {level: np.full(len(own_errors), np.nan) for level in levels}
+    for chosen, known in known_before:
+        for level, reached in _quantiles(own_errors[chosen], known, start, levels).items():
             widths[level][chosen] = reached
-    half = {level: width * sigma * _unit(samples) for level, width in widths.items()}
-    return replace(
-        samples, volatility=sigma, intervals={level: _around(samples, width) for level, width in half.items()}
-    )
+    half = {level: width * samples.volatility * _unit(samples) for level, width in widths.items()}
+    return replace(samples, intervals={level: _around(samples, width) for level, width in half.items()})
 
 
 def _known_before(samples: Predictions, panel: Panel) -> Iterator[tuple[NDArray[np.int64], list[list[int]]]]:
@@ -107,29 +129,48 @@ def _known_before(samples: Predictions, panel: Panel) -> Iterator[tuple[NDArray[
         ended = np.flatnonzero(np.isin(rows, known))
         on = ends[np.searchsorted(known, rows[ended])]
         upto = np.searchsorted(on, panel.day_numbers[rows], side="right").tolist()
-        yield chosen, [ended[start:stop].tolist() for start, stop in itertools.pairwise([0, *upto])]
+        yield chosen, _news(ended, upto)
+
+
+def _news(ended: NDArray[np.int64], upto: Sequence[int]) -> list[list[int]]:
+    """For each sample, those of `ended` that are known by it, `upto` of them, and were not by the one before."""
+    return [ended[start:stop].tolist() for start, stop in itertools.pairwise([0, *upto])]
 
 
 def _quantiles(
-    errors: Floats, known: Sequence[Sequence[int]], ordered: list[float], levels: Sequence[float]
+    errors: Floats, known: Sequence[Sequence[int]], start: list[float], levels: Sequence[float]
 ) -> dict[float, list[float]]:
-    """By level, (N,) the error that each interval reaches; `ordered` are the errors known from the start, and grow."""
+    """By level, (N,) the error that each interval reaches; `start` are the errors known at first, in order."""
     alphas, found = {level: 1 - level for level in levels}, {level: list[float]() for level in levels}
+    own: list[float] = []
     for news in known:
         for number in news:
             if math.isfinite(errors[number]):
                 for level, reached in found.items():
                     alphas[level] += STEP * (1 - level - float(errors[number] > reached[number]))
-                bisect.insort(ordered, float(errors[number]))
+                bisect.insort(own, float(errors[number]))
         for level, reached in found.items():
-            reached.append(_quantile(ordered, alphas[level]))
+            reached.append(_quantile(start, alphas[level], own))
     return found
 
 
-def _quantile(ordered: Sequence[float] | Floats, alpha: float) -> float:
-    """The ⌈(n+1)(1−α)⌉-th of n ordered errors (Vovk, Gammerman & Shafer 2005), the largest if they are too few."""
-    rank = math.ceil((len(ordered) + 1) * (1 - alpha) - _ROUNDING)
-    return float(ordered[min(max(rank, 1), len(ordered)) - 1]) if len(ordered) else math.nan
+def _quantile(errors: Sequence[float] | Floats, alpha: float, further: Sequence[float] = ()) -> float:
+    """The ⌈(n+1)(1−α)⌉-th of n errors (Vovk, Gammerman & Shafer 2005), the largest if they are too few.
+
+    They are given in two parts, each in order, since the stocks of a pool share the first.
+    """
+    n = len(errors) + len(further)
+    if not n:
+        return math.nan
+    rank = min(max(math.ceil((n + 1) * (1 - alpha) - _ROUNDING), 1), n)
+    least, most = max(0, rank - len(errors)), min(rank, len(further))  # how many of those up to the rank are further
+    while least < most:
+        middle = (least + most) // 2
+        if further[middle] < errors[rank - middle - 1]:
+            least = middle + 1
+        else:
+            most = middle
+    return float(max([*further[least - 1 : least], *errors[rank - least - 1 : rank - least]]))
 
 
 def _errors(samples: Predictions) -> Floats:

@@ -64,8 +64,8 @@ class Predictions:
         chosen = {str(ticker): self.tickers == ticker for ticker in np.unique(self.tickers)}
         return {ticker: score(self.truth.of(own), self.model[own]) for ticker, own in chosen.items()}
 
-    def of(self, chosen: NDArray[np.bool_]) -> Predictions:
-        """The predictions of some of the samples, given (N,) whether each is one of them."""
+    def of(self, chosen: NDArray[Any]) -> Predictions:
+        """The predictions of some of the samples, by their positions or by a mask."""
 
         def some(array: Any) -> Any:
             return None if array is None else array[chosen]

@@ -125,6 +125,14 @@ def _short(rows: Sequence[Mapping[str, Any]]) -> list[Metric]:
     return shown("short tables", of_quantiles="test_pinball" in rows[0])
 
 
+def member_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The members of a combined run, their weights and scores on test."""
+    metrics = [metric for metric in _short(rows) if f"test_{metric.name}" in rows[0]]
+    cells = [[row["member"], row["model"], f"{row['weight']:.3g}", *_test_scores(row, metrics)] for row in rows]
+    header = ("member", "model", "weight", *(f"test_{metric.name}" for metric in metrics))
+    return text_table(header, cells, left=header[:2])
+
+
 def _test_scores(row: Mapping[str, Any], metrics: Sequence[Metric]) -> list[str]:
     return [metric.format(row.get(f"test_{metric.name}")) for metric in metrics]
 

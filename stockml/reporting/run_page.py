@@ -27,6 +27,7 @@ from stockml.reporting import (
 from stockml.reporting.document import KeyFigure, Page, Section, Table
 from stockml.reporting.drawing import Plot
 from stockml.reporting.score_sections import csv_cell, percent, sentence, span
+from stockml.runs.members import model_name
 from stockml.runs.names import fold_member_title
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _page(folder: RunFolder) -> Page:
         in_table = ("features.columns.",) if "features" in metadata["data"] else ()
         settings = [f"{key}={show(value)}" for key, value in leaves(config) if not key.startswith(in_table)]
         return Page(
-            title=_title(config),
+            title=_title(metadata),
             subtitle=f"{metadata['data']['origin']}; seed {config['seed']}; run folder {folder.path.name}",
             synthetic=bool(metadata["synthetic"]),
             faults=faults,
@@ -79,25 +80,52 @@ def _page(folder: RunFolder) -> Page:
             figures=_key_figures(metrics) if metrics else [],
             sections=[
                 *scores,
+                *_members(metadata, metrics, read_rows(folder.path / "members.csv")),
                 Section("Plots", plots=list(_plots(folder, metadata, metrics))),
                 _data(metadata["data"], read_rows(folder.path / "folds.csv"), (metrics or {}).get("decided_on")),
                 *importance_tables.sections(folder),
                 *feature_tables.section(metadata["data"]),
-                Section("Config", [_origin(metadata)], settings=settings),
+                Section(
+                    "Config of the first member" if "members" in metadata else "Config",
+                    [_origin(metadata)],
+                    settings=settings,
+                ),
             ],
         )
     except (KeyError, TypeError, IndexError) as error:
         raise UserError(f"{folder.path}: no report can be made, its files lack {error}") from error
 
 
-def _title(config: Mapping[str, Any]) -> str:
+def _members(
+    metadata: Mapping[str, Any], metrics: Mapping[str, Any] | None, rows: Sequence[Mapping[str, str]]
+) -> list[Section]:
+    """The members of a combined run, given the rows of members.csv; nothing of any other run."""
+    if not rows or metrics is None:
+        return []
+    text = (
+        f"{metadata['combination']} Validation is the {metrics['validation']['n']:,} samples that all members have "
+        "there; where members or weights were chosen by it, its scores promise more than new data keep."
+    )
+    tables = [
+        score_sections.short_table(
+            f"On {split}; members.csv has all their scores, and where they come from",
+            rows,
+            without=("from", *(name for name in rows[0] if name.startswith(other))),
+        )
+        for split, other in (("test", "val_"), ("validation", "test_"))
+    ]
+    return [Section("Members", [text], tables)]
+
+
+def _title(metadata: Mapping[str, Any]) -> str:
     """Stock and model, and the target and the set of features where they are not the default ones."""
-    parts = [config["stock"]["ticker"], config["model"]["name"]]
+    config = metadata["config"]
+    parts = [config["stock"]["ticker"], model_name(metadata)]
     target, days = config["data"].get("target", "log_return"), config["data"].get("horizon") or 1
     if (target, days) != ("log_return", 1):
         ahead = f", {days} day{'s' if days > 1 else ''}" if target in NAMES else ""
         parts.append(f"{drawing.short(target, _LONGEST_TARGET)}{ahead}")
-    if (of_set := config.get("features", {}).get("set", "bars")) != "bars":
+    if (of_set := config.get("features", {}).get("set", "bars")) != "bars" and "members" not in metadata:
         parts.append(f"features {of_set}")
     return " · ".join(parts)
 

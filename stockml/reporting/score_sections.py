@@ -67,12 +67,16 @@ def _of(stocks: Sequence[Mapping[str, str]]) -> list[Table]:
         return []
     of_quantiles = "test_pinball" in stocks[0]
     ranked = sorted(stocks, key=lambda row: -float(row["test_r2_zero"] or "-inf"))
-    header = [name for name in stocks[0] if name != "synthetic" and _is_in_short_tables(name)]
-    header = [name for name in header if not of_quantiles or any(row[name] for row in stocks)]
-    cells = [[csv_cell(name, row[name]) for name in header] for row in ranked[:_MOST_STOCKS]]
-    left = f"; {len(ranked) - len(cells):,} more" if len(ranked) > len(cells) else ""
+    left = f"; {len(ranked) - _MOST_STOCKS:,} more" if len(ranked) > _MOST_STOCKS else ""
     by = "" if of_quantiles else ", by test_r2_zero"
-    return [Table(f"Stocks{by}; stocks.csv has all their scores{left}", header, cells)]
+    return [short_table(f"Stocks{by}; stocks.csv has all their scores{left}", ranked[:_MOST_STOCKS])]
+
+
+def short_table(caption: str, rows: Sequence[Mapping[str, str]], without: Sequence[str] = ()) -> Table:
+    """Rows of a CSV file, with the metrics of short tables alone; of forecasts of a quantile those that they have."""
+    header = [name for name in rows[0] if name not in ("synthetic", *without) and _is_in_short_tables(name)]
+    header = [name for name in header if "test_pinball" not in rows[0] or any(row[name] for row in rows)]
+    return Table(caption, header, [[csv_cell(name, row[name]) for name in header] for row in rows])
 
 
 def _is_in_short_tables(column: str) -> bool:

@@ -13,6 +13,7 @@ from stockml.evaluation import joint_tests
 from stockml.evaluation.metrics import ERROR, SHORT_SPLITS, columns, deciding_loss, metric, of_column
 from stockml.evaluation.multiple_testing import LEVEL, benjamini_hochberg, holm
 from stockml.reporting import joint_losses
+from stockml.reporting.job_ranking import best_on_validation
 from stockml.reporting.predictions_file import read_columns
 from stockml.reporting.text_tables import text_table
 from stockml.runs.folder import RunFolder
@@ -253,19 +254,6 @@ def _joint_findings(done: Sequence[Row]) -> list[str]:
         *(lines if p_values else []),
         *([f"{of_set} (model confidence set, {joint_tests.CONFIDENCE_OF_SET:.0%})"] if compared else []),
     ]
-
-
-def best_on_validation(rows: Iterable[Row]) -> Row | None:
-    """The job with the highest R² on validation, or of jobs that forecast one quantile the lowest pinball loss.
-
-    None where none has any, or where their losses cannot be compared.
-    """
-    rows = list(rows)
-    scored = [row for row in rows if row["val_r2"] is not None]
-    if scored or len({row.get("trainer.quantile") for row in rows}) > 1:
-        return max(scored, key=lambda row: float(row["val_r2"]), default=None)
-    of_quantile = [row for row in rows if row.get("val_pinball") is not None]
-    return min(of_quantile, key=lambda row: float(row["val_pinball"]), default=None)
 
 
 def _groups(rows: Iterable[Row], keys: Sequence[str]) -> list[tuple[str, list[Row]]]:

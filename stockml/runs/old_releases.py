@@ -84,6 +84,7 @@ ADDED = (
         "task=explain",
         {"explain.split": "validation", "explain.repeats": 5, "explain.samples": 20_000},
     ),
+    Added("2026-11-28", "task=combine", {"runs": [], "combine.weights": "mean", "combine.best": None}),
 )
 """Oldest first. A release that adds a setting appends an entry."""
 

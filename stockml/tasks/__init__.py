@@ -126,6 +126,13 @@ _EVERY = (
         from_run=True,
     ),
     Task(
+        name="combine",
+        summary="the weighted mean of several runs' forecasts, as a run of its own",
+        function="stockml.tasks.combine:run",
+        makes_folder=True,
+        rules=(*_RULES, "stockml.tasks.rules:combine"),
+    ),
+    Task(
         name="report",
         summary="draw the page of a run or of a sweep",
         function="stockml.tasks.report:run",

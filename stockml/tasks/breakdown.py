@@ -1,4 +1,4 @@
-"""A run's scores in detail: a row per fold of a walk-forward run, a row per stock of a pooled one."""
+"""A run's scores in detail: by fold of a walk-forward run, by stock of a pooled one, by member of a combined one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from stockml.data.dataset import Data
     from stockml.evaluation.metrics import Scores
     from stockml.evaluation.predictions import PredictionsBySplit
+    from stockml.runs.folder import RunFolder
     from stockml.training.interface import TrainState
 
 Row = dict[str, Any]
@@ -28,6 +29,17 @@ def by_stock(predictions: PredictionsBySplit) -> list[Row]:
     found = {split: scored.of_stocks() for split, scored in predictions.items()}
     tickers = dict.fromkeys(ticker for scores in found.values() for ticker in scores)
     return [_stock(ticker, {split: scores.get(ticker) for split, scores in found.items()}) for ticker in tickers]
+
+
+def by_member(facts: Sequence[Row], predictions: Sequence[PredictionsBySplit]) -> list[Row]:
+    """The rows of members.csv: what is known of each member of a combined run, and its scores."""
+    scores = ({split: of.scores(of.model) for split, of in own.items()} for own in predictions)
+    return [{**own, **_scores(found, "folds")} for own, found in zip(facts, scores, strict=True)]
+
+
+def write(folder: RunFolder, name: str, rows: Sequence[Row], *, synthetic: bool) -> None:
+    """Write rows as a CSV file of the run folder."""
+    folder.write_csv(name, list(rows[0]), (list(row.values()) for row in rows), synthetic=synthetic)
 
 
 def _fold(number: int, data: Data, states: Sequence[TrainState], predictions: PredictionsBySplit) -> Row:

@@ -14,7 +14,7 @@ from stockml.config.values import differences, show
 from stockml.data.settings import BarsConfig
 from stockml.data.sources import loading
 from stockml.errors import RunError, UserError
-from stockml.evaluation import baselines, intervals
+from stockml.evaluation import baselines, combination, intervals
 from stockml.evaluation.evaluate import evaluate
 from stockml.evaluation.metrics import target
 from stockml.evaluation.predictions import Predictions, deciding, tickers_of
@@ -23,7 +23,7 @@ from stockml.runs.comparison import different_numbers
 from stockml.runs.folder import RunFolder
 from stockml.runs.old_releases import require_baselines
 from stockml.tasks import NO_REQUEST, Request, chain, run_metadata
-from stockml.tasks.predictor import Predictor
+from stockml.tasks.predictor import Predictor, each_member
 
 if TYPE_CHECKING:
     from stockml.data.panel import Panel
@@ -52,9 +52,10 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
 
 
 def _own_predictions(folder: RunFolder, metrics: dict[str, Any], *, overfitted: bool) -> None:
-    horizon = folder.read_json("config.json")["data"]["horizon"]
-    evaluated = evaluate(predictions_file.read(folder), horizon, synthetic=metrics["synthetic"])
-    shown = {**evaluated, "verdict": metrics["verdict"]} if overfitted else evaluated
+    metadata = folder.read_json("config.json")
+    evaluated = evaluate(predictions_file.read(folder), metadata["data"]["horizon"], synthetic=metrics["synthetic"])
+    is_combined = "members" in metadata
+    shown = {**evaluated, "verdict": metrics["verdict"]} if overfitted or is_combined else evaluated
     print(*result_tables.results(shown, overfitted=overfitted), sep="\n")
     now = json.loads(json.dumps(evaluated))
     if changed := different_numbers(metrics, now):
@@ -64,6 +65,38 @@ def _own_predictions(folder: RunFolder, metrics: dict[str, Any], *, overfitted: 
 
 
 def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -> None:
+    each = each_member(folder, config)
+    panel, found = _forecast(*each[0][:2])
+    if panel.synthetic:
+        print(*terminal.SYNTHETIC, sep="\n")
+    for key, (then, now) in differences(identity(run_metadata.saved_config(folder)), identity(config)).items():
+        if not key.startswith("hardware.") and (panel.synthetic or not key.startswith("stock.simulator")):
+            print(f"differs     {key}: {show(then)} in the run, {show(now)} here")
+    others = [_forecast(run, own)[1] for run, own, _ in each[1:]]
+    predictions = combination.combined(combination.common([found, *others]), [weight for _, _, weight in each])
+    days = [f"{predictions.dates[0]} to {predictions.dates[-1]}"] if predictions.dates is not None else []
+    print(
+        f"data        {', '.join([f'{panel.ticker} from {panel.origin}', *days, f'{len(predictions.rows):,} samples'])}"
+    )
+    rivals, then = predictions.baselines, deciding(predictions_file.read(folder))
+    predictions = intervals.like(then, predictions, panel)
+    errors = {name: splits["validation"]["mse"] for name, splits in metrics["baselines"].items() if name in rivals}
+    best = min((name for name, error in errors.items() if error is not None), key=errors.__getitem__)
+    evaluated = evaluate(
+        {"test": predictions}, panel.horizon, synthetic=panel.synthetic, best=best, calibration=then["validation"]
+    )
+    if text := folder.read_json("config.json").get("combination"):
+        evaluated["verdict"] += f" {text}"
+    print(*result_tables.results(evaluated), sep="\n")
+    for name in baselines.fitted_names():
+        print(f"            {name}, which would have to be fitted on these data, is not among the baselines")
+    name = f"evaluations/{panel.ticker}_{datetime.now():%Y%m%d_%H%M%S}.json"
+    folder.write_json(name, {**evaluated, "config": saved(config), "synthetic": panel.synthetic})
+    print(f"written     {folder.path / name}")
+
+
+def _forecast(folder: RunFolder, config: Config) -> tuple[Panel, Predictions]:
+    """The panel of the config's data, and a run's predictions of the samples that it has not trained on."""
     fitted = Predictor.load(folder, config)
     fitted.check_own_settings(config)
     if fitted.config.trainer.quantile is not None:
@@ -72,15 +105,8 @@ def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -
             "on its own data only; task=predict forecasts others"
         )
     panel, rows = _other_samples(fitted, config)
-    if panel.synthetic:
-        print(*terminal.SYNTHETIC, sep="\n")
-    for key, (then, now) in differences(identity(fitted.config), identity(config)).items():
-        if panel.synthetic or not key.startswith("stock.simulator"):
-            print(f"differs     {key}: {show(then)} in the run, {show(now)} here")
-    days = [f"{panel.dates[rows[0]]} to {panel.dates[rows[-1]]}"] if panel.dates is not None else []
-    print(f"data        {', '.join([f'{panel.ticker} from {panel.origin}', *days, f'{len(rows):,} samples'])}")
     rivals = {name: values[rows] for name, values in baselines.naive(panel, fitted.folds[0].scaler.train_mean(panel))}
-    predictions = Predictions(
+    return panel, Predictions(
         truth=target(panel, rows, baselines.known_drift(rivals)),
         rows=rows,
         dates=None if panel.dates is None else panel.dates[rows],
@@ -89,19 +115,6 @@ def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -
         baselines=rivals,
         oracle=None if panel.expected is None else panel.expected[rows],
     )
-    then = deciding(predictions_file.read(folder))
-    predictions = intervals.like(then, predictions, panel)
-    errors = {name: splits["validation"]["mse"] for name, splits in metrics["baselines"].items() if name in rivals}
-    best = min((name for name, error in errors.items() if error is not None), key=errors.__getitem__)
-    evaluated = evaluate(
-        {"test": predictions}, panel.horizon, synthetic=panel.synthetic, best=best, calibration=then["validation"]
-    )
-    print(*result_tables.results(evaluated), sep="\n")
-    for name in baselines.fitted_names():
-        print(f"            {name}, which would have to be fitted on these data, is not among the baselines")
-    name = f"evaluations/{panel.ticker}_{datetime.now():%Y%m%d_%H%M%S}.json"
-    folder.write_json(name, {**evaluated, "config": saved(config), "synthetic": panel.synthetic})
-    print(f"written     {folder.path / name}")
 
 
 def _other_samples(fitted: Predictor, config: Config) -> tuple[Panel, Rows]:

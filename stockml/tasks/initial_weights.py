@@ -15,6 +15,7 @@ from stockml.config.values import differences, plain, show
 from stockml.distributed.group import SINGLE_PROCESS, Group
 from stockml.errors import UserError
 from stockml.runs.folder import RunFolder
+from stockml.runs.members import members
 from stockml.tasks import run_metadata
 from stockml.training import checkpoint
 
@@ -71,6 +72,8 @@ def _read(folder: RunFolder) -> dict[str, Any]:
     """The best.pt of a finished run, that of a walk-forward run's last fold. Raises UserError."""
     if (outcome := folder.outcome()) != "ok":
         raise UserError(f"{folder.path}: is not finished ({outcome}); no training can start with its weights")
+    if kept := members(folder):
+        raise UserError(f"{folder.path}: combines {len(kept)} models; name one of them: {kept[0].folder.path}")
     folds = folder.read_json("config.json")["data"].get("folds", [])
     path = folder.path / (f"folds/{len(folds) - 1}" if folds else ".") / "best.pt"
     state = checkpoint.load(path)

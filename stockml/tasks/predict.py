@@ -17,7 +17,7 @@ from stockml.data import calendar
 from stockml.data.features.expressions import parse
 from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
-from stockml.evaluation import intervals
+from stockml.evaluation import combination, intervals
 from stockml.evaluation.metrics import target
 from stockml.evaluation.predictions import Predictions, tickers_of
 from stockml.reporting import predictions_file as written
@@ -25,7 +25,7 @@ from stockml.reporting import terminal, text_tables
 from stockml.runs.folder import RunFolder
 from stockml.runs.names import safe_name
 from stockml.tasks import NO_REQUEST, Request, export
-from stockml.tasks.predictor import Predictor
+from stockml.tasks.predictor import Predictor, each_member
 from stockml.training import hardware
 
 if TYPE_CHECKING:
@@ -94,39 +94,31 @@ def _meaning(of_run: Config, panel: Panel) -> str:
 def forecasts(config: Config, emit: Callable[[str], None]) -> Forecasts:
     """Forecast every bar since the first day of the run's test, and the days after the last bar; write forecasts.csv.
 
-    `emit` gets warnings line by line. Raises UserError where the run or the bars cannot be used.
+    The forecasts of a combined run are those of its members, weighted. `emit` gets warnings line by line. Raises
+    UserError where the run or the bars cannot be used.
     """
+    folder = RunFolder.existing(Path(str(config.run)))
+    each = each_member(folder, config)
     if config.export.onnx:
         export.require_installed()
-    folder = RunFolder.existing(Path(str(config.run)))
-    predictor = Predictor.load(folder, config)
-    predictor.check_own_settings(config)
-    panel = predictor.bars_panel(config)
-    if panel.synthetic:
-        emit("\n".join(terminal.SYNTHETIC))
-    for line in _warnings(folder, predictor, panel):
-        emit(f"warning     {line}")
-    first_day = predictor.folds[0].first_day
-    assert panel.dates is not None and first_day is not None
-    rows = panel.samples[panel.dates[panel.samples] >= first_day]
-    rows = _without_ended_stocks(panel, rows)
-    if not len(rows):
-        raise UserError(
-            f"{panel.origin}: ends on {panel.dates.max()}, and the run can forecast from {first_day} on: earlier days "
-            "were used to train it; use later bars"
-        )
-    days = _target_days(panel, cast("BarsConfig", config.data))
-    y_pred = predictor.forecast(panel, rows)
-    tickers = tickers_of(panel, rows)
-    samples = Predictions(target(panel, rows), rows, panel.dates[rows], y_pred, {}, tickers=tickers)
+        if len(each) > 1:
+            raise UserError(
+                f"export.onnx=true: {folder.path} combines {len(each)} models with inputs of their own; export each: "
+                f"run={each[0][0].path}"
+            )
+    warned: dict[str, None] = {}
+    found = [_forecast(run, own, warned.setdefault) for run, own, _ in each]
+    for line in warned:
+        emit(line)
+    predictor, panel, samples = found[0]
+    if len(found) > 1:
+        shared = combination.common([samples for _, _, samples in found])
+        samples = combination.combined(shared, [weight for _, _, weight in each])
     bounds = intervals.like(written.read(folder), samples, panel).intervals
-    names = [panel.ticker] * len(rows) if tickers is None else tickers.tolist()
-    keys = zip(panel.dates[rows].astype("datetime64[D]").tolist(), names, strict=True)
-    for line in _other_forecasts(
-        folder, predictor, panel, dict(zip(keys, zip(rows.tolist(), y_pred.tolist(), strict=True), strict=True))
-    ):
-        emit(f"warning     {line}")
-    columns = [y_pred, *(end for of_level in bounds.values() for end in of_level), panel.target[rows]]
+    rows, days = samples.rows, _target_days(panel, cast("BarsConfig", config.data))
+    names = [panel.ticker] * len(rows) if samples.tickers is None else samples.tickers.tolist()
+    columns = [samples.model, *(end for of_level in bounds.values() for end in of_level), panel.target[rows]]
+    assert panel.dates is not None
     table = [
         [str(panel.dates[row]), "" if np.isnat(day) else str(day), ticker, *map(_known, numbers)]
         for row, day, ticker, *numbers in zip(rows, days[rows], names, *columns, strict=True)
@@ -137,6 +129,34 @@ def forecasts(config: Config, emit: Callable[[str], None]) -> Forecasts:
     folder.write_csv(name, header, table, synthetic=panel.synthetic)
     onnx = export.onnx(folder, predictor, panel, rows) if config.export.onnx else None
     return Forecasts(panel, table, header, folder.path / name, onnx, _meaning(predictor.config, panel))
+
+
+def _forecast(folder: RunFolder, config: Config, warn: Callable[[str], object]) -> tuple[Predictor, Panel, Predictions]:
+    """A run that is not combined, the panel of the config's bars, and its forecasts; errors as in `forecasts`."""
+    predictor = Predictor.load(folder, config)
+    predictor.check_own_settings(config)
+    panel = predictor.bars_panel(config)
+    if panel.synthetic:
+        warn("\n".join(terminal.SYNTHETIC))
+    for line in _warnings(folder, predictor, panel):
+        warn(f"warning     {line}")
+    first_day = predictor.folds[0].first_day
+    assert panel.dates is not None and first_day is not None
+    rows = panel.samples[panel.dates[panel.samples] >= first_day]
+    rows = _without_ended_stocks(panel, rows)
+    if not len(rows):
+        raise UserError(
+            f"{panel.origin}: ends on {panel.dates.max()}, and the run can forecast from {first_day} on: earlier days "
+            "were used to train it; use later bars"
+        )
+    y_pred, tickers = predictor.forecast(panel, rows), tickers_of(panel, rows)
+    names = [panel.ticker] * len(rows) if tickers is None else tickers.tolist()
+    keys = zip(panel.dates[rows].astype("datetime64[D]").tolist(), names, strict=True)
+    for line in _other_forecasts(
+        folder, predictor, panel, dict(zip(keys, zip(rows.tolist(), y_pred.tolist(), strict=True), strict=True))
+    ):
+        warn(f"warning     {line}")
+    return predictor, panel, Predictions(target(panel, rows), rows, panel.dates[rows], y_pred, {}, tickers=tickers)
 
 
 def _known(value: float) -> float | None:

@@ -19,6 +19,7 @@ from stockml.data.features.feature_set import MISSING_ADVICE
 from stockml.data.scaler import Scaler
 from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
+from stockml.runs.members import members
 from stockml.runs.old_releases import require_baselines
 from stockml.tasks import run_metadata
 from stockml.training import checkpoint, hardware
@@ -158,6 +159,26 @@ class Predictor:
             raise UserError(
                 f"{', '.join(keys)}: the run's own settings are used; leave {'it' if len(keys) == 1 else 'them'} out"
             )
+
+
+def each_member(folder: RunFolder, config: Config) -> list[tuple[RunFolder, Config, float]]:
+    """The runs that forecast in a run, the config and the weight of each: the members of a combined run, or itself.
+
+    A member's config is its own, with what `config` changes of the combined run's. UserError where a file is broken.
+    """
+    base, found = run_metadata.saved_config(folder), members(folder)
+    each = [(of.folder, _changed(run_metadata.saved_config(of.folder), base, config), of.weight) for of in found]
+    return each or [(folder, config, 1.0)]
+
+
+def _changed(own: Any, base: Any, asked: Any) -> Any:
+    """A config, or a section, with the settings in which `asked` differs from `base`."""
+    if asked == base:
+        return own
+    if not dataclasses.is_dataclass(asked) or isinstance(asked, type) or not type(own) is type(base) is type(asked):
+        return asked
+    names = [spec.name for spec in dataclasses.fields(asked)]
+    return dataclasses.replace(own, **{n: _changed(*(getattr(of, n) for of in (own, base, asked))) for n in names})
 
 
 _WINDOW_SETTINGS = (

@@ -23,8 +23,9 @@ from stockml.reporting import summary
 from stockml.runs.comparison import different_numbers
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
+from stockml.runs.members import members
 from stockml.runs.sweep_folder import SweepFolder
-from stockml.tasks import TASKS, Request, run_metadata, start, sweep
+from stockml.tasks import TASKS, Request, combine, run_metadata, start, sweep
 from stockml.tasks import train as training
 from stockml.tasks.same_experiment import DataState, changed_data, changed_settings, changed_weights
 
@@ -44,7 +45,10 @@ def run(config: Config, request: Request) -> None:
     original = RunFolder.existing(path)
     if original.outcome() != "ok":
         raise UserError(f"{original.path}: did not end well ({original.outcome()}); there is nothing to compare with")
-    then, metrics = original.read_json("config.json"), original.read_json("metrics.json")
+    if kept := members(original):
+        _run_combined(original, [str(of.folder.path) for of in kept], config, request)
+        return
+    then = original.read_json("config.json")
     config, data = _with_its_bars(config, then["data"].get("last_day"))
     now = run_metadata.collect(config, [data], training.device(config))
     differences = _what_differs(original, config, request.conf_changes, then, now)
@@ -53,13 +57,25 @@ def run(config: Config, request: Request) -> None:
         raise RunError(f"{original.path}: {reason}; nothing was trained")
     folder = request.place.exact or request.place.create_folder(config.stock.ticker).path
     start.train(config, RunLocation(exact=folder), {**request.records, **compose.records(config)})
-    again = RunFolder(folder).read_json("metrics.json")
-    if changed := different_numbers(metrics, again):
+    _compare(original, RunFolder(folder))
+
+
+def _compare(original: RunFolder, again: RunFolder) -> None:
+    """RunError where the numbers of two runs differ."""
+    if changed := different_numbers(original.read_json("metrics.json"), again.read_json("metrics.json")):
         raise RunError(
             *(f"{key}: {show(one)} then, {show(other)} now" for key, (one, other) in changed.items()),
             f"not reproduced: {len(changed)} numbers of {original.path} differ",
         )
     print("reproduced: identical", flush=True)
+
+
+def _run_combined(original: RunFolder, kept: Sequence[str], config: Config, request: Request) -> None:
+    """Combine the members of a combined run again, from their predictions in its folder, and compare every number."""
+    print(f"reproducing {original.path} from the predictions of its {len(kept)} members", flush=True)
+    again = dataclasses.replace(config, runs=tuple(kept), combine=dataclasses.replace(config.combine, best=None))
+    _compare(original, combine.combine(again, request.place, request.records))
+    print(f"            to train a member again: task=reproduce run={kept[0]}", flush=True)
 
 
 def _with_its_bars(config: Config, last_day: str | None) -> tuple[Config, Data]:

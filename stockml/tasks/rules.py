@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stockml.config.root import Config
+from stockml.config.values import show
 from stockml.data.sources.npz import NpzConfig
 from stockml.data.sources.yahoo import YahooConfig
 
@@ -49,6 +50,18 @@ def fetch(config: Config) -> Iterator[str]:
         yield f"data.source={source}: task=fetch downloads from Yahoo; leave it out, or take data=yahoo"
 
 
+def combine(config: Config) -> Iterator[str]:
+    """Runs, and no single one."""
+    if not config.runs:
+        yield "runs: needed with task=combine, the runs or the sweep to combine: 'runs=[outputs/A,outputs/B]'"
+    if config.run:
+        yield f"run={config.run}: task=combine is about several: 'runs=[…]'; leave it out"
+
+
+_OF_COMBINED = ("combine", "predict", "evaluate", "reproduce")
+"""The tasks that a combined run is good for, besides its page."""
+
+
 def of_another_task(config: Config) -> Iterator[str]:
     """Settings that one task alone reads."""
     if config.export.onnx and config.task != "predict":
@@ -59,3 +72,13 @@ def of_another_task(config: Config) -> Iterator[str]:
         yield "update.fresh: is a choice of task=update; leave it out, or add task=update run=FOLDER"
     if config.audit.plant and config.task != "audit":
         yield f"audit.plant={config.audit.plant}: a leak is injected by task=audit alone; leave it out"
+    if config.runs and config.task not in _OF_COMBINED:
+        key, folder = ("trainer.resume", config.trainer.resume) if config.trainer.resume else ("run", config.run)
+        yield (
+            f"{key}={folder}: is a combination of runs, without a model of its own; name a member: {folder}/runs/0"
+            if folder
+            else f"runs={show(config.runs)}: are combined by task=combine; leave it out, or add that"
+        )
+    asked = [f"combine.{key}={value}" for key, value in vars(config.combine).items() if value not in ("mean", None)]
+    if asked and not config.runs and config.task != "combine":
+        yield f"{', '.join(asked)}: is read by task=combine alone; leave it out"

@@ -39,7 +39,6 @@ def collect(
     `links` returned.
     """
     panel = folds[0].panel
-    packages = ("stockml", "torch", "hydra-core", "omegaconf", "numpy", "pandas")
     return {
         "format": FORMAT,
         "config": saved(config),
@@ -49,6 +48,7 @@ def collect(
             "kind": panel.kind,
             "relative": panel.relative,
             "horizon": panel.horizon,
+            **({} if panel.joint_target else {"reach": panel.reach}),
             "rows": len(panel.values),
             "last_day": None if panel.dates is None else str(panel.dates.max()),
             "understood": panel.parsing_notes,
@@ -58,8 +58,7 @@ def collect(
             **_stocks(folds),
             **(_split(folds[0]) if len(folds) == 1 else {"folds": [_split(data) for data in folds]}),
         },
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
-        "git_commit": git_commit(),
+        **software(),
         "device": device,
         "world_size": world_size,
         "global_batch_size": config.trainer.global_batch(world_size),
@@ -80,6 +79,15 @@ def links(config: Config, initial_sha256: str | None) -> dict[str, Any]:
     if (run := config.update.of) is not None:
         found["updates"] = {"run": run, "sha256": predictions_file.content_hash(RunFolder.existing(Path(run)))}
     return found
+
+
+def software() -> dict[str, Any]:
+    """The versions of what computes, and the commit of this code."""
+    packages = ("stockml", "torch", "hydra-core", "omegaconf", "numpy", "pandas")
+    return {
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
+        "git_commit": git_commit(),
+    }
 
 
 def _stocks(folds: Sequence[Data]) -> dict[str, Any]:

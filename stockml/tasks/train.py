@@ -133,11 +133,11 @@ def _evaluate(
     written.write(folder, scored, panel.ticker, synthetic=panel.synthetic)
     if len(folds) > 1:
         rows = breakdown.by_fold(folds, states, of_folds)
-        _write_table(folder, "folds.csv", rows, synthetic=panel.synthetic)
+        breakdown.write(folder, "folds.csv", rows, synthetic=panel.synthetic)
         run_log.emit(result_tables.fold_table(rows))
     if panel.stocks is not None:
         rows = breakdown.by_stock(predictions.deciding(scored))
-        _write_table(folder, "stocks.csv", rows, synthetic=panel.synthetic)
+        breakdown.write(folder, "stocks.csv", rows, synthetic=panel.synthetic)
         run_log.emit(result_tables.stock_table(rows))
     timing = _timing(folds, states, began, group.world_size)
     facts = {"validation_loss": loss, "timing": timing, "synthetic": panel.synthetic}
@@ -157,10 +157,6 @@ def _learned(batches: int, states: Sequence[Sequence[TrainState]]) -> str:
         f"{what} learned: the train loss ended at {loss:.3g}, at most {OVERFITTED:.0%} of the best constant "
         "forecast's. The model can learn; the scores of such a run say nothing about its skill."
     )
-
-
-def _write_table(folder: RunFolder, name: str, rows: Sequence[breakdown.Row], *, synthetic: bool) -> None:
-    folder.write_csv(name, list(rows[0]), (list(row.values()) for row in rows), synthetic=synthetic)
 
 
 def _timing(

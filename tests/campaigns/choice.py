@@ -29,7 +29,7 @@ from stockml.config.root import Config
 from stockml.data.dataset import Data, prepare_folds
 from stockml.evaluation.metrics import Floats, target
 from stockml.evaluation.predictions import Predictions, PredictionsBySplit, concatenate_folds, deciding
-from stockml.reporting.summary import best_on_validation
+from stockml.reporting.job_ranking import best_on_validation
 
 RULES = 20
 _SIZE = 0.1  # of a forecast, in standard deviations of the returns

@@ -23,7 +23,7 @@ from stockml.data.spec import PanelSpec
 from stockml.data.split import split
 from stockml.errors import UserError
 from stockml.evaluation.evaluate import evaluate
-from stockml.reporting import data_report, run_page, summary, sweep_page
+from stockml.reporting import data_report, job_ranking, run_page, summary, sweep_page
 from stockml.reporting import predictions_file as written
 from stockml.runs.comparison import different_numbers
 from stockml.runs.folder import RunFolder
@@ -156,7 +156,7 @@ def test_of_jobs_on_different_folds_only_the_first_fold_s_are_compared_by_valida
     rows = {row["job"]: row for row in summary.read(sweep)}
     assert rows["fold_0"]["val_r2"] is not None
     assert rows["fold_1"]["val_r2"] is None and rows["fold_1"]["test_r2"] is not None
-    best = summary.best_on_validation(rows.values())
+    best = job_ranking.best_on_validation(rows.values())
     assert best is not None and best["job"] == "fold_0"
     assert sweep_page.draw(sweep, list(rows.values())).is_file()
 

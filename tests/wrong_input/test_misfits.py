@@ -158,6 +158,35 @@ MISFITS = [
         "old/.hydra/config.yaml: cannot be read as a saved config (",
         id="truncated-saved-config",
     ),
+    # what is combined
+    pytest.param(nothing, "task=combine", "runs: needed with task=combine, the runs or the sweep", id="combine-what"),
+    pytest.param(nothing, "task=combine runs=[a,b]", "a: holds no run (…); name a folder", id="combine-nothing"),
+    pytest.param(nothing, "runs=[a,b]", "runs=[a, b]: are combined by task=combine; leave it out", id="runs-to-train"),
+    pytest.param(nothing, "combine.best=2", "combine.best=2: is read by task=combine alone; leave it out", id="best"),
+    pytest.param(
+        nothing, "task=combine runs=[a,b] run=c", "run=…c: task=combine is about several: …leave it out", id="one-run"
+    ),
+    pytest.param(
+        a_run(nothing), "task=combine runs=[old]", "runs=[…old]: 1 finished run; name at least two", id="combine-one"
+    ),
+    pytest.param(
+        a_run(nothing),
+        "task=combine runs=[old,old/../old]",
+        "runs: …old is named twice; name each run once",
+        id="twice",
+    ),
+    pytest.param(
+        a_run(nothing),
+        "task=combine runs=[old] model.dropout=0.2 seed=3",
+        "model.dropout, seed: a combination has the settings of its members; leave this out",
+        id="combine-with-other-settings",
+    ),
+    pytest.param(
+        a_run(nothing),
+        "task=combine runs=[old] combine.best=2",
+        "combine.best=2: chooses among a sweep's jobs, and runs names no sweep",
+        id="best-of-no-sweep",
+    ),
     pytest.param(
         a_run(lambda: Path("old/config.json").write_text("{}")),
         "trainer.resume=old trainer.epochs=2",
