@@ -21,7 +21,7 @@ RUNS = {
     "single": (),
     "five_days": ("data.horizon=5",),
     "pool": (*POOL, "data.horizon=5"),
-    "mapped": (*POOL, "data.memory_limit=0", "model=ridge", "trainer.epochs=50"),
+    "mapped": (*POOL, "data.memory_limit=0"),
     "walk": (*POOL, *WALK),
     "ensemble": (*WALK, "trainer.ensemble=2", "data.horizon=5"),
     "price": ("data.target=close",),
