@@ -88,12 +88,14 @@ def test_a_chain_of_updates_equals_the_walk_forward_of_its_days_to_the_bit(
     capsys.readouterr()
     assert cli.main(["task=evaluate", f"run={runs[-1]}"]) == 0
     assert f"chain       {folds - 1} updates, oldest first:\n" in capsys.readouterr().out
-    forecasts: list[str] = []
+    if mode == "single":
+        return
+    forecasts: list[float] = []
     for run in runs:  # each forecasts its own test days again
         assert cli.main(["task=predict", f"run={run}"]) == 0
         with (run / "forecasts.csv").open() as file:
-            forecasts += [row["y_pred"] for row in csv.DictReader(file) if row["y_true"]]
-    assert [float(text) for text in forecasts] == whole.model.tolist()
+            forecasts += [float(row["y_pred"]) for row in csv.DictReader(file) if row["y_true"]]
+    assert forecasts == whole.model.tolist()
 
 
 @pytest.fixture(scope="module")
