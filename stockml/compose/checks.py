@@ -21,6 +21,7 @@ from stockml.config.values import show
 from stockml.data import sources
 from stockml.data.features import sets as feature_sets
 from stockml.data.settings import CLOSE_TARGETS, BarsConfig
+from stockml.errors import UserError
 from stockml.training.settings import OF_STEPS
 
 
@@ -142,13 +143,19 @@ def unknown_choices(composer: Composer, overrides: Iterable[Override]) -> dict[s
             if not composer.is_choice(group, choice):
                 known = _known(group, choices)
                 own = f"; for another ticker: stock.ticker={choice}" if group == "stock" else ""
-                advice = extra(choice) or nearest(choice, known) or own
+                advice = extra(choice) or _OTHER_NAMES.get(choice) or nearest(choice, known) or own
                 faults[group] = f"{group}={choice}: must be {one_of(known)}{advice}"
         if o.type == OverrideType.ADD and group in composer.groups() and group != "experiment":
             faults.setdefault(group, f"{o.input_line}: exists already; write it without the plus")
         if group == "experiment" and o.type == OverrideType.CHANGE:
             faults[group] = f"{o.input_line}: an experiment is added with a plus: +{o.input_line}"
     return faults
+
+
+_OTHER_NAMES = {
+    "sklearn": "; scikit-learn's are elastic_net, svr, random_forest, extra_trees and hist_gradient_boosting",
+}
+"""Advice where a choice is typed that is known by other names."""
 
 
 # Sections of Hydra's own config that may hold any key.
@@ -205,6 +212,7 @@ def checked(
     config, problems = check(values, sources.settings(source), installed)
     if config is not None and known:
         problems += tasks[config.task].faults(config)
+        problems += models.conflicts(config) if config.task == "train" else []
         problems += _of_expressions(config)
     elif config is None:
         problems += _of_columns(values.get("features"))
@@ -234,12 +242,25 @@ def _of_columns(features: Any) -> list[str]:
 
 
 def without_effect(configs: Iterable[Config], typed: Iterable[Override]) -> list[str]:
-    """Typed settings that mean nothing for the model of a run or job, a line for each such model."""
-    keys = dict.fromkeys(o.key_or_group for o in typed if o.key_or_group in (f"trainer.{name}" for name in OF_STEPS))
-    trained = (config.model for config in configs if config.task == "train")
-    names = dict.fromkeys(model.name for model in trained if models.is_fitted_whole(model))
-    why = "its weights are computed at once, not step by step"
-    return [f"{', '.join(keys)}: without effect on model={name}: {why}" for name in names if keys]
+    """Typed settings that mean nothing for the model of a run or job, a line for each such model.
+
+    UserError where one means nothing for any of them.
+    """
+    typed_keys = {o.key_or_group for o in typed}
+    names = [name for name in OF_STEPS if f"trainer.{name}" in typed_keys]
+    trained = {config.model.name: config.model for config in configs if config.task == "train"}
+    useless = {key: [name for name in names if not models.uses(model, name)] for key, model in trained.items()}
+    lines = {
+        model: f"{', '.join(f'trainer.{name}' for name in of_model)}: without effect on model={model}: its weights are "
+        "computed at once, not step by step"
+        for model, of_model in useless.items()
+        if of_model
+    }
+    if any(all(name in of_model for of_model in useless.values()) for name in names if useless):
+        raise UserError(
+            *(f"{line}; leave {'it' if len(useless[model]) == 1 else 'them'} out" for model, line in lines.items())
+        )
+    return list(lines.values())
 
 
 def infer_stock(values: dict[str, Any], typed: set[str], chosen_stock: str | None) -> None:

@@ -42,6 +42,7 @@ class Batches:
         self._scaling = _Scaling.of(panel, scaler) if panel.mapped else None
         self.target = torch.from_numpy(np.nan_to_num(scaler.transform_target(panel))).to(self.storage_device, dtype)
         self.window = panel.window
+        self.features = panel.features
         self.width = len(panel.features)
         self._offsets = None if panel.windowed else torch.arange(1 - panel.window, 1, device=self.storage_device)
         self._reader = FileReader(panel, self._scaling.apply) if self._scaling is not None else None
@@ -68,6 +69,16 @@ class Batches:
             return values.index_select(0, ends)
         index = (ends.unsqueeze(1) + self._offsets).view(-1)
         return values.index_select(0, index).view(len(ends), self.window, self.width)
+
+    def of_last_days(self, days: int) -> Batches:
+        """The same batches with windows of their last days; for `gather` and `windows`."""
+        shorter = copy.copy(self)
+        shorter.window = days
+        if self._offsets is None:
+            shorter.values = self.values[:, -days:]
+        else:
+            shorter._offsets = self._offsets[-days:]
+        return shorter
 
     def iter_batches(self, rows: Tensor, ends: Sequence[int], at_once: int = 1) -> Iterator[Batch]:
         """Batches of the samples in the order of `rows`, cut at the positions `ends`; a batch may be empty.

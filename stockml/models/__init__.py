@@ -13,8 +13,8 @@ has a complete example.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from stockml.config import entry_points
@@ -22,18 +22,25 @@ from stockml.config.schema import bounded
 from stockml.errors import UserError
 from stockml.models.settings import (
     DLinearConfig,
+    ElasticNetConfig,
+    ForestConfig,
     GKXConfig,
+    HistGradientBoostingConfig,
+    LightGBMConfig,
     MLPConfig,
     ModelConfig,
     PatchTSTConfig,
     RecurrentConfig,
     RidgeConfig,
+    SVRConfig,
     TCNConfig,
     TSMixerConfig,
 )
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from stockml.config.root import Config
 
 __all__ = [
     "BUILT_IN",
@@ -43,9 +50,14 @@ __all__ = [
     "averaged",
     "bounded",
     "build",
+    "conflicts",
+    "continues_interrupted",
     "family",
     "is_fitted_whole",
+    "is_on_one_cpu",
+    "most_epochs",
     "names",
+    "uses",
 ]
 
 ENTRY_POINTS = "stockml.models"
@@ -62,7 +74,43 @@ class Family:
     `layers.output_layer` makes a last layer with which training starts at the train mean.
     """
     fitted_whole: bool = False
-    """Whether the module computes its weights at once, by the method of `fitted_whole.FittedWhole`."""
+    """Whether the module computes its weights at once, by the method of `fitted_whole.FittedWhole`.
+
+    The fields below are about such models; those that are trained by steps do all of it.
+    """
+    continues: bool = False
+    """Whether it goes on from weights that were loaded into the module."""
+    losses: tuple[str, ...] = ("mse",)
+    """The choices of `trainer.loss` that it can minimise."""
+    uses: tuple[str, ...] = ()
+    """The settings of training by steps that mean something for it, such as `patience`."""
+    draws: bool = False
+    """Whether it draws random numbers; a property `draws` of the settings overrides it."""
+    one_cpu: bool = False
+    """Whether it is fitted by one process on the CPU: with no GPU, and not by several ranks."""
+    extra: str = ""
+    """The extra of stockml that installs the packages it needs."""
+
+
+_LIGHTGBM = Family(
+    LightGBMConfig,
+    "stockml.models.lightgbm_trees:LightGBMTrees",
+    fitted_whole=True,
+    continues=True,
+    losses=("mse", "mae", "huber", "quantile"),
+    uses=("patience", "min_delta"),
+    one_cpu=True,
+    extra="trees",
+)
+_SKLEARN = Family(
+    ForestConfig, "stockml.models.estimators:Estimator", fitted_whole=True, draws=True, one_cpu=True, extra="trees"
+)
+_HIST_GRADIENT_BOOSTING = replace(
+    _SKLEARN,
+    config=HistGradientBoostingConfig,
+    losses=("mse", "mae", "quantile"),
+    uses=("patience", "min_delta"),
+)
 
 
 BUILT_IN = {
@@ -70,6 +118,12 @@ BUILT_IN = {
     "mlp_flat": Family(MLPConfig, "stockml.models.mlp:flattened"),
     "mlp_gkx": Family(GKXConfig, "stockml.models.mlp:gkx"),
     "ridge": Family(RidgeConfig, "stockml.models.ridge:build", fitted_whole=True),
+    "elastic_net": replace(_SKLEARN, config=ElasticNetConfig, draws=False),
+    "svr": replace(_SKLEARN, config=SVRConfig, draws=False),
+    "random_forest": _SKLEARN,
+    "extra_trees": _SKLEARN,
+    "hist_gradient_boosting": _HIST_GRADIENT_BOOSTING,
+    "lightgbm": _LIGHTGBM,
     "linear": Family(ModelConfig, "stockml.models.linear:build"),
     "dlinear": Family(DLinearConfig, "stockml.models.linear:dlinear"),
     "nlinear": Family(ModelConfig, "stockml.models.linear:nlinear"),
@@ -93,7 +147,14 @@ def family(name: str) -> Family | None:
 
 def build(config: ModelConfig, window: int, features: int) -> nn.Module:
     """The model that `config` describes, for windows of shape (window, features), freshly initialised."""
-    builder: Callable[[Any, int, int], nn.Module] = _function(_installed(config).build)
+    found = _installed(config)
+    try:
+        builder: Callable[[Any, int, int], nn.Module] = _function(found.build)
+    except ModuleNotFoundError as error:
+        if not found.extra:
+            raise
+        advice = f"needs {error.name}: pip install 'stockml[{found.extra}]'"
+        raise UserError(f"model={config.name}: {advice}") from error
     return builder(config, window, features)
 
 
@@ -109,6 +170,54 @@ def averaged(members: Sequence[nn.Module]) -> nn.Module:
 def is_fitted_whole(config: ModelConfig) -> bool:
     """Whether the model's weights are computed at once, rather than trained step by step."""
     return _installed(config).fitted_whole
+
+
+def most_epochs(config: Config) -> int:
+    """The most epochs that training takes: of a model that is fitted whole, its setting `rounds`, or one."""
+    return getattr(config.model, "rounds", 1) if is_fitted_whole(config.model) else config.trainer.epochs
+
+
+def uses(config: ModelConfig, setting: str) -> bool:
+    """Whether a setting of training by steps means something for the model."""
+    return not is_fitted_whole(config) or setting in _installed(config).uses
+
+
+def is_on_one_cpu(config: ModelConfig) -> bool:
+    """Whether the model is fitted by one process on the CPU."""
+    return _installed(config).one_cpu
+
+
+def continues_interrupted(config: ModelConfig) -> bool:
+    """Whether interrupted training goes on where it stood, bit for bit; otherwise it begins again."""
+    return not is_fitted_whole(config) or (_installed(config).continues and not _draws(config))
+
+
+def conflicts(config: Config) -> Iterator[str]:
+    """Settings of the trainer and the hardware that the model cannot be trained with, a line each."""
+    model, trainer, found = config.model, config.trainer, _installed(config.model)
+    if not found.fitted_whole:
+        return
+    if trainer.overfit_batches:
+        yield "trainer.overfit_batches: is for models that are trained step by step; leave it out"
+    if trainer.ensemble > 1 and not _draws(model):
+        yield (
+            f"trainer.ensemble: model={model.name} is the same with every seed, and so would be the members; "
+            f"leave it out{getattr(model, 'how_to_draw', '')}"
+        )
+    if trainer.loss not in found.losses:
+        known = f"only trainer.loss={found.losses[0]}" if len(found.losses) == 1 else ", ".join(found.losses)
+        yield f"trainer.loss={trainer.loss}: model={model.name} cannot minimise it; it takes {known}"
+    if found.one_cpu and trainer.name == "ddp":
+        yield (
+            f"trainer=ddp: model={model.name} is fitted by one process; "
+            "take trainer=single, and hardware.threads=N for more cores"
+        )
+    if found.one_cpu and config.hardware.device not in ("auto", "cpu"):
+        yield f"hardware.device={config.hardware.device}: model={model.name} computes on the CPU; take hardware=cpu"
+
+
+def _draws(config: ModelConfig) -> bool:
+    return bool(getattr(config, "draws", _installed(config).draws))
 
 
 def _installed(config: ModelConfig) -> Family:

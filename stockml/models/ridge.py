@@ -17,6 +17,7 @@ from stockml.models.settings import MOST_RIDGE_INPUTS
 
 if TYPE_CHECKING:
     from stockml.data.batches import Batch, Batches
+    from stockml.models.fitted_whole import FitContext
     from stockml.models.settings import RidgeConfig
 
 ALPHAS = tuple(10.0**exponent for exponent in range(1, 8))  # inputs have unit variance; 1e7 is nearly the mean
@@ -29,12 +30,12 @@ class RidgeRegression(Linear):
         super().__init__(inputs)
         self.alphas = tuple(alphas)
 
-    def fit_whole(
-        self, train: Iterable[Batch], validation: Iterable[Batch], all_reduce: Callable[[Tensor], None]
-    ) -> dict[str, float]:
+    def fit_whole(self, train: Iterable[Batch], validation: Iterable[Batch], context: FitContext) -> dict[str, float]:
         """Set the weights by `fit`, from the sums over the samples of all ranks; return the chosen alpha."""
         inputs = self.output.in_features
-        sums, validation_sums = (Sums.over(part, inputs).all_reduced(all_reduce) for part in (train, validation))
+        sums, validation_sums = (
+            Sums.over(part, inputs).all_reduced(context.all_reduce) for part in (train, validation)
+        )
         fitted = fit(sums, validation_sums, self.alphas)
         with torch.no_grad():
             self.output.weight.copy_(fitted.weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,8 @@ from stockml.training.losses import loss_unit, mean_loss
 from stockml.training.random_streams import INITIALISATION, stream_seed
 from stockml.training.sample_order import Blocks
 from stockml.training.whole_trainer import WholeTrainer
+
+_SECONDS_BETWEEN_SAVES = 30.0  # of a model that is fitted whole
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def fresh_model(config: Config, data: Data, dtype: torch.dtype) -> torch.nn.Modu
 def trainer_for(config: Config, hardware: Hardware, group: Group = SINGLE_PROCESS) -> ModelTrainer:
     """The trainer of the config's model."""
     if models.is_fitted_whole(config.model):
-        return WholeTrainer(config.trainer, hardware, group)
+        return WholeTrainer(config.trainer, hardware, group, config.seed, models.most_epochs(config))
     return Trainer(config.trainer, hardware, group, seed=config.seed)
 
 
@@ -164,6 +167,7 @@ def _train_model(
     if resumed is not None:
         run_log.emit(f"resumed     {len(resumed.history)} epochs are done already")
     history = list(resumed.history) if resumed else []
+    saved_at = time.monotonic()
     with _noted_signals(run) as signals_received, run_log.epochs(trainer.epochs, len(history)):
 
         def after_epoch(state: TrainState) -> None:
@@ -173,9 +177,13 @@ def _train_model(
                 return
             # Before the checkpoint: an epoch that is tracked twice can be corrected, one that is missing cannot.
             run.track_epoch(history[-1], config.trainer.lr, name)
-            if state.stopping.best_epoch == len(history):
+            nonlocal saved_at
+            if fitted_whole and not signals_received and time.monotonic() - saved_at < _SECONDS_BETWEEN_SAVES:
+                return  # a round takes less time than a checkpoint of all rounds before it
+            if state.stopping.best_epoch == len(history) and not fitted_whole:
                 _save_best(folder, model, config, data, [len(history)])
-            checkpoint.save_last(folder, {**state.to_dict(), "synthetic": data.panel.synthetic})
+            _save_last(folder, state, data)
+            saved_at = time.monotonic()
             if signals_received:
                 raise Interrupted(signals_received[0])
 
@@ -183,9 +191,11 @@ def _train_model(
             state = trainer.fit(model, samples, after_epoch, resumed)
         finally:
             _save_history(folder, history, synthetic=data.panel.synthetic)
+    if fitted_whole and run.group.is_main:
+        _save_last(folder, state, data)
     if fitted_whole and state.optimizer:
         facts = {key: f"{value:g}" if isinstance(value, float) else value for key, value in state.optimizer.items()}
-        run_log.emit(f"{config.model.name:<12}{', '.join(f'{key} {value}' for key, value in facts.items())}")
+        run_log.emit(f"{config.model.name:<11} {', '.join(f'{key} {value}' for key, value in facts.items())}")
     # Again: a kill between the two checkpoints leaves a best.pt of an epoch that last.pt does not know.
     _save_best(folder, model, config, data, [state.stopping.best_epoch])
     return state
@@ -203,6 +213,10 @@ def _save_history(folder: RunFolder, history: Sequence[EpochStats], *, synthetic
         ([e.epoch, e.train_loss, e.validation_loss, e.best_epoch, round(e.seconds, 6), e.lr] for e in history),
         synthetic=synthetic,
     )
+
+
+def _save_last(folder: RunFolder, state: TrainState, data: Data) -> None:
+    checkpoint.save_last(folder, {**state.to_dict(), "synthetic": data.panel.synthetic})
 
 
 def _save_best(folder: RunFolder, model: torch.nn.Module, config: Config, data: Data, epochs: Sequence[int]) -> None:

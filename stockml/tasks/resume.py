@@ -44,17 +44,18 @@ def check_same_data(folder: RunFolder, data: Data) -> None:
         raise UserError(f"trainer.resume={folder.path}: {reason}; start a new run")
 
 
+def is_finished(state: TrainState, config: Config) -> bool:
+    """Whether a model's training was over at this state."""
+    stopping, epochs = replace(state.stopping, patience=config.trainer.patience), len(state.history)
+    return epochs >= models.most_epochs(config) or stopping.is_over(epochs)
+
+
 def nothing_left(
     folder: RunFolder, config: Config, states: Mapping[str, TrainState], names: Iterable[str]
 ) -> list[str]:
     """A line for the user where the run was finished and none of its models, by name, trains on, else no line."""
-    most = 1 if models.is_fitted_whole(config.model) else config.trainer.epochs
-
-    def is_finished(state: TrainState) -> bool:
-        stopping, epochs = replace(state.stopping, patience=config.trainer.patience), len(state.history)
-        return epochs >= most or stopping.is_over(epochs)
-
-    if not (folder.path / "metrics.json").exists() or not all(n in states and is_finished(states[n]) for n in names):
+    done = all(name in states and is_finished(states[name], config) for name in names)
+    if not (folder.path / "metrics.json").exists() or not done:
         return []
     return ["resumed     this run was finished already: nothing is trained, and its results are computed again"]
 

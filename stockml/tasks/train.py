@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from stockml import models
 from stockml.config.root import Config
 from stockml.data import dataset
 from stockml.data.dataset import Data
+from stockml.data.settings import BarsConfig
 from stockml.distributed.group import SINGLE_PROCESS, Group
 from stockml.distributed.settings import DDPConfig
 from stockml.evaluation import predictions
@@ -27,9 +29,10 @@ from stockml.runs.old_releases import FORMAT
 from stockml.tasks import breakdown, features, fold_training, outcome, rank_count, report, resume, run_metadata
 from stockml.tasks.fold_training import FoldTraining, TrainedFold, TrainingRun
 from stockml.trackers import tracking
-from stockml.training import checkpoint, hardware, whole_trainer
+from stockml.training import checkpoint, hardware
 from stockml.training.engine import OVERFITTED
 from stockml.training.interface import TrainState
+from stockml.training.settings import HardwareConfig
 
 
 @hardware.restored()
@@ -46,7 +49,7 @@ def run(
     """
     started = time.time()
     run_log = terminal.RunLog(verbose=group.is_main and location.verbose)
-    chosen = hardware.choose(config.hardware, group.local_rank)
+    chosen = hardware.choose(_hardware(config), group.local_rank)
     if config.trainer.resume is not None and group.is_main:
         location = ExistingRun(resume.resumable(Path(config.trainer.resume), config), location.verbose)
     if config.data.synthetic:
@@ -57,7 +60,7 @@ def run(
         rank_count.require_samples(group.world_size, len(data.split.train))
     data = folds[0]
     if models.is_fitted_whole(config.model):
-        whole_trainer.check_settings(config, data.panel.window, len(data.panel.features))
+        models.build(config.model, data.panel.window, len(data.panel.features))  # before a folder is made
     group.check_same_on_all_ranks("data", data.fingerprint)
     fold_trainings = FoldTraining.each(config, folds)
     names = [name for fold in fold_trainings for name in fold.model_configs()]
@@ -71,10 +74,11 @@ def run(
         run_log.emit(*notes)
         began = time.perf_counter()
         model = fold_training.fresh_model(fold_trainings[0].members[0], data, chosen.dtype)
-        threads = hardware.set_up(config.hardware, _size(model) * config.trainer.batch_size, group.local_world_size)
+        threads = hardware.set_up(config.hardware, _step_size(config, model), group.local_world_size)
         device = group.describe(hardware.describe(chosen, threads))
         several = f"{config.trainer.ensemble} × " if config.trainer.ensemble > 1 else ""
-        described = f"{config.model.name}, {several}{_size(model):,} parameters"
+        size = f"{_size(model):,} parameters" if _size(model) else "fitted whole"
+        described = f"{config.model.name}, {several}{size}"
         run_log.emit(f"model       {described}, on {device}, {config.hardware.precision}")
         table = features.of(config, data) if group.is_main else None
         folder.write_json("config.json", run_metadata.collect(config, folds, device, group.world_size, table))
@@ -179,13 +183,27 @@ def threads(config: Config) -> int:
         return config.hardware.threads
     with torch.device("meta"):
         model = models.build(config.model, *dataset.sample_shape(config))
-    return hardware.thread_count(config.hardware, _size(model) * config.trainer.batch_size, rank_count.here(config))
+    return hardware.thread_count(config.hardware, _step_size(config, model), rank_count.here(config))
 
 
 def device(config: Config) -> str:
     """A description of the hardware that this config trains on. UserError where this machine does not have it."""
-    description = hardware.describe(hardware.choose(config.hardware), threads(config))
+    description = hardware.describe(hardware.choose(_hardware(config)), threads(config))
     return f"{config.trainer.world_size} × {description}" if isinstance(config.trainer, DDPConfig) else description
+
+
+def _hardware(config: Config) -> HardwareConfig:
+    """The config's hardware; the CPU where the model is fitted there and another is not asked for."""
+    if config.hardware.device == "auto" and models.is_on_one_cpu(config.model):
+        return dataclasses.replace(config.hardware, device="cpu")
+    return config.hardware
+
+
+def _step_size(config: Config, model: torch.nn.Module) -> int:
+    """Multiplications of a training step. Trees have none: a pool of stocks is enough work for all cores."""
+    if models.is_on_one_cpu(config.model):
+        return hardware.LARGE_STEP if isinstance(config.data, BarsConfig) and config.data.pooled else 0
+    return _size(model) * config.trainer.batch_size
 
 
 def _size(model: torch.nn.Module) -> int:
@@ -208,6 +226,9 @@ def _states_to_resume(
             state, problems = checkpoint.load_last(folder.within(name))
             if state is not None:
                 states[name] = TrainState.from_dict(state)
+                if not models.continues_interrupted(config.model) and not resume.is_finished(states[name], config):
+                    del states[name]
+                    notes.append(f"resumed     {config.model.name} begins again: its random draws cannot be continued")
             notes += [f"{problem}; going on from previous.pt" for problem in problems]
         notes += resume.nothing_left(folder, config, states, names)
         folder.remove_leftovers()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Multiplications in a training step above which more than one thread pays: to start a thread and to wait for it costs
 # some ten microseconds, about as long as one core takes for this many.
-_SMALL_STEP = 50_000_000
+LARGE_STEP = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def thread_count(config: HardwareConfig, step_multiplications: int, local_world_
     """
     if config.threads != "auto":
         return config.threads
-    return 1 if step_multiplications < _SMALL_STEP else max(1, machine.cores() // local_world_size)
+    return 1 if step_multiplications < LARGE_STEP else max(1, machine.cores() // local_world_size)
 
 
 def gpus() -> list[str]:

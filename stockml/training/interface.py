@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -55,18 +56,19 @@ class TrainState:
     """The optimizer's state; of a model that is fitted whole, the facts that its fit returned."""
     stopping: EarlyStopping
     history: list[EpochStats] = field(default_factory=list)
-    other_state: dict[str, Any] = field(default_factory=dict)
-    """State of a model that is fitted whole, other than floating-point tensors."""
+    other_state: Callable[[], dict[str, Any]] = dict
+    """Gives the state of a model that is fitted whole, other than floating-point tensors, for a checkpoint."""
 
     def to_dict(self) -> dict[str, Any]:
         """The state as plain containers and tensors, for a checkpoint."""
+        other_state = self.other_state()
         return {
             "weights": self.weights,
             "best_weights": self.best_weights,
             "optimizer": self.optimizer,
             "stopping": asdict(self.stopping),
             "history": [asdict(epoch) for epoch in self.history],
-            **({"other_state": self.other_state} if self.other_state else {}),
+            **({"other_state": other_state} if other_state else {}),
         }
 
     @classmethod
@@ -78,7 +80,7 @@ class TrainState:
             state["optimizer"],
             EarlyStopping(**state["stopping"]),
             [EpochStats(**epoch) for epoch in state["history"]],
-            state.get("other_state", {}),
+            functools.partial(dict, state.get("other_state", {})),
         )
 
 
