@@ -47,10 +47,10 @@ def test_the_table_of_stocks_has_the_means_of_its_sweep(swept: Path) -> None:
     rows = pd.read_csv(swept / "summary.csv").assign(stock="AAPL")
     mlp = rows[rows["model"] == "mlp"]
     cell = f"{mlp['test_r2_zero'].mean():+.2%}<br>{mlp['test_ic'].mean():+.3f}"
-    pool = mlp.drop(columns="stock")  # as the sweep of the pool has it
+    pool = mlp.drop(columns="stock").assign(test_ic=float("nan"))  # as the sweep of the pool has it
     header, _, ridge, of_mlp = stocks_table(pd.concat([rows, pool])).splitlines()
     assert header == "| R²_zero, IC | AAPL | pool | skill |"
-    assert f"| {cell} | {cell} |" in of_mlp and ridge.split(" | ")[2] == ""
+    assert f"| {cell} | {cell.partition('<br>')[0]}<br>– |" in of_mlp and ridge.split(" | ")[2] == ""
 
 
 def test_a_default_that_validation_does_not_choose_is_named() -> None:
@@ -74,7 +74,7 @@ def test_the_table_of_defaults_has_the_rows_of_its_sweep(swept: Path) -> None:
 
 def test_each_claim_that_does_not_hold_is_named() -> None:
     def run(signal: str, model: str, found: float, error: float = 0.001) -> Run:
-        return Run(signal, model, 0, 1.0, 9, Gain(found, error), 0.04)
+        return Run(signal, model, 0, 1.0, Gain(found, error), 0.04)
 
     good = [
         run("strong", "linear", 0.0181),
@@ -84,6 +84,8 @@ def test_each_claim_that_does_not_hold_is_named() -> None:
     ]
     assert share(good[:1]) == pytest.approx(0.4525)
     assert faults(good) == []
+    of_tcn = "| `tcn` | 75%: 3.00% of 4.00% |  | 25%: 1.00% of 4.00% |  |"
+    assert of_tcn in found_table([*good, run("strong", "lightgbm features=momentum", 0.02)]).splitlines()
     poor, blind, leaking = good.copy(), good.copy(), good.copy()
     poor[0] = replace(poor[0], test=Gain(0.0179, 0.001))
     assert faults(poor) == ["strong: 1 models reach 45% of the oracle's R²_zero, not 2"]

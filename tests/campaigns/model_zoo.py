@@ -30,7 +30,9 @@ not. Models that take two minutes a run and longer are left out.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import math
 import os
 import shlex
 import subprocess
@@ -95,7 +97,6 @@ class Run:
     """Its name, and the set of features where it is not the bars."""
     seed: int
     validation_loss: float
-    epochs: int
     test: Gain
     """R²_zero"""
     oracle: float
@@ -114,7 +115,6 @@ class Run:
             config["model"]["name"] + features,
             config["seed"],
             metrics["validation_loss"],
-            metrics["timing"]["epochs"],
             gain(test["y_true"].to_numpy(), test["y_pred"].to_numpy(), 0.0),
             metrics["oracle"]["test"]["r2_zero"],
         )
@@ -151,21 +151,16 @@ def share(runs: Sequence[Run]) -> float:
 
 
 def found_table(runs: Sequence[Run]) -> str:
-    """A row for each signal and model, with means over seeds."""
-    rows = [
-        (
-            signal,
-            f"`{model}`",
-            len(same),
-            f"{fmean(run.epochs for run in same):.0f}",
-            f"{fmean(run.test.value for run in same):.2%}",
-            f"{fmean(run.oracle for run in same):.2%}",
-            f"{share(same):.0%}",
-        )
-        for signal in ("strong", "interaction")
-        for model, same in by_model(runs, signal).items()
-    ]
-    return table(("signal", "model", "seeds", "epochs", "test R²_zero", "the oracle's", "share"), rows)
+    """A row for each model: what it finds of each signal, on the bars and on features=momentum, means over seeds."""
+    found: dict[str, dict[tuple[str, str], str]] = {}
+    for signal in ("strong", "interaction"):
+        for label, same in by_model(runs, signal).items():
+            model, _, features = label.partition(" features=")
+            value, oracle = fmean(run.test.value for run in same), fmean(run.oracle for run in same)
+            found.setdefault(model, {})[signal, features] = f"{share(same):.0%}: {value:.2%} of {oracle:.2%}"
+    columns = list(itertools.product(("strong", "interaction"), ("", "momentum")))
+    rows = [(f"`{model}`", *(cells.get(column, "") for column in columns)) for model, cells in found.items()]
+    return table(("share: R²_zero of the oracle's", *(" on ".join(filter(None, column)) for column in columns)), rows)
 
 
 def faults(runs: Sequence[Run]) -> list[str]:
@@ -195,10 +190,11 @@ def stocks_table(rows: pd.DataFrame) -> str:
     stocks = sorted(rows["stock"].unique(), key=lambda stock: (stock == "pool", stock))
     for model, of_model in rows.groupby("model", sort=False):
         means = of_model.groupby("stock")[["test_r2_zero", "test_ic"]].mean()
-        cells = [
-            f"{means['test_r2_zero'][stock]:+.2%}<br>{means['test_ic'][stock]:+.3f}" if stock in means.index else ""
-            for stock in stocks
-        ]
+        shown = {
+            stock: f"{r2:+.2%}<br>{'–' if math.isnan(ic) else f'{ic:+.3f}'}"  # no IC: the forecasts are all the same
+            for stock, r2, ic in means.itertuples()
+        }
+        cells = [shown.get(stock, "") for stock in stocks]
         skills = Counter(of_model["skill"])
         lines.append((f"`{model}`", *cells, "<br>".join(f"{n} {skill}" for skill, n in skills.most_common())))
     return table(("R²_zero, IC", *stocks, "skill"), lines)
