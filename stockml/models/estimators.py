@@ -52,6 +52,14 @@ class Estimator(Tabular):
             raise ValueError(f"it has {found.n_features_in_} inputs, not {self.inputs}")
         return found
 
+    def to_onnx(self) -> Any:
+        """An ONNX model that maps inputs (N, P) to forecasts (N, 1)."""
+        from skl2onnx import to_onnx
+        from skl2onnx.common.data_types import FloatTensorType
+
+        types = [("inputs", FloatTensorType([None, self.inputs]))]
+        return to_onnx(self.fitted, initial_types=types, target_opset={"": 18, "ai.onnx.ml": 3})
+
     def fit_whole(self, train: SampleBatches, validation: SampleBatches, context: FitContext) -> dict[str, float | int]:
         """FitContext the regressor on train; validation ends boosting, and chooses an `alpha` that is auto."""
         (x, y), (x_valid, y_valid) = (
@@ -86,8 +94,8 @@ def _facts(fitted: Any) -> dict[str, float | int]:
         return {"support_vectors": len(fitted.support_)}
     if isinstance(fitted, HistGradientBoostingRegressor):
         trees = [tree for of_round in fitted._predictors for tree in of_round]
-        return {"trees": len(trees), "leaves": sum(tree.get_n_leaf_nodes() for tree in trees)}
-    return {"trees": len(fitted.estimators_), "leaves": sum(tree.get_n_leaves() for tree in fitted.estimators_)}
+        return {"trees": len(trees), "leaves": sum(int(tree.get_n_leaf_nodes()) for tree in trees)}
+    return {"trees": len(fitted.estimators_), "leaves": sum(int(tree.get_n_leaves()) for tree in fitted.estimators_)}
 
 
 def _forest(kind: type) -> Callable[[Any, FitContext | None], Any]:

@@ -47,9 +47,9 @@ class LightGBMTrees(Tabular):
         return np.asarray(found)
 
     def dump(self) -> bytes:
-        """LightGBM's text of the booster."""
+        """LightGBM's text of the booster, without its parameters, which name the threads and the rounds asked for."""
         assert self.fitted is not None
-        return self.fitted.model_to_string(num_iteration=-1).encode()
+        return self.fitted.model_to_string(num_iteration=-1).partition("\nparameters:")[0].encode()
 
     def load(self, content: bytes) -> lightgbm.Booster:
         """The booster of LightGBM's text; ValueError where it is none of this module's inputs."""
@@ -60,6 +60,13 @@ class LightGBMTrees(Tabular):
         if booster.num_feature() != self.inputs:
             raise ValueError(f"it has {booster.num_feature()} inputs, not {self.inputs}")
         return booster
+
+    def to_onnx(self) -> Any:
+        """An ONNX model that maps inputs (N, P) to forecasts (N, 1)."""
+        from onnxmltools import convert_lightgbm
+        from onnxmltools.convert.common.data_types import FloatTensorType
+
+        return convert_lightgbm(self.fitted, initial_types=[("inputs", FloatTensorType([None, self.inputs]))])
 
     def fit_whole(self, train: SampleBatches, validation: SampleBatches, context: FitContext) -> dict[str, int]:
         """Add up to `model.rounds` trees, fewer where `trainer.patience` rounds in a row do not help validation."""
@@ -127,7 +134,8 @@ class _Rows(lightgbm.Sequence):
         """The inputs of a slice, or of one sample, in the type that LightGBM computes its bins in."""
         if isinstance(which, slice):
             return self.part.inputs_of(which)
-        return self.part.inputs_of(slice(int(which), int(which) + 1))[0].astype(np.float64)
+        row: NDArray[Any] = self.part.inputs_of(slice(int(which), int(which) + 1))[0]
+        return row.astype(np.float64)
 
     def __len__(self) -> int:
         return len(self.part.rows)

@@ -51,6 +51,10 @@ class Tabular(nn.Module):
         """The fitted model from what `dump` gave; any exception where it is no such model."""
         raise NotImplementedError
 
+    def to_onnx(self) -> Any:
+        """An ONNX model that maps inputs (N, P) to forecasts (N, 1); ImportError where its converter is missing."""
+        raise NotImplementedError
+
     def get_extra_state(self) -> Tensor:
         """The fitted model as a tensor of bytes (uint8), of any length."""
         return torch.from_numpy(np.frombuffer(b"" if self.fitted is None else self.dump(), np.uint8).copy())

@@ -10,12 +10,13 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
 from stockml.errors import RunError, UserError
+from stockml.tasks import onnx_trees
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +48,8 @@ def onnx(folder: RunFolder, predictor: Predictor, panel: Panel, rows: Rows) -> P
     import onnxruntime
     from onnx import StringStringEntryProto
 
+    from stockml.models.tabular import Tabular
+
     fold = predictor.folds[-1]
     if fold.scaler.stocks is not None:
         raise UserError(
@@ -55,20 +58,8 @@ def onnx(folder: RunFolder, predictor: Predictor, panel: Panel, rows: Rows) -> P
         )
     module = _FromRawWindows(fold.model, fold.scaler).cpu().float().eval()
     windows = torch.from_numpy(_windows(panel, rows[-_MOST_CHECKED:]))
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # of torch and onnx about their own code
-        program = torch.onnx.export(
-            module,
-            (windows[:2],),
-            dynamo=True,
-            verbose=False,
-            input_names=["windows"],
-            output_names=["forecasts"],
-            dynamic_shapes=[{0: torch.export.Dim("samples")}],
-        )
-    assert program is not None
-    model = program.model_proto
+    tabular = any(isinstance(part, Tabular) for part in module.modules())
+    model = onnx_trees.converted(fold.model, fold.scaler, fold.shape) if tabular else _traced(module, windows[:2])
     model.metadata_props.extend(
         StringStringEntryProto(key=key, value=text) for key, text in _described(predictor, panel)
     )
@@ -81,6 +72,24 @@ def onnx(folder: RunFolder, predictor: Predictor, panel: Panel, rows: Rows) -> P
     with folder.writing("model.onnx") as file:
         file.write(content)
     return folder.path / "model.onnx"
+
+
+def _traced(module: torch.nn.Module, windows: Tensor) -> Any:
+    """The ONNX model of a torch module, which is traced with a few windows."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # of torch and onnx about their own code
+        program = torch.onnx.export(
+            module,
+            (windows,),
+            dynamo=True,
+            verbose=False,
+            input_names=["windows"],
+            output_names=["forecasts"],
+            dynamic_shapes=[{0: torch.export.Dim("samples")}],
+        )
+    assert program is not None
+    return program.model_proto
 
 
 def _described(predictor: Predictor, panel: Panel) -> Iterator[tuple[str, str]]:

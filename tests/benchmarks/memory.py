@@ -57,9 +57,9 @@ def _peak_mb() -> float:
     bars = Bars(config.stock.ticker, days, _columns(), "bars made in memory")
     with patch.object(tables, "load", lambda _: bars), redirect_stdout(io.StringIO()):
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-        before_mb = _resident_mb("VmRSS")
+        before_mb = resident_mb("VmRSS")
         train.run(config, RunLocation(exact=Path("run").absolute()), compose.records(config))
-        return _resident_mb("VmHWM") - before_mb
+        return resident_mb("VmHWM") - before_mb
 
 
 def _columns() -> dict[str, NDArray[np.float64]]:
@@ -80,7 +80,7 @@ def _columns() -> dict[str, NDArray[np.float64]]:
     return columns
 
 
-def _resident_mb(kind: str) -> float:
+def resident_mb(kind: str) -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) / 1e6 for line in lines if line.startswith(f"{kind}:"))
 

@@ -32,6 +32,7 @@ from tests.benchmarks.panels import beyond_memory, factors, pooled
 from tests.benchmarks.releases import releases
 from tests.benchmarks.sweeps import batch, overhead
 from tests.benchmarks.training import training
+from tests.benchmarks.trees import trees
 from tests.markdown import table, update_rows, write_table
 
 Result = Figure | Breakdown | Grid
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Result]]] = {
     "memory": memory,
     "pooled": pooled,
     "factors": factors,
+    "trees": trees,
     "beyond_memory": beyond_memory,
     "batch": batch,
     "overhead": overhead,

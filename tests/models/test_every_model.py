@@ -12,13 +12,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stockml import compose, models
 from stockml.data.dataset import Data, prepare
 from stockml.errors import UserError
+from stockml.models.fitted_whole import FitContext
+from stockml.models.tabular import Tabular
 from stockml.training import checkpoint
 from stockml.training.flat_parameters import FlatParameters
 from tests.conftest import Run
@@ -26,6 +30,7 @@ from tests.training.test_engine import Setting, config
 
 ALL = list(models.BUILT_IN)
 TRAINED = [name for name, family in models.BUILT_IN.items() if not family.fitted_whole]
+OF_TENSORS = [name for name, family in models.BUILT_IN.items() if not family.one_cpu]
 WINDOW, FEATURES = 16, 5
 
 
@@ -45,8 +50,37 @@ def windows(n: int, window: int = WINDOW, features: int = FEATURES, seed: int = 
     return torch.randn(n, window, features, generator=generator, dtype=torch.float64)
 
 
+class Drawn:
+    """Random samples as `fitted_whole.SampleBatches` gives them; the target is mostly the last day's first feature."""
+
+    def __init__(self, n: int, window: int, features: int, days: int) -> None:
+        self.rows, self._x, self._days, self._features = (
+            torch.arange(n),
+            windows(n, window, features, n),
+            days,
+            features,
+        )
+
+    def of_last_days(self, days: int) -> Drawn:
+        assert days == self._days
+        return self
+
+    def inputs(self) -> NDArray[np.float64]:
+        return self._x[:, -self._days :].flatten(1).numpy()
+
+    def targets(self) -> NDArray[np.float64]:
+        return (self._x[:, -1, 0] + 0.1 * windows(len(self.rows), 1, 1, 0)[:, 0, 0]).numpy()
+
+    def names(self) -> list[str]:
+        return [f"{feature}@{day}" for day in range(self._days) for feature in range(self._features)]
+
+
 def some_steps(model: nn.Module, window: int = WINDOW, features: int = FEATURES) -> nn.Module:
-    """The model after a few steps of training, so that nothing in it stands at its start."""
+    """The model after a few steps of training, or a fit, so that nothing in it stands at its start."""
+    if isinstance(model, Tabular):
+        context = FitContext(compose.compose().trainer, 1, 1, lambda _: None, lambda *_: False)
+        model.fit_whole(*(Drawn(n, window, features, model.days) for n in (800, 200)), context)  # type: ignore[operator]
+        return model
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     model.train()
     for seed in range(3):
@@ -65,7 +99,7 @@ def test_each_window_has_one_forecast(name: str, samples: int) -> None:
         assert model.train()(windows(samples, features=features)).shape == (samples,)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", OF_TENSORS)
 def test_every_parameter_has_a_gradient(name: str) -> None:
     model = some_steps(built(name))  # before the first step the output layer is zero
     model.zero_grad()
@@ -93,7 +127,7 @@ def test_a_checkpoint_holds_the_whole_model(name: str) -> None:
     assert torch.equal(again(windows(9)), model(windows(9)))
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", OF_TENSORS)
 def test_flat_parameters_are_the_model_s_own_and_are_restored_completely(name: str) -> None:
     """A state is copied, training continues, the state is restored: the forecasts are those of before, to the bit."""
     model = some_steps(built(name))
@@ -209,7 +243,11 @@ def test_clipping_decay_and_huber_are_those_of_a_textbook_loop(data: Data, name:
 def test_an_epoch_on_real_bars(run: Run, market: Path, name: str, device: str) -> None:
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA GPU here")
-    settings = ("data=csv", f"data.dir={market / 'ohlcv'}", "data.start=2019-01-01", "trainer.epochs=1")
+    if device == "cuda" and name not in OF_TENSORS:
+        pytest.skip(f"{name} computes on the CPU")
+    settings = ["data=csv", f"data.dir={market / 'ohlcv'}", "data.start=2019-01-01"]
+    settings += ["trainer.epochs=1"] if name in TRAINED else []
+    settings += ["model.n_estimators=10"] if name in ("random_forest", "extra_trees") else []
     scores = run("a", f"model={name}", f"hardware={device}", *settings)
     assert scores["test"]["mse"] < 1.5 * scores["baselines"]["zero"]["test"]["mse"]
 
@@ -291,7 +329,8 @@ def test_the_number_of_parameters_is_that_of_its_formula(name: str) -> None:
     settings = compose.compose(f"model={name}").model
     for window, features in ((60, 5), (33, 1)):
         model = models.build(settings, window, features)
-        assert sum(p.numel() for p in model.parameters()) == FORMULAS[name](settings, window, features)
+        expected = FORMULAS[name](settings, window, features) if name in OF_TENSORS else 0
+        assert sum(p.numel() for p in model.parameters()) == expected
 
 
 def test_a_window_too_short_for_a_patch_is_refused() -> None:
@@ -307,6 +346,12 @@ def test_a_window_too_short_for_a_patch_is_refused() -> None:
         ("model=dlinear model.kernel_size=24", "model.kernel_size: 24 is even; it must be odd"),
         ("model=patchtst model.heads=5", "model.dim: 32 is not divisible by 5"),
         ("model=ridge model.alpha=0", "model.alpha=0: must be a number > 0 or auto"),
+        ("model=lightgbm model.bagging_freq=1", "model.bagging_fraction: 1 with model.bagging_freq=1 has no effect"),
+        ("model=lightgbm trainer.ensemble=2", "trainer.ensemble: model=lightgbm is the same with every seed"),
+        ("model=lightgbm trainer=ddp", "trainer=ddp: model=lightgbm is fitted by one process"),
+        ("model=svr hardware=cuda", "hardware.device=cuda: model=svr computes on the CPU; take hardware=cpu"),
+        ("model=extra_trees trainer.loss=mae", "trainer.loss=mae: model=extra_trees cannot minimise it; it takes only"),
+        ("model=sklearn", "model=sklearn: must be one of"),
     ],
 )
 def test_impossible_settings_are_refused(typed: str, says: str) -> None:
