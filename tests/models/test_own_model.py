@@ -73,6 +73,7 @@ def test_its_settings_are_checked_and_have_the_dataclass_s_defaults(
         "name": "attention_pool",
         "hidden_dim": 16,
     }
+    assert compose.compose("model=attention_pool").trainer.lr == 1e-3
     assert cli.main(["model=attention_pool", "model.hidden_dim=0"]) == 2
     assert capsys.readouterr().err == "model.hidden_dim=0: must be a whole number ≥ 1\n"
 
