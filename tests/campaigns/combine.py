@@ -41,10 +41,8 @@ from stockml.reporting.job_ranking import ranked_on_validation
 from stockml.tasks import fold_training
 from stockml.training import hardware
 
-SETTINGS = (
-    *("data.signal=null", "data.days=2520", "data.test_start=2007-09-03"),
-    *("hardware=cpu", "trainer.epochs=5", "trainer.batch_size=256", "trainer.lr=5e-3"),
-)
+SETTINGS = ("data.signal=null", "data.days=2520", "data.test_start=2007-09-03", "hardware=cpu")
+STEPS = ("trainer.epochs=5", "trainer.batch_size=256", "trainer.lr=5e-3")
 WINDOWS = (5, 10, 20, 40)
 MODELS = (("ridge", 0), ("linear", 0), ("linear", 1), ("mlp_flat", 0), ("mlp_flat", 1))
 BEST, HORIZONS, WEIGHTS, MOST_SHOWN = 5, (1, 5), ("mean", "ridge"), 0.025
@@ -52,7 +50,7 @@ BEST, HORIZONS, WEIGHTS, MOST_SHOWN = 5, (1, 5), ("mean", "ridge"), 0.025
 
 @functools.cache
 def _composed(model: str) -> Config:
-    return compose(*SETTINGS, f"model={model}")
+    return compose(*SETTINGS, *(() if model == "ridge" else STEPS), f"model={model}")
 
 
 def jobs(data_seed: int, horizon: int) -> Iterator[dict[str, Predictions]]:
