@@ -52,7 +52,7 @@ def test_a_run_folder_holds_what_the_design_says(run: Run, tmp_path: Path) -> No
     scores = json.loads((folder / "metrics.json").read_text())
     assert set(scores) == {
         "format", "validation", "test", "baselines", "best_baseline", "significance", "skill", "verdict", "oracle",
-        "validation_loss", "timing", "synthetic",
+        "validation_loss", "timing", "synthetic", "intervals",
     }  # fmt: skip
     tables = [scores, scores["oracle"], *scores["baselines"].values()]
     assert all(set(table[part]) == SCORES for table in tables for part in ("validation", "test"))
@@ -111,7 +111,7 @@ def test_real_data_are_not_called_synthetic(run: Run, tmp_path: Path, market: Pa
     folder = tmp_path / "a"
     assert metrics(folder)["synthetic"] is False
     assert "oracle" not in metrics(folder)
-    assert (folder / "predictions.csv").read_text().startswith("sample,ticker,date,split,y_true,y_pred\n")
+    assert (folder / "predictions.csv").read_text().startswith("sample,ticker,date,split,y_true,y_pred,lower_80,")
     for path in folder.rglob("*"):
         assert path.is_dir() or path.suffix == ".pt" or "synthetic: true" not in path.read_text()
 
