@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import lightgbm
 import numpy as np
@@ -18,6 +19,7 @@ from stockml.data.panel import Panel
 from stockml.data.split import Split
 from stockml.models.fitted_whole import FitContext
 from stockml.models.lightgbm_trees import parameters
+from stockml.models.settings import LightGBMConfig
 from stockml.tasks import fold_training
 from stockml.training import hardware
 from tests.benchmarks.measuring import ROOT, Figure, python, seconds_of
@@ -30,7 +32,7 @@ _PANEL_MB = _STOCKS * _DAYS * _FACTORS * 4 / 1e6
 
 def trees() -> Iterator[Figure]:
     """Time and memory of `model=lightgbm model.days=1`, over those of LightGBM itself."""
-    found = {name: [] for name in ("direct", "stockml")}
+    found: dict[str, list[list[float]]] = {name: [] for name in ("direct", "stockml")}
     for _ in range(_ROUNDS_OF_MEASURING):
         for name, of_name in found.items():
             of_name.append([float(text) for text in python("-m", __name__, name, cwd=str(ROOT)).split()])
@@ -59,7 +61,7 @@ def _measure(name: str) -> tuple[float, float]:
     features = tuple(f"f{number}" for number in range(_FACTORS))
     if name == "direct":
         context = FitContext(config.trainer, config.seed, torch.get_num_threads(), lambda _: None, lambda *_: False)
-        settings = parameters(config.model, context)
+        settings = parameters(cast("LightGBMConfig", config.model), context)
         parts = [(values[a:b], target[a:b]) for a, b in ((0, edge[0]), (edge[0], edge[1]))]
 
         def fit() -> object:
@@ -70,7 +72,7 @@ def _measure(name: str) -> tuple[float, float]:
         before_mb = resident_mb("VmRSS")
     else:
         panel = Panel("pool", "made in memory", features, values, 1, target.astype(np.float64), "return", rows, ())
-        data = scale(panel, Split(*np.split(rows, edge), purged=0))
+        data = scale(panel, Split(rows[: edge[0]], rows[edge[0] : edge[1]], rows[edge[1] :], purged=0))
         chosen = hardware.choose(config.hardware)
         batches = Batches(data.panel, data.scaler, chosen.device, chosen.dtype)
         model = fold_training.fresh_model(config, data, chosen.dtype)

@@ -12,10 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stockml import compose, models
@@ -26,6 +24,7 @@ from stockml.models.tabular import Tabular
 from stockml.training import checkpoint
 from stockml.training.flat_parameters import FlatParameters
 from tests.conftest import Run
+from tests.models.drawn import Drawn
 from tests.training.test_engine import Setting, config
 
 ALL = list(models.BUILT_IN)
@@ -50,36 +49,11 @@ def windows(n: int, window: int = WINDOW, features: int = FEATURES, seed: int = 
     return torch.randn(n, window, features, generator=generator, dtype=torch.float64)
 
 
-class Drawn:
-    """Random samples as `fitted_whole.SampleBatches` gives them; the target is mostly the last day's first feature."""
-
-    def __init__(self, n: int, window: int, features: int, days: int) -> None:
-        self.rows, self._x, self._days, self._features = (
-            torch.arange(n),
-            windows(n, window, features, n),
-            days,
-            features,
-        )
-
-    def of_last_days(self, days: int) -> Drawn:
-        assert days == self._days
-        return self
-
-    def inputs(self) -> NDArray[np.float64]:
-        return self._x[:, -self._days :].flatten(1).numpy()
-
-    def targets(self) -> NDArray[np.float64]:
-        return (self._x[:, -1, 0] + 0.1 * windows(len(self.rows), 1, 1, 0)[:, 0, 0]).numpy()
-
-    def names(self) -> list[str]:
-        return [f"{feature}@{day}" for day in range(self._days) for feature in range(self._features)]
-
-
 def some_steps(model: nn.Module, window: int = WINDOW, features: int = FEATURES) -> nn.Module:
     """The model after a few steps of training, or a fit, so that nothing in it stands at its start."""
     if isinstance(model, Tabular):
         context = FitContext(compose.compose().trainer, 1, 1, lambda _: None, lambda *_: False)
-        model.fit_whole(*(Drawn(n, window, features, model.days) for n in (800, 200)), context)  # type: ignore[operator]
+        model.fit_whole(*(Drawn(windows(n, window, features, n), model.days) for n in (800, 200)), context)  # type: ignore[operator]
         return model
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     model.train()

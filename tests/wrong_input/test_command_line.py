@@ -27,6 +27,27 @@ TYPED = [
     # choices
     pytest.param("stock=APPL", ["stock=APPL: must be one of AAPL, …XOM; did you mean AAPL?"], id="unknown-stock"),
     pytest.param("stock=aapl", ["stock=aapl: must be one of AAPL, …XOM; did you mean AAPL?"], id="stock-lower-case"),
+    pytest.param(
+        "model=sklearn", ["model=sklearn: must be one of mlp, …; scikit-learn's are elastic_net, …"], id="sklearn"
+    ),
+    pytest.param(
+        "model=lightgbm trainer=ddp hardware=cuda",
+        [
+            "trainer=ddp: model=lightgbm is fitted by one process; take trainer=single, and hardware.threads=N …",
+            "hardware.device=cuda: model=lightgbm computes on the CPU; take hardware=cpu",
+        ],
+        id="trees-in-ranks-on-a-gpu",
+    ),
+    pytest.param(
+        "model=random_forest trainer.loss=quantile trainer.quantile=0.1",
+        ["trainer.loss=quantile: model=random_forest cannot minimise it; it takes only trainer.loss=mse"],
+        id="loss-of-another-model",
+    ),
+    pytest.param(
+        "model=lightgbm trainer.lr=0.1 trainer.batch_size=3",
+        ["trainer.batch_size, trainer.lr: without effect on model=lightgbm: …; leave them out"],
+        id="settings-of-steps",
+    ),
     pytest.param("model=mpl", ["model=mpl: must be one of mlp, …tsmixer; did you mean mlp?"], id="unknown-model"),
     pytest.param("model.name=os.system", ["model.name=os.system: must be one of mlp, "], id="model-names-code"),
     pytest.param(
