@@ -31,7 +31,7 @@ MODES = {
     "ahead": ("model=linear", "data.horizon=5", "data.valid_ratio=0.3"),
     "walk": ("model=mlp_flat", "data.split=walk_forward", "data.folds=3"),
     "ensemble": ("model=mlp_flat", "trainer.ensemble=3"),
-    "pool": ("model=ridge", "data.tickers=[AAPL,TSLA,XOM]", "trainer.loss=mae"),
+    "pool": ("model=linear", "data.tickers=[AAPL,TSLA,XOM]", "trainer.loss=mae"),
     "ranks": ("model=linear", "data.tickers=[AAPL,TSLA,XOM]", "data.target_normalize=csrank"),
 }
 
@@ -130,14 +130,14 @@ def test_contributions_of_a_module_s_own_are_taken_and_averaged_over_members(mon
 
 def test_a_panel_in_its_file_and_one_in_memory_are_explained_alike(run: Run, tmp_path: Path) -> None:
     for name, limit in {"memory": "4", "file": "0"}.items():
-        run(name, *QUICK, "model=ridge", "data.tickers=[AAPL,TSLA,XOM]", f"data.memory_limit={limit}")
+        run(name, *QUICK, "model=linear", "data.tickers=[AAPL,TSLA,XOM]", f"data.memory_limit={limit}")
     assert explained(tmp_path / "memory") == explained(tmp_path / "file")
 
 
 def test_expressions_have_their_names_and_few_samples_those_of_every_nth_day(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run("run", *QUICK, "model=ridge", "features=alpha158", "data.window=1", "data.valid_ratio=0.8")
+    run("run", *QUICK, "model=linear", "features=alpha158", "data.window=1", "data.valid_ratio=0.8")
     found = explained(tmp_path / "run", "explain.samples=100", "explain.repeats=1")
     assert (len(found["features"]), found["day_step"]) == (158, 3)
     assert 50 < found["samples"] <= 100

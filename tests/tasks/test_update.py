@@ -24,19 +24,22 @@ from stockml.tasks import chain, train
 from stockml.training import checkpoint
 from tests.conftest import command, metrics, random_bars, write_bars
 
-QUICK = ("report=false", "data.days=320", "data.window=10", "model=linear", "trainer.epochs=2")
+QUICK = ("report=false", "data.days=320", "data.window=10", "model=linear")
+EPOCHS = "trainer.epochs=2"
 MODES = {
     "single": (),
     "horizon 5": ("data.horizon=5", "data.embargo=2"),
     "rolling": ("data.train_span=rolling",),
     "ensemble": ("trainer.ensemble=2", "model=mlp_flat"),
     "pool": ("data.tickers=[AAPL,XOM]", "data.horizon=2"),
+    "boosting": ("model=lightgbm",),
     "mapped": ("data.tickers=[AAPL,XOM]", "data.memory_limit=0"),
 }
 
 
 def made(folder: Path, *overrides: str) -> Path:
-    config = compose.compose(*QUICK, *overrides)
+    steps = () if {"model=ridge", "model=lightgbm"} & {*overrides} else (EPOCHS,)
+    config = compose.compose(*QUICK, *steps, *overrides)
     train.run(config, RunLocation(exact=folder), compose.records(config))
     return folder
 
@@ -180,7 +183,7 @@ def test_a_run_is_reproduced_without_the_bars_that_have_come_since(
     first(300)
     old = tmp_path / "old"
     config = compose.compose(
-        "data=csv", f"data.dir={tmp_path / 'bars'}", "stock.ticker=TEST", "data.window=5", *QUICK[3:]
+        "data=csv", f"data.dir={tmp_path / 'bars'}", "stock.ticker=TEST", "data.window=5", *QUICK[3:], EPOCHS
     )
     train.run(config, RunLocation(exact=old), compose.records(config))
     first(301)
