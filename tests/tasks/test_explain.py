@@ -25,7 +25,7 @@ from tests.campaigns.explain import MODELS, rates
 from tests.campaigns.explain import explained as of_history
 from tests.conftest import Run
 
-QUICK = ("+experiment=quick", "data.days=400", "data.window=7", "trainer.lr=1e-2", "hardware=cpu")
+QUICK = ("+experiment=quick", "data.days=400", "data.window=7", "hardware=cpu")
 MODES = {
     "single": ("model=gru", "model.hidden_dim=8"),
     "ahead": ("model=linear", "data.horizon=5", "data.valid_ratio=0.3"),
@@ -130,7 +130,7 @@ def test_contributions_of_a_module_s_own_are_taken_and_averaged_over_members(mon
 
 def test_a_panel_in_its_file_and_one_in_memory_are_explained_alike(run: Run, tmp_path: Path) -> None:
     for name, limit in {"memory": "4", "file": "0"}.items():
-        run(name, *QUICK, "model=linear", "data.tickers=[AAPL,TSLA,XOM]", f"data.memory_limit={limit}")
+        run(name, *QUICK, "model=ridge", "data.tickers=[AAPL,TSLA,XOM]", f"data.memory_limit={limit}")
     assert explained(tmp_path / "memory") == explained(tmp_path / "file")
 
 

@@ -20,7 +20,7 @@ from stockml.training import checkpoint
 from tests.conftest import metrics
 from tests.tasks.test_train import resume
 
-QUICK = ("report=false", "data.days=300", "data.window=10", "model=mlp_flat", "trainer.epochs=2")
+QUICK = ("+experiment=quick", "report=false", "data.days=300", "data.window=10", "model=mlp_flat")
 WALK = ("data.split=walk_forward", "data.folds=3")
 
 
