@@ -73,7 +73,7 @@ def directly(setting: Setting, rounds: int, days: int = 8, **options: Any) -> li
     parameters = {
         "objective": {"mse": "regression", "mae": "regression_l1"}.get(trainer.loss, trainer.loss),
         "alpha": trainer.quantile or 1.0,
-        **{name: getattr(model, name) for name in names},
+        **{name: getattr(model, name) for name in (*names, "lambda_l2")},
         **{"seed": setting.config.seed, "num_threads": 1, "deterministic": True, "force_col_wise": True},
         "verbosity": -1,
     }
@@ -131,7 +131,7 @@ class Stop(Exception):
 
 
 def test_an_interrupted_booster_goes_on_to_the_bit() -> None:
-    whole = Setting("model=lightgbm", *SMALL)
+    whole = Setting("model=lightgbm", *SMALL, "trainer.patience=null")
     expected, saved = whole.fit(), []
 
     def interrupt(state: TrainState) -> None:
@@ -139,16 +139,16 @@ def test_an_interrupted_booster_goes_on_to_the_bit() -> None:
             saved.append(bytes(checkpoint.to_bytes(state.to_dict())))
             raise Stop
 
-    setting = Setting("model=lightgbm", *SMALL)
+    setting = Setting("model=lightgbm", *SMALL, "trainer.patience=null")
     with pytest.raises(Stop):
         setting.fit(interrupt)
-    again = Setting("model=lightgbm", *SMALL)
+    again = Setting("model=lightgbm", *SMALL, "trainer.patience=null")
     state = again.fit(resumed=TrainState.from_dict(checkpoint.load(io.BytesIO(saved[0]))))
     losses = [[(e.epoch, e.train_loss, e.validation_loss, e.best_epoch) for e in s.history] for s in (state, expected)]
     assert losses[0] == losses[1]
     assert again.forecasts().tolist() == whole.forecasts().tolist()
     finished = TrainState.from_dict(checkpoint.load(io.BytesIO(checkpoint.to_bytes(state.to_dict()))))
-    restored = Setting("model=lightgbm", *SMALL)
+    restored = Setting("model=lightgbm", *SMALL, "trainer.patience=null")
     assert restored.fit(resumed=finished).history == state.history
     assert restored.forecasts().tolist() == whole.forecasts().tolist()
 
