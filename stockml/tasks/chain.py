@@ -71,13 +71,13 @@ def _of_common_baselines(each: Sequence[PredictionsBySplit]) -> list[Predictions
 def _spans(folders: Sequence[RunFolder], each: Sequence[PredictionsBySplit]) -> Iterator[str]:
     """A line for each run with its test days, and for each gap between two runs'. Raises UserError."""
     last: Any = None
-    first = _target(run_metadata.saved_values(folders[0])["data"])
+    first = _target(run_metadata.saved_values(folders[0]))
     for folder, predictions in zip(folders, each, strict=True):
-        dates, settings = predictions["test"].dates, run_metadata.saved_values(folder)["data"]
+        dates, settings = predictions["test"].dates, run_metadata.saved_values(folder)
         assert dates is not None
         if _target(settings) != first:
             raise UserError(f"{folder.path}: forecasts another target than {folders[0].path}; they are no chain")
-        start = np.datetime64(settings["test_start"] or dates[0], "D")
+        start = np.datetime64(settings["data"]["test_start"] or dates[0], "D")
         if last is not None and dates[0] <= last:
             raise UserError(f"{folder.path}: its test begins on {dates[0]}, and that of the run before ends on {last}")
         if last is not None and start > last + 1:
@@ -88,4 +88,9 @@ def _spans(folders: Sequence[RunFolder], each: Sequence[PredictionsBySplit]) -> 
 
 def _target(settings: Mapping[str, Any]) -> list[Any]:
     """What two runs must forecast alike to be one series."""
-    return [settings["target"], settings["horizon"], settings["benchmark"], bool(settings["tickers"])]
+    data = settings["data"]
+    return [
+        *(data[key] for key in ("target", "horizon", "benchmark")),
+        bool(data["tickers"]),
+        settings["trainer"]["quantile"],
+    ]

@@ -19,7 +19,7 @@ from stockml.reporting import importance_tables, terminal
 from stockml.runs.folder import RunFolder
 from stockml.tasks import NO_REQUEST, Request, report
 from stockml.tasks.predictor import Predictor
-from stockml.tasks.same_experiment import DataState, changed_data
+from stockml.tasks.same_experiment import DataState, changed_data, with_its_bars
 from stockml.training import explaining, hardware
 from stockml.training.losses import loss_unit
 from stockml.training.random_streams import PERMUTATION, stream_seed
@@ -41,7 +41,7 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     folder = RunFolder.existing(Path(str(config.run)))
     predictor = Predictor.load(folder, config)
     predictor.check_own_settings(config)
-    folds = dataset.prepare_folds(config)
+    config, folds = with_its_bars(folder, config, dataset.prepare_folds)
     if reason := changed_data(folder, DataState.of(folds[0])):
         raise UserError(f"{folder.path}: {reason}; a run is explained on its own data")
     synthetic = folds[0].panel.synthetic

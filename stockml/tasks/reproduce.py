@@ -7,7 +7,6 @@ import functools
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ from stockml import compose
 from stockml.config.root import Config
 from stockml.config.values import differences, show
 from stockml.data import dataset
-from stockml.data.dataset import Data
-from stockml.data.settings import BarsConfig
 from stockml.errors import RunError, UserError
 from stockml.processes import job_pool, machine
 from stockml.reporting import summary
@@ -27,7 +24,13 @@ from stockml.runs.members import members
 from stockml.runs.sweep_folder import SweepFolder
 from stockml.tasks import TASKS, Request, combine, run_metadata, start, sweep
 from stockml.tasks import train as training
-from stockml.tasks.same_experiment import DataState, changed_data, changed_settings, changed_weights
+from stockml.tasks.same_experiment import (
+    DataState,
+    changed_data,
+    changed_settings,
+    changed_weights,
+    with_its_bars,
+)
 
 Facts = dict[str, Any]
 
@@ -49,7 +52,7 @@ def run(config: Config, request: Request) -> None:
         _run_combined(original, [str(of.folder.path) for of in kept], config, request)
         return
     then = original.read_json("config.json")
-    config, data = _with_its_bars(config, then["data"].get("last_day"))
+    config, (data,) = with_its_bars(original, config, lambda own: [dataset.prepare(own)])
     now = run_metadata.collect(config, [data], training.device(config))
     differences = _what_differs(original, config, request.conf_changes, then, now)
     print(f"reproducing {original.path}", *differences, sep="\n", flush=True)
@@ -76,17 +79,6 @@ def _run_combined(original: RunFolder, kept: Sequence[str], config: Config, requ
     again = dataclasses.replace(config, runs=tuple(kept), combine=dataclasses.replace(config.combine, best=None))
     _compare(original, combine.combine(again, request.place, request.records))
     print(f"            to train a member again: task=reproduce run={kept[0]}", flush=True)
-
-
-def _with_its_bars(config: Config, last_day: str | None) -> tuple[Config, Data]:
-    """The config without the bars that have come since the run's last day, and its data. Raises UserError."""
-    data = dataset.prepare(config)
-    dates = data.panel.dates
-    if last_day is None or dates is None or str(dates.max()) <= last_day or not isinstance(config.data, BarsConfig):
-        return config, data
-    bars = dataclasses.replace(config.data, end=date.fromisoformat(last_day))
-    config = dataclasses.replace(config, data=bars)
-    return config, dataset.prepare(config)
 
 
 def _what_differs(

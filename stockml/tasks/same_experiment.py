@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stockml.config.root import Config, identity
 from stockml.config.values import differences, leaves, plain, show
 from stockml.data import dataset
+from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
 from stockml.runs.folder import RunFolder
 from stockml.tasks import run_metadata
@@ -70,6 +74,22 @@ class DataState:
         panel = data.panel
         large = panel.windowed or panel.stocks is not None
         return cls(data.fingerprint, panel.origin, panel.mapped, panel.values.nbytes if large else 0, panel.gaps_in)
+
+
+def with_its_bars(
+    folder: RunFolder, config: Config, prepare: Callable[[Config], list[Data]]
+) -> tuple[Config, list[Data]]:
+    """The config without the bars that have come since the run in `folder` was made, and what `prepare` gives for it.
+
+    Raises UserError.
+    """
+    data, last_day = prepare(config), folder.read_json("config.json")["data"].get("last_day")
+    dates = data[0].panel.dates
+    if last_day is None or dates is None or str(dates.max()) <= last_day or not isinstance(config.data, BarsConfig):
+        return config, data
+    bars = dataclasses.replace(config.data, end=date.fromisoformat(last_day))
+    config = dataclasses.replace(config, data=bars)
+    return config, prepare(config)
 
 
 def changed_data(folder: RunFolder, now: DataState) -> str | None:

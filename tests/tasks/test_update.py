@@ -171,7 +171,7 @@ def test_ranks_go_on_from_the_same_weights(base: Path, tmp_path: Path) -> None:
     assert facts["init_from"]["sha256"] == weights(base / "old") and facts["updates"]["run"] == str(base / "old")
 
 
-def test_a_run_is_reproduced_without_the_bars_that_have_come_since(
+def test_a_run_is_reproduced_and_explained_without_the_bars_that_have_come_since(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bars = random_bars(320)
@@ -201,6 +201,7 @@ def test_a_run_is_reproduced_without_the_bars_that_have_come_since(
             f"config      data.end: null then, {bars.dates[299 if run == old else 300]} now\n"
             in capsys.readouterr().out
         )
+        assert cli.main(["task=explain", f"run={run}", "explain.repeats=1"]) == 0
 
 
 def cut(*names: str, epochs: int = 2) -> Callable[[Path], object]:
@@ -303,8 +304,10 @@ def test_runs_that_forecast_the_same_days_are_no_chain_and_gaps_are_named(
     twice, late = made(tmp_path / "twice", of), made(tmp_path / "late", of, "data.test_start=2001-02-01")
     assert cli.main(["task=evaluate", f"run={twice}"]) == 2
     assert "and that of the run before ends on 2000-12-28" in capsys.readouterr().err
-    other = made(tmp_path / "other", of, "data.test_start=2001-02-01", "data.target=return")
-    assert cli.main(["task=evaluate", f"run={other}"]) == 2
-    assert "other: forecasts another target than" in capsys.readouterr().err
+    others = {"return": ["data.target=return"], "quantile": ["trainer.loss=quantile", "trainer.quantile=0.1"]}
+    for name, of_other in others.items():
+        other = made(tmp_path / name, of, "data.test_start=2001-02-01", *of_other)
+        assert cli.main(["task=evaluate", f"run={other}"]) == 2
+        assert f"{name}: forecasts another target than" in capsys.readouterr().err
     _, lines = chain.evaluated(chain.runs(RunFolder(late)))
     assert "            no forecasts of the days after 2000-12-28 and before 2001-02-01" in lines
