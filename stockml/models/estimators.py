@@ -61,7 +61,7 @@ class Estimator(Tabular):
         return to_onnx(self.fitted, initial_types=types, target_opset={"": 18, "ai.onnx.ml": 3})
 
     def fit_whole(self, train: SampleBatches, validation: SampleBatches, context: FitContext) -> dict[str, float | int]:
-        """FitContext the regressor on train; validation ends boosting, and chooses an `alpha` that is auto."""
+        """Fit the regressor on train; validation ends boosting, and chooses an `alpha` that is auto."""
         (x, y), (x_valid, y_valid) = (
             (part.of_last_days(self.days).inputs(), part.targets()) for part in (train, validation)
         )

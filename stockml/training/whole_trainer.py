@@ -44,7 +44,7 @@ class WholeTrainer:
         after_epoch: AfterEpoch = do_nothing,
         resumed: TrainState | None = None,
     ) -> TrainState:
-        """FitContext the model, each rank from its shard of the samples; arguments and result as in `ModelTrainer.fit`.
+        """Fit the model, each rank from its shard of the samples; arguments and result as in `ModelTrainer.fit`.
 
         RunError where a loss is not finite.
         """
