@@ -46,7 +46,7 @@ def test_help_lists_the_groups_and_the_commonest_commands(tmp_path: Path) -> Non
     text = command("--help", cwd=tmp_path).stdout
     for wanted in (
         "stock: AAPL, AMZN, JNJ, JPM, MSFT, SP500, TSLA, XOM",
-        "model: dlinear, gru, linear, lstm, mlp, mlp_flat, mlp_gkx, nlinear, patchtst, ridge, tcn, tsmixer",
+        "model: dlinear, elastic_net, extra_trees, gru, hist_gradient_boosting, lightgbm, linear, lstm, mlp, mlp_flat",
         "data: csv, npz, simulated",
         "trainer: ddp, single",
         "hardware: auto, cpu, cuda, mps",

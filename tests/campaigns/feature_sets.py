@@ -31,11 +31,12 @@ README = ROOT / "stockml/data/features/README.md"
 TABLES = ("sets_pool", "sets_signal")
 SETS, MODELS, LEAST_SHARE = ("bars", "alpha158", "momentum"), ("ridge", "mlp_flat", "gru"), 0.75
 _EVERY = (f"features={','.join(SETS)}", "data.window=1,10")
-_SIGNAL = ("data.signal=strong", "data.days=60000", "data.seed=${seed}", "trainer.batch_size=256", "trainer.epochs=10")
+_SIGNAL = ("data.signal=strong", "data.days=60000", "data.seed=${seed}")
+_STEPS = ("trainer.batch_size=256", "trainer.epochs=10")
 SWEEPS = {
     "pool": (*_EVERY, f"model={','.join(MODELS)}", "data=csv", "data.tickers=all"),
     "signal_ridge": (*_EVERY, "model=ridge", "seed=range(5)", *_SIGNAL),
-    "signal_others": (*_EVERY, f"model={','.join(MODELS[1:])}", "seed=0", *_SIGNAL),
+    "signal_others": (*_EVERY, f"model={','.join(MODELS[1:])}", "seed=0", *_SIGNAL, *_STEPS),
 }
 
 

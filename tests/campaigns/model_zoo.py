@@ -58,9 +58,10 @@ _DAYS = ("stock=AAPL", "data.days=60000", "data.seed=${seed}")
 _LONG = (*_DAYS, "trainer.loss=huber", "trainer.batch_size=256")
 _STRONG, _INTERACTION, _BOTH = "data.signal=strong", "data.signal=interaction", "data.signal=strong,interaction"
 SIMULATED: Mapping[str, Sequence[str]] = {
-    "strong_ridge": ("model=ridge", "seed=range(5)", _STRONG, *_LONG),
+    "strong_ridge": ("model=ridge", "seed=range(5)", _STRONG, *_DAYS),
     "strong_quick": (f"model={_QUICK}", "trainer.lr=1e-3,3e-4,1e-4", "seed=range(5)", _STRONG, *_LONG),
-    "interaction": ("model=ridge,mlp_flat,gru,tcn", "seed=range(2)", "trainer.epochs=10", _INTERACTION, *_LONG),
+    "interaction_ridge": ("model=ridge", "seed=range(2)", _INTERACTION, *_DAYS),
+    "interaction": ("model=mlp_flat,gru,tcn", "seed=range(2)", "trainer.epochs=10", _INTERACTION, *_LONG),
     "strong_slow": (f"model={_SLOW}", "seed=range(2)", "trainer.epochs=10", _STRONG, *_LONG),
     "momentum": (f"model={_BOOSTED},{_FORESTS}", _BOTH, "features=momentum", "data.window=1", "seed=range(2)", *_DAYS),
     "boosted": (f"model={_BOOSTED}", "model.days=5,20,60", _BOTH, "seed=range(2)", *_DAYS),

@@ -129,9 +129,8 @@ class Run:
 def trained(plan: Plan, files: Mapping[str, Path], folder: Path) -> Run:
     """A short run by this plan, and its samples from the raw files."""
     every, by_stock, days = raw_samples.samples(files, plan)
-    settings: dict[str, object] = {
-        "trainer.epochs": 3, "trainer.lr": 3e-3, "hardware.device": "cpu", "data.valid_ratio": plan.valid_ratio
-    }  # fmt: skip
+    settings: dict[str, object] = {"hardware.device": "cpu", "data.valid_ratio": plan.valid_ratio}
+    settings |= {} if plan.model == "ridge" else {"trainer.epochs": 3, "trainer.lr": 3e-3}
     n_train = None
     if plan.dated:
         settings |= {

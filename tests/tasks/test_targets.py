@@ -15,7 +15,7 @@ from stockml import cli
 from tests.conftest import random_bars, write_bars
 
 TICKERS = ("AAA", "BBB", "CCC", "DDD")
-QUICK = ("report=false", "+experiment=quick", "trainer.epochs=1", "model=mlp_flat", "data=csv", "data.window=10")
+QUICK = ("report=false", "+experiment=quick", "model=mlp_flat", "data=csv", "data.window=10")
 POOL = (f"data.tickers=[{','.join(TICKERS)}]",)
 ONE = ("stock.ticker=AAA",)
 WALK = ("data.split=walk_forward", "data.folds=2")
