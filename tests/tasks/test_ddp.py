@@ -77,10 +77,12 @@ def test_ranks_compute_what_one_process_does_with_the_same_global_batch(
     ddp(tmp_path / "ddp", world_size, *settings, "trainer.batch_size=16")
     assert difference(tmp_path / "single", tmp_path / "ddp") < 1e-10
     single, several = rows(tmp_path / "single"), rows(tmp_path / "ddp")
-    assert [{**row, "y_pred": ""} for row in single] == [{**row, "y_pred": ""} for row in several]
+    computed = dict.fromkeys(("y_pred", "lower_80", "upper_80", "lower_95", "upper_95"))
+    assert [row | computed for row in single] == [row | computed for row in several]
     assert len({row["sample"] for row in several}) == len(several)
     for a, b in zip(single, several, strict=True):
-        assert float(a["y_pred"]) == pytest.approx(float(b["y_pred"]), abs=1e-12)
+        for name in computed:
+            assert float(a[name] or "nan") == pytest.approx(float(b[name] or "nan"), abs=1e-12, nan_ok=True)
     one, other = metrics(tmp_path / "single"), metrics(tmp_path / "ddp")
     assert numbers(one) == pytest.approx(numbers(other), rel=1e-9, abs=1e-12)
 

@@ -83,7 +83,7 @@ def test_newer_bars_give_the_same_features_bit_for_bit(folder: Path, mode: tuple
 def test_features_from_the_first_bar_on_need_the_same_first_bar(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = train("run", '+features.columns.trend="$close / EMA($close, 200)"')
+    run = train("run", "trainer.lr=1e-3", '+features.columns.trend="$close / EMA($close, 200)"')
     capsys.readouterr()
     assert of_test(run).items() <= forecasts(run, "data.dir=later").items()
     assert "are others than then" not in capsys.readouterr().out

@@ -30,7 +30,8 @@ def data() -> Data:
 
 
 def config(**changes: Any) -> Config:
-    whole = compose.compose("model=mlp_flat", "model.dropout=0", "trainer.epochs=4", "trainer.patience=null")
+    typed = ("model.dropout=0", "trainer.epochs=4", "trainer.patience=null", "trainer.lr=1e-3")
+    whole = compose.compose("model=mlp_flat", *typed)
     return dataclasses.replace(whole, trainer=dataclasses.replace(whole.trainer, **changes))
 
 
