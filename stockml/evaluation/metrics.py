@@ -329,7 +329,13 @@ METRICS = {
             "pinball",
             pinball,
             ERROR,
-            _RUN | _BREAKDOWN | {"val summary end", "test summary end", "test sweep terminal"},
+            _RUN
+            | _BREAKDOWN
+            | {
+                f"{split} {place}"
+                for split in SHORT_SPLITS
+                for place in ("summary end", "sweep terminal", "sweep means")
+            },
             of_quantiles=True,
         ),
         Metric("below", share_below, PERCENT, _RUN | _BREAKDOWN | {"test summary end"}, of_quantiles=True),

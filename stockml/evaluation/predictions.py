@@ -155,6 +155,12 @@ def concatenate_folds(folds: Sequence[PredictionsBySplit]) -> dict[str, Predicti
             baselines={name: together([f.baselines[name] for f in found]) for name in first.baselines},
             oracle=together([f.oracle for f in found]),
             folds=np.repeat(np.arange(len(found)), [len(f.rows) for f in found]),
+            volatility=None if any(f.volatility is None for f in found) else together([f.volatility for f in found]),
+            intervals={
+                level: np.hstack([f.intervals[level] for f in found])
+                for level in first.intervals
+                if all(level in f.intervals for f in found)
+            },
         )
 
     return {split: join(split) for split in folds[0]}

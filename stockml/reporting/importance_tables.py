@@ -24,7 +24,7 @@ _HEADER = ("importance", "95 % CI", "attribution")
 
 def text(found: Mapping[str, Any]) -> Iterator[str]:
     """The tables and what they mean, as lines for a terminal."""
-    for name, rows in (("feature", _features(found)), ("days of the window", _days(found))):
+    for name, rows in (("feature", _used(_features(found))), ("days of the window", _used(_days(found)))):
         cells = [[own, *_cells(row)] for own, row in list(rows.items())[:_MOST_SHOWN]]
         yield text_table((name, *_HEADER), cells, left=("feature", "days of the window"))
         if len(rows) > _MOST_SHOWN:
@@ -39,7 +39,7 @@ def sections(folder: RunFolder) -> list[Section]:
 
 
 def _section(found: Mapping[str, Any], name: str) -> Section:
-    features, days = _features(found), _days(found)
+    features, days = _used(_features(found)), _used(_days(found))
     cells = [[own, *_cells(row)] for own, row in features.items()]
     caption = f"Features by importance; {name}.csv has every digit"
     tables = [Table(caption, ("feature", *_HEADER), cells, is_folded=len(cells) > _MOST_SHOWN)]
@@ -79,7 +79,9 @@ def _basis(found: Mapping[str, Any]) -> str:
     interval = "There are too few days for a CI." if too_few else _INTERVAL
     span = f", {found['first']} to {found['last']}" if found["first"] else ""
     step = f", one day in {found['day_step']}" if found["day_step"] > 1 else ""
-    count = len(found["features"])
+    count = sum(map(_is_used, found["features"]))
+    unused = len(found["features"]) - count
+    left_out = f" The model does not use {unused:,} of {len(found['features']):,} features." if unused else ""
     if found["method"] is None:
         attribution = f"No attribution: {found['no_method']}."
     else:
@@ -94,8 +96,8 @@ def _basis(found: Mapping[str, Any]) -> str:
         f"feature's values over the whole window, or all values of some days, are those of other samples: blocks of "
         f"days change places, {found['repeats']} times; {found['samples']:,} {found['split']} samples{span}{step}. "
         f"{interval} It says what this model uses: features that are alike share it, or each has a high one where the "
-        f"model uses their difference. Of {count:,} useless feature{'s' * (count != 1)}, about "
-        f"{max(0.1, 0.05 * count):.{int(count < 200)}f} would have a CI without 0 by chance. {attribution}"
+        f"model uses their difference. Of {count:,} useless feature{'s' * (count != 1)} that it uses, about "
+        f"{max(0.1, 0.05 * count):.{int(count < 200)}f} would have a CI without 0 by chance.{left_out} {attribution}"
     )
 
 
@@ -105,6 +107,16 @@ def _unit(found: Mapping[str, Any]) -> str:
 
 def _features(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {row["feature"]: row for row in found["features"]}
+
+
+def _used(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The rows of values that the model uses; all of them where it uses none."""
+    return {name: row for name, row in rows.items() if _is_used(row)} or dict(rows)
+
+
+def _is_used(row: Mapping[str, Any]) -> bool:
+    """Whether the loss changes with these values at all."""
+    return (row["importance"], row["lower_95"] or 0.0, row["upper_95"] or 0.0) != (0.0, 0.0, 0.0)
 
 
 def _days(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -29,12 +29,18 @@ _ON_TERMINAL = ("epochs", "best_baseline", "beats_baseline", "seconds", "dm_p_ho
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
-    """The columns besides what was swept; those of quantiles where a job has forecast one."""
+    """The columns besides what was swept."""
     baseline = ("best_baseline", "beats_baseline", "seconds", "error", "synthetic")
     end = [*columns("summary last"), *_JOINT, *columns("summary end")]
-    named = [*_TRAINING, *columns("summary"), *baseline, *_SIGNIFICANCE, *end]
+    return _without_foreign(rows, [*_TRAINING, *columns("summary"), *baseline, *_SIGNIFICANCE, *end])
+
+
+def _without_foreign(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
+    """The columns without the metrics of quantiles, or where those are all that the jobs have, without the others."""
     known = {name for row in rows for name, value in row.items() if value is not None}
-    return [name for name in named if name in known or (of := of_column(name)) is None or not of.of_quantiles]
+    has_quantiles = any(of.of_quantiles for name in known if (of := of_column(name)))
+    foreign = {name for name in names if (of := of_column(name)) and (of.of_quantiles or has_quantiles)}
+    return [name for name in names if name in known or name not in foreign]
 
 
 class SweepTable:
@@ -270,7 +276,7 @@ def _mean_row(rows: Sequence[Row]) -> Row:
 def _mean_texts(rows: Sequence[Row], *, spread: bool = False) -> dict[str, str]:
     """The mean of each column, with the standard deviation if `spread`."""
     texts = {}
-    for name in columns("sweep means"):
+    for name in _without_foreign(rows, columns("sweep means")):
         values: list[Any] = [row.get(name) for row in rows]
         mean = _mean(values)
         deviation = f" ± {statistics.stdev(values):.2g}" if spread and mean is not None else ""

@@ -45,7 +45,8 @@ class SweepProgress:
             self._done += 1
             self._compare(row)
             epochs = "1 epoch" if row["epochs"] == 1 else f"{row['epochs']} epochs"
-            result = f"{epochs}, validation r2 {metric('r2').format(row['val_r2'])}"
+            name = "r2" if row.get("val_pinball") is None else "pinball"
+            result = f"{epochs}, validation {name} {metric(name).format(row[f'val_{name}'])}"
         else:
             self._failed += 1
             result = str(row.get("error") or "")

@@ -17,28 +17,33 @@ from stockml.runs.folder import RunFolder
 from stockml.tasks import run_metadata
 
 
-def runs(folder: RunFolder) -> list[RunFolder]:
+def runs(folder: RunFolder, of: str | None = None) -> list[RunFolder]:
     """The runs of the chain that ends with `folder`, oldest first; only itself if it is no update.
 
-    A run that was moved is looked for beside the one that updates it. UserError where one is missing, or its forecasts
+    `of` is where the run that `folder` updates is now. A run that was moved is looked for beside the one that updates
+    it. UserError where one is missing, or its forecasts
     are not those that it had.
     """
     found = [folder]
     while (link := found[0].read_json("config.json").get("updates")) is not None:
         newer = found[0].path
         try:
-            path, sha256 = Path(link["run"]), link["sha256"]
+            path, sha256 = Path(of or link["run"]), link["sha256"]
         except (TypeError, KeyError):
             raise UserError(f"{newer / 'config.json'}: does not say whose update the run is; restore it") from None
         older = RunFolder(path if path.exists() else newer.with_name(path.name))
         if not (older.path / "config.json").is_file() or older.path in [one.path for one in found]:
-            raise UserError(f"{newer}: is an update of {path}, which holds no such run; put it back there")
+            raise UserError(
+                f"{newer}: is an update of {path}, which holds no such run; put it back there, or name it: "
+                "update.of=FOLDER"
+            )
         if predictions_file.content_hash(older) != sha256:
             raise UserError(
                 f"{older.path}: its predictions.csv or baselines.csv is not what it was when {newer} updated it; "
                 "restore them, or make the later updates again"
             )
         found.insert(0, older)
+        of = None
     return found
 
 

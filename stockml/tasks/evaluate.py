@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from stockml.data.split import Rows
 
 
-def run(config: Config, _request: Request = NO_REQUEST) -> None:
+def run(config: Config, request: Request = NO_REQUEST) -> None:
     """Evaluate the predictions of the run `config.run`, or its model on the data of the config if they differ.
 
     Of an update, those of all runs of its chain together, too.
@@ -44,7 +44,8 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     then, asked = identity(own), identity(config)
     if (then["data"], then["stock"]) == (asked["data"], asked["stock"]):
         _own_predictions(folder, metrics, overfitted=own.trainer.overfit_batches > 0)
-        if len(runs := chain.runs(folder)) > 1:
+        is_named = any(argument.startswith("update.of=") for argument in request.arguments)
+        if len(runs := chain.runs(folder, config.update.of if is_named else None)) > 1:
             together, lines = chain.evaluated(runs)
             print(*lines, *result_tables.results(together), sep="\n")
     else:

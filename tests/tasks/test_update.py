@@ -86,7 +86,9 @@ def test_a_chain_of_updates_equals_the_walk_forward_of_its_days_to_the_bit(
         assert all(np.array_equal(alone.baselines[name], of_fold.baselines[name]) for name in of_fold.baselines)
         assert weights(run) == weights(walk / "folds" / str(number))
     together, lines = chain.evaluated(chain.runs(RunFolder(runs[-1])))
-    assert together["decided_on"] and different_numbers(metrics(walk), json.loads(json.dumps(together))) == {}
+    of_walk = metrics(walk) | {"intervals": together["intervals"]}  # each update gave its own, as they were live
+    assert together["decided_on"] and different_numbers(of_walk, json.loads(json.dumps(together))) == {}
+    assert together["intervals"]["80"]["n"] == metrics(walk)["intervals"]["80"]["n"]
     assert len(lines) == folds + 1
     capsys.readouterr()
     assert cli.main(["task=evaluate", f"run={runs[-1]}"]) == 0
@@ -289,7 +291,8 @@ def test_a_missing_or_changed_link_is_named(base: Path, tmp_path: Path, capsys: 
     predictions.write_text(predictions.read_text().replace("1", "2", 1))
     assert "old: its predictions.csv or baselines.csv is not what it was when" in refused()
     shutil.rmtree(tmp_path / "old")
-    assert "old, which holds no such run; put it back there\n" in refused()
+    assert "old, which holds no such run; put it back there, or name it: update.of=FOLDER\n" in refused()
+    assert cli.main(["task=evaluate", f"run={tmp_path / 'new'}", f"update.of={base / 'old'}"]) == 0
     facts = json.loads(config.read_text())
     config.write_text(json.dumps(facts | {"updates": facts["updates"] | {"run": str(tmp_path / "new")}}))
     assert "which holds no such run" in refused()
