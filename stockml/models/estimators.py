@@ -60,7 +60,9 @@ class Estimator(Tabular):
         types = [("inputs", FloatTensorType([None, self.inputs]))]
         return to_onnx(self.fitted, initial_types=types, target_opset={"": 18, "ai.onnx.ml": 3})
 
-    def fit_whole(self, train: SampleBatches, validation: SampleBatches, context: FitContext) -> dict[str, float | int]:
+    def fit_whole(
+        self, train: SampleBatches, validation: SampleBatches, context: FitContext
+    ) -> dict[str, float | int | str]:
         """Fit the regressor on train; validation ends boosting, and chooses an `alpha` that is auto."""
         (x, y), (x_valid, y_valid) = (
             (part.of_last_days(self.days).inputs(), part.targets()) for part in (train, validation)
@@ -87,11 +89,12 @@ def best_alpha(
     return float(alphas[np.argmin(errors.mean(0))])
 
 
-def _facts(fitted: Any) -> dict[str, float | int]:
+def _facts(fitted: Any) -> dict[str, float | int | str]:
     if isinstance(fitted, ElasticNet):
         return {"alpha": float(fitted.alpha), "weights": int(np.count_nonzero(fitted.coef_))}
     if isinstance(fitted, SVR):
-        return {"support_vectors": len(fitted.support_)}
+        not_converged = {} if fitted.fit_status_ == 0 and fitted.n_iter_ < fitted.max_iter else {"converged": "no"}
+        return {"support_vectors": len(fitted.support_), **not_converged}
     if isinstance(fitted, HistGradientBoostingRegressor):
         trees = [tree for of_round in fitted._predictors for tree in of_round]
         return {"trees": len(trees), "leaves": sum(int(tree.get_n_leaf_nodes()) for tree in trees)}
@@ -129,7 +132,7 @@ def _elastic_net(c: Any, _context: FitContext | None) -> Any:
 
 
 def _svr(c: Any, _context: FitContext | None) -> Any:
-    return SVR(kernel=c.kernel, C=c.C, epsilon=c.epsilon, gamma=c.gamma)
+    return SVR(kernel=c.kernel, C=c.C, epsilon=c.epsilon, gamma=c.gamma, max_iter=c.max_iter)
 
 
 _MAKERS: dict[str, Callable[[Any, FitContext | None], Any]] = {

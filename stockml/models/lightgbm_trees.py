@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import lightgbm
@@ -56,17 +57,14 @@ class LightGBMTrees(Tabular):
         text = content.decode()
         if not text.startswith("tree\n") or "\nend of trees\n" not in text:  # LightGBM itself prints before it fails
             raise ValueError("it is not LightGBM's text")
-        booster = lightgbm.Booster(model_str=text)
-        if booster.num_feature() != self.inputs:
-            raise ValueError(f"it has {booster.num_feature()} inputs, not {self.inputs}")
-        return booster
-
-    def to_onnx(self) -> Any:
-        """An ONNX model that maps inputs (N, P) to forecasts (N, 1)."""
-        from onnxmltools import convert_lightgbm
-        from onnxmltools.convert.common.data_types import FloatTensorType
-
-        return convert_lightgbm(self.fitted, initial_types=[("inputs", FloatTensorType([None, self.inputs]))])
+        header, *trees = text.partition("\nend of trees\n")[0].split("\nTree=")
+        inputs = 1 + int(_fields(header)["max_feature_idx"])
+        if inputs != self.inputs:
+            raise ValueError(f"it has {inputs} inputs, not {self.inputs}")
+        for number, tree in enumerate(trees):
+            if not _is_sound(_fields(tree), inputs):  # LightGBM itself would read beyond its arrays
+                raise ValueError(f"its tree {number} is damaged")
+        return lightgbm.Booster(model_str=text)
 
     def fit_whole(self, train: SampleBatches, validation: SampleBatches, context: FitContext) -> dict[str, int]:
         """Add up to `model.rounds` trees, fewer where `trainer.patience` rounds in a row do not help validation."""
@@ -104,6 +102,27 @@ class LightGBMTrees(Tabular):
         self.fitted = lightgbm.Booster(model_str=self.fitted.model_to_string(num_iteration=trees))
         leaves = sum(tree["num_leaves"] for tree in self.fitted.dump_model()["tree_info"])
         return {"trees": trees, "leaves": leaves}
+
+
+def _fields(text: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def _is_sound(fields: Mapping[str, str], inputs: int) -> bool:
+    """Whether the nodes of a tree in LightGBM's text lead to its leaves, by inputs that there are."""
+    names = ("split_feature", "threshold", "decision_type", "left_child", "right_child", "leaf_value")
+    leaves, columns = int(fields["num_leaves"]), {name: fields.get(name, "").split() for name in names}
+    nodes = leaves - 1
+    children = [
+        (node, int(child)) for side in ("left_child", "right_child") for node, child in enumerate(columns[side])
+    ]
+    return (
+        len(columns["leaf_value"]) == leaves
+        and all(len(columns[name]) == nodes for name in names[:-1])
+        and all(-leaves <= child < 0 or node < child < nodes for node, child in children)
+        and all(0 <= int(feature) < inputs for feature in columns["split_feature"])
+        and (fields["num_cat"], fields["is_linear"]) == ("0", "0")
+    )
 
 
 def parameters(config: LightGBMConfig, context: FitContext) -> dict[str, Any]:

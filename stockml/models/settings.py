@@ -206,3 +206,5 @@ class SVRConfig(TabularConfig):
     epsilon: float = bounded(least=0)
     """Errors up to it, in standard deviations of the target, cost nothing."""
     gamma: float | Literal["scale", "auto"] = bounded(above=0)
+    max_iter: int = bounded(least=1)
+    """The most iterations; a fit that needs more ends there, and says so. Nothing interrupts it before."""

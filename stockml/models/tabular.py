@@ -62,7 +62,7 @@ class Tabular(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Take the fitted model from `get_extra_state`; UserError where it is none that this module can have."""
         try:
-            self.fitted = self.load(state.numpy().tobytes()) if len(state) else None
+            self.fitted = self.load(state.numpy().tobytes())
         except Exception as error:  # a damaged or hostile file can fail anywhere in its library
             reason = (" ".join(str(error).split()) or type(error).__name__)[:160]
             raise UserError(f"model={self.name}: the checkpoint holds no such model ({reason})") from error

@@ -132,6 +132,6 @@ def _predictions(
         baselines=rivals,
         oracle=column(others, "oracle") if "oracle" in others else None,
         folds=column(own, "fold", np.int64) if "fold" in own else None,
-        volatility=column(own, "volatility", empty="nan") if "volatility" in own else None,
+        volatility=column(own, "volatility", empty="nan") if intervals.levels(own) or "volatility" in own else None,
         intervals={level: bounds(name) for name, level in intervals.levels(own).items()} if split == "test" else {},
     )

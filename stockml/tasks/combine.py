@@ -38,7 +38,7 @@ def run(config: Config, request: Request) -> None:
     combine(config, request.place, request.records)
 
 
-_READ = ("task", "runs", "combine", "report", "hydra")
+_READ = ("task", "runs", "combine", "intervals", "report", "hydra")
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,15 @@ def combine(config: Config, place: RunLocation, records: Mapping[str, str]) -> R
             )
         weights = combination.ridge_weights(each["validation"], horizon).tolist()
     scored = {split: combination.combined(each[split], weights) for split in SPLITS}
-    levels, reach = list(first.splits["test"].intervals), first.metadata["data"].get("reach")
-    if levels and reach:
-        scored["test"] = intervals.of_combination(scored["test"], reach, scored["validation"], levels)
-    own = dataclasses.replace(first.config, runs=config.runs, combine=config.combine)
+    none = _why_no_intervals(runs)
+    if config.intervals and not none:
+        sigma = {split: next(of.volatility for of in each[split] if of.volatility is not None) for split in SPLITS}
+        scored = {split: dataclasses.replace(of, volatility=sigma[split]) for split, of in scored.items()}
+        reach = first.metadata["data"]["reach"]
+        scored["test"] = intervals.of_combination(scored["test"], reach, scored["validation"], config.intervals)
+    own = dataclasses.replace(
+        first.config, runs=config.runs, combine=config.combine, intervals=() if none else config.intervals
+    )
     synthetic = bool(first.metadata["synthetic"])
     folder = place.create_folder(f"combined_{own.stock.ticker}")
     with (
@@ -120,7 +125,8 @@ def combine(config: Config, place: RunLocation, records: Mapping[str, str]) -> R
         text = _sentence(len(runs), config.combine.weights, chosen)
         data = {key: value for key, value in first.metadata["data"].items() if key != "features"}
         facts = {"config": saved(own), "data": data, **run_metadata.software(), "combination": text, "members": members}
-        folder.write_json("config.json", {**first.metadata, "format": FORMAT, **facts})
+        own_facts = {key: value for key, value in first.metadata.items() if key not in ("init_from", "updates")}
+        folder.write_json("config.json", {**own_facts, "format": FORMAT, **facts})
         folder.write_records({**records, **compose.records(own)}, resumed=False)
         predictions_file.write(folder, scored, own.stock.ticker, synthetic=synthetic)
         evaluated = evaluate(scored, horizon, synthetic=synthetic)
@@ -137,8 +143,19 @@ def combine(config: Config, place: RunLocation, records: Mapping[str, str]) -> R
         further = {"validation_loss": loss, "timing": timing, "synthetic": synthetic}
         folder.write_json("metrics.json", {"format": FORMAT, **evaluated, **further})
         run_log.emit(*result_tables.results(evaluated))
+        if none and config.intervals:
+            run_log.emit(f"intervals   none: {none}")
         run_log.emit(f"run folder  {folder.path}")
     return folder
+
+
+def _why_no_intervals(runs: Sequence[_Candidate]) -> str:
+    """Why a combination of these runs gets no intervals; empty where it does."""
+    if all(of.splits["test"].volatility is None for of in runs):
+        return "no member has any"
+    if not runs[0].metadata["data"].get("reach"):
+        return "a target depends on the other stocks of the day, and when it is known is not in the members' files"
+    return ""
 
 
 def _folders(config: Config) -> tuple[list[RunFolder], str]:

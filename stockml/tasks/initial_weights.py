@@ -58,9 +58,13 @@ def load(config: Config, data: Data, group: Group = SINGLE_PROCESS) -> InitialWe
         state = {"state_dict": state["state_dict"]}
         group.broadcast_bytes(bytes(checkpoint.to_bytes(state)))
     weights = state["state_dict"]
-    prefixes = [f"members.{number}." for number in range(trainer.ensemble)] if trainer.ensemble > 1 else [""]
-    members = [{n.removeprefix(own): w for n, w in weights.items() if n.startswith(own)} for own in prefixes]
-    return InitialWeights(members, checkpoint.content_hash(weights))
+    return InitialWeights(_members_of(weights, trainer.ensemble), checkpoint.content_hash(weights))
+
+
+def _members_of(weights: StateDict, ensemble: int) -> list[StateDict]:
+    """The weights of each member of an ensemble, or of the only model."""
+    prefixes = [f"members.{number}." for number in range(ensemble)] if ensemble > 1 else [""]
+    return [{n.removeprefix(own): w for n, w in weights.items() if n.startswith(own)} for own in prefixes]
 
 
 def content_hash(folder: RunFolder) -> str:
@@ -86,15 +90,26 @@ def _check_same_model(folder: RunFolder, state: Mapping[str, Any], config: Confi
     """UserError where the run's weights are not those of such a model; it names what differs."""
     own = run_metadata.saved_config(folder)
     features = (state["features"], list(data.panel.features))
-    then = {"model": plain(own.model), "trainer.ensemble": own.trainer.ensemble, "data.window": state["window"]}
-    now = {"model": plain(config.model), "trainer.ensemble": config.trainer.ensemble, "data.window": data.panel.window}
-    changed = [f"{key}: {show(a)} there, {show(b)} here" for key, (a, b) in differences(then, now).items()]
+    then = {"model.name": own.model.name, "trainer.ensemble": own.trainer.ensemble, "data.window": state["window"]}
+    now = {
+        "model.name": config.model.name,
+        "trainer.ensemble": config.trainer.ensemble,
+        "data.window": data.panel.window,
+    }
+    pairs = differences(then, now)
+    if not pairs and features[0] == features[1]:
+        weights = _members_of(state["state_dict"], config.trainer.ensemble)[0]
+        try:
+            models.build(config.model, data.panel.window, len(features[1])).load_state_dict(weights)
+        except RuntimeError:  # torch's, of weights of other shapes
+            pairs = differences({"model": plain(own.model)}, {"model": plain(config.model)})
+    changed = [f"{key}: {show(a)} there, {show(b)} here" for key, (a, b) in pairs.items()]
     if features[0] != features[1]:
         changed.append(f"features: {_described(features[0])} there, {_described(features[1])} here")
     if changed:
         raise UserError(
-            f"trainer.init_from={folder.path}: its weights are of another model ({'; '.join(changed)}); take the same "
-            "settings, or leave it out"
+            f"trainer.init_from={folder.path}: its weights are of another model ({'; '.join(changed)}); take the same, "
+            "or leave it out"
         )
 
 

@@ -54,7 +54,15 @@ def _names(arguments: Sequence[str], *keys: str) -> bool:
 
 def _check_own_settings(own: Config, config: Config) -> None:
     """UserError where settings are typed that make other samples, or another model, than the run's."""
-    fixed = ("stock", "features", "model", "trainer.init_from", "trainer.warm_start", *SAMPLE_SETTINGS)
+    fixed = (
+        "stock",
+        "features",
+        "model",
+        "trainer.init_from",
+        "trainer.warm_start",
+        "trainer.quantile",
+        *SAMPLE_SETTINGS,
+    )
     if keys := [key for key in differences(identity(own), identity(config)) if is_within(key, fixed)]:
         raise UserError(
             f"{', '.join(keys)}: an update has the settings of its run, and its own splits; leave "
