@@ -1,4 +1,4 @@
-"""Several runs' forecasts as one: the samples that all of them have, the weights, and the weighted mean."""
+"""Several runs' forecasts as one: the samples that all of them have, the weights, and the weighted sum."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def keys(of: Predictions) -> list[Any]:
 
 
 def combined(each: Sequence[Predictions], weights: Sequence[float]) -> Predictions:
-    """The weighted mean of forecasts of the same samples; of each baseline, the forecasts of the first that has it.
+    """The weighted sum of forecasts of the same samples; of each baseline, the forecasts of the first that has it.
 
     It has no intervals: those of the members are around other forecasts.
     """

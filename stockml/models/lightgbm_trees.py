@@ -66,6 +66,13 @@ class LightGBMTrees(Tabular):
                 raise ValueError(f"its tree {number} is damaged")
         return lightgbm.Booster(model_str=text)
 
+    def to_onnx(self) -> Any:
+        """An ONNX model that maps inputs (N, P) to forecasts (N, 1)."""
+        from onnxmltools import convert_lightgbm
+        from onnxmltools.convert.common.data_types import FloatTensorType
+
+        return convert_lightgbm(self.fitted, initial_types=[("inputs", FloatTensorType([None, self.inputs]))])
+
     def fit_whole(self, train: SampleBatches, validation: SampleBatches, context: FitContext) -> dict[str, int]:
         """Add up to `model.rounds` trees, fewer where `trainer.patience` rounds in a row do not help validation."""
         before, settings = self.fitted, parameters(self.config, context)

@@ -127,7 +127,7 @@ _EVERY = (
     ),
     Task(
         name="combine",
-        summary="the weighted mean of several runs' forecasts, as a run of its own",
+        summary="the weighted sum of several runs' forecasts, as a run of its own",
         function="stockml.tasks.combine:run",
         makes_folder=True,
         rules=(*_RULES, "stockml.tasks.rules:combine"),

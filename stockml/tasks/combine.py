@@ -1,4 +1,4 @@
-"""task=combine: the weighted mean of finished runs' forecasts, as a run of its own."""
+"""task=combine: the weighted sum of finished runs' forecasts, as a run of its own."""
 
 from __future__ import annotations
 

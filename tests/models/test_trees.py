@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 from typing import Any
 
 import lightgbm
@@ -256,6 +257,24 @@ def test_a_checkpoint_with_anything_else_is_refused_in_a_line(name: str, content
         model.load_state_dict(bytes_of(content))
     (line,) = found.value.lines
     assert line.startswith(f"model={name}: the checkpoint holds no such model (") and reason in line
+
+
+@pytest.mark.parametrize("changed", ["left_child=77777", "right_child=-99", "split_feature=999", "num_leaves=9"])
+def test_a_damaged_tree_is_refused_before_lightgbm_reads_beyond_its_arrays(changed: str) -> None:
+    setting = Setting("model=lightgbm", *SMALL)
+    setting.fit()
+    text = setting.model.state_dict()["_extra_state"].numpy().tobytes().decode()
+    name, _, value = changed.partition("=")
+    damaged = re.sub(rf"(?m)^{name}=\S+", f"{name}={value}", text, count=1)
+    with pytest.raises(UserError, match="its tree 0 is damaged"):
+        setting.model.load_state_dict(bytes_of(damaged.encode()))
+
+
+@pytest.mark.parametrize("name", ["lightgbm", "svr"])
+def test_an_empty_checkpoint_is_no_model(name: str) -> None:
+    model = models.build(compose.compose(f"model={name}").model, 60, 5)
+    with pytest.raises(UserError, match="the checkpoint holds no such model"):
+        model.load_state_dict({"_extra_state": torch.zeros(0, dtype=torch.uint8)})
 
 
 def test_a_booster_of_other_inputs_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""task=combine: the weighted mean of several runs' forecasts, as a run of its own."""
+"""task=combine: the weighted sum of several runs' forecasts, as a run of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stockml import cli, compose, predict
 from stockml.result import Result
 from stockml.runs.location import RunLocation
 from stockml.tasks import train
-from tests.conftest import random_bars, write_bars
+from tests.conftest import metrics, random_bars, write_bars
 from tests.tasks.conftest import QUICK_RANKS
 
 QUICK = ("report=false", "hardware=cpu")
@@ -118,6 +118,19 @@ def test_a_combined_run_is_the_weighted_mean_of_its_members_and_needs_none_of_th
     runs: Path, tmp_path: Path, names: Sequence[str], more: Sequence[str]
 ) -> None:
     require_law([runs / name for name in names], tmp_path, *more)
+
+
+def test_a_combination_has_the_levels_that_are_asked_for_and_is_no_update(runs: Path, tmp_path: Path) -> None:
+    member = tmp_path / "member"
+    shutil.copytree(runs / "ridge", member)
+    facts = json.loads((member / "config.json").read_text())
+    link = {"updates": {"run": str(runs / "mlp"), "sha256": ""}, "init_from": {"run": str(runs / "mlp"), "sha256": ""}}
+    (member / "config.json").write_text(json.dumps(facts | link))
+    found = tmp_path / "run"
+    assert cli.main(typed([member, runs / "mlp"], found, "intervals=[0.5]")) == 0
+    assert not {"updates", "init_from"} & json.loads((found / "config.json").read_text()).keys()
+    assert metrics(found)["intervals"].keys() == {"50"}
+    assert cli.main(["task=reproduce", f"run={found}", "report=false", f"hydra.run.dir={tmp_path / 'again'}"]) == 0
 
 
 def test_a_run_of_several_processes_is_a_member_as_any_other(two_ranks: Path, tmp_path: Path) -> None:

@@ -266,6 +266,11 @@ def test_what_cannot_be_updated_is_refused_in_a_line(
         (killed, (), "is not finished (killed); continue it first: trainer.resume="),
         (base / "old", ("data.horizon=2", "features=momentum"), "data.horizon, features.set, features.bars"),
         (base / "old", ("data.test_start=2000-12-01",), "data.test_start: an update has the settings of its run"),
+        (
+            base / "old",
+            ("trainer.loss=quantile", "trainer.quantile=0.2"),
+            "trainer.quantile: an update has the settings",
+        ),
         (ridge, (), "model=ridge: is computed from its data alone; add update.fresh=true"),
     ):
         update(run, tmp_path / "refused", *typed, status=2)
