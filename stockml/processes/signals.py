@@ -11,10 +11,10 @@ from stockml.errors import Interrupted
 
 
 @contextlib.contextmanager
-def noted(emit: Callable[[str], None]) -> Iterator[list[int]]:
+def noted(emit: Callable[[str], None], doing: str) -> Iterator[list[int]]:
     """A context in which the first Ctrl-C or SIGTERM is only noted, so that the epoch can be finished.
 
-    Yields the list of signals received. A second signal raises Interrupted.
+    Yields the list of signals received; `doing` says what is done before the end. A second signal raises Interrupted.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
@@ -26,7 +26,7 @@ def noted(emit: Callable[[str], None]) -> Iterator[list[int]]:
             raise Interrupted(signum)
         received.append(signum)
         # In a thread: the signal may have come while this one was printing, and a stream does not let itself in twice.
-        text = "interrupted: finishing the epoch and its checkpoint; interrupt again to stop at once"
+        text = f"interrupted: {doing}; interrupt again to stop at once"
         threading.Thread(target=emit, args=(text,)).start()
 
     earlier = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}

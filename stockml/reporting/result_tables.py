@@ -128,8 +128,9 @@ def _short(rows: Sequence[Mapping[str, Any]]) -> list[Metric]:
 def member_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The members of a combined run, their weights and scores on test."""
     metrics = [metric for metric in _short(rows) if f"test_{metric.name}" in rows[0]]
-    cells = [[row["member"], row["model"], f"{row['weight']:.3g}", *_test_scores(row, metrics)] for row in rows]
-    header = ("member", "model", "weight", *(f"test_{metric.name}" for metric in metrics))
+    own = [(row["member"], row["model"], str(row["seed"]), f"{row['weight']:.3g}") for row in rows]
+    cells = [[*names, *_test_scores(row, metrics)] for names, row in zip(own, rows, strict=True)]
+    header = ("member", "model", "seed", "weight", *(f"test_{metric.name}" for metric in metrics))
     return text_table(header, cells, left=header[:2])
 
 

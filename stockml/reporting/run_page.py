@@ -121,6 +121,8 @@ def _title(metadata: Mapping[str, Any]) -> str:
     """Stock and model, and the target and the set of features where they are not the default ones."""
     config = metadata["config"]
     parts = [config["stock"]["ticker"], model_name(metadata)]
+    if (quantile := config["trainer"].get("quantile")) is not None:
+        parts.append(f"{quantile:g} quantile")
     target, days = config["data"].get("target", "log_return"), config["data"].get("horizon") or 1
     if (target, days) != ("log_return", 1):
         ahead = f", {days} day{'s' if days > 1 else ''}" if target in NAMES else ""

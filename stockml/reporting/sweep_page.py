@@ -32,7 +32,8 @@ def _page(folder: SweepFolder, rows: Sequence[summary.Row]) -> Page:
     done = [row for row in rows if row["status"] == "ok"]
     swept = list(dict.fromkeys(key for row in rows for key in row["swept"]))
     settings = [key for key in swept if key not in ("stock", "stock.ticker", "seed")]
-    sections = [Section("Plots", plots=list(_plots(done, settings)))] if done else []
+    plots = list(_plots(done, settings)) if done else []
+    sections = [Section("Plots", plots=plots)] if plots else []
     if faults := [[str(row[key] or "–") for key in ("job", "status", "error")] for row in rows if row.get("error")]:
         table = Table("Jobs that are not done", ["job", "status", "reason"], faults)
         sections.append(Section("Failures", tables=[table]))

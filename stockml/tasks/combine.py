@@ -122,7 +122,7 @@ def combine(config: Config, place: RunLocation, records: Mapping[str, str]) -> R
             {"folder": f"runs/{number}", "from": str(of.folder.path), "weight": weight, "sha256": digests}
             for number, (of, weight, digests) in enumerate(zip(runs, weights, kept, strict=True))
         ]
-        text = _sentence(len(runs), config.combine.weights, chosen)
+        text = _sentence(weights, config.combine.weights, chosen)
         data = {key: value for key, value in first.metadata["data"].items() if key != "features"}
         facts = {"config": saved(own), "data": data, **run_metadata.software(), "combination": text, "members": members}
         own_facts = {key: value for key, value in first.metadata.items() if key not in ("init_from", "updates")}
@@ -173,7 +173,10 @@ def _folders(config: Config) -> tuple[list[RunFolder], str]:
             candidates += len(rows)
             rows = job_ranking.ranked_on_validation(rows)[:best]
             if len(rows) < best:
-                raise UserError(f"combine.best={best}: {path} has {len(rows)} finished jobs with a score on validation")
+                raise UserError(
+                    f"combine.best={best}: {path} has {len(rows)} finished jobs whose scores on validation can be "
+                    "compared"
+                )
         found += [sweep.job(row["job"]) for row in rows]
     if config.combine.best is not None and not candidates:
         raise UserError(f"combine.best={config.combine.best}: chooses among a sweep's jobs, and runs names no sweep")
@@ -235,9 +238,11 @@ def _facts(runs: Sequence[_Candidate], weights: Sequence[float]) -> Iterator[dic
         }
 
 
-def _sentence(count: int, weights: str, chosen: str) -> str:
+def _sentence(weights: Sequence[float], kind: str, chosen: str) -> str:
     """What a reader of the verdict has to know of the forecast."""
-    how = "with equal weights" if weights == "mean" else "with weights that are fitted on validation"
+    how = "with equal weights" if kind == "mean" else "with weights that are fitted on validation"
+    if not any(weights):
+        how += ", which are all 0: no member is better than no change there"
     if chosen:
-        return f"The forecast combines {count} runs, {chosen}, {how}."
-    return f"The forecast combines {count} runs, {how}; this holds if they were not chosen by their tests."
+        return f"The forecast combines {len(weights)} runs, {chosen}, {how}."
+    return f"The forecast combines {len(weights)} runs, {how}; this holds if they were not chosen by their tests."

@@ -191,7 +191,7 @@ def _train_model(
         run_log.emit(f"resumed     {len(resumed.history)} epochs are done already")
     history = list(resumed.history) if resumed else []
     saved_at = time.monotonic()
-    with _noted_signals(run) as signals_received, run_log.epochs(trainer.epochs, len(history)):
+    with _noted_signals(run, trainer.epochs) as signals_received, run_log.epochs(trainer.epochs, len(history)):
 
         def after_epoch(state: TrainState) -> None:
             history.append(state.history[-1])
@@ -224,9 +224,10 @@ def _train_model(
     return state
 
 
-def _noted_signals(run: TrainingRun) -> contextlib.AbstractContextManager[list[int]]:
+def _noted_signals(run: TrainingRun, epochs: int) -> contextlib.AbstractContextManager[list[int]]:
     """The signals received while a model trains: rank 0 answers them, and ends the training of the others too."""
-    return signals.noted(run.run_log.emit) if run.group.is_main else contextlib.nullcontext([])
+    doing = "finishing the epoch and its checkpoint" if epochs > 1 else "the model is fitted to its end first"
+    return signals.noted(run.run_log.emit, doing) if run.group.is_main else contextlib.nullcontext([])
 
 
 def _save_history(folder: RunFolder, history: Sequence[EpochStats], *, synthetic: bool) -> None:

@@ -1,6 +1,6 @@
 """How often skill is said of a combination of runs that were chosen on validation, where there is nothing to find.
 
-    python tests/campaigns/combine.py [--seeds 200] [--file combine.json]
+    python tests/campaigns/combine.py [--seeds 200] [--file multirun/combine.json]
 
 data.signal=null, 2,520 days with the default drift, data seeds 0, 1, …; for each the 20 jobs of a sweep: ridge, linear
 and mlp_flat (two seeds each) on windows of 5, 10, 20 and 40 days. The 5 that are best on validation are combined as
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print the rates; 1 where skill is shown too often."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--file", type=Path, default=Path("combine.json"))
+    parser.add_argument("--file", type=Path, default=Path("multirun/combine.json"))
     asked = parser.parse_args(arguments)
     most = MOST_SHOWN + 2 * math.sqrt(MOST_SHOWN * (1 - MOST_SHOWN) / asked.seeds)
     found = measured(asked.seeds, asked.file)
