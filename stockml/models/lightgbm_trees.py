@@ -12,6 +12,7 @@ from lightgbm.callback import CallbackEnv, EarlyStopException
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stockml.models.fitted_whole import CHUNK
 from stockml.models.tabular import Tabular
 
 if TYPE_CHECKING:
@@ -155,12 +156,16 @@ class _Rows(lightgbm.Sequence):
 
     def __init__(self, part: SampleBatches) -> None:
         self.part = part
+        self._chunk, self._start = np.empty(0), -1
 
     def __getitem__(self, which: Any) -> NDArray[Any]:
         """The inputs of a slice, or of one sample, in the type that LightGBM computes its bins in."""
         if isinstance(which, slice):
             return self.part.inputs_of(which)
-        row: NDArray[Any] = self.part.inputs_of(slice(int(which), int(which) + 1))[0]
+        within = int(which) % CHUNK  # samples are asked for in order: a chunk is read once
+        if self._start != (start := int(which) - within):
+            self._chunk, self._start = self.part.inputs_of(slice(start, start + CHUNK)), start
+        row: NDArray[Any] = self._chunk[within]
         return row.astype(np.float64)
 
     def __len__(self) -> int:
