@@ -14,6 +14,8 @@ def train(config: Config) -> Iterator[str]:
     """A run of its own."""
     if config.run:
         yield f"run={config.run}: task=train makes a folder of its own; leave it out, or name another task"
+    if config.update.of and getattr(config.data, "test_start", None) is None:  # an update has one
+        yield f"update.of={config.update.of}: is set by task=update run={config.update.of}; leave it out"
 
 
 def update(config: Config) -> Iterator[str]:

@@ -244,6 +244,7 @@ MISFITS = [
     pytest.param(
         nothing, f"{SIMULATED} update.fresh=true", "update.fresh: is a choice of task=update", id="fresh-training"
     ),
+    pytest.param(nothing, f"{SIMULATED} update.of=old", "is set by task=update run=", id="update-by-hand"),
     pytest.param(
         a_run(nothing),
         "task=update run=old trainer.resume=old",
