@@ -13,13 +13,11 @@ from stockml.evaluation import joint_tests
 from stockml.evaluation.metrics import ERROR, SHORT_SPLITS, columns, deciding_loss, metric, of_column
 from stockml.evaluation.multiple_testing import LEVEL, benjamini_hochberg, holm
 from stockml.reporting import joint_losses
-from stockml.reporting.job_ranking import best_on_validation
+from stockml.reporting.job_ranking import Row, best_on_validation
 from stockml.reporting.predictions_file import read_columns
 from stockml.reporting.text_tables import text_table
 from stockml.runs.folder import RunFolder
 from stockml.runs.sweep_folder import SweepFolder
-
-Row = dict[str, Any]
 
 _TRAINING = ("epochs", "best_epoch")
 _SIGNIFICANCE = ("r2_zero_low", "r2_zero_high", "dm_p", "dm_p_holm", "dm_p_bh", "skill")

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import numpy as np
 
 from stockml.config.values import show
-from stockml.reporting import document, drawing, summary, sweep_plots
+from stockml.reporting import document, drawing, job_ranking, summary, sweep_plots
 from stockml.reporting.document import Page, Section, Table
 from stockml.reporting.drawing import Plot
 from stockml.reporting.score_sections import sentence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stockml.runs.sweep_folder import SweepFolder
 
 
-def draw(folder: SweepFolder, rows: Sequence[summary.Row]) -> Path:
+def draw(folder: SweepFolder, rows: Sequence[job_ranking.Row]) -> Path:
     """Write a sweep's page and plots, given its rows; the path of the page. It links to the pages that its jobs have.
 
     Raises UserError where matplotlib is missing or there is no sweep.
@@ -28,7 +28,7 @@ def draw(folder: SweepFolder, rows: Sequence[summary.Row]) -> Path:
         return document.write(folder, _page(folder, rows))
 
 
-def _page(folder: SweepFolder, rows: Sequence[summary.Row]) -> Page:
+def _page(folder: SweepFolder, rows: Sequence[job_ranking.Row]) -> Page:
     done = [row for row in rows if row["status"] == "ok"]
     swept = list(dict.fromkeys(key for row in rows for key in row["swept"]))
     settings = [key for key in swept if key not in ("stock", "stock.ticker", "seed")]
@@ -57,14 +57,14 @@ def _page(folder: SweepFolder, rows: Sequence[summary.Row]) -> Page:
     )
 
 
-def _skills(done: Sequence[summary.Row]) -> list[str]:
+def _skills(done: Sequence[job_ranking.Row]) -> list[str]:
     """How many jobs have which skill, in a line."""
     skills = [row["skill"] for row in done if row.get("skill")]
     counts = ", ".join(f"{skill} in {skills.count(skill)}" for skill in dict.fromkeys(skills))
     return [f"skill: {counts}"] if skills else []
 
 
-def _plots(done: Sequence[summary.Row], settings: Sequence[str]) -> Iterator[Plot]:
+def _plots(done: Sequence[job_ranking.Row], settings: Sequence[str]) -> Iterator[Plot]:
     scored = [row for row in done if row["test_r2_zero"] is not None and row["val_mse"] is not None]
     if scored:
         yield sweep_plots.ranking(list(_ranked(scored, settings)), several_settings=bool(settings))
@@ -74,9 +74,9 @@ def _plots(done: Sequence[summary.Row], settings: Sequence[str]) -> Iterator[Plo
         yield sweep_plots.hyperparameter(key, trials)
 
 
-def _ranked(rows: Sequence[summary.Row], settings: Sequence[str]) -> Iterator[sweep_plots.Ranked]:
+def _ranked(rows: Sequence[job_ranking.Row], settings: Sequence[str]) -> Iterator[sweep_plots.Ranked]:
     """Each stock with the seeds of the setting that has the lowest mean error on validation."""
-    stocks: dict[str, dict[str, list[summary.Row]]] = {}
+    stocks: dict[str, dict[str, list[job_ranking.Row]]] = {}
     for row in rows:
         setting = str([row["swept"].get(key) for key in settings])
         stocks.setdefault(row["stock"], {}).setdefault(setting, []).append(row)

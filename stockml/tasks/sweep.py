@@ -26,7 +26,7 @@ from stockml.data import dataset, sources
 from stockml.distributed.settings import DDPConfig
 from stockml.errors import Interrupted, RunError, UserError, describe_error
 from stockml.processes import job_pool, machine
-from stockml.reporting import summary, sweep_page, terminal
+from stockml.reporting import job_ranking, summary, sweep_page, terminal
 from stockml.reporting.sweep_progress import SweepProgress
 from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
@@ -139,7 +139,7 @@ def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
 class Supervisor:
     """Runs the jobs of a sweep, each in a process of its own, and shows how they stand."""
 
-    def __init__(self, folder: SweepFolder, sweep: Sweep, done: Sequence[summary.Row], *, fail_fast: bool) -> None:
+    def __init__(self, folder: SweepFolder, sweep: Sweep, done: Sequence[job_ranking.Row], *, fail_fast: bool) -> None:
         self._folder, self._sweep, self._fail_fast = folder, sweep, fail_fast
         self._table = summary.SweepTable(folder)
         total = sweep.trials if sweep.trials is not None else len(sweep.jobs)
