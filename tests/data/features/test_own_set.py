@@ -6,9 +6,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
 
 from stockml import cli, compose
 from stockml.data import dataset
@@ -57,9 +59,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _installed(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _installed(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(site)
     monkeypatch.chdir(tmp_path)
+    yield
+    ConfigStore.instance().repo.pop("features", None)  # Hydra would go on knowing sets that are gone
 
 
 def test_its_set_is_chosen_by_name_and_its_operator_used_in_it(site: Path, tmp_path: Path) -> None:
