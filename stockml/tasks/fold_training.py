@@ -12,7 +12,7 @@ import torch
 from stockml import models
 from stockml.config.root import Config
 from stockml.config.values import plain
-from stockml.data.batches import Batches
+from stockml.data.batches import Batches, tensor
 from stockml.data.dataset import Data
 from stockml.distributed.group import SINGLE_PROCESS, Group
 from stockml.errors import Interrupted
@@ -107,7 +107,7 @@ def trainer_for(config: Config, hardware: Hardware, group: Group = SINGLE_PROCES
 
 def samples_of(data: Data, batches: Batches) -> Samples:
     """The train and validation samples of the data, whose panel is in `batches`."""
-    train, validation = (torch.from_numpy(rows) for rows in (data.split.train, data.split.validation))
+    train, validation = (tensor(rows) for rows in (data.split.train, data.split.validation))
     return Samples(batches, train, validation, data.scaler.loss_std)
 
 
@@ -117,7 +117,7 @@ def forecasts_of(
     """The model's forecasts (N,) of each scored split, in the target's own units; all of them on every rank."""
     return {
         split: data.scaler.inverse_transform(
-            forecast(model, batches, torch.from_numpy(rows), hardware, group=group).numpy(), data.panel, rows
+            forecast(model, batches, tensor(rows), hardware, group=group).numpy(), data.panel, rows
         )
         for split, rows in baselines.scored_splits(data)
     }

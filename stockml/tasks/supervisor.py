@@ -7,6 +7,7 @@ import functools
 import gc
 import importlib
 import os
+import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from stockml.reporting.sweep_progress import SweepProgress
 from stockml.runs.sweep_folder import SweepFolder
 from stockml.tasks import rank_count, run_metadata
 from stockml.tasks import train as training
+from stockml.tasks.shared_data import SharedData
 from stockml.training import hardware
 
 
@@ -34,6 +36,7 @@ class Supervisor:
     def __init__(self, folder: SweepFolder, sweep: Sweep, done: Sequence[job_ranking.Row], *, fail_fast: bool) -> None:
         self._folder, self._sweep, self._fail_fast = folder, sweep, fail_fast
         self._table = summary.SweepTable(folder)
+        self._data = SharedData([job.config for job in sweep.jobs])
         total = sweep.trials if sweep.trials is not None else len(sweep.jobs)
         self._progress = SweepProgress(total, done, [job.name for job in sweep.jobs])
 
@@ -44,9 +47,9 @@ class Supervisor:
         jobs = [given[number] for number in missing]
         calls = [
             job_pool.Call(
-                functools.partial(as_call, job),
+                functools.partial(self._call, as_call, job),
                 self._folder.path / job.name / "train.log",
-                1 if job.config is None else cores(dataclasses.replace(job.config, seed=0)),
+                cores(job.config),
             )
             for job in jobs
         ]
@@ -72,6 +75,11 @@ class Supervisor:
                 raise
         return values
 
+    def _call(self, as_call: Callable[[Job], Callable[[], Any]], job: Job) -> Callable[[], Any]:
+        """The job as what is to be called in a process of its own, with its data if other jobs need them too."""
+        folds = None if job.config is None else self._data.folds(job.config, cores(job.config))
+        return as_call(dataclasses.replace(job, folds=folds))
+
     def _ended(self, job: Job, ended: job_pool.Ended) -> None:
         folder = self._folder.job(job.name)
         if folder.outcome() not in ("ok", "failed", "interrupted"):
@@ -96,12 +104,17 @@ def import_what_jobs_need(configs: Sequence[Config | None]) -> None:
     names |= trackers.packages(config.tracker.names() if config.tracker else [] for config in configs if config)
     for name in names:
         importlib.import_module(name)
-    run_metadata.git_commit()
+    run_metadata.software()
+    platform.platform()  # which, like the versions, is found once
+
+
+def cores(config: Config | None) -> int:
+    """Processor cores that a job keeps busy."""
+    return 1 if config is None else _cores_of_any(dataclasses.replace(config, seed=0))
 
 
 @functools.lru_cache(maxsize=64)
-def cores(config: Config) -> int:
-    """Processor cores that a job keeps busy."""
+def _cores_of_any(config: Config) -> int:
     count = functools.partial(_cores, config)
     if config.model.name not in models.BUILT_IN:  # code that we do not know runs where it can leave nothing behind
         asked = job_pool.Call(functools.partial(functools.partial, count), Path(os.devnull))
