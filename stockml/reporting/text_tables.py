@@ -34,7 +34,7 @@ _BETWEEN = " " * 3
 
 def _is_plain(cell: str) -> bool:
     """Whether it is one line whose characters all take one column."""
-    return cell.isascii() and cell.isprintable() and cell == cell.strip() or cell in ("–", "±")
+    return (cell.isascii() and cell.isprintable() and cell == cell.strip()) or cell in ("–", "±")
 
 
 def _drawn_by_rich(
