@@ -112,7 +112,6 @@ GRIDS = [
     ["stock.simulator.garch={alpha: 0.1, beta: 0.2},{alpha: 0.3}", "trainer.lr=true"],
     ["'data.path=x/${stock.ticker}.csv'", "data=csv", "stock=XOM,JPM"],
     ["hydra.sweep.dir=x", "'+hydra.job.env_set.A=b'", "seed=1,2"],
-    ["trainer.lr=1,2", "trainer={lr: 5}"],
     ["hydra.job.name='x${seed}'", "seed=1,2"],
 ]
 

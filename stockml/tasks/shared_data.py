@@ -6,6 +6,7 @@ all the same are its own: nothing reaches another job.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -59,17 +60,14 @@ class SharedData:
 
     def _read(self, config: Config) -> list[Data] | None:
         """The data, read-only; None where they cannot be read, which a job itself reports, or are too large to keep."""
-        torch.set_num_threads(1)  # no thread of torch's may exist when a job is forked
-        try:
+        with contextlib.suppress(Exception), hardware.restored():
+            torch.set_num_threads(1)  # no thread of torch's may exist when a job is forked
             folds = [_with_forecasts(data, config) for data in dataset.prepare_folds(config)]
-        except Exception:
-            return None
-        arrays = list(_arrays(folds))
-        if sum(array.nbytes for array in [*arrays, *_arrays(list(self._kept.values()))]) > _MOST_BYTES:
-            return None
-        for array in arrays:
-            array.flags.writeable = False
-        return folds
+            return _read_only(folds) if self._fits(folds) else None
+        return None
+
+    def _fits(self, folds: list[Data]) -> bool:
+        return sum(array.nbytes for array in _arrays([folds, *self._kept.values()])) <= _MOST_BYTES
 
 
 def _is_shared(config: Config) -> bool:
@@ -82,6 +80,12 @@ def _is_shared(config: Config) -> bool:
 def _key(config: Config) -> Hashable:
     """What the data and the baselines' forecasts depend on."""
     return config.stock, config.data, config.features, config.trainer.quantile, config.hardware.precision
+
+
+def _read_only(folds: list[Data]) -> list[Data]:
+    for array in _arrays(folds):
+        array.flags.writeable = False
+    return folds
 
 
 def _with_forecasts(data: Data, config: Config) -> Data:
