@@ -145,7 +145,12 @@ def types(settings: dict[str, Any]) -> list[type]:
 def test_numbers_and_texts_are_set_in_one_composition(monkeypatch: pytest.MonkeyPatch) -> None:
     composed: list[object] = []
     compose_one = Composer.compose
-    monkeypatch.setattr(Composer, "compose", lambda *given: composed.append(given) or compose_one(*given))
+
+    def counted(*given: Any) -> Any:
+        composed.append(given)
+        return compose_one(*given)
+
+    monkeypatch.setattr(Composer, "compose", counted)
     command = compose.read(
         ["-m", "stock=AAPL,TSLA", "seed=range(9)", "trainer.patience=null,3", "data.target=close,log_return"]
     )

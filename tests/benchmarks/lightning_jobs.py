@@ -49,7 +49,7 @@ class Config:
     patience: int = 5
 
 
-class MLP(lightning.LightningModule):
+class MLP(lightning.LightningModule):  # type: ignore[misc]  # not installed where this is checked
     """Linear → ReLU → Dropout → Linear on the window's mean over time."""
 
     def __init__(self, config: Any, features: int) -> None:
@@ -64,7 +64,8 @@ class MLP(lightning.LightningModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map windows (B, T, F) to forecasts (B,)."""
-        return self.layers(x.mean(1)).squeeze(-1)
+        forecasts: Tensor = self.layers(x.mean(1))
+        return forecasts.squeeze(-1)
 
     def _step(self, batch: list[Tensor], name: str) -> Tensor:
         x, y = batch
@@ -86,7 +87,8 @@ class MLP(lightning.LightningModule):
 
     def predict_step(self, batch: list[Tensor], _number: int) -> Tensor:
         """The forecasts of a batch."""
-        return self(batch[0])
+        forecasts: Tensor = self(batch[0])
+        return forecasts
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam."""
@@ -99,7 +101,7 @@ def prepare(config: Any) -> tuple[dict[str, TensorDataset], tuple[float, float]]
     factor = bars["Adj Close"] / bars["Close"]
     columns = {name: bars[name] * factor for name in ("Close", "Open", "High", "Low")} | {"Volume": bars["Volume"]}
     columns = {"Close": columns["Close"]} if config.stock == "SP500" else columns
-    changes = np.log(pd.DataFrame(columns)).replace(-np.inf, np.nan).ffill().diff().to_numpy()[1:]
+    changes = pd.DataFrame(columns).apply(np.log).replace(-np.inf, np.nan).ffill().diff().to_numpy()[1:]
     target = changes[_WINDOW:, 0]
     count = len(target)
     first_test = count - int(0.2 * count)

@@ -33,5 +33,6 @@ def test_a_table_is_the_one_that_rich_draws(seed: int, wrap: bool) -> None:
     few = CELLS if seed % 2 else CELLS[:6]
     header = [f"{drawn.choice(few)}{number}".strip() for number in range(columns)]
     rows = [[drawn.choice(few) for _ in header] for _ in range(drawn.randint(0, 5))]
-    asked = {"left": header[:2], "width": drawn.choice((40, 110)), "wrap": wrap}
-    assert text_tables.text_table(header, rows, **asked) == text_tables._drawn_by_rich(header, rows, **asked)
+    width = drawn.choice((40, 110))
+    by_rich = text_tables._drawn_by_rich(header, rows, left=header[:2], width=width, wrap=wrap)
+    assert text_tables.text_table(header, rows, left=header[:2], width=width, wrap=wrap) == by_rich
