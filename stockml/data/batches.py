@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stockml.data.scaler import Scaler
 
 _LEAST_AHEAD = 3  # pieces of a file that are read while the one before them is in use
+_SUMMARISED_AT_ONCE = 256  # windows
 Batch = tuple["Tensor", "Tensor"]
 
 
@@ -44,7 +45,11 @@ class Batches:
         self.window = panel.window
         self.features = panel.features
         self.width = len(panel.features)
-        self._offsets = None if panel.windowed else torch.arange(1 - panel.window, 1, device=self.storage_device)
+        self._reach = 0 if panel.windowed else panel.window - 1
+        """Rows of a window before its last."""
+        self._every_window = _every_window(self.values, self._reach)
+        is_view = panel.windowed or self.storage_device.type == "cpu"
+        self._days = None if is_view else torch.arange(panel.window, device=self.storage_device)
         self._reader = FileReader(panel, self._scaling.apply) if self._scaling is not None else None
         self._ahead = max(_LEAST_AHEAD, num_workers)
         # Over a copy: in a circle of references the workers' queues would be closed before the workers.
@@ -61,24 +66,43 @@ class Batches:
 
     def windows(self, rows: Tensor) -> Tensor:
         """Windows (B, T, F) of the samples (B,) that end in `rows`."""
-        windows = self._cut(self.values, rows)
+        windows = self._cut(self._every_window, rows - self._reach)
         return windows if self._scaling is None else self._scaling.apply(windows, rows).to(self.dtype)
 
-    def _cut(self, values: Tensor, ends: Tensor) -> Tensor:
-        if self._offsets is None:
-            return values.index_select(0, ends)
-        index = (ends.unsqueeze(1) + self._offsets).view(-1)
-        return values.index_select(0, index).view(len(ends), self.window, self.width)
+    def _cut(self, every_window: Tensor, firsts: Tensor) -> Tensor:
+        """Of what `_every_window` made of some rows: the windows (B, T, F) that start in the rows `firsts`."""
+        if self._days is None:
+            return every_window.index_select(0, firsts)
+        index = (firsts.unsqueeze(1) + self._days).view(-1)
+        return every_window.index_select(0, index).view(len(firsts), self.window, self.width)
 
     def of_last_days(self, days: int) -> Batches:
         """The same batches with windows of their last days; for `gather` and `windows`."""
         shorter = copy.copy(self)
         shorter.window = days
-        if self._offsets is None:
-            shorter.values = self.values[:, -days:]
+        if self.values.ndim == 3:
+            shorter._every_window = self.values[:, -days:]
         else:
-            shorter._offsets = self._offsets[-days:]
+            shorter._reach, shorter._days = days - 1, None if self._days is None else self._days[:days]
+            shorter._every_window = _every_window(self.values, shorter._reach)
         return shorter
+
+    def summarised(self, summary: Callable[[Tensor], Tensor], rows: Tensor) -> Batches | None:
+        """Batches whose `gather`, `windows` and passes give `summary` (B, …) of the windows, for samples in `rows`.
+
+        It is computed here, once; None where that does not pay: the values are not in main memory, a summary would
+        take more memory than the values do, or other processes gather the batches.
+        """
+        if self.storage_device.type != "cpu" or self.device.type != "cpu" or self._reader or self._workers:
+            return None
+        first = summary(self.windows(rows[:1]))
+        if first.numel() * len(self.values) > self.values.numel():
+            return None
+        made = copy.copy(self)
+        made._reach, made._every_window = 0, first.new_zeros(len(self.values), *first.shape[1:])
+        for some in rows.split(_SUMMARISED_AT_ONCE):
+            made._every_window.index_copy_(0, some, summary(self.windows(some)))
+        return made
 
     def iter_batches(self, rows: Tensor, ends: Sequence[int], at_once: int = 1) -> Iterator[Batch]:
         """Batches of the samples in the order of `rows`, cut at the positions `ends`; a batch may be empty.
@@ -90,13 +114,17 @@ class Batches:
         elif self._workers is not None:
             yield from map(self._to_device, self._workers.iter_batches(_Chunks(rows, ends)))
         else:
-            yield from map(self.gather, _Chunks(rows, ends))
+            targets = _Chunks(self.target.index_select(0, rows), ends)
+            yield from zip(self._in_chunks(rows, ends), targets, strict=True)
 
     def iter_windows(self, rows: Tensor, ends: Sequence[int], at_once: int = 1) -> Iterator[Tensor]:
         """The windows of the batches that `iter_batches` yields, gathered in this process."""
         if self._reader is not None:
             return (self._to_device(batch)[0] for batch in self._read(self._reader, rows, ends, at_once))
-        return (self.windows(chunk).to(self.device) for chunk in _Chunks(rows, ends))
+        return (windows.to(self.device) for windows in self._in_chunks(rows, ends))
+
+    def _in_chunks(self, rows: Tensor, ends: Sequence[int]) -> Iterator[Tensor]:
+        return (self._cut(self._every_window, firsts) for firsts in _Chunks(rows - self._reach, ends))
 
     def _to_device(self, batch: Batch) -> Batch:
         x, y = batch
@@ -107,9 +135,20 @@ class Batches:
         pieces = reader.pieces((rows[start:end] for start, end in itertools.pairwise(edges)), self._ahead)
         batches = iter(_Chunks(torch.arange(len(rows)), ends))
         for start, piece in zip(edges, pieces, strict=False):
+            every_window, firsts = _every_window(piece.values, self._reach), piece.positions - self._reach
             for numbers in itertools.islice(batches, at_once):
-                x = self._cut(piece.values, piece.positions[numbers - start])
+                x = self._cut(every_window, firsts[numbers - start])
                 yield x.to(self.dtype), self.target.index_select(0, rows[numbers])
+
+
+def _every_window(values: Tensor, reach: int) -> Tensor:
+    """(R - T + 1, T, F) the windows of rows (R, F), which share their memory; windowed values as they are.
+
+    Rows on another device than the CPU too: not every device can index a view without copying all of it.
+    """
+    if values.ndim == 3 or values.device.type != "cpu":
+        return values
+    return values.unfold(0, reach + 1, 1).transpose(1, 2)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,14 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map windows (B, T, F) to forecasts (B,)."""
-        x = x.mean(dim=1) if self.pool else x.flatten(1)
+        return self.from_summary(self.summary(x))
+
+    def summary(self, x: Tensor) -> Tensor:
+        """Map windows (B, T, F) to the inputs of the hidden layer."""
+        return x.mean(dim=1) if self.pool else x.flatten(1)
+
+    def from_summary(self, x: Tensor) -> Tensor:
+        """Map `summary` of windows to forecasts (B,)."""
         y: Tensor = self.output(self.dropout(self.hidden(x).relu()))
         return y.squeeze(-1)
 
