@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _LEAST_AHEAD = 3  # pieces of a file that are read while the one before them is in use
 _SUMMARISED_AT_ONCE = 256  # windows
+_MOST_SUMMARY_BYTES = 2**28
 Batch = tuple["Tensor", "Tensor"]
 
 
@@ -90,13 +91,13 @@ class Batches:
     def summarised(self, summary: Callable[[Tensor], Tensor], rows: Tensor) -> Batches | None:
         """Batches whose `gather`, `windows` and passes give `summary` (B, …) of the windows, for samples in `rows`.
 
-        It is computed here, once; None where that does not pay: the values are not in main memory, a summary would
-        take more memory than the values do, or other processes gather the batches.
+        It is computed here, once; None where that does not pay: on a GPU, where the values are in a file or gathered by
+        other processes, and where the summaries would take too much memory.
         """
-        if self.storage_device.type != "cpu" or self.device.type != "cpu" or self._reader or self._workers:
+        if self.device.type != "cpu" or self._reader is not None or self._workers is not None:
             return None
         first = summary(self.windows(rows[:1]))
-        if first.numel() * len(self.values) > self.values.numel():
+        if len(self.values) * first.numel() * first.element_size() > _MOST_SUMMARY_BYTES:
             return None
         made = copy.copy(self)
         made._reach, made._every_window = 0, first.new_zeros(len(self.values), *first.shape[1:])

@@ -100,7 +100,9 @@ class Trainer:
             order = epoch_order(train, self._seed, epoch, config.shuffle, blocks)
             past_losses = [e.validation_loss / unit for e in state.history]
             rates = schedule.rates(config, epoch, len(updates.ends), past_losses)
-            torch.manual_seed(stream_seed(DROPOUT, self._seed, epoch, group.rank))
+            # torch.manual_seed formats a traceback for every kind of GPU, there or not: that takes longer than a step.
+            generator = torch.default_generator if self._hardware.device.type == "cpu" else torch
+            generator.manual_seed(stream_seed(DROPOUT, self._seed, epoch, group.rank))
             train_losses = self._train_epoch(loop, group.shard(order), rates)
             losses.check_train_losses(train_losses, epoch, config)
             train_loss = unit * float(train_losses @ updates.sizes) / len(train)
@@ -156,7 +158,7 @@ class Trainer:
             if len(y):
                 with self._hardware.autocast_context():
                     loss = loop.loss_of(loop.model(x), y)
-                loss.backward()
+                flat_optimizer.backward(loss)
             losses_of_updates.append(loss.detach() if len(y) else no_loss)
             if group.world_size > 1:
                 gradient.mul_(updates.weights[number])
