@@ -48,9 +48,10 @@ class Batches:
         self.width = len(panel.features)
         self._reach = 0 if panel.windowed else panel.window - 1
         """Rows of a window before its last."""
-        self._every_window = _every_window(self.values, self._reach)
-        is_view = panel.windowed or self.storage_device.type == "cpu"
-        self._days = None if is_view else torch.arange(panel.window, device=self.storage_device)
+        by_row = not panel.windowed and self.storage_device.type != "cpu"  # MPS would copy all windows of a view
+        self._days = torch.arange(panel.window, device=self.storage_device) if by_row else None
+        """The rows of a window, where these are gathered one by one."""
+        self._every_window = self._windows_of(self.values)
         self._reader = FileReader(panel, self._scaling.apply) if self._scaling is not None else None
         self._ahead = max(_LEAST_AHEAD, num_workers)
         # Over a copy: in a circle of references the workers' queues would be closed before the workers.
@@ -70,8 +71,13 @@ class Batches:
         windows = self._cut(self._every_window, rows - self._reach)
         return windows if self._scaling is None else self._scaling.apply(windows, rows).to(self.dtype)
 
+    def _windows_of(self, values: Tensor) -> Tensor:
+        """(R - T + 1, T, F) the windows of rows (R, F), as a view; what `_cut` needs no view of as it is."""
+        is_view = values.ndim == 2 and self._days is None
+        return values.unfold(0, self.window, 1).transpose(1, 2) if is_view else values
+
     def _cut(self, every_window: Tensor, firsts: Tensor) -> Tensor:
-        """Of what `_every_window` made of some rows: the windows (B, T, F) that start in the rows `firsts`."""
+        """The windows (B, T, F) that start in the rows `firsts` of what `_windows_of` was given."""
         if self._days is None:
             return every_window.index_select(0, firsts)
         index = (firsts.unsqueeze(1) + self._days).view(-1)
@@ -85,7 +91,7 @@ class Batches:
             shorter._every_window = self.values[:, -days:]
         else:
             shorter._reach, shorter._days = days - 1, None if self._days is None else self._days[:days]
-            shorter._every_window = _every_window(self.values, shorter._reach)
+            shorter._every_window = shorter._windows_of(self.values)
         return shorter
 
     def summarised(self, summary: Callable[[Tensor], Tensor], rows: Tensor) -> Batches | None:
@@ -133,23 +139,16 @@ class Batches:
 
     def _read(self, reader: FileReader, rows: Tensor, ends: Sequence[int], at_once: int) -> Iterator[Batch]:
         edges = [0, *ends[at_once - 1 : -1 : at_once], ends[-1]]
-        pieces = reader.pieces((rows[start:end] for start, end in itertools.pairwise(edges)), self._ahead)
+        any_sample = torch.tensor([self._reach])  # is read where a rank has none of an update: a piece is never empty
+        pieces = reader.pieces(
+            (rows[start:end] if start < end else any_sample for start, end in itertools.pairwise(edges)), self._ahead
+        )
         batches = iter(_Chunks(torch.arange(len(rows)), ends))
         for start, piece in zip(edges, pieces, strict=False):
-            every_window, firsts = _every_window(piece.values, self._reach), piece.positions - self._reach
+            every_window, firsts = self._windows_of(piece.values), piece.positions - self._reach
             for numbers in itertools.islice(batches, at_once):
                 x = self._cut(every_window, firsts[numbers - start])
                 yield x.to(self.dtype), self.target.index_select(0, rows[numbers])
-
-
-def _every_window(values: Tensor, reach: int) -> Tensor:
-    """(R - T + 1, T, F) the windows of rows (R, F), which share their memory; windowed values as they are.
-
-    Rows on another device than the CPU too: not every device can index a view without copying all of it.
-    """
-    if values.ndim == 3 or values.device.type != "cpu":
-        return values
-    return values.unfold(0, reach + 1, 1).transpose(1, 2)
 
 
 @dataclass(frozen=True)

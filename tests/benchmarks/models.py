@@ -94,7 +94,8 @@ def _seconds_in_turn(config: Config, arrays: Arrays) -> tuple[int, list[float], 
 
     with patch.object(losses, "mean_loss", before_validation):
         arrays.fit(new_model(config), config, samples, 1 + _ROUNDS, after_epoch)
-    return samples, own[1:], *map(list, zip(*theirs[1:], strict=True))
+    of_textbook, of_careful = (list(seconds) for seconds in zip(*theirs[1:], strict=True))
+    return samples, own[1:], of_textbook, of_careful
 
 
 def _share_in_kernels(config: Config, arrays: Arrays) -> float:
