@@ -9,15 +9,14 @@ import pickle
 import signal
 import sys
 import traceback
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from stockml.errors import describe_error
-from stockml.processes import lifelines, signals, streams
+from stockml.processes import lifelines, parent, signals, streams
 
 # A forked child has what its parent has imported. Where forking is unsafe (macOS), a new interpreter is started.
 START_METHOD = "fork" if sys.platform == "linux" else "spawn"
@@ -45,44 +44,52 @@ class Ended:
 
 
 Event = tuple[int, "Ended | None"] | None
+Answer = Callable[[int, Any], Any]
+"""Answers what a running call asks its parent: the call's index and the question to the reply; it may not raise."""
 
 
-def run_each(calls: Sequence[Call], *, cores: int, at_once: int) -> Generator[Event, None, None]:
+def run_each(
+    calls: Iterable[Call | None], *, cores: int, at_once: int, answer: Answer | None = None
+) -> Generator[Event, None, None]:
     """Run the calls in their order, at most `at_once` at a time and no more than `cores` allow; one always runs.
 
-    Yields (index, None) for each that starts, (index, Ended) for each that ends, and None twice a second. Closing the
-    iterator ends those that are running: by SIGTERM, and by SIGKILL 4 seconds later.
+    A call is taken when the one before it has started. A None among them: there is none to start until another call has
+    ended. Yields (index, None) for each that starts, (index, Ended) for each that ends, and None twice a second.
+    Closing the iterator ends those that are running: by SIGTERM, and by SIGKILL 4 seconds later.
     """
-    waiting = deque(enumerate(calls))
-    prepared: Callable[[], Any] | None = None  # the first of the waiting calls
+    waiting = _Waiting(calls)
     running: dict[int, _Child] = {}
     lifeline = lifelines.Lifeline()
     try:
-        while waiting or running:
+        while waiting.take() or running or not waiting.is_over:
             busy = sum(child.call.cores for child in running.values())
-            while waiting and (not running or (len(running) < at_once and busy + waiting[0][1].cores <= cores)):
-                index, call = waiting.popleft()
+            while (call := waiting.take()) and (not running or (len(running) < at_once and busy + call.cores <= cores)):
+                index = waiting.index
                 busy += call.cores
                 yield index, None
                 try:
-                    run = prepared or call.prepare()
+                    run = waiting.prepared()
                 except Exception as error:
                     yield index, Ended(None, describe_error(error))
                     busy -= call.cores
                     continue
                 running[index] = _Child(call, run, lifeline)
-                prepared = None
-            if waiting and prepared is None:
-                with contextlib.suppress(Exception):  # raised again when its turn comes
-                    prepared = waiting[0][1].prepare()
-            # Ready: its result can be received, or it has ended. A process that a child started may keep the pipe open.
-            ready = wait([child.result for child in running.values()], _TICK_SECONDS)
-            ended = [index for index, child in running.items() if child.result in ready or not child.process.is_alive()]
-            for index in ended:
-                outcome = running[index].ended()
+            waiting.prepare_ahead()
+            # Ready: it has sent something, or has ended. A process that a child started may keep the pipe open.
+            ready = wait([child.connection for child in running.values()], _TICK_SECONDS)
+            is_quiet = True
+            for index, child in list(running.items()):
+                if child.connection not in ready and child.process.is_alive():
+                    continue
+                is_quiet = False
+                message = child.received()
+                if isinstance(message, parent.Question):
+                    child.reply(answer(index, message.content) if answer else None)
+                    continue
+                outcome = child.ended(message)
                 del running[index]
                 yield index, outcome
-            if not ended:
+            if is_quiet:
                 yield None
     finally:
         children = list(running.values())
@@ -93,31 +100,75 @@ def run_each(calls: Sequence[Call], *, cores: int, at_once: int) -> Generator[Ev
         lifeline.close()
 
 
+class _Waiting:
+    """The call that is to start next, prepared in advance where there is time for it."""
+
+    def __init__(self, calls: Iterable[Call | None]) -> None:
+        self._calls = iter(calls)
+        self._call: Call | None = None
+        self._prepared: Callable[[], Any] | None = None
+        self.index = -1
+        """Of that call."""
+        self.is_over = False
+        """Whether no call is left to take."""
+
+    def take(self) -> Call | None:
+        """The call that is to start next, None where there is none yet, or none any more."""
+        if self._call is None and not self.is_over:
+            try:
+                self._call = next(self._calls)
+            except StopIteration:
+                self.is_over = True
+            self.index += self._call is not None
+        return self._call
+
+    def prepared(self) -> Callable[[], Any]:
+        """What that call prepares; the next one takes its place. Raises what preparing raises."""
+        call, run = self._call, self._prepared
+        assert call is not None
+        self._call = self._prepared = None
+        return run or call.prepare()
+
+    def prepare_ahead(self) -> None:
+        """Prepare the call that is to start next."""
+        if (call := self.take()) and self._prepared is None:
+            with contextlib.suppress(Exception):  # raised again when its turn comes
+                self._prepared = call.prepare()
+
+
 class _Child:
     def __init__(self, call: Call, run: Any, lifeline: lifelines.Lifeline) -> None:
         self.call = call
         context: Any = multiprocessing.get_context(START_METHOD)
-        self.result: Connection
-        self.result, sender = context.Pipe(duplex=False)
+        self.connection: Connection
+        self.connection, of_child = context.Pipe()
         if START_METHOD == "spawn":
             import cloudpickle
 
             run = cloudpickle.dumps(run)
-        self.process: Any = context.Process(target=_run, args=(run, str(call.log), sender, lifeline))
+        self.process: Any = context.Process(target=_run, args=(run, str(call.log), of_child, lifeline))
         sys.stdout.flush()
         self.process.start()
         with contextlib.suppress(OSError):  # the child does it too: whichever comes first
             os.setpgid(self.process.pid, self.process.pid)
-        sender.close()
+        of_child.close()
 
-    def ended(self) -> Ended:
-        try:
-            ended: Ended | None = self.result.recv() if self.result.poll() else None
-        except (EOFError, OSError):  # it ended before it had sent its result
-            ended = None
+    def received(self) -> parent.Question | Ended | None:
+        """What it has sent; None where it ended before it had sent its result."""
+        with contextlib.suppress(EOFError, OSError):
+            if self.connection.poll():
+                sent: parent.Question | Ended = self.connection.recv()
+                return sent
+        return None
+
+    def reply(self, answer: Any) -> None:
+        with contextlib.suppress(OSError):  # it has ended
+            self.connection.send(answer)
+
+    def ended(self, ended: Ended | None) -> Ended:
         self.process.join()
         lifelines.kill([self.process.pid])  # and what it has started
-        self.result.close()
+        self.connection.close()
         code = self.process.exitcode
         reason = f"killed ({signal.Signals(-code).name})" if code < 0 else f"ended with status {code}"
         return ended or Ended(None, reason + (", perhaps because memory ran out" if code == -signal.SIGKILL else ""))
@@ -125,6 +176,7 @@ class _Child:
 
 def _run(run: Callable[[], Any] | bytes, log: str, sender: Connection, lifeline: lifelines.Lifeline) -> None:
     lifeline.hold()
+    parent.connect(sender)
     signal.signal(signal.SIGTERM, signals.end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C, and ends its children
     Path(log).parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
 from stockml.runs.members import members
 from stockml.runs.sweep_folder import SweepFolder
-from stockml.tasks import TASKS, Request, combine, run_metadata, start, sweep
+from stockml.tasks import TASKS, Request, combine, run_metadata, start, supervisor, sweep
 from stockml.tasks import train as training
 from stockml.tasks.same_experiment import (
     DataState,
@@ -119,14 +119,14 @@ def _run_sweep(path: Path, typed: Sequence[str]) -> None:
     configs = [command.jobs[0] for command in commands]
     for note in (note for command in commands for note in command.notes):
         print(f"note        {note}", flush=True)
-    sweep.import_what_jobs_need(configs)
+    supervisor.import_what_jobs_need(configs)
     differing = []
     with tempfile.TemporaryDirectory() as logs:
         calls = [
-            job_pool.Call(functools.partial(_as_call, command), Path(logs) / name, sweep.cores(config))
+            job_pool.Call(functools.partial(_as_call, command), Path(logs) / name, supervisor.cores(config))
             for name, command, config in zip(names, commands, configs, strict=True)
         ]
-        with closing(job_pool.run_each(calls, cores=machine.cores(), at_once=sweep.places(configs))) as events:
+        with closing(job_pool.run_each(calls, cores=machine.cores(), at_once=supervisor.places(configs))) as events:
             for event in events:
                 number, ended = event or (0, None)
                 if ended is None:

@@ -5,33 +5,26 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import gc
-import importlib
 import os
 import shlex
-import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from stockml import compose, models, trackers
+from stockml import compose
 from stockml.compose import Job, Sweep
 from stockml.config.root import Config
 from stockml.config.values import show
-from stockml.data import dataset, sources
+from stockml.data import dataset
 from stockml.distributed.settings import DDPConfig
 from stockml.errors import Interrupted, RunError, UserError, describe_error
-from stockml.processes import job_pool, machine
-from stockml.reporting import job_ranking, summary, sweep_page, terminal
-from stockml.reporting.sweep_progress import SweepProgress
+from stockml.reporting import summary, sweep_page, terminal
 from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
-from stockml.tasks import rank_count, report, run_metadata
-from stockml.tasks import train as training
+from stockml.tasks import rank_count, report, supervisor
 from stockml.tasks.same_experiment import DataState, can_go_on, changed_data, changed_settings, changed_weights
 from stockml.trackers import tracking
 from stockml.training import hardware
@@ -62,14 +55,14 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
         rows = summary.write(folder, joint=False)
         tried = sum(row["status"] in _ENDED for row in rows)
         done = [row for row in rows if row["status"] == "ok"]
-        supervisor = Supervisor(folder, sweep, done, fail_fast=command.jobs[0].sweep.fail_fast)
-        if any(_is_synthetic(config) for config in command.jobs):
+        jobs = supervisor.Supervisor(folder, sweep, done, fail_fast=command.jobs[0].sweep.fail_fast)
+        if any(supervisor.is_synthetic(config) for config in command.jobs):
             print(*terminal.SYNTHETIC, sep="\n", flush=True)
         until_the_end.enter_context(tracking.tracked_sweep(command.jobs[0].tracker, folder, print))
         run_one = functools.partial(job, folder=folder.path, train=train, summarise=not sweep.is_launched_here)
         try:
             if sweep.trials is None or tried < sweep.trials:
-                compose.run_sweep(command, folder.path, tried, supervisor, run_one, callbacks)
+                compose.run_sweep(command, folder.path, tried, jobs, run_one, callbacks)
         except KeyboardInterrupt as error:
             rows = summary.write(folder, joint=False)
             ended = sum(row["status"] == "ok" for row in rows)
@@ -136,61 +129,6 @@ def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
         )
 
 
-class Supervisor:
-    """Runs the jobs of a sweep, each in a process of its own, and shows how they stand."""
-
-    def __init__(self, folder: SweepFolder, sweep: Sweep, done: Sequence[job_ranking.Row], *, fail_fast: bool) -> None:
-        self._folder, self._sweep, self._fail_fast = folder, sweep, fail_fast
-        self._table = summary.SweepTable(folder)
-        total = sweep.trials if sweep.trials is not None else len(sweep.jobs)
-        self._progress = SweepProgress(total, done, [job.name for job in sweep.jobs])
-
-    def __call__(self, given: Sequence[Job], as_call: Callable[[Job], Callable[[], Any]]) -> list[float | None]:
-        """Run the jobs that are not done; what each returned, None where it failed. RunError to stop at a failure."""
-        self._folder.plan({job.name: job.swept for job in given})
-        missing = [number for number, job in enumerate(given) if self._folder.job(job.name).outcome() != "ok"]
-        jobs = [given[number] for number in missing]
-        calls = [
-            job_pool.Call(
-                functools.partial(as_call, job),
-                self._folder.path / job.name / "train.log",
-                1 if job.config is None else cores(dataclasses.replace(job.config, seed=0)),
-            )
-            for job in jobs
-        ]
-        import_what_jobs_need([job.config for job in jobs])
-        gc.freeze()  # a job's process does not look through what it has from this one
-        values: list[float | None] = [None] * len(given)
-        n_jobs = self._sweep.n_jobs
-        at_once, room = (n_jobs, sys.maxsize) if n_jobs > 0 else (places([job.config for job in jobs]), machine.cores())
-        with closing(job_pool.run_each(calls, cores=room, at_once=at_once)) as events, closing(self._progress):
-            try:
-                for event in events:
-                    if event is None:
-                        self._progress.tick()
-                        continue
-                    number, ended = event
-                    if ended is None:
-                        self._progress.started()
-                        continue
-                    values[missing[number]] = ended.value
-                    self._ended(jobs[number], ended)
-            except KeyboardInterrupt:
-                self._progress.ending()
-                raise
-        return values
-
-    def _ended(self, job: Job, ended: job_pool.Ended) -> None:
-        folder = self._folder.job(job.name)
-        if folder.outcome() not in ("ok", "failed", "interrupted"):
-            folder.record("failed", time.time(), ended.error, synthetic=_is_synthetic(job.config))
-        row = self._table.update(job.name)
-        self._progress.ended(row)
-        if self._fail_fast and row["status"] != "ok":
-            self._table.write()
-            raise RunError(f"{job.name}: {row['error']}")
-
-
 def job(given: Job, folder: Path, train: Train, *, summarise: bool) -> float | None:
     """One job of a sweep, in whatever process: its best validation loss; None where it failed, as result.json says.
 
@@ -207,7 +145,7 @@ def job(given: Job, folder: Path, train: Train, *, summarise: bool) -> float | N
     started = time.time()
 
     def record(status: str, error: str | None) -> None:
-        run_folder.record(status, started, error, synthetic=_is_synthetic(config))
+        run_folder.record(status, started, error, synthetic=supervisor.is_synthetic(config))
 
     try:
         if can_go_on(run_folder, config):
@@ -232,46 +170,6 @@ def job(given: Job, folder: Path, train: Train, *, summarise: bool) -> float | N
         if summarise:
             summary.write(SweepFolder(folder), joint=False)
     return None
-
-
-def _is_synthetic(config: Config | None) -> bool:
-    return config is not None and config.data.synthetic
-
-
-def import_what_jobs_need(configs: Sequence[Config | None]) -> None:
-    """Import here, once, what every forked job would otherwise import for itself."""
-    names = {"stockml.tasks.train", "stockml.evaluation.baselines", "rich.console", "rich.table"}
-    names |= {"torch.utils.serialization", "numpy.ma"}  # which are imported at the first checkpoint and median
-    names = names.union(*(sources.modules(config.data.source) for config in configs if config))
-    names |= trackers.packages(config.tracker.names() if config.tracker else [] for config in configs if config)
-    for name in names:
-        importlib.import_module(name)
-    run_metadata.git_commit()
-
-
-@functools.lru_cache(maxsize=64)
-def cores(config: Config) -> int:
-    """Processor cores that a job keeps busy."""
-    count = functools.partial(_cores, config)
-    if config.model.name not in models.BUILT_IN:  # code that we do not know runs where it can leave nothing behind
-        asked = job_pool.Call(functools.partial(functools.partial, count), Path(os.devnull))
-        ends = [event[1] for event in job_pool.run_each([asked], cores=1, at_once=1) if event and event[1]]
-        return ends[0].value or 1
-    try:
-        return count()
-    except UserError:  # which the job itself will tell
-        return 1
-
-
-def _cores(config: Config) -> int:
-    return training.threads(config) * rank_count.here(config)
-
-
-def places(configs: Sequence[Config | None]) -> int:
-    """Jobs that the machine has room for at once: one a GPU where they use GPUs, else one a core."""
-    gpus = len(hardware.gpus())
-    wants_gpu = any(config is None or config.hardware.device in ("auto", "cuda") for config in configs)
-    return gpus if gpus and wants_gpu else machine.cores()
 
 
 @contextlib.contextmanager

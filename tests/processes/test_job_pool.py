@@ -18,6 +18,7 @@ import pytest
 
 from stockml.processes import job_pool
 from stockml.processes.job_pool import Call, Ended
+from stockml.processes.parent import ask
 
 ROOT = Path(__file__).parents[2]
 
@@ -183,6 +184,33 @@ def test_nothing_of_a_call_reaches_the_next(tmp_path: Path) -> None:
     assert all(spoilt[key] != value for key, value in before.items())
 
 
+def asked(question: str) -> Any:
+    return ask(question)
+
+
+def test_a_call_asks_its_parent_and_waits_for_the_answer(tmp_path: Path) -> None:
+    given = calls(tmp_path, partial(asked, "a"), partial(asked, "b"))
+    events = job_pool.run_each(given, cores=2, at_once=2, answer=lambda index, question: (index, question * 2))
+    assert {event[0]: event[1].value for event in events if event and event[1]} == {0: (0, "aa"), 1: (1, "bb")}
+    unanswered = job_pool.run_each(given, cores=2, at_once=2)
+    assert [event[1].value for event in unanswered if event and event[1]] == [None, None]
+
+
+def test_calls_that_depend_on_others_are_taken_when_those_have_ended(tmp_path: Path) -> None:
+    values: list[int] = []
+
+    def source() -> Iterator[Call | None]:
+        yield from calls(tmp_path, partial(int, 1))
+        while not values:
+            yield None
+        yield from calls(tmp_path, partial(int, 1 + values[0]))
+
+    for event in job_pool.run_each(source(), cores=2, at_once=2):
+        if event and event[1]:
+            values.append(event[1].value)
+    assert values == [1, 2]
+
+
 @only_forked
 @pytest.mark.parametrize(
     ("cores", "at_once", "taken", "first"),
@@ -232,6 +260,7 @@ PARENT = """
 import signal, subprocess, sys, time
 from pathlib import Path
 from stockml.processes import job_pool
+from stockml.processes.parent import ask
 
 def stay(number):
     if number:
