@@ -18,8 +18,8 @@ import pytest
 from stockml import cli, compose
 from stockml.errors import UserError
 from stockml.evaluation.metrics import METRICS
-from stockml.reporting import run_page, summary, sweep_page
-from stockml.runs.folder import RunFolder
+from stockml.reporting import document, run_page, summary, sweep_page
+from stockml.runs.folder import Folder, RunFolder
 from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
 
@@ -300,6 +300,24 @@ def test_the_report_of_a_sweep_is_its_table_and_the_pages_of_all_jobs_that_have_
         "AAPL +0.20%, 95 % CI -2.00% to +4.00%",
     ]
     assert f"R²_zero on test by stock, best first: {'; '.join(expected)}." in html.unescape(text)
+
+
+class Rows(list[list[str]]):
+    """Rows of a table that count how often they are gone through."""
+
+    passes = 0
+
+    def __iter__(self) -> Iterator[list[str]]:
+        self.passes += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("n", [1, 100])
+def test_a_page_goes_through_the_rows_of_a_table_a_fixed_number_of_times(n: int, tmp_path: Path) -> None:
+    rows = Rows([str(number), "1"] for number in range(n))
+    table = document.Table("jobs", ["job", "value"], rows)
+    document.write(Folder(tmp_path), document.Page("", "", False, [document.Section("Jobs", tables=[table])]))
+    assert text_of(tmp_path).count('<td class="number">1</td>') == n and rows.passes == 2
 
 
 @pytest.fixture(scope="module")
