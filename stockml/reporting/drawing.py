@@ -146,7 +146,7 @@ def label(axes: Axes, across: str, up: str, *, legend: bool = False) -> None:
     if len(up) + sum(len(name) + 5 for name in names) > _MOST_BESIDE:
         axes.legend(loc="best", handlelength=1.4)
     elif names:
-        inches = axes.get_position().height * axes.figure.get_figheight()
+        inches = axes.bbox.height / axes.figure.dpi
         axes.legend(
             loc="lower right",
             bbox_to_anchor=(1.02, 1 - 0.033 / inches),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
 import shutil
 import sys
@@ -18,10 +17,11 @@ import pytest
 from stockml import cli, compose
 from stockml.errors import UserError
 from stockml.evaluation.metrics import METRICS
-from stockml.reporting import document, run_page, summary, sweep_page
-from stockml.runs.folder import Folder, RunFolder
+from stockml.reporting import run_page, summary, sweep_page
+from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
+from tests import chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -302,37 +302,12 @@ def test_the_report_of_a_sweep_is_its_table_and_the_pages_of_all_jobs_that_have_
     assert f"R²_zero on test by stock, best first: {'; '.join(expected)}." in html.unescape(text)
 
 
-class Rows(list[list[str]]):
-    """Rows of a table that count how often they are gone through."""
-
-    passes = 0
-
-    def __iter__(self) -> Iterator[list[str]]:
-        self.passes += 1
-        return super().__iter__()
-
-
-@pytest.mark.parametrize("n", [1, 100])
-def test_a_page_goes_through_the_rows_of_a_table_a_fixed_number_of_times(n: int, tmp_path: Path) -> None:
-    rows = Rows([str(number), "1"] for number in range(n))
-    table = document.Table("jobs", ["job", "value"], rows)
-    document.write(Folder(tmp_path), document.Page("", "", False, [document.Section("Jobs", tables=[table])]))
-    assert text_of(tmp_path).count('<td class="number">1</td>') == n and rows.passes == 2
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium; STOCKML_CHROMIUM names it, and then it must be there."""
-    named = os.environ.get("STOCKML_CHROMIUM")
-    path = named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        pytest.skip("no Chromium here (STOCKML_CHROMIUM names one)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+    if (path := chromium.path()) is None:
+        pytest.skip(chromium.MISSING)
+    with chromium.started(path) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("of", ["run", "sweep"])

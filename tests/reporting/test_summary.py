@@ -261,8 +261,13 @@ def test_a_job_that_ends_is_read_alone_however_many_there_are(
     kept = summary.SweepTable(sweep)
     kept.write()
     read: list[Path] = []
-    of_folder = Folder.read_json
-    monkeypatch.setattr(Folder, "read_json", lambda self, name: read.append(self.path) or of_folder(self, name))
+    read_json = Folder.read_json
+
+    def recorded(folder: Folder, name: str) -> dict[str, Any]:
+        read.append(folder.path)
+        return read_json(folder, name)
+
+    monkeypatch.setattr(Folder, "read_json", recorded)
     for number in range(50):
         (sweep.path / f"job{number}").mkdir()
         sweep.job(f"job{number}").record("failed", time.time(), "gone", synthetic=False)
@@ -283,7 +288,7 @@ def test_the_table_is_written_at_most_once_a_second_and_a_fiftieth_of_the_time(
         now[0] += len(written) / 100  # ever slower, as the table grows
 
     monkeypatch.setattr(summary, "_write_files", write)
-    monkeypatch.setattr(summary.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     kept = summary.SweepTable(sweep)
     for _ in range(2000):
         now[0] += 0.05
