@@ -95,7 +95,7 @@ def many_jobs() -> Iterator[Figure]:
         size_mb, shown = page.stat().st_size / 1e6, _seconds_to_show(page)
     jobs = len(seconds) - 1
     first, last = seconds[hundred + 1] - seconds[1], seconds[-1] - seconds[-1 - hundred]
-    note = f"{10 * last:.0f} ms a job against {10 * first:.0f}"
+    note = f"{1e3 * last / hundred:.0f} ms a job against {1e3 * first / hundred:.0f}"
     yield Figure(
         f"process time of the last {hundred} of {jobs:,} jobs, over the first {hundred}",
         last / first,
