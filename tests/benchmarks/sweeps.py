@@ -75,7 +75,7 @@ def many_jobs() -> Iterator[Figure]:
     """A thousand jobs of one epoch: whether they grow dearer, what the sweep's process grows by, and its page."""
     stocks, seeds, hundred = (*_STOCKS, "SP500"), 125, 100
     arguments = ("-m", f"stock={','.join(stocks)}", f"seed=range({seeds})", "trainer.epochs=1", "hydra.sweep.dir=sweep")
-    seconds, memory_mb = [0.0], list[float]()
+    seconds, memory_mb = list[float](), list[float]()
     with tempfile.TemporaryDirectory() as folder:
         with subprocess.Popen(
             [sys.executable, _RUN, *arguments],
@@ -88,19 +88,19 @@ def many_jobs() -> Iterator[Figure]:
             for line in sweep.stdout:
                 if re.match(r"\S+ +ok .*\|", line):
                     seconds.append(_process_seconds(sweep.pid))
-                if len(seconds) > 1:
+                if seconds:
                     with contextlib.suppress(StopIteration):  # it has ended with this line
                         memory_mb.append(resident_mb("VmRSS", sweep.pid))
         page = Path(folder) / "sweep" / "report.html"
         size_mb, shown = page.stat().st_size / 1e6, _seconds_to_show(page)
-    jobs = len(seconds) - 1
-    first, last = seconds[hundred + 1] - seconds[1], seconds[-1] - seconds[-1 - hundred]
+    jobs = len(seconds)
+    first, last = seconds[hundred] - seconds[0], seconds[-1] - seconds[-1 - hundred]
     note = f"{1e3 * last / hundred:.0f} ms a job against {1e3 * first / hundred:.0f}"
     yield Figure(
         f"process time of the last {hundred} of {jobs:,} jobs, over the first {hundred}",
         last / first,
         "×",
-        1.1,
+        most=1.1,
         note=note,
     )
     growth_mb = max(memory_mb) - memory_mb[0]
