@@ -30,7 +30,7 @@ from tests.benchmarks.memory import memory
 from tests.benchmarks.models import of_models
 from tests.benchmarks.panels import beyond_memory, factors, pooled
 from tests.benchmarks.releases import job_cost, releases
-from tests.benchmarks.sweeps import batch, overhead
+from tests.benchmarks.sweeps import batch, many_jobs, overhead
 from tests.benchmarks.training import training
 from tests.benchmarks.trees import trees
 from tests.markdown import table, update_rows, write_table
@@ -50,6 +50,7 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Result]]] = {
     "batch": batch,
     "overhead": overhead,
     "job_cost": job_cost,
+    "many_jobs": many_jobs,
     "start_of_ranks": start_of_ranks,
     "much_to_compute": much_to_compute,
     "update_of_ranks": update_of_ranks,
