@@ -99,7 +99,8 @@ def is_synthetic(config: Config | None) -> bool:
 def import_what_jobs_need(configs: Sequence[Config | None]) -> None:
     """Import here, once, what every forked job would otherwise import for itself."""
     names = {"stockml.tasks.train", "stockml.evaluation.baselines", "rich.console", "rich.table"}
-    names |= {"torch.utils.serialization", "numpy.ma"}  # which are imported at the first checkpoint and median
+    # Which are imported at the first checkpoint, median and autocorrelation.
+    names |= {"torch.utils.serialization", "numpy.ma", "numpy.fft"}
     names = names.union(*(sources.modules(config.data.source) for config in configs if config))
     names |= trackers.packages(config.tracker.names() if config.tracker else [] for config in configs if config)
     for name in names:
