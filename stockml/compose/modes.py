@@ -10,10 +10,14 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from stockml.compose.composing import Composer, is_of_hydra
+from stockml.config.schema import Reader
 from stockml.errors import UserError
+from stockml.processes.settings import RayConfig
 
 GRIDS = ("BasicSweeper",)
 """Names of the sweepers whose jobs are known before the first one runs."""
+
+_RAY = "stockml.processes.ray_pool.RayPool"
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,16 @@ class Mode:
     def settings(self) -> Any:
         """The section `hydra` of the config."""
         return self.composed["hydra"]
+
+    def ray(self) -> tuple[RayConfig | None, list[str]]:
+        """The cluster that is to run the jobs, None where this machine is; and what is wrong with its settings."""
+        launcher = OmegaConf.to_container(self.settings.launcher)
+        assert isinstance(launcher, dict)
+        if launcher.pop("_target_") != _RAY:
+            return None, []
+        reader = Reader({}, lambda _key, _path: "")
+        config: RayConfig | None = reader.read(RayConfig, launcher, "hydra.launcher.")
+        return config, reader.problems
 
 
 def mode(composer: Composer, overrides: Sequence[Override], multirun: bool) -> Mode:

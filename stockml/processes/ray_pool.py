@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -257,10 +256,11 @@ def _on_node() -> Callable[..., Any]:
         import os
         import pickle
         import sys
+        from pathlib import Path
 
         import ray
 
-        sys.path[:0] = known = [path for path in paths if os.path.exists(path)]
+        sys.path[:0] = known = [path for path in paths if Path(path).exists()]
         os.environ["PYTHONPATH"] = os.pathsep.join(known)
         from stockml.processes import ray_node
 

@@ -21,7 +21,7 @@ class RayConfig:
     memory_gb: float | None = bounded(above=0)
     """Memory that each job reserves on its node."""
     shared: bool | Literal["auto"]
-    """Whether the nodes see the folder of the sweep; where they do not, what a job wrote is copied when it has ended."""
+    """Whether the nodes see the sweep's folder; where they do not, a job's folder is copied when it has ended."""
     retries: int = bounded(least=0)
     """How often a job whose node died is given to another one."""
     wait_seconds: float = bounded(above=0)

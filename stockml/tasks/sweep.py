@@ -46,6 +46,7 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
     sweep = command.sweep
     assert sweep is not None
     callbacks = compose.callbacks_of(command)
+    cluster = until_the_end.enter_context(supervisor.pool(command.ray))
     folder = SweepFolder.at(sweep.folder) if sweep.is_named else SweepFolder.create(sweep.folder)
     named = compose.override("hydra.sweep.dir", str(folder.path))
     again = f"python run.py {shlex.join([*_without_folder(arguments), named])}"
@@ -55,7 +56,7 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
         rows = summary.write(folder, joint=False)
         tried = sum(row["status"] in _ENDED for row in rows)
         done = [row for row in rows if row["status"] == "ok"]
-        jobs = supervisor.Supervisor(folder, sweep, done, fail_fast=command.jobs[0].sweep.fail_fast)
+        jobs = supervisor.Supervisor(folder, sweep, done, cluster, fail_fast=command.jobs[0].sweep.fail_fast)
         if any(supervisor.is_synthetic(config) for config in command.jobs):
             print(*terminal.SYNTHETIC, sep="\n", flush=True)
         until_the_end.enter_context(tracking.tracked_sweep(command.jobs[0].tracker, folder, print))
