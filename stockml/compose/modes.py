@@ -39,8 +39,7 @@ class Mode:
 
     def ray(self) -> tuple[RayConfig | None, list[str]]:
         """The cluster that is to run the jobs, None where this machine is; and what is wrong with its settings."""
-        launcher = OmegaConf.to_container(self.settings.launcher)
-        assert isinstance(launcher, dict)
+        launcher: Any = OmegaConf.to_container(self.settings.launcher)
         if launcher.pop("_target_") != _RAY:
             return None, []
         reader = Reader({}, lambda _key, _path: "")

@@ -10,7 +10,7 @@ import pickle
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ class Given:
     """A call as it travels to its node."""
 
     run: bytes
-    """The function, pickled; unpickled where it is called alone, since that imports much."""
+    """The function, pickled without its large arrays; unpickled where it is called, since that imports much."""
     log: Path
     folder: Path | None
     """The folder that holds the log's folder, where the function may be given another one."""
@@ -36,7 +36,7 @@ class Given:
     """Variables that the numbers depend on; None where there is no such variable."""
 
 
-def run(given: Given, answer: job_pool.Answer | None) -> tuple[job_pool.Ended, bytes | None]:
+def run(given: Given, arrays: Sequence[bytes], answer: job_pool.Answer) -> tuple[job_pool.Ended, bytes | None]:
     """Run a call; how it ended, and where this node does not see its folder, the folder of its log, packed."""
     for name, value in given.environment.items():  # Ray sets the number of threads
         os.environ.pop(name, None)
@@ -53,7 +53,7 @@ def run(given: Given, answer: job_pool.Answer | None) -> tuple[job_pool.Ended, b
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stockml-job-")))
             log, elsewhere = folder / log.parent.name / log.name, {"folder": folder}
             unpack(given.earlier, log.parent)
-        function = functools.partial(_call, given.run, elsewhere)
+        function = functools.partial(_call, given.run, arrays, elsewhere)
         call = job_pool.Call(functools.partial(_itself, function), log)
         events = stack.enter_context(contextlib.closing(job_pool.run_each([call], cores=1, at_once=1, answer=answer)))
         ended = next(event[1] for event in events if event and event[1])
@@ -64,8 +64,8 @@ def _itself(function: Callable[[], Any]) -> Callable[[], Any]:
     return function
 
 
-def _call(run: bytes, elsewhere: Mapping[str, Path]) -> Any:
-    return pickle.loads(run)(**elsewhere)
+def _call(run: bytes, arrays: Sequence[bytes], elsewhere: Mapping[str, Path]) -> Any:
+    return pickle.loads(run, buffers=arrays)(**elsewhere)
 
 
 def pack(folder: Path) -> bytes | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import os
 import pickle
 import shutil
@@ -25,6 +27,7 @@ from stockml.processes.settings import RayConfig
 _GRACE_SECONDS = 6  # a call that is to end has 4 from its node
 _NUMBERS_DEPEND_ON = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _OBJECT_STORE_BYTES = 200_000_000
+_LARGE_BYTES = 100_000  # of an array that a node gets once, and not with every call
 
 
 @contextlib.contextmanager
@@ -96,6 +99,8 @@ class _Task:
     index: int
     call: Call
     given: bytes
+    arrays: list[Any]
+    """References to the large ones, which Ray brings to a node once."""
     options: dict[str, Any]
     left: int
     """How often it may be given to another node."""
@@ -112,10 +117,11 @@ class RayPool:
         self._refused: list[tuple[int, Ended]] = []
         self._token = f".seen-{uuid.uuid4().hex}"
         self._tokens: set[Path] = set()
-        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            ray.get_runtime_context().get_node_id(), soft=False
-        )
-        self._mailbox: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(_mailbox()).remote()
+        self._arrays: dict[bytes, Any] = {}
+        node = ray.get_runtime_context().get_node_id()
+        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+        options: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": here}
+        self._mailbox: Any = ray.remote(**options)(_mailbox()).remote()
         self._question: Any = self._mailbox.question.remote()
 
     def total(self, resource: str) -> int:
@@ -137,8 +143,9 @@ class RayPool:
         if folder is not None and self._config.shared == "auto":
             (folder / self._token).touch()
             self._tokens.add(folder / self._token)
+        arrays: list[Any] = []
         given = ray_node.Given(
-            run=cloudpickle.dumps(run),
+            run=cloudpickle.dumps(run, protocol=5, buffer_callback=functools.partial(self._put, arrays)),
             log=call.log,
             folder=folder,
             token=self._token,
@@ -147,15 +154,29 @@ class RayPool:
             environment={name: os.environ.get(name) for name in _NUMBERS_DEPEND_ON},
         )
         options = {"num_cpus": call.cores, "num_gpus": gpus, "memory": memory or None}
-        self._submit(_Task(index, call, pickle.dumps(given), options, self._config.retries))
+        self._submit(_Task(index, call, pickle.dumps(given), arrays, options, self._config.retries))
+
+    def _put(self, arrays: list[Any], buffer: pickle.PickleBuffer) -> bool:
+        """Add a large array to those that travel apart; whether it is to be pickled with the rest."""
+        import ray
+
+        content = buffer.raw()
+        if content.nbytes < _LARGE_BYTES:
+            return True
+        key = hashlib.sha256(content).digest()
+        if key not in self._arrays:
+            self._arrays[key] = ray.put(content.tobytes())
+        arrays.append(self._arrays[key])
+        return False
 
     def _submit(self, task: _Task) -> None:
         import ray
 
         paths = [path or str(Path.cwd()) for path in sys.path]
         # Its process ends with it. Ray would retry a task that fails for whatever reason.
-        remote = ray.remote(max_calls=1, max_retries=0, **task.options)(_on_node())
-        self._tasks[remote.remote(paths, task.given, task.index, self._mailbox)] = task
+        options: dict[str, Any] = {"max_calls": 1, "max_retries": 0, **task.options}
+        remote: Any = ray.remote(**options)(_on_node())
+        self._tasks[remote.remote(paths, task.given, task.index, self._mailbox, *task.arrays)] = task
 
     def messages(self, seconds: float) -> Iterator[tuple[int, parent.Question | Ended]]:
         """What calls have sent, by index; waits at most `seconds` for the first."""
@@ -252,7 +273,7 @@ def _bring_home(packed: bytes, folder: Path) -> None:
 
 
 def _on_node() -> Callable[..., Any]:
-    def run(paths: list[str], given: bytes, index: int, mailbox: Any) -> Any:
+    def run(paths: list[str], given: bytes, index: int, mailbox: Any, *arrays: bytes) -> Any:
         import os
         import pickle
         import sys
@@ -267,7 +288,7 @@ def _on_node() -> Callable[..., Any]:
         def answer(_: int, content: Any) -> Any:
             return pickle.loads(ray.get(mailbox.ask.remote(index, pickle.dumps(content))))
 
-        return ray_node.run(pickle.loads(given), answer)
+        return ray_node.run(pickle.loads(given), arrays, answer)
 
     return run
 
