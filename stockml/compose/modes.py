@@ -37,15 +37,6 @@ class Mode:
         """The section `hydra` of the config."""
         return self.composed["hydra"]
 
-    def ray(self) -> tuple[RayConfig | None, list[str]]:
-        """The cluster that is to run the jobs, None where this machine is; and what is wrong with its settings."""
-        launcher: Any = OmegaConf.to_container(self.settings.launcher)
-        if launcher.pop("_target_") != _RAY:
-            return None, []
-        reader = Reader({}, lambda _key, _path: "")
-        config: RayConfig | None = reader.read(RayConfig, launcher, "hydra.launcher.")
-        return config, reader.problems
-
 
 def mode(composer: Composer, overrides: Sequence[Override], multirun: bool) -> Mode:
     """Whether a sweep is asked for, by -m or by `hydra.mode` of an experiment; UserError where nothing composes."""
@@ -70,6 +61,16 @@ def mode(composer: Composer, overrides: Sequence[Override], multirun: bool) -> M
         not settings.sweeper._target_.endswith(GRIDS),
         composed,
     )
+
+
+def ray_settings(composed: DictConfig | None) -> tuple[RayConfig | None, list[str]]:
+    """The Ray cluster that is to run the jobs, None where this machine is; and what is wrong with its settings."""
+    launcher: Any = OmegaConf.to_container(composed.hydra.launcher) if composed is not None else {}
+    if launcher.pop("_target_", None) != _RAY:
+        return None, []
+    reader = Reader({}, lambda _key, _path: "")
+    config: RayConfig | None = reader.read(RayConfig, launcher, "hydra.launcher.")
+    return config, reader.problems
 
 
 def _flat(params: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -32,7 +32,6 @@ from stockml.config.values import differences, leaves
 from stockml.data import sources
 from stockml.data.features import sets as feature_sets
 from stockml.errors import UserError
-from stockml.processes.settings import RayConfig
 
 
 @dataclass(frozen=True)
@@ -121,8 +120,6 @@ class Command:
     """Of a search: what composes the jobs that it chooses."""
     notes: tuple[str, ...] = ()
     """What is said before anything is run, a line each."""
-    ray: RayConfig | None = None
-    """The cluster that is to run the jobs, of a sweep or of a task that has several; None where this machine is."""
     conf_changes: tuple[str, ...] = ()
     """Where today's conf/ differs from the saved config of the run that a task is about."""
 
@@ -147,13 +144,7 @@ def read(arguments: Sequence[str], tasks: Tasks = TRAINING) -> Command:
     faults = {**unknown_choices(composer, overrides), **unknown_hydra_keys(composer, overrides)}
     asked = mode(composer, _sound(overrides, faults), args.multirun)
     every = [*asked.params, *overrides]
-    ray, problems = asked.ray()
-    faults = {
-        **{problem: problem for problem in problems},
-        **misused(every, asked),
-        **unknown_choices(composer, asked.params),
-        **faults,
-    }
+    faults = {**misused(every, asked), **unknown_choices(composer, asked.params), **faults}
     sound = _sound(every, faults)
     faults = {**added_twice(composer, sound), **faults}
     sound = _sound(sound, faults)
@@ -163,7 +154,7 @@ def read(arguments: Sequence[str], tasks: Tasks = TRAINING) -> Command:
     if asked.multirun:
         command = _sweep(composer, trials, asked, sound, list(faults.values()), args)
         every_note = (*notes, *without_effect(command.jobs, [*asked.params, *typed]))
-        return command if command.sweep is None else replace(command, notes=every_note, ray=ray)
+        return command if command.sweep is None else replace(command, notes=every_note)
     found = trials.check(fixed, asked.composed if len(fixed) == len(overrides) else None)
     if faults or found.faults:
         raise UserError(*dict.fromkeys([*faults.values(), *found.faults]))
@@ -183,7 +174,6 @@ def read(arguments: Sequence[str], tasks: Tasks = TRAINING) -> Command:
         _folder(found.config, found.composed, fixed),
         composed=found.composed,
         notes=(*notes, *without_effect([found.config], typed)),
-        ray=ray,
         conf_changes=saved.drift(composer, base, found.config, tasks) if base and compares else (),
     )
 

@@ -70,6 +70,13 @@ def _connect(config: RayConfig, stack: contextlib.ExitStack) -> None:
         raise UserError(f"hydra.launcher.address: {where}: {describe_error(error)}") from error
     finally:
         signal.signal(signal.SIGTERM, handler)
+    from ray._private import worker
+
+    worker.print_to_stdstream = _print_nothing  # Ray prints the log of a node that died on stdout
+
+
+def _print_nothing(*_: Any, **__: Any) -> None:
+    pass
 
 
 def _answering(address: str, seconds: float) -> str:

@@ -120,7 +120,7 @@ def _run_sweep(path: Path, typed: Sequence[str]) -> None:
     for note in (note for command in commands for note in command.notes):
         print(f"note        {note}", flush=True)
     differing = []
-    with supervisor.pool(commands[0].ray) as cluster:
+    with supervisor.pool(commands[0]) as cluster:
         calls = [
             job_pool.Call(
                 functools.partial(_as_call, command),

@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stockml import models, trackers
+from stockml import compose, models, trackers
 from stockml.compose import Job, Sweep
 from stockml.config.root import Config
 from stockml.data import sources
@@ -30,7 +30,6 @@ from stockml.training import hardware
 
 if TYPE_CHECKING:
     from stockml.processes.ray_pool import RayPool
-    from stockml.processes.settings import RayConfig
 
 
 class Supervisor:
@@ -104,8 +103,9 @@ def is_synthetic(config: Config | None) -> bool:
 
 
 @contextlib.contextmanager
-def pool(config: RayConfig | None) -> Iterator[RayPool | None]:
-    """The Ray cluster that is to run jobs; None where this machine is. UserError where none answers."""
+def pool(command: compose.Command) -> Iterator[RayPool | None]:
+    """The Ray cluster that is to run the jobs; None where this machine is. UserError where none answers."""
+    config, _ = compose.ray_settings(command.composed)
     if config is None:
         yield None
         return

@@ -46,7 +46,7 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
     sweep = command.sweep
     assert sweep is not None
     callbacks = compose.callbacks_of(command)
-    cluster = until_the_end.enter_context(supervisor.pool(command.ray))
+    cluster = until_the_end.enter_context(supervisor.pool(command))
     folder = SweepFolder.at(sweep.folder) if sweep.is_named else SweepFolder.create(sweep.folder)
     named = compose.override("hydra.sweep.dir", str(folder.path))
     again = f"python run.py {shlex.join([*_without_folder(arguments), named])}"

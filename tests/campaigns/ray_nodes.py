@@ -35,7 +35,7 @@ def nodes(count: int) -> Iterator[tuple[list[Any], str]]:
     """A cluster of so many nodes with a core each on this machine, and its address; none of it is left afterwards."""
     from ray.cluster_utils import Cluster
 
-    own = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
+    own: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=own)
     try:
         yield [cluster.head_node, *(cluster.add_node(**own) for _ in range(count - 1))], cluster.address
@@ -77,8 +77,8 @@ def main(jobs: int, epochs: int) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ[MARK] = name
-        settings = ("stock=AAPL,JPM,TSLA,XOM", f"seed=range({jobs // 4})", "data.days=400", f"trainer.epochs={epochs}")
-        settings = (*settings, "trainer.patience=null")
+        swept = ("stock=AAPL,JPM,TSLA,XOM", f"seed=range({jobs // 4})")
+        settings = (*swept, "data.days=400", f"trainer.epochs={epochs}", "trainer.patience=null")
 
         def report(what: str, run: subprocess.CompletedProcess[str], began: float) -> None:
             nonlocal faults
