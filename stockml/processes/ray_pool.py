@@ -14,6 +14,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -111,6 +112,8 @@ class _Task:
     options: dict[str, Any]
     left: int
     """How often it may be given to another node."""
+    reference: Any = None
+    """Ray's, of the task that is running."""
 
 
 class RayPool:
@@ -120,7 +123,7 @@ class RayPool:
         import ray
 
         self._config = config
-        self._tasks: dict[Any, _Task] = {}
+        self._tasks: dict[Future[Any], _Task] = {}
         self._refused: list[tuple[int, Ended]] = []
         self._token = f".seen-{uuid.uuid4().hex}"
         self._tokens: set[Path] = set()
@@ -129,7 +132,7 @@ class RayPool:
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
         options: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": here}
         self._mailbox: Any = ray.remote(**options)(_mailbox()).remote()
-        self._question: Any = self._mailbox.question.remote()
+        self._question: Future[Any] = self._mailbox.question.remote().future()
 
     def total(self, resource: str) -> int:
         """How much of a resource, CPU or GPU, the cluster has."""
@@ -183,31 +186,30 @@ class RayPool:
         # Its process ends with it. Ray would retry a task that fails for whatever reason.
         options: dict[str, Any] = {"max_calls": 1, "max_retries": 0, **task.options}
         remote: Any = ray.remote(**options)(_on_node())
-        self._tasks[remote.remote(paths, task.given, task.index, self._mailbox, *task.arrays)] = task
+        task.reference = remote.remote(paths, task.given, task.index, self._mailbox, *task.arrays)
+        self._tasks[task.reference.future()] = task
 
     def messages(self, seconds: float) -> Iterator[tuple[int, parent.Question | Ended]]:
         """What calls have sent, by index; waits at most `seconds` for the first."""
-        import ray
-
         if self._refused:
             yield self._refused.pop()
             return
-        ready, _ = ray.wait([self._question, *self._tasks], timeout=seconds)
-        for reference in ready:
-            if reference == self._question:
-                index, content = ray.get(reference)
-                self._question = self._mailbox.question.remote()
+        # Not ray.wait, which turns whatever a signal's handler raises into a plain KeyboardInterrupt.
+        for ready in wait([self._question, *self._tasks], seconds, FIRST_COMPLETED).done:
+            if ready is self._question:
+                index, content = ready.result()
+                self._question = self._mailbox.question.remote().future()
                 yield index, parent.Question(pickle.loads(content))
-            elif (ended := self._ended(task := self._tasks.pop(reference), reference)) is not None:
+            elif (ended := self._ended(task := self._tasks.pop(ready), ready)) is not None:
                 yield task.index, ended
 
-    def _ended(self, task: _Task, reference: Any) -> Ended | None:
+    def _ended(self, task: _Task, future: Future[Any]) -> Ended | None:
         """How a task ended; None where it is given to another node."""
         import ray
 
         died = (ray.exceptions.NodeDiedError, ray.exceptions.WorkerCrashedError, ray.exceptions.ObjectLostError)
         try:
-            ended, packed = ray.get(reference)
+            ended, packed = future.result()
             if packed is not None:
                 _bring_home(packed, task.call.log.parent)
         except died:  # not the job's own process, which its node reports as any other pool does
@@ -233,12 +235,11 @@ class RayPool:
         """End the calls that are running."""
         import ray
 
-        running = list(self._tasks)
-        self._tasks.clear()
-        for reference in running:
-            ray.cancel(reference)
-        for reference in ray.wait(running, num_returns=len(running), timeout=_GRACE_SECONDS)[1] if running else ():
-            ray.cancel(reference, force=True)
+        running, self._tasks = self._tasks, {}
+        for task in running.values():
+            ray.cancel(task.reference)
+        for future in wait(running, _GRACE_SECONDS).not_done:
+            ray.cancel(running[future].reference, force=True)
 
     def close(self) -> None:
         """Remove what the pool has made. It is of no more use."""
