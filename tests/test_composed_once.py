@@ -14,10 +14,12 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from stockml import cli, compose
+from stockml.compose import repeats
 from stockml.compose.composing import Composer
 from stockml.compose.hydra_private import ConfigLoaderImpl, new_loader
 from stockml.compose.sweeps import grid
 from stockml.config.conf_folder import CONF
+from stockml.config.values import leaves
 from stockml.errors import UserError
 from tests.conftest import random_bars, write_bars
 from tests.tasks.test_train import identical
@@ -110,6 +112,7 @@ GRIDS = [
     ["stock.simulator.garch={alpha: 0.1, beta: 0.2},{alpha: 0.3}", "trainer.lr=true"],
     ["'data.path=x/${stock.ticker}.csv'", "data=csv", "stock=XOM,JPM"],
     ["hydra.sweep.dir=x", "'+hydra.job.env_set.A=b'", "seed=1,2"],
+    ["hydra.job.name='x${seed}'", "seed=1,2"],
 ]
 
 
@@ -118,13 +121,41 @@ def test_every_job_is_what_hydra_composes(typed: list[str]) -> None:
     composer = Composer()
     jobs = grid(composer, composer.parse(text.strip("'") if text.startswith("'") else text for text in typed))
     assert len(jobs) > 1
+    composing = repeats.Composing(composer)
     for job in jobs:
         ours, own = composer.compose(job), hydras_own(composer, [str(o.input_line) for o in job])
+        given, each = composing.compose(job), repeats.Composition.of(ours)  # given: its values set in another's
+        assert (given.settings, types(given.settings)) == (each.settings, types(each.settings))
+        for section in (given.hydra, each.hydra):
+            section["run"], section["overrides"] = {}, {}  # the time of day; what a record is written with
+            section["sweep"], section["runtime"]["output_dir"] = {}, ""
+        assert given.hydra == each.hydra
         for composed in (ours, own):
             composed.hydra.overrides.task = []
             composed.hydra.job.update(name="", override_dirname="")
         assert OmegaConf.to_container(ours) == OmegaConf.to_container(own)
         assert OmegaConf.to_yaml(ours) == OmegaConf.to_yaml(own)
+
+
+def types(settings: dict[str, Any]) -> list[type]:
+    """The types of all values: ours of a text that an interpolation stands for is one of its own."""
+    return [type(value) for _, value in leaves(settings)]
+
+
+def test_numbers_and_texts_are_set_in_one_composition(monkeypatch: pytest.MonkeyPatch) -> None:
+    composed: list[object] = []
+    compose_one = Composer.compose
+
+    def counted(*given: Any) -> Any:
+        composed.append(given)
+        return compose_one(*given)
+
+    monkeypatch.setattr(Composer, "compose", counted)
+    command = compose.read(
+        ["-m", "stock=AAPL,TSLA", "seed=range(9)", "trainer.patience=null,3", "data.target=close,log_return"]
+    )
+    assert command.sweep is not None and len(command.sweep.jobs) == 72
+    assert len(composed) <= 2 + 1
 
 
 def test_the_order_of_deletions_and_values_counts_as_in_hydra() -> None:

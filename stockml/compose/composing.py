@@ -88,7 +88,7 @@ class Composer:
         """
         values = [o for o in overrides if self._is_value(o)]
         others = sorted((o for o in overrides if not self._is_value(o)), key=is_of_hydra)
-        if any(not self.options(o.key_or_group) and o.type not in _SETTING for o in others):
+        if any(not self.options(o.key_or_group) and o.type not in SETTING for o in others):
             others, values = list(overrides), []  # a deletion counts at its place among the values
         composed = copy.deepcopy(self.base(self.forced(others)))
         for o in values:
@@ -156,7 +156,7 @@ class Composer:
         ]
 
     def _is_left_to_hydra(self, o: Override) -> bool:
-        return o.type not in _SETTING or is_of_hydra(o) or bool(self.options(o.key_or_group))
+        return o.type not in SETTING or is_of_hydra(o) or bool(self.options(o.key_or_group))
 
     def _is_value(self, o: Override) -> bool:
         return not self._is_left_to_hydra(o) and o.package is None
@@ -164,7 +164,7 @@ class Composer:
 
 _CHECKED_BY_US = {"basic": "hydra.launcher.n_jobs", "ray": "hydra.launcher."}
 """Beginnings of a launcher's settings that are none of Hydra's."""
-_SETTING = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)
+SETTING = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)
 
 
 def is_of_hydra(o: Override) -> bool:
@@ -178,13 +178,16 @@ def _record(composed: DictConfig, overrides: Sequence[Override]) -> None:
     section = composed.hydra
     section.overrides.task = lines
     if not OmegaConf.is_interpolation(section.job, "override_dirname"):
-        options = section.job.config.override_dirname
-        named = sorted(
-            str(o.input_line)
-            for o in overrides
-            if not is_of_hydra(o) and o.key_or_group not in list(options.exclude_keys)
-        )
-        section.job.override_dirname = grammar.literal(options.item_sep.join(named).replace("=", options.kv_sep))
+        section.job.override_dirname = grammar.literal(override_dirname(section.job.config, overrides))
+
+
+def override_dirname(config: DictConfig, overrides: Sequence[Override]) -> str:
+    """Hydra's name for a folder of a run under these overrides, by `hydra.job.config`."""
+    options = config.override_dirname
+    named = sorted(
+        str(o.input_line) for o in overrides if not is_of_hydra(o) and o.key_or_group not in list(options.exclude_keys)
+    )
+    return str(options.item_sep.join(named).replace("=", options.kv_sep))
 
 
 def settings_of(composed: DictConfig) -> dict[str, Any]:

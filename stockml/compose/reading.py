@@ -24,9 +24,10 @@ from stockml.compose.checks import (
     unknown_hydra_keys,
     without_effect,
 )
-from stockml.compose.composing import Composer, is_of_hydra, name_installed, settings_of
+from stockml.compose.composing import Composer, is_of_hydra, name_installed
 from stockml.compose.modes import Mode, mode
 from stockml.compose.records import Records, records_of
+from stockml.compose.repeats import Composing, Composition
 from stockml.config.root import Config
 from stockml.config.values import differences, leaves
 from stockml.data import sources
@@ -51,24 +52,26 @@ class Trials:
 
     def __init__(self, composer: Composer, base: saved.Base | None, tasks: Tasks, fixed: Sequence[Override]) -> None:
         self._composer, self._base, self._tasks = composer, base, tasks
+        self._composing = Composing(composer)
         self._fixed = {o.key_or_group for o in fixed}
         self._of_hydra = [o for o in fixed if is_of_hydra(o)]
 
     def check(self, overrides: Sequence[Override], composed: DictConfig | None = None) -> Checked:
         """The job of these overrides, which `composed` may have been composed under already."""
         try:
-            composed = self._composer.compose(overrides) if composed is None else composed
             keys, every = {o.key_or_group for o in overrides}, list(overrides)
             if self._base is not None:
+                composed = self._composer.compose(overrides) if composed is None else composed
                 changed = saved.overlay_saved(self._composer, self._base, composed, overrides)
                 keys |= changed.keys()
                 every = [*self._composer.parse(saved.as_overrides(changed)), *every]
-            values = settings_of(composed)
+            found = self._composing.compose(overrides) if composed is None else Composition.of(composed)
+            composed, values = found.composed, found.settings
             faults = self._misplaced(values, overrides)
             config, problems = checked(values, keys, composed.hydra.runtime.choices.get("stock"), self._tasks)
             if config is None or faults:
                 return Checked(None, (*faults, *problems), composed)
-            return Checked(config, (), composed, records_of(config, composed, every), tuple(every))
+            return Checked(config, (), composed, records_of(config, found.hydra, every), tuple(every))
         except UserError as error:
             return Checked(None, error.lines)
 

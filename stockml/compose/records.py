@@ -61,11 +61,10 @@ def records(config: Config) -> dict[str, str]:
     return {"config.yaml": mark + to_yaml(literal(saved(config)))}
 
 
-def records_of(config: Config, composed: DictConfig, overrides: Sequence[Override]) -> Records:
-    """The records of a config that was composed under these overrides. UserError where Hydra's own part is unsound."""
+def records_of(config: Config, settings: Mapping[str, Any], overrides: Sequence[Override]) -> Records:
+    """The records of a config that was composed under these overrides, with these settings of Hydra's own."""
     values = dict(leaves(plain(config)))
     lines = tuple(_resolved(o, values) for o in overrides if not is_of_hydra(o))
-    settings = _plain_hydra(composed)
     of_hydra = dict(leaves({"hydra": settings}))
     typed = [_resolved(o, of_hydra) for o in overrides if is_of_hydra(o)]
     return Records(config, lines, {**settings, "overrides": {"hydra": typed, "task": []}})
@@ -77,8 +76,8 @@ def _resolved(o: Override, values: Mapping[str, Any]) -> str:
     return f"{o.key_or_group}={quote(values[o.key_or_group])}" if "${" in line and o.key_or_group in values else line
 
 
-def _plain_hydra(composed: DictConfig) -> dict[str, Any]:
-    """Hydra's own config, resolved; what was typed is text in it."""
+def plain_hydra(composed: DictConfig) -> dict[str, Any]:
+    """Hydra's own config, resolved; what was typed is text in it. UserError where it is unsound."""
     section = composed.hydra
     given = OmegaConf.to_container(section.overrides, resolve=False)
     assert isinstance(given, dict)

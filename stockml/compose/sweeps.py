@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import Override
 
@@ -18,6 +18,9 @@ from stockml.compose.records import Records
 from stockml.config.root import Config
 from stockml.config.values import show
 from stockml.runs.names import numbered_names, safe_name
+
+if TYPE_CHECKING:
+    from stockml.data.dataset import Data
 
 _LONGEST_NAME = 100  # of a job; a file system takes 255 bytes
 
@@ -35,6 +38,8 @@ class Job:
     number: int = 0
     """Its place among the jobs, counted from 0."""
     faults: tuple[str, ...] = ()
+    folds: Sequence[Data] | None = None
+    """Its data, where they are read already."""
 
 
 @dataclass(frozen=True)

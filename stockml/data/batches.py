@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import itertools
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from stockml.data.file_reader import FileReader
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from stockml.data.panel import Panel
@@ -25,6 +27,13 @@ _LEAST_AHEAD = 3  # pieces of a file that are read while the one before them is 
 _SUMMARISED_AT_ONCE = 256  # windows
 _MOST_SUMMARY_BYTES = 2**28
 Batch = tuple["Tensor", "Tensor"]
+
+
+def tensor(array: NDArray[Any]) -> Tensor:
+    """The array as a tensor on the CPU, in the same memory: it is not to be written to."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of arrays that are read-only
+        return torch.from_numpy(array)
 
 
 class Batches:
@@ -39,7 +48,7 @@ class Batches:
         self.storage_device = torch.device("cpu") if num_workers or panel.mapped else device
         """Where the panel is: main memory for worker processes and for a mapped panel, else the device."""
         self.dtype = dtype
-        values = torch.from_numpy(panel.values)
+        values = tensor(panel.values)
         self.values = values if panel.mapped else values.to(self.storage_device, dtype)
         self._scaling = _Scaling.of(panel, scaler) if panel.mapped else None
         self.target = torch.from_numpy(np.nan_to_num(scaler.transform_target(panel))).to(self.storage_device, dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from stockml.errors import UserError
 
 if TYPE_CHECKING:
     from stockml.config.root import Config
+    from stockml.data.bars import Floats
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Data:
     scaler: Scaler
     fingerprint: str
     """Of the panel before it was scaled."""
+    forecasts: Mapping[str, Mapping[str, Floats]] | None = None
+    """Those of every baseline, by split and by name, where they are made already."""
 
     def span(self, rows: Rows) -> tuple[str, str]:
         """The first and the last day of some rows; empty texts for undated arrays."""

@@ -52,6 +52,8 @@ def forecasts(data: Data, batches: Batches, model: str = "") -> dict[str, dict[s
 
     A model that is itself a baseline, by its name, is not compared with itself.
     """
+    if data.forecasts is not None:
+        return {split: {name: y for name, y in of.items() if name != model} for split, of in data.forecasts.items()}
     found: dict[str, dict[str, Floats]] = {split: {} for split, _ in scored_splits(data)}
     for name, values in naive(data.panel, data.scaler.train_mean(data.panel)):
         if name != model:
@@ -145,9 +147,10 @@ def ridge_forecasts(data: Data, batches: Batches) -> dict[str, Floats]:
     """Forecasts (N,) of a ridge regression on the model's windows, by scored split, in the target's units."""
     import torch
 
+    from stockml.data.batches import tensor
     from stockml.models import fitted_whole, ridge
 
-    rows_of = {name: torch.from_numpy(rows).to(batches.storage_device) for name, rows in data.split.by_name().items()}
+    rows_of = {name: tensor(rows).to(batches.storage_device) for name, rows in data.split.by_name().items()}
     train, validation = (ridge.Sums.over_rows(batches, rows_of[split]) for split in ("train", "validation"))
     fitted = ridge.fit(train, validation)
     found = {}

@@ -14,6 +14,33 @@ def text_table(
 
     Without `wrap`, a cell is one line.
     """
+    lines, widths = [header, *rows], [0] * len(header)
+    for line in lines:
+        widths = [max(size, len(cell)) for size, cell in zip(widths, line, strict=True)]
+    across = sum(widths) + len(_BETWEEN) * (len(widths) - 1)
+    if across + 2 > width or not all(widths) or not all(_is_plain(cell) for line in lines for cell in line):
+        return _drawn_by_rich(header, lines[1:], left=left, width=width, wrap=wrap)
+    justify = [str.ljust if name in left else str.rjust for name in header]
+    texts = [
+        _BETWEEN.join(set_to(cell, size) for set_to, cell, size in zip(justify, line, widths, strict=True))
+        for line in lines
+    ]
+    texts.insert(1, "─" * across)
+    return "\n".join(f" {text}".rstrip() for text in texts if text.strip())
+
+
+_BETWEEN = " " * 3
+
+
+def _is_plain(cell: str) -> bool:
+    """Whether it is one line whose characters all take one column."""
+    return (cell.isascii() and cell.isprintable() and cell == cell.strip()) or cell in ("–", "±")
+
+
+def _drawn_by_rich(
+    header: Sequence[str], rows: Iterable[Sequence[str]], *, left: Sequence[str], width: int, wrap: bool
+) -> str:
+    """The same table, some of whose cells are wrapped, cut or wide; it takes rich some milliseconds."""
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table

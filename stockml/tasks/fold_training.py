@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 from stockml import models
 from stockml.config.root import Config
 from stockml.config.values import plain
-from stockml.data.batches import Batches
+from stockml.data.batches import Batches, tensor
 from stockml.data.dataset import Data
 from stockml.distributed.group import SINGLE_PROCESS, Group
 from stockml.errors import Interrupted
@@ -26,6 +27,7 @@ from stockml.runs.names import fold_and_member, fold_member_title
 from stockml.tasks.initial_weights import InitialWeights, StateDict
 from stockml.training import checkpoint
 from stockml.training.engine import Trainer
+from stockml.training.flat_parameters import FlatParameters
 from stockml.training.forecasting import forecast
 from stockml.training.hardware import Hardware
 from stockml.training.interface import EpochStats, ModelTrainer, Samples, TrainState
@@ -34,7 +36,8 @@ from stockml.training.random_streams import INITIALISATION, stream_seed
 from stockml.training.sample_order import Blocks
 from stockml.training.whole_trainer import WholeTrainer
 
-_SECONDS_BETWEEN_SAVES = 30.0  # of a model that is fitted whole
+_SECONDS_BETWEEN_SAVES = 1.0  # a killed run loses no more than the epochs since; small models take milliseconds each
+_SECONDS_BETWEEN_SAVES_OF_ROUNDS = 30.0  # a checkpoint of a model that is fitted whole holds all rounds before it
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def trainer_for(config: Config, hardware: Hardware, group: Group = SINGLE_PROCES
 
 def samples_of(data: Data, batches: Batches) -> Samples:
     """The train and validation samples of the data, whose panel is in `batches`."""
-    train, validation = (torch.from_numpy(rows) for rows in (data.split.train, data.split.validation))
+    train, validation = (tensor(rows) for rows in (data.split.train, data.split.validation))
     return Samples(batches, train, validation, data.scaler.loss_std)
 
 
@@ -117,7 +120,7 @@ def forecasts_of(
     """The model's forecasts (N,) of each scored split, in the target's own units; all of them on every rank."""
     return {
         split: data.scaler.inverse_transform(
-            forecast(model, batches, torch.from_numpy(rows), hardware, group=group).numpy(), data.panel, rows
+            forecast(model, batches, tensor(rows), hardware, group=group).numpy(), data.panel, rows
         )
         for split, rows in baselines.scored_splits(data)
     }
@@ -190,7 +193,9 @@ def _train_model(
     if resumed is not None:
         run_log.emit(f"resumed     {len(resumed.history)} epochs are done already")
     history = list(resumed.history) if resumed else []
-    saved_at = time.monotonic()
+    saved_at = time.monotonic() if fitted_whole else -math.inf
+    epochs_saved = len(history)
+    between_saves = _SECONDS_BETWEEN_SAVES_OF_ROUNDS if fitted_whole else _SECONDS_BETWEEN_SAVES
     with _noted_signals(run, trainer.epochs) as signals_received, run_log.epochs(trainer.epochs, len(history)):
 
         def after_epoch(state: TrainState) -> None:
@@ -200,13 +205,16 @@ def _train_model(
                 return
             # Before the checkpoint: an epoch that is tracked twice can be corrected, one that is missing cannot.
             run.track_epoch(history[-1], config.trainer.lr, name)
-            nonlocal saved_at
-            if fitted_whole and not signals_received and time.monotonic() - saved_at < _SECONDS_BETWEEN_SAVES:
-                return  # a round takes less time than a checkpoint of all rounds before it
-            if state.stopping.best_epoch == len(history) and not fitted_whole:
-                _save_best(folder, model, config, data, [len(history)])
+            nonlocal saved_at, epochs_saved
+            if not signals_received and time.monotonic() - saved_at < between_saves:
+                return
+            if signals_received and not fitted_whole:  # training ends here: the best epoch may not have been saved
+                FlatParameters(model).restore(state.best_weights)
+            best_epoch = state.stopping.best_epoch
+            if (signals_received or best_epoch == len(history)) and not fitted_whole:
+                _save_best(folder, model, config, data, [best_epoch])
             _save_last(folder, state, data)
-            saved_at = time.monotonic()
+            saved_at, epochs_saved = time.monotonic(), len(history)
             if signals_received:
                 raise Interrupted(signals_received[0])
 
@@ -214,7 +222,7 @@ def _train_model(
             state = trainer.fit(model, samples, after_epoch, resumed)
         finally:
             _save_history(folder, history, synthetic=data.panel.synthetic)
-    if fitted_whole and run.group.is_main:
+    if run.group.is_main and (fitted_whole or epochs_saved < len(history)):
         _save_last(folder, state, data)
     if fitted_whole and state.optimizer:
         facts = {key: f"{value:g}" if isinstance(value, float) else value for key, value in state.optimizer.items()}

@@ -10,6 +10,7 @@ from stockml.trackers import tracking
 
 if TYPE_CHECKING:
     from stockml.config.root import Config
+    from stockml.data.dataset import Data
     from stockml.runs.location import RunLocation
 
 
@@ -27,7 +28,7 @@ def run(config: Config, request: Request) -> float:
     return train(config, request.place, request.records)
 
 
-def train(config: Config, place: RunLocation, records: Mapping[str, str]) -> float:
+def train(config: Config, place: RunLocation, records: Mapping[str, str], folds: Sequence[Data] | None = None) -> float:
     """Train by the trainer that the config names; arguments, result and errors are those of `tasks.train.run`."""
     if config.trainer.name == "ddp":
         from stockml.tasks import train_ddp
@@ -35,4 +36,4 @@ def train(config: Config, place: RunLocation, records: Mapping[str, str]) -> flo
         return train_ddp.run(config, place, records)
     from stockml.tasks import train
 
-    return train.run(config, place, records)
+    return train.run(config, place, records, folds=folds)

@@ -8,6 +8,7 @@ import functools
 import gc
 import importlib
 import os
+import platform
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -26,6 +27,7 @@ from stockml.reporting.sweep_progress import SweepProgress
 from stockml.runs.sweep_folder import SweepFolder
 from stockml.tasks import rank_count, run_metadata
 from stockml.tasks import train as training
+from stockml.tasks.shared_data import SharedData
 from stockml.training import hardware
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class Supervisor:
     ) -> None:
         self._folder, self._sweep, self._cluster, self._fail_fast = folder, sweep, cluster, fail_fast
         self._table = summary.SweepTable(folder)
+        self._data = SharedData([job.config for job in sweep.jobs])
         total = sweep.trials if sweep.trials is not None else len(sweep.jobs)
         self._progress = SweepProgress(total, done, [job.name for job in sweep.jobs])
 
@@ -56,9 +59,9 @@ class Supervisor:
         jobs = [given[number] for number in missing]
         calls = [
             job_pool.Call(
-                functools.partial(as_call, job),
+                functools.partial(self._call, as_call, job),
                 self._folder.path / job.name / "train.log",
-                1 if job.config is None else cores(dataclasses.replace(job.config, seed=0)),
+                cores(job.config),
                 gpus(job.config),
                 self._folder.path,
             )
@@ -85,6 +88,12 @@ class Supervisor:
                 self._progress.ending()
                 raise
         return values
+
+    def _call(self, as_call: Callable[[Job], Callable[[], Any]], job: Job) -> Callable[[], Any]:
+        """The job as what is to be called in a process of its own, with its data if other jobs need them too."""
+        if job.config is not None and self._cluster is None:
+            job = dataclasses.replace(job, folds=self._data.folds(job.config, cores(job.config)))
+        return as_call(job)
 
     def _ended(self, job: Job, ended: job_pool.Ended) -> None:
         folder = self._folder.job(job.name)
@@ -129,17 +138,23 @@ def run_each(
 def import_what_jobs_need(configs: Sequence[Config | None]) -> None:
     """Import here, once, what every forked job would otherwise import for itself."""
     names = {"stockml.tasks.train", "stockml.evaluation.baselines", "rich.console", "rich.table"}
-    names |= {"torch.utils.serialization", "numpy.ma"}  # which are imported at the first checkpoint and median
+    # Which are imported at the first checkpoint, median and autocorrelation.
+    names |= {"torch.utils.serialization", "numpy.ma", "numpy.fft"}
     names = names.union(*(sources.modules(config.data.source) for config in configs if config))
     names |= trackers.packages(config.tracker.names() if config.tracker else [] for config in configs if config)
     for name in names:
         importlib.import_module(name)
-    run_metadata.git_commit()
+    run_metadata.software()
+    platform.platform()  # which, like the versions, is found once
+
+
+def cores(config: Config | None) -> int:
+    """Processor cores that a job keeps busy."""
+    return 1 if config is None else _cores_of_any(dataclasses.replace(config, seed=0))
 
 
 @functools.lru_cache(maxsize=64)
-def cores(config: Config) -> int:
-    """Processor cores that a job keeps busy."""
+def _cores_of_any(config: Config) -> int:
     count = functools.partial(_cores, config)
     if config.model.name not in models.BUILT_IN:  # code that we do not know runs where it can leave nothing behind
         asked = job_pool.Call(functools.partial(functools.partial, count), Path(os.devnull))

@@ -19,6 +19,7 @@ from stockml.compose import Job, Sweep
 from stockml.config.root import Config
 from stockml.config.values import show
 from stockml.data import dataset
+from stockml.data.dataset import Data
 from stockml.distributed.settings import DDPConfig
 from stockml.errors import Interrupted, RunError, UserError, describe_error
 from stockml.reporting import summary, sweep_page, terminal
@@ -29,7 +30,7 @@ from stockml.tasks.same_experiment import DataState, can_go_on, changed_data, ch
 from stockml.trackers import tracking
 from stockml.training import hardware
 
-Train = Callable[[Config, RunLocation, dict[str, str]], float]
+Train = Callable[[Config, RunLocation, dict[str, str], Sequence[Data] | None], float]
 
 
 def run(command: compose.Command, train: Train, arguments: Sequence[str]) -> None:
@@ -158,7 +159,8 @@ def job(given: Job, folder: Path, train: Train, *, summarise: bool, home: Path |
             run_folder.clear()
             record("running", None)
         with gpus_of_its_own(config):
-            return train(config, location, given.records.of_job(home or folder, given.name, given.number).texts())
+            texts = given.records.of_job(home or folder, given.name, given.number).texts()
+            return train(config, location, texts, given.folds)
     except UserError as error:
         if not isinstance(error, RunError):  # which train has printed already
             print(*error.lines, sep="\n", flush=True)

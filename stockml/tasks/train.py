@@ -47,15 +47,18 @@ from stockml.training.settings import HardwareConfig
 
 @hardware.restored()
 def run(
-    config: Config, location: RunLocation | ExistingRun, records: Mapping[str, str], group: Group = SINGLE_PROCESS
+    config: Config,
+    location: RunLocation | ExistingRun,
+    records: Mapping[str, str],
+    group: Group = SINGLE_PROCESS,
+    folds: Sequence[Data] | None = None,
 ) -> float:
     """Train, evaluate and save a model; return the best validation loss, in the target's units.
 
     A walk-forward run has a model per fold; it returns the loss of the first, whose validation comes before every test
-    day. `records` are the
-    texts of the run's `.hydra` folder, by file name. Every rank of a group calls this; rank 0 writes. Raises UserError
-    for faults of config and data, before any folder is made; RunError for a run that failed; Interrupted for one that a
-    signal ended.
+    day. `records` are the texts of the run's `.hydra` folder, by file name; `folds` the data, where they are read
+    already. Every rank of a group calls this; rank 0 writes. Raises UserError for faults of config and data, before any
+    folder is made; RunError for a run that failed; Interrupted for one that a signal ended.
     """
     started = time.time()
     run_log = terminal.RunLog(verbose=group.is_main and location.verbose)
@@ -64,7 +67,7 @@ def run(
         location = ExistingRun(resume.resumable(Path(config.trainer.resume), config), location.verbose)
     if config.data.synthetic:
         run_log.emit(*terminal.SYNTHETIC)
-    folds = dataset.prepare_folds(config)
+    folds = dataset.prepare_folds(config) if folds is None else folds
     run_log.emit(*data_report.lines(folds, config))
     for data in folds:
         rank_count.require_samples(group.world_size, len(data.split.train))

@@ -177,7 +177,7 @@ def resume(folder: Path, *overrides: str) -> None:
 
 
 @pytest.mark.parametrize("harm", [lambda b: b[: len(b) // 2], lambda b: b[:3000] + bytes([b[3000] ^ 1]) + b[3001:]])
-def test_a_damaged_last_checkpoint_costs_an_epoch_and_changes_nothing(
+def test_a_damaged_last_checkpoint_costs_epochs_and_changes_nothing(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: Callable[[bytes], bytes]
 ) -> None:
     fixed = ("data.days=400", "trainer.patience=null")
@@ -188,7 +188,7 @@ def test_a_damaged_last_checkpoint_costs_an_epoch_and_changes_nothing(
     resume(tmp_path / "damaged", "trainer.epochs=5")
     printed = capsys.readouterr().out
     assert re.search(r"last\.pt: is .*; going on from previous\.pt\n", printed)
-    assert "resumed     2 epochs are done already" in printed
+    assert re.search("resumed     [12] epochs are done already", printed)  # at most one checkpoint is written a second
     assert identical(tmp_path / "whole", tmp_path / "damaged")
 
 
