@@ -11,6 +11,7 @@ from stockml.trackers import tracking
 if TYPE_CHECKING:
     from stockml.config.root import Config
     from stockml.runs.location import RunLocation
+    from stockml.training.interface import Report
 
 
 def require_installed(configs: Sequence[Config]) -> None:
@@ -27,12 +28,12 @@ def run(config: Config, request: Request) -> float:
     return train(config, request.place, request.records)
 
 
-def train(config: Config, place: RunLocation, records: Mapping[str, str]) -> float:
+def train(config: Config, place: RunLocation, records: Mapping[str, str], report_epoch: Report | None = None) -> float:
     """Train by the trainer that the config names; arguments, result and errors are those of `tasks.train.run`."""
     if config.trainer.name == "ddp":
         from stockml.tasks import train_ddp
 
-        return train_ddp.run(config, place, records)
+        return train_ddp.run(config, place, records, report_epoch)
     from stockml.tasks import train
 
-    return train.run(config, place, records)
+    return train.run(config, place, records, report_epoch=report_epoch)
