@@ -132,6 +132,11 @@ class Search:
         return _made("pruner", _PRUNERS, settings) if settings.get("name") else None
 
     @property
+    def prunes(self) -> bool:
+        """Whether trials may be stopped early."""
+        return bool(self.pruner.get("name"))
+
+    @property
     def is_grid(self) -> bool:
         """Whether the combinations are counted out one by one."""
         return self.sampler["name"] == "grid"
@@ -214,6 +219,11 @@ def read_search(
         faults.append(
             "hydra/sweeper/pruner: nothing can be pruned by several objectives; take hydra/sweeper/pruner=none"
         )
+    tickers = base["data"].get("tickers") or []
+    for name in settings.objectives if settings is not None else ():
+        ticker = name.removeprefix("loss/")
+        if ticker != name and tickers != "all" and ticker not in tickers:
+            faults.append(f"hydra.sweeper.objectives: {name} is of a stock that is not in data.tickers={show(tickers)}")
     if faults:
         raise UserError(*faults)
     fixed = tuple(str(o.input_line) for o in overrides if not o.is_sweep_override())

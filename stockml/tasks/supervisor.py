@@ -9,13 +9,13 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stockml import models, trackers
-from stockml.compose import Job, Sweep
+from stockml.compose import Command, Job
 from stockml.config.root import Config
 from stockml.data import sources
 from stockml.errors import RunError, UserError
@@ -27,37 +27,60 @@ from stockml.tasks import rank_count, run_metadata
 from stockml.tasks import train as training
 from stockml.training import hardware
 
+if TYPE_CHECKING:
+    from stockml.tasks.search import Search
+
 
 class Supervisor:
     """Runs the jobs of a sweep, each in a process of its own, and shows how they stand."""
 
-    def __init__(self, folder: SweepFolder, sweep: Sweep, done: Sequence[job_ranking.Row], *, fail_fast: bool) -> None:
-        self._folder, self._sweep, self._fail_fast = folder, sweep, fail_fast
+    def __init__(
+        self,
+        folder: SweepFolder,
+        command: Command,
+        done: Sequence[job_ranking.Row],
+        search: Search | None = None,
+    ) -> None:
+        assert command.sweep is not None
+        self._folder, self._sweep, self._search, self._configs = folder, command.sweep, search, command.jobs
+        self._fail_fast = command.jobs[0].sweep.fail_fast
+        sweep = command.sweep
         self._table = summary.SweepTable(folder)
-        total = sweep.trials if sweep.trials is not None else len(sweep.jobs)
+        total = sweep.search.settings.n_trials if sweep.search is not None else len(sweep.jobs)
         self._progress = SweepProgress(total, done, [job.name for job in sweep.jobs])
 
-    def __call__(self, given: Sequence[Job], as_call: Callable[[Job], Callable[[], Any]]) -> list[float | None]:
-        """Run the jobs that are not done; what each returned, None where it failed. RunError to stop at a failure."""
-        self._folder.plan({job.name: job.swept for job in given})
-        missing = [number for number, job in enumerate(given) if self._folder.job(job.name).outcome() != "ok"]
-        jobs = [given[number] for number in missing]
-        calls = [
-            job_pool.Call(
-                functools.partial(as_call, job),
-                self._folder.path / job.name / "train.log",
-                1 if job.config is None else cores(dataclasses.replace(job.config, seed=0)),
-            )
-            for job in jobs
-        ]
-        import_what_jobs_need([job.config for job in jobs])
-        gc.freeze()  # a job's process does not look through what it has from this one
-        values: list[float | None] = [None] * len(given)
+    @functools.cached_property
+    def room(self) -> tuple[int, int]:
+        """How many jobs may run at once, and the cores that these may use."""
         n_jobs = self._sweep.n_jobs
-        at_once, room = (n_jobs, sys.maxsize) if n_jobs > 0 else (places([job.config for job in jobs]), machine.cores())
-        with closing(job_pool.run_each(calls, cores=room, at_once=at_once)) as events, closing(self._progress):
+        return (n_jobs, sys.maxsize) if n_jobs > 0 else (places(self._configs), machine.cores())
+
+    def __call__(self, given: Iterable[Job | None], as_call: Callable[[Job], Callable[[], Any]]) -> None:
+        """Run the jobs that are not done, in their order. RunError to stop at a failure."""
+        jobs: list[Job] = []
+
+        def calls() -> Iterator[job_pool.Call | None]:
+            for job in given:
+                if job is None:
+                    yield None
+                elif self._folder.job(job.name).outcome() not in ("ok", "pruned"):
+                    jobs.append(job)
+                    log = self._folder.path / job.name / "train.log"
+                    busy = 1 if job.config is None else cores(dataclasses.replace(job.config, seed=0))
+                    yield job_pool.Call(functools.partial(as_call, job), log, busy)
+
+        import_what_jobs_need(self._configs)
+        gc.freeze()  # a job's process does not look through what it has from this one
+        at_once, room = self.room
+        answer = None if self._search is None else lambda number, content: self._answer(jobs[number], content)
+        with (
+            closing(job_pool.run_each(calls(), cores=room, at_once=at_once, answer=answer)) as events,
+            closing(self._progress),
+        ):
             try:
                 for event in events:
+                    if self._search is not None:
+                        self._search.tick()
                     if event is None:
                         self._progress.tick()
                         continue
@@ -65,20 +88,24 @@ class Supervisor:
                     if ended is None:
                         self._progress.started()
                         continue
-                    values[missing[number]] = ended.value
                     self._ended(jobs[number], ended)
             except KeyboardInterrupt:
                 self._progress.ending()
                 raise
-        return values
+
+    def _answer(self, job: Job, content: Any) -> bool:
+        assert self._search is not None
+        return self._search.answer(job, *content)
 
     def _ended(self, job: Job, ended: job_pool.Ended) -> None:
         folder = self._folder.job(job.name)
-        if folder.outcome() not in ("ok", "failed", "interrupted"):
+        if folder.outcome() not in ("ok", "failed", "interrupted", "pruned"):
             folder.record("failed", time.time(), ended.error, synthetic=is_synthetic(job.config))
+        if self._search is not None:
+            self._search.ended(job)
         row = self._table.update(job.name)
         self._progress.ended(row)
-        if self._fail_fast and row["status"] != "ok":
+        if self._fail_fast and row["status"] not in ("ok", "pruned"):
             self._table.write()
             raise RunError(f"{job.name}: {row['error']}")
 
