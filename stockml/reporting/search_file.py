@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stockml.errors import UserError
@@ -11,8 +11,17 @@ from stockml.runs.sweep_folder import SweepFolder
 _FILE = "search.json"
 
 
-def write(folder: SweepFolder, identity: str, objectives: Sequence[str], study: Any) -> None:
-    """Write the study's trials; `identity` tells this search from others on the same study."""
+def write(
+    folder: SweepFolder,
+    identity: str,
+    objectives: Sequence[str],
+    study: Any,
+    importances: Mapping[str, Mapping[str, float]],
+) -> None:
+    """Write the study's trials; `identity` tells this search from others on the same study.
+
+    `importances` has the share of each parameter, by objective.
+    """
     trials = [
         {
             "number": trial.number,
@@ -21,14 +30,13 @@ def write(folder: SweepFolder, identity: str, objectives: Sequence[str], study: 
             "last_epoch": trial.last_step,
             "params": trial.params,
             "job": trial.user_attrs.get("job"),
-            "repeats": trial.user_attrs.get("repeats"),
+            "is_repeated": "repeats" in trial.user_attrs,
         }
         for trial in study.get_trials(deepcopy=False)
     ]
     directions = [direction.name.lower() for direction in study.directions]
-    folder.write_json(
-        _FILE, {"id": identity, "objectives": list(objectives), "directions": directions, "trials": trials}
-    )
+    content = {"id": identity, "objectives": list(objectives), "directions": directions, "importances": importances}
+    folder.write_json(_FILE, {**content, "trials": trials})
 
 
 def read(folder: SweepFolder) -> dict[str, Any]:

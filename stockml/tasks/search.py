@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 import uuid
 import warnings
@@ -115,7 +116,14 @@ class Search:
 
     def close(self) -> None:
         """Write what the page is drawn from."""
-        self._write()
+        objectives, importances = self._plan.settings.objectives, dict[str, dict[str, float]]()
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator
+        for number, name in enumerate(objectives):
+            target = None if len(objectives) == 1 else lambda trial, number=number: trial.values[number]
+            with contextlib.suppress(Exception), _quiet():  # there are too few trials
+                found = optuna.importance.get_param_importances(self._study, evaluator=evaluator(), target=target)
+                importances[name] = {key: share for key, share in found.items() if math.isfinite(share)}
+        self._write(importances)
 
     def _is_over(self) -> bool:
         if self._is_resting:
@@ -274,9 +282,9 @@ class Search:
             with _quiet():
                 optuna.storages.fail_stale_trials(self._study)
 
-    def _write(self) -> None:
+    def _write(self, importances: Mapping[str, Mapping[str, float]] | None = None) -> None:
+        search_file.write(self._folder, self._id, self._plan.settings.objectives, self._study, importances or {})
         self._written = time.monotonic()
-        search_file.write(self._folder, self._id, self._plan.settings.objectives, self._study)
 
 
 _COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)

@@ -122,7 +122,14 @@ def test_a_pruned_trial_has_no_scores_and_the_search_ends_well(capsys: pytest.Ca
 
 LAST = "trainer.lr=choice(1e-3,1e-9)"  # which learns nothing
 MODES = [
-    ("model=lightgbm", "model.rounds=20", "model.learning_rate=choice(0.9,1e-6)", "hydra.sweeper.direction=maximize"),
+    (
+        "model=lightgbm",
+        "model.rounds=20",
+        "model.min_data_in_leaf=5",
+        "model.lambda_l2=0",
+        "model.learning_rate=choice(0.9,1e-6)",
+        "hydra.sweeper.direction=maximize",
+    ),
     ("trainer=ddp", "trainer.world_size=2", "trainer.epochs=4", LAST),
     ("trainer.ensemble=2", "trainer.epochs=4", LAST),
     ("data.split=walk_forward", "data.folds=2", "trainer.epochs=4", LAST),
