@@ -71,7 +71,8 @@ def _history(trials: Sequence[Trial], objective: str, direction: str) -> Plot:
     for points, colour, name in ((pruned, MUTED, "pruned, its last epoch"), (done, MODEL, "complete")):
         if points:
             axes.plot([x for x, _ in points], [factor * y for _, y in points], "o", color=colour, label=name, alpha=0.7)
-    axes.step([x for x, _ in done], factor * best, where="post", color=RIVAL, label="best so far")
+    steps = [*(x for x, _ in done), trials[-1]["number"]]
+    axes.step(steps, factor * np.append(best, best[-1]), where="post", color=RIVAL, label="best so far")
     shown = factor * np.array([value for _, value in done])
     spread = max(float(np.ptp(shown)), 1e-9 * float(np.abs(shown).max()))
     axes.set_ylim(shown.min() - 0.1 * spread, shown.max() + 0.3 * spread)  # not by losses far off of pruned trials
@@ -110,8 +111,8 @@ def _parallel(done: Sequence[Trial], objective: str, direction: str, ranked: Seq
     sign = 1.0 if direction == "minimize" else -1.0
     by_value = sorted(done, key=lambda trial: -sign * trial["values"][0])  # the best last: drawn on top
     best = math.ceil(_BEST_SHARE * len(done))
-    figure, axes = drawing.axes(3.4, left=0.3)
-    figure.subplots_adjust(bottom=1.25 / 3.4)
+    figure, axes = drawing.axes(3.3, left=0.95)
+    figure.subplots_adjust(bottom=1.15 / 3.3)
     heights = {name: _heights([trial["params"][name] for trial in by_value]) for name in names}
     heights[objective] = _heights([trial["values"][0] for trial in by_value])
     columns = list(heights)

@@ -321,21 +321,7 @@ def _open(plan: Plan, folder: SweepFolder, most_epochs: int) -> tuple[optuna.sto
         ) from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        with _quiet():
-            storage = optuna.storages.RDBStorage(
-                url or own,
-                # Jobs are forked from this process: no connection may be open then.
-                engine_kwargs={"poolclass": sqlalchemy.pool.NullPool},
-                heartbeat_interval=HEARTBEAT_SECONDS,
-                grace_period=2 * HEARTBEAT_SECONDS,
-            )
-            study = optuna.create_study(
-                study_name=settings.study_name,
-                storage=storage,
-                pruner=plan.new_pruner(most_epochs) or optuna.pruners.NopPruner(),
-                directions=settings.direction,
-                load_if_exists=True,
-            )
+        storage, study = _opened(plan, url or own, most_epochs)
     except Exception as error:  # whatever the driver of the database raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
@@ -354,6 +340,31 @@ def _open(plan: Plan, folder: SweepFolder, most_epochs: int) -> tuple[optuna.sto
                 f"hydra.sweeper.study_name={settings.study_name}: its earlier trials chose other settings "
                 f"({', '.join(sorted(names))}); name another, or another hydra.sweep.dir"
             )
+    return storage, study
+
+
+def _opened(plan: Plan, url: str, most_epochs: int, tries: int = 5) -> tuple[optuna.storages.RDBStorage, optuna.Study]:
+    try:
+        with _quiet():
+            storage = optuna.storages.RDBStorage(
+                url,
+                # Jobs are forked from this process: no connection may be open then.
+                engine_kwargs={"poolclass": sqlalchemy.pool.NullPool},
+                heartbeat_interval=HEARTBEAT_SECONDS,
+                grace_period=2 * HEARTBEAT_SECONDS,
+            )
+            study = optuna.create_study(
+                study_name=plan.settings.study_name,
+                storage=storage,
+                pruner=plan.new_pruner(most_epochs) or optuna.pruners.NopPruner(),
+                directions=plan.settings.direction,
+                load_if_exists=True,
+            )
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError):
+        if tries == 1:
+            raise
+        time.sleep(0.2)  # another search may be making the same tables at this moment
+        return _opened(plan, url, most_epochs, tries - 1)
     return storage, study
 
 
