@@ -27,7 +27,7 @@ from stockml.compose.checks import (
 from stockml.compose.composing import Composer, is_of_hydra, name_installed, settings_of
 from stockml.compose.modes import Mode, mode
 from stockml.compose.records import Records, records_of
-from stockml.compose.search import Search, read_search
+from stockml.compose.search import read_search
 from stockml.config.root import Config
 from stockml.config.values import differences, leaves, plain
 from stockml.data import sources
@@ -226,7 +226,11 @@ def _sweep(
         arguments = [str(o.input_line) for o in overrides if not is_of_hydra(o) and o not in asked.params]
         return Command(configs, hydra_arguments=[*_flags(args), *arguments, *_of_hydra(fixed)])
     values = [{o.key_or_group: o.value() for o in job if o.key_or_group in swept} for job in jobs_overrides]
-    search = _search(composer, trials, asked, overrides, configs[0]) if asked.is_search else None
+    search = None
+    if asked.is_search:
+        search = read_search(
+            composer, asked.settings, overrides, plain(configs[0]), lambda job: trials.check(job).faults
+        )
     names = [] if search else sweeps.names_of(values, configs)
     settings, sweeper = asked.settings, asked.settings.sweeper
     sweep = sweeps.Sweep(
@@ -242,22 +246,6 @@ def _sweep(
         search=search,
     )
     return Command(configs, sweep=sweep, composed=asked.composed, trials=trials)
-
-
-def _search(composer: Composer, trials: Trials, asked: Mode, overrides: Sequence[Override], base: Config) -> Search:
-    """The search that is asked for; UserError where it cannot be, or where no trial of it could run."""
-    try:
-        sweeper: Any = OmegaConf.to_container(asked.settings.sweeper, resolve=True)
-    except Exception as error:
-        raise UserError(grammar.one_line(error)) from error
-    if sweeper.get("storage") == f"sqlite:///{asked.settings.sweep.dir}/study.db":  # as older files have the default
-        sweeper["storage"] = None
-    found = read_search(composer, sweeper, [o for o in overrides if not is_of_hydra(o)], plain(base))
-    corners = [composer.parse(lines) for lines in found.corners()]
-    faults = [trials.check([*corner, *(o for o in overrides if is_of_hydra(o))]).faults for corner in corners]
-    if of_all := [fault for fault in faults[0] if all(fault in others for others in faults)]:
-        raise UserError(*of_all)
-    return found
 
 
 def _resolved(section: DictConfig, key: str) -> str:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from omegaconf import DictConfig, OmegaConf
 
-from stockml.compose.composing import Composer
-from stockml.compose.grammar import extra, override
+from stockml.compose.composing import Composer, is_of_hydra
+from stockml.compose.grammar import extra, one_line, override
 from stockml.config import entry_points
 from stockml.config.schema import Reader, bounded, nearest, one_of
 from stockml.config.values import show
@@ -176,12 +177,34 @@ def _ends(dimension: Choices | Interval) -> tuple[Any, Any]:
 
 
 def read_search(
-    composer: Composer, sweeper: Mapping[str, Any], overrides: Sequence[Override], base: Mapping[str, Any]
+    composer: Composer,
+    hydra: DictConfig,
+    overrides: Sequence[Override],
+    base: Mapping[str, Any],
+    faults_of_trial: Callable[[Sequence[Override]], Sequence[str]],
 ) -> Search:
-    """The search that the section `hydra.sweeper`, `sweeper`, and the overrides ask for. UserError with every fault.
+    """The search that `hydra.sweeper` and the overrides ask for. UserError with every fault of it, or of all trials.
 
     `base` has the nested settings under the overrides that choose nothing.
     """
+    try:
+        sweeper: Any = OmegaConf.to_container(hydra.sweeper, resolve=True)
+    except Exception as error:
+        raise UserError(one_line(error)) from error
+    if sweeper.get("storage") == f"sqlite:///{hydra.sweep.dir}/study.db":  # as older files have the default
+        sweeper["storage"] = None
+    of_hydra = [o for o in overrides if is_of_hydra(o)]
+    found = _checked(composer, sweeper, [o for o in overrides if not is_of_hydra(o)], base)
+    first, last = ([*composer.parse(lines), *of_hydra] for lines in found.corners())
+    faults = faults_of_trial(first)
+    if faults and (of_all := [fault for fault in faults_of_trial(last) if fault in faults]):
+        raise UserError(*of_all)
+    return found
+
+
+def _checked(
+    composer: Composer, sweeper: Mapping[str, Any], overrides: Sequence[Override], base: Mapping[str, Any]
+) -> Search:
     _require_optuna()
     faults: list[str] = []
     given = {key: value for key, value in sweeper.items() if key not in ("_target_", "params", "sampler", "pruner")}
@@ -207,7 +230,7 @@ def read_search(
                 f"hydra.sweeper.custom_search_space={name}: no installed package has it in its entry points "
                 f"{SPACES}{nearest(name, known)}"
             )
-    elif not space:
+    elif not any(o.is_sweep_override() for o in overrides):
         faults.append("hydra/sweeper=optuna: nothing is searched; type it: -m 'trainer.lr=interval(1e-4,1e-2)'")
     given_kinds = {key: sweeper.get(key) or {} for key in _KINDS}
     named = {key: {"name": of} if isinstance(of, str) else dict(of) for key, of in given_kinds.items()}

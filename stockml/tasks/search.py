@@ -6,13 +6,11 @@ import contextlib
 import math
 import time
 import uuid
-import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
-import sqlalchemy
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from stockml.compose import Choices, Job
@@ -22,9 +20,8 @@ from stockml.reporting import search_file
 from stockml.reporting.predictions_file import read_columns
 from stockml.runs.folder import RunFolder
 from stockml.runs.sweep_folder import SweepFolder
+from stockml.tasks import study
 
-HEARTBEAT_SECONDS = 30
-"""Between two signs of life of a running trial; one without for twice as long belongs to a search that was killed."""
 _WRITE_SECONDS = 5.0
 _MOST_REPEATS = 10  # of drawn parameters, until the first that have not been tried are taken; in an endless space × 10
 _JOB, _SEARCH, _ERROR, _REPEATS = "job", "search", "error", "repeats"  # attributes of a trial
@@ -36,11 +33,10 @@ TrialOf = Callable[[Sequence[str], int, set[str]], Job]
 class Search:
     """The trials of a sweep's search."""
 
-    def __init__(self, plan: Plan, folder: SweepFolder, trial_of: TrialOf, most_epochs: int) -> None:
-        """Open the study. UserError where that is impossible, or where it is of another search."""
+    def __init__(self, plan: Plan, folder: SweepFolder, trial_of: TrialOf, opened: study.Opened) -> None:
         self._plan, self._folder, self._trial_of = plan, folder, trial_of
         self._id = search_file.read(folder).get("id") or uuid.uuid4().hex
-        self._storage, self._study = _open(plan, folder, most_epochs)
+        self._storage, self._study = opened
         self._running: dict[str, Trial] = {}
         self._checked = self._beaten = self._written = 0.0
         self._is_waiting = False
@@ -51,7 +47,7 @@ class Search:
     @property
     def done(self) -> int:
         """How many trials of the study have ended well or were pruned, repeated ones left out."""
-        return sum(trial.state in _COUNTED for trial in self._tried())
+        return sum(trial.state in study.COUNTED for trial in self._tried())
 
     @property
     def fault(self) -> str | None:
@@ -102,14 +98,17 @@ class Search:
     def answer(self, job: Job, epoch: int, validation_loss: float) -> bool:
         """Whether a job that reports an epoch is to stop."""
         trial = self._running[job.name]
-        with contextlib.suppress(Exception), _quiet():  # a database that does not answer ends the search, not a job
+        with (
+            contextlib.suppress(Exception),
+            study.quiet(),
+        ):  # a database that does not answer ends the search, not a job
             trial.report(validation_loss, epoch)
             return trial.should_prune()
         return False
 
     def tick(self) -> None:
         """Time has passed: give signs of life."""
-        if time.monotonic() - self._beaten > HEARTBEAT_SECONDS:
+        if time.monotonic() - self._beaten > study.HEARTBEAT_SECONDS:
             self._beaten = time.monotonic()
             for trial in self._running.values():
                 self._storage.record_heartbeat(trial._trial_id)
@@ -120,7 +119,7 @@ class Search:
         evaluator = optuna.importance.PedAnovaImportanceEvaluator
         for number, name in enumerate(objectives):
             target = None if len(objectives) == 1 else lambda trial, number=number: trial.values[number]
-            with contextlib.suppress(Exception), _quiet():  # there are too few trials
+            with contextlib.suppress(Exception), study.quiet():  # there are too few trials
                 found = optuna.importance.get_param_importances(self._study, evaluator=evaluator(), target=target)
                 importances[name] = {key: share for key, share in found.items() if math.isfinite(share)}
         self._write(importances)
@@ -163,7 +162,7 @@ class Search:
         n_trials, repeats = self._plan.settings.n_trials, 0
         while True:
             tried = self._tried()
-            if sum(trial.state in (*_COUNTED, TrialState.RUNNING) for trial in tried) >= n_trials:
+            if sum(trial.state in (*study.COUNTED, TrialState.RUNNING) for trial in tried) >= n_trials:
                 break
             seen = {_key(trial.params) for trial in tried}
             if (self._plan.is_grid or repeats >= _MOST_REPEATS) and self._plan.combinations() is not None:
@@ -188,7 +187,7 @@ class Search:
         if self._plan.settings.storage is not None:  # which another search draws from at the same time
             offset += zlib.crc32(self._id.encode())
         self._study.sampler = self._plan.new_sampler(offset)
-        with _quiet():
+        with study.quiet():
             trial = self._study.ask()
             self._storage.record_heartbeat(trial._trial_id)
             try:
@@ -215,12 +214,12 @@ class Search:
     def _unless_repeated(self, trial: Trial) -> Job | None:
         """The job of a trial that was drawn; None where it is one too many, or is told what an earlier one came to."""
         earlier = self._drawn_before(trial)
-        wanted = sum(other.state in (*_COUNTED, TrialState.RUNNING) for other in earlier)
+        wanted = sum(other.state in (*study.COUNTED, TrialState.RUNNING) for other in earlier)
         same = [other for other in earlier if _key(other.params) == _key(trial.params)]
         if not same and wanted < self._plan.settings.n_trials:
             return self._job(trial)
         trial.set_user_attr(_REPEATS, same[0].number if same else None)
-        known = [other for other in same if other.state in _COUNTED]
+        known = [other for other in same if other.state in study.COUNTED]
         state, values = (known[0].state, known[0].values) if known else (TrialState.FAIL, None)
         self._study.tell(trial, values if state is TrialState.COMPLETE else None, state)
         return None
@@ -273,21 +272,18 @@ class Search:
         if state is TrialState.FAIL:
             result = folder.read_json("result.json") if status is not None else {}
             trial.set_user_attr(_ERROR, str(result.get("error"))[:500])
-        with _quiet():
+        with study.quiet():
             self._study.tell(trial, values, state, skip_if_finished=True)
 
     def _fail_stale(self) -> None:
         """Fail the trials of searches elsewhere that have given no sign of life."""
         if self._plan.settings.storage is not None:
-            with _quiet():
+            with study.quiet():
                 optuna.storages.fail_stale_trials(self._study)
 
     def _write(self, importances: Mapping[str, Mapping[str, float]] | None = None) -> None:
         search_file.write(self._folder, self._id, self._plan.settings.objectives, self._study, importances or {})
         self._written = time.monotonic()
-
-
-_COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def _key(params: Mapping[str, Any]) -> str:
@@ -307,69 +303,3 @@ def _objective(folder: RunFolder, name: str) -> float:
     if not found:
         raise UserError(f"objective {name}: the job has no validation loss of {ticker}")
     return float(found)
-
-
-def _open(plan: Plan, folder: SweepFolder, most_epochs: int) -> tuple[optuna.storages.RDBStorage, optuna.Study]:
-    """The study and its storage, made if there is none."""
-    settings, url = plan.settings, plan.settings.storage
-    own = sqlalchemy.URL.create("sqlite", database=str(folder.path / "study.db")).render_as_string(hide_password=False)
-    try:
-        shown = own if url is None else sqlalchemy.make_url(url).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
-        raise UserError(
-            f"hydra.sweeper.storage={url}: is no URL of a database, such as sqlite:////path/study.db"
-        ) from None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        storage, study = _opened(plan, url or own, most_epochs)
-    except Exception as error:  # whatever the driver of the database raises
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"hydra.sweeper.storage={shown}: cannot be opened ({reason}); name another, or null: study.db in the "
-            "sweep's folder"
-        ) from error
-    directions = [direction.name.lower() for direction in study.directions]
-    if directions != list(settings.direction):
-        raise UserError(
-            f"hydra.sweeper.direction: the study {settings.study_name} in {shown} has {', '.join(directions)}; name "
-            "another hydra.sweeper.study_name"
-        )
-    for trial in study.get_trials(deepcopy=False, states=_COUNTED)[-1:]:
-        if names := set(plan.space) ^ set(trial.params) if plan.extend is None and trial.params else None:
-            raise UserError(
-                f"hydra.sweeper.study_name={settings.study_name}: its earlier trials chose other settings "
-                f"({', '.join(sorted(names))}); name another, or another hydra.sweep.dir"
-            )
-    return storage, study
-
-
-def _opened(plan: Plan, url: str, most_epochs: int, tries: int = 5) -> tuple[optuna.storages.RDBStorage, optuna.Study]:
-    try:
-        with _quiet():
-            storage = optuna.storages.RDBStorage(
-                url,
-                # Jobs are forked from this process: no connection may be open then.
-                engine_kwargs={"poolclass": sqlalchemy.pool.NullPool},
-                heartbeat_interval=HEARTBEAT_SECONDS,
-                grace_period=2 * HEARTBEAT_SECONDS,
-            )
-            study = optuna.create_study(
-                study_name=plan.settings.study_name,
-                storage=storage,
-                pruner=plan.new_pruner(most_epochs) or optuna.pruners.NopPruner(),
-                directions=plan.settings.direction,
-                load_if_exists=True,
-            )
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError):
-        if tries == 1:
-            raise
-        time.sleep(0.2)  # another search may be making the same tables at this moment
-        return _opened(plan, url, most_epochs, tries - 1)
-    return storage, study
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without optuna's warnings: of what is experimental, of an epoch that was reported before a search was killed."""
-    with warnings.catch_warnings(action="ignore"):
-        yield

@@ -50,13 +50,14 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
     sweep = command.sweep
     assert sweep is not None
     callbacks = compose.callbacks_of(command)
+    new_search = _search(command, sweep.folder)  # before a folder is made
     folder = SweepFolder.at(sweep.folder) if sweep.is_named else SweepFolder.create(sweep.folder)
     named = compose.override("hydra.sweep.dir", str(folder.path))
     again = f"python run.py {shlex.join([*_without_folder(arguments), named])}"
     with folder.held():
         _refuse_what_differs(folder, sweep)
+        search = new_search(folder) if new_search is not None else None
         folder.plan({job.name: job.swept for job in sweep.jobs})
-        search = _open_search(command, folder)
         rows = summary.write(folder, joint=False)
         done = [row for row in rows if row["status"] == "ok"]
         jobs = supervisor.Supervisor(folder, command, done, search)
@@ -107,14 +108,16 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
         raise RunError(*lines, f"{len(failed)} of {len(rows)} jobs are not done; try them again: {again}")
 
 
-def _open_search(command: compose.Command, folder: SweepFolder) -> Search | None:
-    """The search that chooses the jobs, if one does. UserError where it cannot go on."""
-    sweep = command.sweep
-    if sweep is None or sweep.search is None or command.trials is None:
+def _search(command: compose.Command, folder: Path) -> Callable[[SweepFolder], Search] | None:
+    """What makes the search that chooses the jobs, if one does. UserError where its study cannot be opened."""
+    sweep, trials = command.sweep, command.trials
+    if sweep is None or sweep.search is None or trials is None:
         return None
-    from stockml.tasks.search import Search
+    from stockml.tasks import search, study
 
-    return Search(sweep.search, folder, command.trials.trial, models.most_epochs(command.jobs[0]))
+    plan, most_epochs = sweep.search, models.most_epochs(command.jobs[0])
+    shared = study.opened(plan, folder, most_epochs) if plan.settings.storage is not None else None
+    return lambda own: search.Search(plan, own, trials.trial, shared or study.opened(plan, own.path, most_epochs))
 
 
 def _chosen(search: Search | None, sweep: Sweep, jobs: supervisor.Supervisor) -> Iterable[Iterable[Job | None]] | None:
