@@ -140,7 +140,7 @@ class Search:
     @property
     def is_grid(self) -> bool:
         """Whether the combinations are counted out one by one."""
-        return self.sampler["name"] == "grid"
+        return bool(self.sampler["name"] == "grid")
 
     def combinations(self) -> Iterator[dict[str, Any]] | None:
         """Every choice that there can be; None where they are endless, or not known."""
@@ -221,7 +221,7 @@ def _checked(
                 space[o.get_key_element()] = _dimension(composer, o)
             except ValueError as error:
                 faults.append(f"{o.input_line}: {error}")
-    extend = None
+    extend: Any = None
     if settings is not None and (name := settings.custom_search_space) is not None:
         extend = entry_points.find(SPACES, name, object, "hydra.sweeper.custom_search_space")
         if not callable(extend):

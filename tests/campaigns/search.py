@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import itertools
 import json
 import os
@@ -102,7 +103,7 @@ def barrier(folder: Path, jobs: int = 12, long: int = 2500, short: int = 250) ->
     epochs = ",".join(map(str, [long, *range(short, short + jobs)]))
     typed = (f"trainer.epochs=choice({epochs})", f"hydra.sweeper.n_trials={jobs + 1}", "hydra/sweeper/sampler=grid")
     run(folder / "barrier", *typed, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hardware.threads=1")
-    spans = []
+    spans: list[tuple[float, float]] = []
     for path in (folder / "barrier").glob("*/result.json"):
         result = json.loads(path.read_text())
         started = datetime.datetime.fromisoformat(result["started"]).timestamp()
@@ -117,8 +118,14 @@ def barrier(folder: Path, jobs: int = 12, long: int = 2500, short: int = 250) ->
 def kills(folder: Path, count: int = 20, n_trials: int = 40, seed: int = 0) -> list[str]:
     """What is wrong with a search that was killed so often, it or one of its jobs in turn; a line each."""
     chance, sweep = random.Random(seed), folder / "kills"
-    typed = ("model.dropout=interval(0.0,0.5)", "trainer.epochs=30", f"hydra.sweeper.n_trials={n_trials}")
-    typed = (*typed, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.max_failure_rate=1")
+    typed = [
+        "model.dropout=interval(0.0,0.5)",
+        "trainer.epochs=30",
+        f"hydra.sweeper.n_trials={n_trials}",
+        "hydra.sweeper.max_failure_rate=1",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+    ]
     process = subprocess.Popen(command(sweep, *typed), stdout=subprocess.DEVNULL)
     done = 0
     while done < count and process.poll() is None:
@@ -188,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     fine = True
     if "pruning" in args.parts:
-        shares = [remembered(f"pruning {n}", lambda n=n: pruning(folder, n)) for n in range(args.seeds)]
+        shares = [remembered(f"pruning {n}", functools.partial(pruning, folder, n)) for n in range(args.seeds)]
         median = statistics.median(shares)
         print(f"pruning      reaches the best loss with {median:.2f} of the epochs (median of {len(shares)}), ≤ 0.5")
         fine &= median <= 0.5
@@ -196,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fine &= remembered("barrier", lambda: barrier(folder)) <= 0.05
     for name, part in (("kills", kills), ("shared", shared)):
         if name in args.parts:
-            fine &= remembered(name, lambda part=part: part(folder)) == []
+            fine &= remembered(name, functools.partial(part, folder)) == []
     return 0 if fine else 1
 
 
