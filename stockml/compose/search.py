@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import inspect
 import itertools
 import math
@@ -45,6 +46,9 @@ _PRUNERS = {
     "successive_halving": "SuccessiveHalvingPruner",
     "wilcoxon": "WilcoxonPruner",
 }
+
+_NEEDS = {"cmaes": "cmaes", "gp": "scipy", "qmc": "scipy", "wilcoxon": "scipy"}
+"""Packages that optuna itself does not install."""
 
 
 @dataclass(frozen=True)
@@ -294,6 +298,8 @@ def _faults_of(kind: str, settings: Mapping[str, Any]) -> Iterator[str]:
     elif name not in known and (kind == "sampler" or name is not None):
         yield f"hydra.sweeper.{kind}.name={show(name)}: must be {one_of(list(known))}{nearest(str(name), known)}"
     elif name is not None:
+        if (needed := _NEEDS.get(name)) and importlib.util.find_spec(needed) is None:
+            yield f"hydra/sweeper/{kind}={name}: needs {needed}: pip install {needed}"
         parameters = list(inspect.signature(_class(kind, known[name])).parameters)
         for key in settings:
             if key != "name" and key not in parameters:
@@ -303,6 +309,7 @@ def _faults_of(kind: str, settings: Mapping[str, Any]) -> Iterator[str]:
 def _class(kind: str, name: str) -> Any:
     import optuna
 
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     return getattr(getattr(optuna, _KINDS[kind][0]), name)
 
 
@@ -312,10 +319,6 @@ def _made(kind: str, known: Mapping[str, str], settings: Mapping[str, Any]) -> A
     try:
         with warnings.catch_warnings(action="ignore"):  # that a class is experimental
             return _class(kind, known[settings["name"]])(**given)
-    except ImportError as error:
-        raise UserError(
-            f"hydra/sweeper/{kind}={settings['name']}: needs {error.name or error}: pip install {error.name}"
-        ) from error
     except Exception as error:  # whatever it raises is about what it was given
         raise UserError(f"hydra.sweeper.{kind}: {settings['name']} refuses its settings ({error})") from error
 

@@ -37,7 +37,6 @@ def opened(plan: Plan, folder: Path, most_epochs: int) -> Opened:
         raise UserError(
             f"hydra.sweeper.storage={url}: is no URL of a database, such as sqlite:////path/study.db"
         ) from None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         storage, study = _made(plan, url or own, most_epochs)
     except Exception as error:  # whatever the driver of the database raises
