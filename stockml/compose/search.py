@@ -155,7 +155,7 @@ class Search:
         return (dict(zip(found, values, strict=True)) for values in itertools.product(*known))
 
     def corners(self) -> list[list[str]]:
-        """The overrides of two trials: at the lower ends, or first choices, of all parameters; and at the others."""
+        """The overrides of two trials: with the first of all choices, and with the last ones."""
         return [
             [*self.fixed, *(self.override_of(key, _ends(dimension)[end]) for key, dimension in self.space.items())]
             for end in (0, 1)
@@ -177,7 +177,10 @@ def points(dimension: Choices | Interval) -> list[Any] | None:
 def _ends(dimension: Choices | Interval) -> tuple[Any, Any]:
     if isinstance(dimension, Choices):
         return dimension.values[0], dimension.values[-1]
-    return dimension.low, dimension.high
+    if dimension.points() is not None:
+        return dimension.low, dimension.high
+    within = dimension.low + 0.382 * (dimension.high - dimension.low)  # no whole number, which an end may be
+    return within, within
 
 
 def read_search(

@@ -54,7 +54,7 @@ TWELVE = (
     "trainer.grad_clip_norm=tag(log,interval(0.1,10.0))",
     "trainer.shuffle=choice(true,false)",
     "data.transform=choice(returns,levels)",
-    "data.window=interval(5,30)",
+    "data.window=int(interval(5,30))",
 )
 EPOCHS = 27
 

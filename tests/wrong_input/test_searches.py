@@ -68,6 +68,7 @@ TYPED = [
         id="no-search-space",
     ),
     pytest.param(f"{SEARCH} 'trainer.lrr=interval(0,1)'", ["trainer.lrr: …mean trainer.lr?"], id="searched-key"),
+    pytest.param(f"{SEARCH} 'data.window=interval(5,9)'", ["data.window=6.5…: must be a whole number"], id="whole"),
     pytest.param(
         "-m hydra/sweeper=optuna 'trainer.lr=tag(log,interval(0,1))'",
         ["trainer.lr=tag(log,interval(0,1)): a logarithmic interval begins above 0"],
