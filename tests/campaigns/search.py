@@ -30,6 +30,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))  # a script finds its own folder alone
 
 from stockml.reporting import search_file, summary
+from stockml.runs.folder import RunFolder
 from stockml.runs.sweep_folder import SweepFolder
 
 RUN_PY = Path(__file__).parents[2] / "run.py"
@@ -115,12 +116,12 @@ def barrier(folder: Path, jobs: int = 12, long: int = 2500, short: int = 250) ->
     return idle / (others[-1][1] - others[0][0])
 
 
-def kills(folder: Path, count: int = 20, n_trials: int = 40, seed: int = 0) -> list[str]:
+def kills(folder: Path, count: int = 20, n_trials: int = 30, seed: int = 0) -> list[str]:
     """What is wrong with a search that was killed so often, it or one of its jobs in turn; a line each."""
     chance, sweep = random.Random(seed), folder / "kills"
     typed = [
         "model.dropout=interval(0.0,0.5)",
-        "trainer.epochs=30",
+        "trainer.epochs=200",
         f"hydra.sweeper.n_trials={n_trials}",
         "hydra.sweeper.max_failure_rate=1",
         "hydra/launcher=joblib",
@@ -129,15 +130,17 @@ def kills(folder: Path, count: int = 20, n_trials: int = 40, seed: int = 0) -> l
     process = subprocess.Popen(command(sweep, *typed), stdout=subprocess.DEVNULL)
     done = 0
     while done < count and process.poll() is None:
-        time.sleep(chance.uniform(0.5, 4))
-        victims = [process.pid] if chance.random() < 0.5 else _running(sweep)
-        if victims and process.poll() is None:
-            try:
-                os.kill(chance.choice(victims), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-            done += 1
-        if victims == [process.pid]:
+        while not _running(sweep) and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(chance.uniform(0, 2))
+        kills_search = chance.random() < 0.5
+        victims = [process.pid] if kills_search else _running(sweep)
+        try:
+            os.kill(chance.choice(victims), signal.SIGKILL)
+        except (IndexError, ProcessLookupError):  # it has ended in the meantime
+            continue
+        done += 1
+        if kills_search:
             process.wait()
             process = subprocess.Popen(command(sweep, *typed), stdout=subprocess.DEVNULL)
     faults = [] if process.wait() == 0 else [f"status {process.returncode}"]
@@ -146,8 +149,11 @@ def kills(folder: Path, count: int = 20, n_trials: int = 40, seed: int = 0) -> l
 
 def _running(sweep: Path) -> list[int]:
     """The process ids of the jobs that run."""
-    results = [json.loads(path.read_text()) for path in sweep.glob("*/result.json")]
-    return [int(result["pid"]) for result in results if result["status"] == "running"]
+    return [
+        json.loads(path.read_text())["pid"]
+        for path in sweep.glob("*/result.json")
+        if RunFolder(path.parent).outcome() == "running"
+    ]
 
 
 def shared(folder: Path, n_trials: int = 30) -> list[str]:
