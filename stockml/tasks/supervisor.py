@@ -46,7 +46,9 @@ class Supervisor:
         self._fail_fast = command.jobs[0].sweep.fail_fast
         sweep = command.sweep
         self._table = summary.SweepTable(folder)
-        total = sweep.search.settings.n_trials if sweep.search is not None else len(sweep.jobs)
+        total = len(sweep.jobs)
+        if search is not None and sweep.search is not None:
+            total = sweep.search.settings.n_trials - search.done + len(done)
         self._progress = SweepProgress(total, done, [job.name for job in sweep.jobs])
 
     @functools.cached_property

@@ -75,7 +75,7 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
             compose.run_sweep(command, folder.path, jobs, run_one, callbacks, _chosen(search, sweep, jobs))
         except KeyboardInterrupt as error:
             rows = summary.write(folder, joint=False)
-            ended = sum(row["status"] == "ok" for row in rows)
+            ended = sum(row["status"] in ("ok", "pruned") for row in rows)
             line = (
                 f"interrupted with {ended} of {len(rows)} jobs done; summary in {folder.path}; continue with: {again}"
             )

@@ -93,7 +93,10 @@ def pruning(folder: Path, seed: int, n_trials: int = 40) -> float:
     run(folder / f"unpruned_{seed}", *typed, f"hydra.sweeper.n_trials={n_trials}")
     best = min(trial["values"][0] for trial in trials(folder / f"unpruned_{seed}"))
     run(
-        folder / f"hyperband_{seed}", *typed, f"hydra.sweeper.n_trials={5 * n_trials // 2}", "hydra/sweeper/pruner=hyperband"
+        folder / f"hyperband_{seed}",
+        *typed,
+        f"hydra.sweeper.n_trials={5 * n_trials // 2}",
+        "hydra/sweeper/pruner=hyperband",
     )
     spent = epochs_until(folder / f"hyperband_{seed}", best)
     return 9.0 if spent is None else spent / (EPOCHS * n_trials)
