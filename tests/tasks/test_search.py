@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from stockml import cli
-from stockml.tasks import search as searching
+from stockml.tasks import study
 from tests.conftest import RUN_PY, command, metrics, random_bars, write_bars
 
 SMALL = ("data.days=300", "data.window=10", "trainer.patience=null", "report=false")
@@ -193,7 +193,7 @@ def test_searches_on_one_storage_share_their_trials() -> None:
 
 
 def test_trials_of_a_search_that_was_killed_elsewhere_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searching, "HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr(study, "HEARTBEAT_SECONDS", 1)
     storage = "hydra.sweeper.storage=sqlite:///both.db"
     typed = (*FREE, storage, "hydra.sweeper.n_trials=3", DROPOUT, "trainer.epochs=2000")
     killed = subprocess.Popen([sys.executable, str(RUN_PY), *typed], stdout=subprocess.DEVNULL)
