@@ -37,6 +37,10 @@ class RunError(UserError):
     status = 1
 
 
+class Pruned(RunError):
+    """A trial of a search that was stopped, since it is not promising."""
+
+
 class LostRank(RunError):
     """A rank that another one waits for in vain: that other one's fault, unless it is the network's."""
 

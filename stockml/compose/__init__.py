@@ -18,13 +18,17 @@ from stockml.compose.launcher import run_sweep
 from stockml.compose.modes import ray_settings
 from stockml.compose.reading import Command, read
 from stockml.compose.records import records
+from stockml.compose.search import Choices, Interval, Search
 from stockml.compose.sweeps import Job, Sweep
 from stockml.config.conf_folder import CONF
 from stockml.config.root import Config
 
 __all__ = [
+    "Choices",
     "Command",
+    "Interval",
     "Job",
+    "Search",
     "Sweep",
     "Tasks",
     "answer_by_hydra",

@@ -89,7 +89,7 @@ def misused(overrides: Sequence[Override], mode: Mode) -> dict[str, str]:
             own = str(o.input_line).partition("hydra.sweeper.params.")[2]
             advice = f"to sweep it, type it by itself: '{own}'" if own else "it holds for a whole sweep; take one value"
             faults[key] = f"{o.input_line}: is Hydra's own; {advice}"
-        elif sweeps and not o.is_discrete_sweep() and not mode.search:
+        elif sweeps and not o.is_discrete_sweep() and not mode.is_search:
             faults[key] = f"{o.input_line}: has endless values; name them, a,b,c, or range(start,stop,step)"
         elif sweeps and o.is_discrete_sweep() and next(iter(o.sweep_string_iterator()), None) is None:
             faults[key] = f"{o.input_line}: matches no value; a sweep needs at least one"

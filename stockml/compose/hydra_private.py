@@ -14,6 +14,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 # `create_config_search_path` asks Hydra's search path plugins too; `get_args_parser` has the only list of its flags.
 from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_store import ConfigStore
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +25,11 @@ __all__ = ["Callbacks", "ConfigLoaderImpl", "arguments_parser", "new_loader"]
 def new_loader(conf: Path, config_dir: Path | None) -> Any:
     """A loader of `conf`, and before it of a folder of the user's; no part of Hydra's global state."""
     search_path = create_config_search_path(f"file://{conf}")
+    store = ConfigStore.instance()
+    hydras = store.repo.get("hydra", {})
+    others = {name: node for name, node in hydras.get("sweeper", {}).items() if name not in ("optuna.yaml", "sampler")}
+    if others:  # a plugin's files of the names of ours would be merged with these
+        store.repo = {**store.repo, "hydra": {**hydras, "sweeper": others}}
     if config_dir is not None:
         search_path.prepend(provider="command-line", path=f"file://{config_dir}")
     return ConfigLoaderImpl(search_path)

@@ -10,12 +10,10 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from stockml.compose.composing import Composer, is_of_hydra
+from stockml.compose.search import TARGET
 from stockml.config.schema import Reader
 from stockml.errors import UserError
 from stockml.processes.settings import RayConfig
-
-GRIDS = ("BasicSweeper",)
-"""Names of the sweepers whose jobs are known before the first one runs."""
 
 _RAY = "stockml.processes.ray_pool.RayPool"
 
@@ -27,8 +25,8 @@ class Mode:
     multirun: bool
     params: list[Override]
     """What hydra.sweeper.params sweeps, less the keys that were typed."""
-    search: bool
-    """Whether the sweeper is another than the grid."""
+    is_search: bool
+    """Whether the sweeper is a search, and not the grid."""
     composed: DictConfig
     """What is composed under the overrides that are the same for every job."""
 
@@ -49,6 +47,13 @@ def mode(composer: Composer, overrides: Sequence[Override], multirun: bool) -> M
         composed = composer.compose([o for o in fixed if is_of_hydra(o)])
     settings = composed["hydra"]
     sweeps = multirun or str(settings.mode).endswith("MULTIRUN")
+    target = str(settings.sweeper.get("_target_"))
+    is_search = target == TARGET
+    if sweeps and not is_search and not target.endswith(".BasicSweeper"):
+        raise UserError(
+            f"hydra.sweeper._target_={target}: stockml's sweepers are hydra/sweeper=basic, the grid, and "
+            "hydra/sweeper=optuna, a search; leave _target_ out"
+        )
     given = OmegaConf.to_container(settings.sweeper.get("params") or OmegaConf.create())
     flat = dict(_flat(given)) if isinstance(given, dict) else {}
     if flat != given and sweeps:
@@ -58,7 +63,7 @@ def mode(composer: Composer, overrides: Sequence[Override], multirun: bool) -> M
     return Mode(
         sweeps,
         [o for o in params if o.get_key_element() not in typed],
-        not settings.sweeper._target_.endswith(GRIDS),
+        is_search,
         composed,
     )
 

@@ -28,8 +28,9 @@ from stockml.compose.composing import Composer, is_of_hydra, name_installed
 from stockml.compose.modes import Mode, mode
 from stockml.compose.records import Records, records_of
 from stockml.compose.repeats import Composing, Composition
+from stockml.compose.search import read_search
 from stockml.config.root import Config
-from stockml.config.values import differences, leaves
+from stockml.config.values import differences, leaves, plain
 from stockml.data import sources
 from stockml.data.features import sets as feature_sets
 from stockml.errors import UserError
@@ -215,20 +216,25 @@ def _sweep(
     if args.cfg is not None and args.multirun:
         faults.append("command line: --cfg shows one config, and -m asks for several; leave out one of them")
     fixed = [o for o in overrides if not o.is_sweep_override()]
-    jobs_overrides = [fixed] if asked.search else sweeps.grid(composer, overrides)
+    jobs_overrides = [fixed] if asked.is_search else sweeps.grid(composer, overrides)
     swept = {o.key_or_group for o in overrides if o.is_sweep_override()}
     found = [trials.check(job) for job in jobs_overrides]
     faults += _faults_of_jobs(found, jobs_overrides, swept)
-    if not asked.search and not faults:
+    if not asked.is_search and not faults:
         faults += _changed_for_a_job(asked, found, jobs_overrides, swept)
     if faults:
         raise UserError(*dict.fromkeys(faults))
     configs = [job.config for job in found if job.config is not None]
-    arguments = [str(o.input_line) for o in overrides if not is_of_hydra(o) and o not in asked.params]
     if args.cfg is not None:
+        arguments = [str(o.input_line) for o in overrides if not is_of_hydra(o) and o not in asked.params]
         return Command(configs, hydra_arguments=[*_flags(args), *arguments, *_of_hydra(fixed)])
     values = [{o.key_or_group: o.value() for o in job if o.key_or_group in swept} for job in jobs_overrides]
-    names = [] if asked.search else sweeps.names_of(values, configs)
+    search = None
+    if asked.is_search:
+        search = read_search(
+            composer, asked.settings, overrides, plain(configs[0]), lambda job: trials.check(job).faults
+        )
+    names = [] if search else sweeps.names_of(values, configs)
     settings, sweeper = asked.settings, asked.settings.sweeper
     sweep = sweeps.Sweep(
         folder=Path(_resolved(settings.sweep, "dir")).expanduser().absolute(),
@@ -239,9 +245,8 @@ def _sweep(
         ),
         launcher=settings.launcher._target_,
         n_jobs=settings.launcher.get("n_jobs", 1),
-        batch=None if asked.search else sweeper.get("max_batch_size"),
-        trials=sweeper.get("n_trials") if asked.search else None,
-        arguments=tuple(arguments),
+        batch=None if search else sweeper.get("max_batch_size"),
+        search=search,
     )
     return Command(configs, sweep=sweep, composed=asked.composed, trials=trials)
 

@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import Override
 
 from stockml.compose.composing import Composer
 from stockml.compose.records import Records
+from stockml.compose.search import Search
 from stockml.config.root import Config
 from stockml.config.values import show
 from stockml.runs.names import numbered_names, safe_name
@@ -57,10 +58,8 @@ class Sweep:
     """Jobs at once; -1 where as many as the machine has room for."""
     batch: int | None
     """Jobs that are given out together, each batch after the one before; None: all."""
-    trials: int | None
-    """How many jobs a search is to choose; None where all are known."""
-    arguments: tuple[str, ...]
-    """What was typed and its base, but for Hydra's: what a search chooses from."""
+    search: Search | None
+    """What chooses the jobs; None where all are known."""
 
     @property
     def is_launched_here(self) -> bool:

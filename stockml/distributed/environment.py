@@ -14,6 +14,8 @@ LISTENER = "STOCKML_LISTENER"
 """Descriptor of the socket on which rank 0 serves: the launcher has bound it, so that nobody else takes the port."""
 LIFELINE = "STOCKML_LIFELINE"
 """Descriptor of the pipe that closes when the launcher is gone."""
+CHANNEL = "STOCKML_CHANNEL"
+"""Descriptor of the connection on which rank 0 asks, after each epoch, whether to stop."""
 FAILURES = "STOCKML_FAILURES"
 """Folder into which a worker writes why it failed."""
 

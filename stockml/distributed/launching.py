@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from stockml.distributed import agent, environment
 from stockml.distributed.environment import WorkerEnvironment
 from stockml.distributed.worker import log_path
-from stockml.errors import Interrupted, RunError, UserError
+from stockml.errors import Interrupted, Pruned, RunError, UserError
 from stockml.processes import lifelines
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class Launch:
     world_size: int
     verbose: bool = True
     """Whether rank 0 prints to the terminal."""
+    channel: int | None = None
+    """Descriptor of the connection on which rank 0 asks, after each epoch, whether to stop."""
 
     @property
     def by_torchrun(self) -> bool:
@@ -98,14 +100,23 @@ class Launch:
             )
             for rank in range(self.world_size):
                 own = dataclasses.replace(first, rank=rank, local_rank=rank, listener=None if rank else first.listener)
+                channel = None if rank else self.channel
                 with log_path(self.run, rank).open("ab") as log:
                     workers[rank] = subprocess.Popen(
                         [sys.executable, "-m", self.module, str(self.run)],
-                        env={**_environment(lifeline, failures), **own.variables()},
+                        env={
+                            **_environment(lifeline, failures),
+                            **own.variables(),
+                            **({} if channel is None else {environment.CHANNEL: str(channel)}),
+                        },
                         stdin=subprocess.DEVNULL,
                         stdout=None if rank == 0 and self.verbose else log,
                         stderr=log,
-                        pass_fds=[lifeline.reader, *([] if rank else [listener.fileno()])],
+                        pass_fds=[
+                            lifeline.reader,
+                            *([] if rank else [listener.fileno()]),
+                            *([] if channel is None else [channel]),
+                        ],
                         start_new_session=True,  # Ctrl-C reaches the launcher alone, which passes it on to rank 0
                     )
             listener.close()  # rank 0 alone holds it: when that is gone, connections to it are refused at once
@@ -195,6 +206,8 @@ class WorkerFailure:
     """Whether it would happen again: a wrong setting, not an accident."""
     unwritable: bool = False
     """Whether the run folder could not be written to."""
+    pruned: bool = False
+    """Whether the run was stopped as unpromising."""
 
     @property
     def cannot_be_retried(self) -> bool:
@@ -205,6 +218,8 @@ class WorkerFailure:
         """The exception for the user."""
         if self.signum is not None:
             return Interrupted(self.signum, *self.lines)
+        if self.pruned:
+            return Pruned(*self.lines)
         error = UserError(*self.lines) if self.status == UserError.status else RunError(*self.lines)
         if self.unwritable:
             error.__cause__ = OSError()

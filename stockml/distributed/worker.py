@@ -11,12 +11,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from stockml.distributed import environment
-from stockml.errors import Interrupted, LostRank, UserError
-from stockml.processes import lifelines
+from stockml.errors import Interrupted, LostRank, Pruned, UserError
+from stockml.processes import lifelines, parent
 
 if TYPE_CHECKING:
     from stockml.distributed.environment import WorkerEnvironment
@@ -27,6 +28,8 @@ def started_by_launcher() -> WorkerEnvironment:
     """The environment of a worker that our launcher has started; from here on it ends when the launcher does."""
     if environment.LIFELINE in os.environ:
         lifelines.follow(int(os.environ.pop(environment.LIFELINE)))
+    if environment.CHANNEL in os.environ:
+        parent.connect(Connection(int(os.environ.pop(environment.CHANNEL))))
     found = environment.read()
     if found is None:
         raise SystemExit("a worker is started by `python run.py trainer=ddp`, or by torchrun")
@@ -112,6 +115,7 @@ def _report_failure(error: BaseException, rank: int) -> None:
         "lost_rank": isinstance(error, LostRank),
         "final": isinstance(error, UserError) and error.__cause__ is None,
         "unwritable": isinstance(error.__cause__, OSError),
+        "pruned": isinstance(error, Pruned),
     }
     path = Path(os.environ[environment.FAILURES]) / f"{rank}.json"
     path.with_suffix(".tmp").write_text(json.dumps(failure))

@@ -23,6 +23,12 @@ def connect(connection: Connection | None) -> None:
     _connection.set(connection)
 
 
+def descriptor() -> int | None:
+    """The file descriptor of that connection, for a process that asks in this one's place; None where there is none."""
+    connection = _connection.get()
+    return None if connection is None else connection.fileno()
+
+
 def ask(content: Any) -> Any:
     """The parent's answer, for which this waits; None where there is nobody to ask."""
     connection = _connection.get()

@@ -74,7 +74,7 @@ class SweepTable:
         """Write summary.csv and summary.md, once the jobs that have not ended are read again; the rows."""
         with self._sweep.changing():
             started = time.monotonic()
-            self._rows = {name: row for name, row in self._rows.items() if row["status"] in ("ok", "failed")}
+            self._rows = {name: row for name, row in self._rows.items() if row["status"] in ("ok", "failed", "pruned")}
             self._add_planned()
             rows = self.rows
             _write_files(self._sweep, rows)
@@ -151,6 +151,8 @@ def _row(folder: RunFolder, swept: Mapping[str, Any]) -> Row:
             row["error"] = str(row["error"]).removeprefix(f"{folder.path}: ")
         if row["status"] == "ok":
             row.update(_scores(folder))
+        elif row["status"] == "pruned":
+            row["epochs"] = sum(1 for of in folder.histories() for _ in read_columns(folder, of)["epoch"])
     except (UserError, KeyError, TypeError) as error:
         row.update(status="failed", error=f"its files cannot be read: {error}")
     return row

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import numpy as np
 
 from stockml.config.values import show
-from stockml.reporting import document, drawing, job_ranking, summary, sweep_plots
+from stockml.reporting import document, drawing, job_ranking, search_page, summary, sweep_plots
 from stockml.reporting.document import Page, Section, Table
 from stockml.reporting.drawing import Plot
 from stockml.reporting.score_sections import sentence
@@ -33,7 +33,8 @@ def _page(folder: SweepFolder, rows: Sequence[job_ranking.Row]) -> Page:
     swept = list(dict.fromkeys(key for row in rows for key in row["swept"]))
     settings = [key for key in swept if key not in ("stock", "stock.ticker", "seed")]
     plots = list(_plots(done, settings)) if done else []
-    sections = [Section("Plots", plots=plots)] if plots else []
+    sections = search_page.sections(folder)
+    sections += [Section("Plots", plots=plots)] if plots else []
     if faults := [[str(row[key] or "–") for key in ("job", "status", "error")] for row in rows if row.get("error")]:
         table = Table("Jobs that are not done", ["job", "status", "reason"], faults)
         sections.append(Section("Failures", tables=[table]))

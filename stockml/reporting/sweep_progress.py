@@ -23,7 +23,7 @@ class SweepProgress:
         `names` are those of the jobs, as far as they are known: their lines are aligned.
         """
         self._width = min(max(map(len, names), default=_NAME_WIDTH), shutil.get_terminal_size().columns // 2)
-        self._total, self._done, self._failed, self._running = total, len(done), 0, 0
+        self._total, self._done, self._failed, self._pruned, self._running = total, len(done), 0, 0, 0
         self._started: float | None = None
         self._ended = 0
         self._best: tuple[float, str] | None = None
@@ -47,6 +47,9 @@ class SweepProgress:
             epochs = "1 epoch" if row["epochs"] == 1 else f"{row['epochs']} epochs"
             name = "r2" if row.get("val_pinball") is None else "pinball"
             result = f"{epochs}, validation {name} {metric(name).format(row[f'val_{name}'])}"
+        elif row["status"] == "pruned":
+            self._pruned += 1
+            result = f"after {row['epochs']} epoch{'' if row['epochs'] == 1 else 's'}"
         else:
             self._failed += 1
             result = str(row.get("error") or "")
@@ -80,10 +83,10 @@ class SweepProgress:
             print("\r\x1b[K", end="")
 
     def _state(self) -> str:
-        counts = ((self._done, "done"), (self._failed, "failed"), (self._running, "running"))
+        counts = ((self._done, "done"), (self._pruned, "pruned"), (self._failed, "failed"), (self._running, "running"))
         parts = [f"{count} {what}" for count, what in counts if count]
         if self._total is not None:
-            left = self._total - self._done - self._failed - self._running
+            left = self._total - self._done - self._pruned - self._failed - self._running
             parts += [f"{left} left"] if left else []
             if self._started is not None and self._ended and left + self._running:
                 seconds = (time.monotonic() - self._started) / self._ended * (left + self._running)

@@ -233,7 +233,7 @@ class RunFolder(Folder):
         )
 
     def status(self) -> str:
-        """The run's status: running, ok, failed, interrupted or, if its process is gone, killed."""
+        """The run's status: running, ok, failed, interrupted, pruned or, if its process is gone, killed."""
         result = self.read_json("result.json")
         status = str(result.get("status"))
         return "killed" if status == "running" and not _is_alive(result.get("pid")) else status

@@ -38,6 +38,8 @@ def run(config: Config, request: Request = NO_REQUEST) -> None:
     Raises UserError if the run or the data cannot be used, RunError if the run's own metrics do not come out.
     """
     folder = RunFolder.existing(Path(str(config.run)))
+    if folder.outcome() == "pruned":
+        raise UserError(f"{folder.path}: is not finished (pruned); there is nothing to evaluate")
     require_baselines(folder.path)
     metrics = folder.read_json("metrics.json")
     own = run_metadata.saved_config(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from stockml.config.values import plain
 from stockml.data.batches import Batches, tensor
 from stockml.data.dataset import Data
 from stockml.distributed.group import SINGLE_PROCESS, Group
-from stockml.errors import Interrupted
+from stockml.errors import Interrupted, Pruned
 from stockml.evaluation import baselines, predictions
 from stockml.evaluation.metrics import Floats
 from stockml.evaluation.predictions import Predictions
@@ -30,7 +31,7 @@ from stockml.training.engine import Trainer
 from stockml.training.flat_parameters import FlatParameters
 from stockml.training.forecasting import forecast
 from stockml.training.hardware import Hardware
-from stockml.training.interface import EpochStats, ModelTrainer, Samples, TrainState
+from stockml.training.interface import EpochStats, ModelTrainer, Report, Samples, TrainState
 from stockml.training.losses import loss_unit, mean_loss
 from stockml.training.random_streams import INITIALISATION, stream_seed
 from stockml.training.sample_order import Blocks
@@ -79,6 +80,11 @@ class TrainingRun:
     """States of earlier training to continue from, by the model's folder in the run's."""
     initial: InitialWeights | None = None
     """What training starts with; None: with random weights."""
+    report: Report | None = None
+    """Told of each epoch of the first model, the first member of the first fold; Pruned is raised where it says so.
+
+    The validation of later folds has test days of the first: a choice by it would be one by test scores.
+    """
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,8 @@ def train_each(folds: Sequence[FoldTraining], run: TrainingRun) -> list[TrainedF
     trained: list[TrainedFold] = []
     for fold in folds:
         is_warm = trained and fold.members[0].trainer.warm_start
-        trained.append(train(fold, run, trained[-1].weights if is_warm else initial))
+        own = dataclasses.replace(run, report=None) if trained else run
+        trained.append(train(fold, own, trained[-1].weights if is_warm else initial))
     return trained
 
 
@@ -141,7 +148,7 @@ def train(fold: FoldTraining, run: TrainingRun, initial: Sequence[StateDict] | N
 
     Training starts with the weights `initial` of each member, or with random ones. Checkpoints and history go into the
     models' folders in the run's. Raises RunError where a loss is not finite, Interrupted after the epoch in which a
-    signal came.
+    signal came, Pruned after the one after which `run.report` says so.
     """
     data, config, hardware = fold.data, fold.members[0], run.hardware
     batches = Batches(data.panel, data.scaler, hardware.device, hardware.dtype, config.hardware.num_workers)
@@ -160,6 +167,7 @@ def _train_models(
         if initial is not None:
             model.load_state_dict(initial[number])
         states.append(_train_model(name, model, own, data, samples, run))
+        run = dataclasses.replace(run, report=None)
         members.append(model)
     weights = [member.state_dict() for member in members]
     model = models.averaged(members)
@@ -205,18 +213,22 @@ def _train_model(
                 return
             # Before the checkpoint: an epoch that is tracked twice can be corrected, one that is missing cannot.
             run.track_epoch(history[-1], config.trainer.lr, name)
+            is_pruned = run.report is not None and run.report(len(history), history[-1].validation_loss)
+            ends = bool(signals_received) or is_pruned
             nonlocal saved_at, epochs_saved
-            if not signals_received and time.monotonic() - saved_at < between_saves:
+            if not ends and time.monotonic() - saved_at < between_saves:
                 return
-            if signals_received and not fitted_whole:  # training ends here: the best epoch may not have been saved
+            if ends and not fitted_whole:  # training ends here: the best epoch may not have been saved
                 FlatParameters(model).restore(state.best_weights)
             best_epoch = state.stopping.best_epoch
-            if (signals_received or best_epoch == len(history)) and not fitted_whole:
+            if (ends or best_epoch == len(history)) and not fitted_whole:
                 _save_best(folder, model, config, data, [best_epoch])
             _save_last(folder, state, data)
             saved_at, epochs_saved = time.monotonic(), len(history)
             if signals_received:
                 raise Interrupted(signals_received[0])
+            if is_pruned:
+                raise Pruned(f"pruned after epoch {len(history)}")
 
         try:
             state = trainer.fit(model, samples, after_epoch, resumed)

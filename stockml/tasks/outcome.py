@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from stockml.errors import Interrupted, RunError, UserError
+from stockml.errors import Interrupted, Pruned, RunError, UserError
 
 if TYPE_CHECKING:
     from stockml.reporting import terminal
@@ -36,7 +36,10 @@ def record_outcome(folder: RunFolder, run_log: terminal.RunLog, started: float, 
             folder.discard()
         else:
             with contextlib.suppress(OSError):
-                record("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", "; ".join(error.lines))
+                if isinstance(error, Pruned):
+                    record("pruned")
+                else:
+                    record("interrupted" if isinstance(error, Interrupted) else "failed", "; ".join(error.lines))
         raise
 
 

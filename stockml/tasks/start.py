@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from stockml.config.root import Config
     from stockml.data.dataset import Data
     from stockml.runs.location import RunLocation
+    from stockml.training.interface import Report
 
 
 def require_installed(configs: Sequence[Config]) -> None:
@@ -28,12 +29,18 @@ def run(config: Config, request: Request) -> float:
     return train(config, request.place, request.records)
 
 
-def train(config: Config, place: RunLocation, records: Mapping[str, str], folds: Sequence[Data] | None = None) -> float:
+def train(
+    config: Config,
+    place: RunLocation,
+    records: Mapping[str, str],
+    folds: Sequence[Data] | None = None,
+    report_epoch: Report | None = None,
+) -> float:
     """Train by the trainer that the config names; arguments, result and errors are those of `tasks.train.run`."""
     if config.trainer.name == "ddp":
         from stockml.tasks import train_ddp
 
-        return train_ddp.run(config, place, records)
+        return train_ddp.run(config, place, records, report_epoch)
     from stockml.tasks import train
 
-    return train.run(config, place, records, folds=folds)
+    return train.run(config, place, records, folds=folds, report_epoch=report_epoch)

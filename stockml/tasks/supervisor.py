@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stockml import compose, models, trackers
-from stockml.compose import Job, Sweep
+from stockml.compose import Command, Job
 from stockml.config.root import Config
 from stockml.data import sources
 from stockml.errors import RunError, UserError
@@ -32,6 +32,7 @@ from stockml.training import hardware
 
 if TYPE_CHECKING:
     from stockml.processes.ray_pool import RayPool
+    from stockml.tasks.search import Search
 
 
 class Supervisor:
@@ -40,41 +41,55 @@ class Supervisor:
     def __init__(
         self,
         folder: SweepFolder,
-        sweep: Sweep,
+        command: Command,
         done: Sequence[job_ranking.Row],
         cluster: RayPool | None,
-        *,
-        fail_fast: bool,
+        search: Search | None,
     ) -> None:
-        self._folder, self._sweep, self._cluster, self._fail_fast = folder, sweep, cluster, fail_fast
+        assert command.sweep is not None
+        self._folder, self._sweep, self._search, self._configs = folder, command.sweep, search, command.jobs
+        self._cluster, self._fail_fast = cluster, command.jobs[0].sweep.fail_fast
+        sweep = command.sweep
         self._table = summary.SweepTable(folder)
         self._data = SharedData([job.config for job in sweep.jobs])
-        total = sweep.trials if sweep.trials is not None else len(sweep.jobs)
+        total = len(sweep.jobs)
+        if search is not None and sweep.search is not None:
+            total = sweep.search.settings.n_trials - search.done + len(done)
         self._progress = SweepProgress(total, done, [job.name for job in sweep.jobs])
 
-    def __call__(self, given: Sequence[Job], as_call: Callable[[Job], Callable[[], Any]]) -> list[float | None]:
-        """Run the jobs that are not done; what each returned, None where it failed. RunError to stop at a failure."""
-        self._folder.plan({job.name: job.swept for job in given})
-        missing = [number for number, job in enumerate(given) if self._folder.job(job.name).outcome() != "ok"]
-        jobs = [given[number] for number in missing]
-        calls = [
-            job_pool.Call(
-                functools.partial(self._call, as_call, job),
-                self._folder.path / job.name / "train.log",
-                cores(job.config),
-                gpus(job.config),
-                self._folder.path,
-            )
-            for job in jobs
-        ]
-        values: list[float | None] = [None] * len(given)
-        configs = [job.config for job in jobs]
+    @functools.cached_property
+    def room(self) -> tuple[int, int]:
+        """How many jobs may run at once, and the cores that these may use."""
+        n_jobs = self._sweep.n_jobs
+        return (n_jobs, sys.maxsize) if n_jobs > 0 else places(self._configs, self._cluster)
+
+    def __call__(self, given: Iterable[Job | None], as_call: Callable[[Job], Callable[[], Any]]) -> None:
+        """Run the jobs that are not done, in their order. RunError to stop at a failure."""
+        jobs: list[Job] = []
+
+        def calls() -> Iterator[job_pool.Call | None]:
+            for job in given:
+                if job is None:
+                    yield None
+                elif self._folder.job(job.name).outcome() not in ("ok", "pruned"):
+                    jobs.append(job)
+                    yield job_pool.Call(
+                        functools.partial(self._call, as_call, job),
+                        self._folder.path / job.name / "train.log",
+                        cores(job.config),
+                        gpus(job.config),
+                        self._folder.path,
+                    )
+
+        answer = None if self._search is None else lambda number, content: self._answer(jobs[number], content)
         with (
-            closing(run_each(calls, configs, self._sweep.n_jobs, self._cluster)) as events,
+            closing(run_each(calls(), self._configs, self.room, self._cluster, answer)) as events,
             closing(self._progress),
         ):
             try:
                 for event in events:
+                    if self._search is not None:
+                        self._search.tick()
                     if event is None:
                         self._progress.tick()
                         continue
@@ -82,12 +97,14 @@ class Supervisor:
                     if ended is None:
                         self._progress.started()
                         continue
-                    values[missing[number]] = ended.value
                     self._ended(jobs[number], ended)
             except KeyboardInterrupt:
                 self._progress.ending()
                 raise
-        return values
+
+    def _answer(self, job: Job, content: Any) -> bool:
+        assert self._search is not None
+        return self._search.answer(job, *content)
 
     def _call(self, as_call: Callable[[Job], Callable[[], Any]], job: Job) -> Callable[[], Any]:
         """The job as what is to be called in a process of its own, with its data if other jobs need them too."""
@@ -97,11 +114,13 @@ class Supervisor:
 
     def _ended(self, job: Job, ended: job_pool.Ended) -> None:
         folder = self._folder.job(job.name)
-        if folder.outcome() not in ("ok", "failed", "interrupted"):
+        if folder.outcome() not in ("ok", "failed", "interrupted", "pruned"):
             folder.record("failed", time.time(), ended.error, synthetic=is_synthetic(job.config))
+        if self._search is not None:
+            self._search.ended(job)
         row = self._table.update(job.name)
         self._progress.ended(row)
-        if self._fail_fast and row["status"] != "ok":
+        if self._fail_fast and row["status"] not in ("ok", "pruned"):
             self._table.write()
             raise RunError(f"{job.name}: {row['error']}")
 
@@ -125,14 +144,18 @@ def pool(command: compose.Command) -> Iterator[RayPool | None]:
 
 
 def run_each(
-    calls: Iterable[job_pool.Call | None], configs: Sequence[Config | None], n_jobs: int, cluster: RayPool | None
+    calls: Iterable[job_pool.Call | None],
+    configs: Sequence[Config | None],
+    room: tuple[int, int],
+    cluster: RayPool | None,
+    answer: job_pool.Answer | None = None,
 ) -> Generator[job_pool.Event, None, None]:
-    """The events of `job_pool.run_each` for jobs with these configs: `n_jobs` at once, or what there is room for."""
+    """The events of `job_pool.run_each` for jobs with these configs. `room`: so many at once, on so many cores."""
     if cluster is None:
         import_what_jobs_need(configs)
         gc.freeze()  # a job's process does not look through what it has from this one
-    at_once, room = (n_jobs, sys.maxsize) if n_jobs > 0 else places(configs, cluster)
-    return job_pool.run_each(calls, cores=room, at_once=at_once, pool=cluster)
+    at_once, cores_for_all = room
+    return job_pool.run_each(calls, cores=cores_for_all, at_once=at_once, answer=answer, pool=cluster)
 
 
 def import_what_jobs_need(configs: Sequence[Config | None]) -> None:

@@ -10,27 +10,32 @@ import shlex
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stockml import compose
+from stockml import compose, models
 from stockml.compose import Job, Sweep
 from stockml.config.root import Config
 from stockml.config.values import show
 from stockml.data import dataset
 from stockml.data.dataset import Data
 from stockml.distributed.settings import DDPConfig
-from stockml.errors import Interrupted, RunError, UserError, describe_error
+from stockml.errors import Interrupted, Pruned, RunError, UserError, describe_error
 from stockml.reporting import summary, sweep_page, terminal
 from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
-from stockml.tasks import rank_count, report, supervisor
+from stockml.tasks import pruning, rank_count, report, supervisor
 from stockml.tasks.same_experiment import DataState, can_go_on, changed_data, changed_settings, changed_weights
 from stockml.trackers import tracking
 from stockml.training import hardware
 
-Train = Callable[[Config, RunLocation, dict[str, str], Sequence[Data] | None], float]
+if TYPE_CHECKING:
+    from stockml.data.dataset import Data
+    from stockml.tasks.search import Search
+    from stockml.training.interface import Report
+
+Train = Callable[[Config, RunLocation, dict[str, str], "Sequence[Data] | None", "Report | None"], float]
 
 
 def run(command: compose.Command, train: Train, arguments: Sequence[str]) -> None:
@@ -48,27 +53,33 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
     assert sweep is not None
     callbacks = compose.callbacks_of(command)
     cluster = until_the_end.enter_context(supervisor.pool(command))
+    new_search = _search(command, sweep.folder)  # before a folder is made
     folder = SweepFolder.at(sweep.folder) if sweep.is_named else SweepFolder.create(sweep.folder)
     named = compose.override("hydra.sweep.dir", str(folder.path))
     again = f"python run.py {shlex.join([*_without_folder(arguments), named])}"
     with folder.held():
         _refuse_what_differs(folder, sweep)
+        search = new_search(folder) if new_search is not None else None
         folder.plan({job.name: job.swept for job in sweep.jobs})
         rows = summary.write(folder, joint=False)
-        tried = sum(row["status"] in _ENDED for row in rows)
         done = [row for row in rows if row["status"] == "ok"]
-        jobs = supervisor.Supervisor(folder, sweep, done, cluster, fail_fast=command.jobs[0].sweep.fail_fast)
+        jobs = supervisor.Supervisor(folder, command, done, cluster, search)
         if any(supervisor.is_synthetic(config) for config in command.jobs):
             print(*terminal.SYNTHETIC, sep="\n", flush=True)
         until_the_end.enter_context(tracking.tracked_sweep(command.jobs[0].tracker, folder, print))
-        summarise = not sweep.is_launched_here
-        run_one = functools.partial(job, folder=folder.path, train=train, summarise=summarise, home=folder.path)
+        run_one = functools.partial(
+            job,
+            folder=folder.path,
+            train=train,
+            summarise=not sweep.is_launched_here,
+            home=folder.path,
+            report_epoch=pruning.report_epoch if sweep.search is not None and sweep.search.prunes else None,
+        )
         try:
-            if sweep.trials is None or tried < sweep.trials:
-                compose.run_sweep(command, folder.path, tried, jobs, run_one, callbacks)
+            compose.run_sweep(command, folder.path, jobs, run_one, callbacks, _chosen(search, sweep, jobs))
         except KeyboardInterrupt as error:
             rows = summary.write(folder, joint=False)
-            ended = sum(row["status"] == "ok" for row in rows)
+            ended = sum(row["status"] in ("ok", "pruned") for row in rows)
             line = (
                 f"interrupted with {ended} of {len(rows)} jobs done; summary in {folder.path}; continue with: {again}"
             )
@@ -79,25 +90,46 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
             raise
         except Exception as error:
             if not any(row["status"] == "failed" for row in summary.write(folder, joint=False)):
-                if sweep.is_launched_here and sweep.trials is None:
+                if sweep.is_launched_here:
                     raise
-                plugin = sweep.launcher if not sweep.is_launched_here else "hydra.sweeper"
-                raise RunError(f"{plugin}: {' '.join(str(error).split())}; nothing more was started") from error
-            # else what was raised is Hydra's or the search's complaint about the failed jobs
+                raise RunError(f"{sweep.launcher}: {' '.join(str(error).split())}; nothing more was started") from error
+            # else what was raised is Hydra's complaint about the failed jobs
+        finally:
+            if search is not None:
+                search.close()
     rows = summary.write(folder)
     print(summary.table(rows), summary.location_line(folder), sep="\n", flush=True)
     if command.jobs[0].report is not False:
         print(*report.attempted(lambda: sweep_page.draw(folder, rows)), sep="\n", flush=True)
-    failed = [row for row in rows if row["status"] != "ok"]
-    if sweep.trials is not None and sum(row["status"] in _ENDED for row in rows) >= sweep.trials:
-        failed = [row for row in failed if row["status"] in _ENDED]  # another trial has taken a killed one's place
-    if failed:
-        lines = [": ".join(filter(None, (row["job"], row["status"], row.get("error")))) for row in failed]
-        remedy = "try them again" if sweep.trials is None else "raise n_trials for others"
-        raise RunError(*lines, f"{len(failed)} of {len(rows)} jobs are not done; {remedy}: {again}")
+    failed = [row for row in rows if row["status"] not in ("ok", "pruned")]
+    lines = [": ".join(filter(None, (row["job"], row["status"], row.get("error")))) for row in failed]
+    if search is not None:
+        if search.fault is not None or (failed and command.jobs[0].sweep.fail_fast):
+            raise RunError(*lines, *filter(None, [search.fault]), f"go on with: {again}")
+        notes = [*(f"{line}; another trial took its place" for line in lines), *filter(None, [search.note])]
+        print(*(f"note        {note}" for note in notes), sep="\n", end="\n" * bool(notes), flush=True)
+    elif failed:
+        raise RunError(*lines, f"{len(failed)} of {len(rows)} jobs are not done; try them again: {again}")
 
 
-_ENDED = ("ok", "failed")
+def _search(command: compose.Command, folder: Path) -> Callable[[SweepFolder], Search] | None:
+    """What makes the search that chooses the jobs, if one does. UserError where its study cannot be opened."""
+    sweep, trials = command.sweep, command.trials
+    if sweep is None or sweep.search is None or trials is None:
+        return None
+    from stockml.tasks import search, study
+
+    plan, most_epochs = sweep.search, models.most_epochs(command.jobs[0])
+    shared = study.opened(plan, folder, most_epochs) if plan.settings.storage is not None else None
+    return lambda own: search.Search(plan, own, trials.trial, shared or study.opened(plan, own.path, most_epochs))
+
+
+def _chosen(search: Search | None, sweep: Sweep, jobs: supervisor.Supervisor) -> Iterable[Iterable[Job | None]] | None:
+    """The jobs of a search, in one batch without end where this process starts them."""
+    if search is None or sweep.search is None:
+        return None
+    here = sweep.is_launched_here
+    return [search.jobs(jobs.room[0])] if here else search.batches(sweep.search.settings.n_jobs)
 
 
 def _without_folder(arguments: Sequence[str]) -> list[str]:
@@ -132,11 +164,19 @@ def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
         )
 
 
-def job(given: Job, folder: Path, train: Train, *, summarise: bool, home: Path | None = None) -> float | None:
+def job(
+    given: Job,
+    folder: Path,
+    train: Train,
+    *,
+    summarise: bool,
+    home: Path | None = None,
+    report_epoch: Report | None = None,
+) -> float | None:
     """One job of a sweep, in whatever process: its best validation loss; None where it failed, as result.json says.
 
     `summarise`: nobody else writes the sweep's summary. `home` is the sweep's folder, where the job's is copied to from
-    another machine's `folder`.
+    another machine's `folder`. `report_epoch` ends the job of a search early.
     """
     location = RunLocation(job=folder / given.name)
     if given.config is None or given.records is None:
@@ -144,7 +184,7 @@ def job(given: Job, folder: Path, train: Train, *, summarise: bool, home: Path |
         return None
     config = given.config
     run_folder = location.create_folder(config.stock.ticker)
-    if run_folder.outcome() == "ok":  # a launcher other than ours is given all the jobs
+    if run_folder.outcome() in ("ok", "pruned"):  # a launcher other than ours is given all the jobs
         return None
     started = time.time()
 
@@ -160,7 +200,9 @@ def job(given: Job, folder: Path, train: Train, *, summarise: bool, home: Path |
             record("running", None)
         with gpus_of_its_own(config):
             texts = given.records.of_job(home or folder, given.name, given.number).texts()
-            return train(config, location, texts, given.folds)
+            return train(config, location, texts, given.folds, report_epoch)
+    except Pruned:  # which train has recorded
+        return None
     except UserError as error:
         if not isinstance(error, RunError):  # which train has printed already
             print(*error.lines, sep="\n", flush=True)

@@ -41,7 +41,7 @@ from stockml.tasks.fold_training import FoldTraining, TrainedFold, TrainingRun
 from stockml.trackers import tracking
 from stockml.training import checkpoint, hardware
 from stockml.training.engine import OVERFITTED
-from stockml.training.interface import TrainState
+from stockml.training.interface import Report, TrainState
 from stockml.training.settings import HardwareConfig
 
 
@@ -52,13 +52,15 @@ def run(
     records: Mapping[str, str],
     group: Group = SINGLE_PROCESS,
     folds: Sequence[Data] | None = None,
+    report_epoch: Report | None = None,
 ) -> float:
     """Train, evaluate and save a model; return the best validation loss, in the target's units.
 
     A walk-forward run has a model per fold; it returns the loss of the first, whose validation comes before every test
     day. `records` are the texts of the run's `.hydra` folder, by file name; `folds` the data, where they are read
-    already. Every rank of a group calls this; rank 0 writes. Raises UserError for faults of config and data, before any
-    folder is made; RunError for a run that failed; Interrupted for one that a signal ended.
+    already; `report_epoch` is that of a trial of a search. Every rank of a group calls this; rank 0 writes. Raises
+    UserError for faults of config and data, before any folder is made; RunError for a run that failed; Pruned for one
+    that `report_epoch` ended, Interrupted for one that a signal ended.
     """
     started = time.time()
     run_log = terminal.RunLog(verbose=group.is_main and location.verbose)
@@ -101,7 +103,7 @@ def run(
         folder.write_json("config.json", run_metadata.collect(config, folds, device, group.world_size, table, links))
         folder.write_records(records, resumed=config.trainer.resume is not None)  # last: from then on it can be resumed
         trackers.start({name: resumed[name].history if name in resumed else [] for name in names}, config.trainer.lr)
-        training_run = TrainingRun(folder, chosen, group, run_log, trackers.log_epoch, resumed, initial)
+        training_run = TrainingRun(folder, chosen, group, run_log, trackers.log_epoch, resumed, initial, report_epoch)
         trained = fold_training.train_each(fold_trainings, training_run)
         loss = _evaluate(folder, config, folds, trained, run_log, began, group)
         run_log.emit(f"run folder  {folder.path}")

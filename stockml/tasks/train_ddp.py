@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from stockml.config.root import Config
 from stockml.data import dataset
@@ -18,15 +18,21 @@ from stockml.distributed import environment
 from stockml.distributed.launching import Launch, check_rendezvous
 from stockml.distributed.settings import DDPConfig
 from stockml.errors import RunError, UserError
+from stockml.processes import parent
 from stockml.reporting import terminal
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
 from stockml.tasks import outcome, rank_count, report, resume, run_metadata, worker
 from stockml.trackers import tracking
 
+if TYPE_CHECKING:
+    from stockml.training.interface import Report
 
-def run(config: Config, location: RunLocation, records: Mapping[str, str]) -> float:
+
+def run(config: Config, location: RunLocation, records: Mapping[str, str], report_epoch: Report | None = None) -> float:
     """Train by workers; return the best validation loss, on node 0. Arguments and errors as in `tasks.train.run`.
+
+    With `report_epoch`, rank 0 asks the process that started this one in its place, except under torchrun.
 
     A process that torchrun or SLURM has started as a worker becomes that worker. In any other, faults of config and
     data are found before a folder is made or a worker started.
@@ -51,7 +57,8 @@ def run(config: Config, location: RunLocation, records: Mapping[str, str]) -> fl
         return _train_on_other_node(config, trainer, data, world_size)
     notes = [] if resumed is None else resume.changes_of_batch(resumed, config, world_size)
     folder = resumed or location.create_folder(config.stock.ticker)
-    launch = Launch(worker.__name__, folder.path, trainer, world_size, verbose=location.verbose)
+    channel = None if report_epoch is None else parent.descriptor()
+    launch = Launch(worker.__name__, folder.path, trainer, world_size, verbose=location.verbose, channel=channel)
     run_log = terminal.RunLog(verbose=location.verbose)
     with (
         tracking.tracked(config.tracker, folder, run_log.emit) as trackers,

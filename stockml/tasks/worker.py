@@ -18,10 +18,10 @@ from stockml.config.values import plain
 from stockml.distributed import worker
 from stockml.distributed.settings import DDPConfig
 from stockml.errors import Interrupted, LostRank, UserError
-from stockml.processes import streams
+from stockml.processes import parent, streams
 from stockml.runs.folder import NullRun, RunFolder, WorkerRun
 from stockml.runs.location import ExistingRun, RunLocation
-from stockml.tasks import run_metadata
+from stockml.tasks import pruning, run_metadata
 
 if TYPE_CHECKING:
     from stockml.distributed.environment import WorkerEnvironment
@@ -76,7 +76,8 @@ def _train(
     def train_in(group: Group) -> None:
         from stockml.tasks import train
 
-        train.run(config, location, records, group)
+        report_epoch = pruning.report_epoch if parent.descriptor() is not None else None
+        train.run(config, location, records, group, report_epoch=report_epoch)
 
     timeout_seconds = cast("DDPConfig", config.trainer).timeout_seconds
     worker.train(own, timeout_seconds, _shared_settings(config), train_in)

@@ -84,6 +84,8 @@ class TrainState:
         )
 
 
+Report = Callable[[int, float], bool]
+"""Told of an epoch, counted from 1, and its validation loss; returns whether training is to stop as unpromising."""
 AfterEpoch = Callable[[TrainState], None]
 
 

@@ -49,7 +49,7 @@ class Config:
     patience: int = 5
 
 
-class MLP(lightning.LightningModule):  # type: ignore[misc]  # not installed where this is checked
+class MLP(lightning.LightningModule):
     """Linear → ReLU → Dropout → Linear on the window's mean over time."""
 
     def __init__(self, config: Any, features: int) -> None:

@@ -1,22 +1,29 @@
-"""Sweeps under plugins of others: searches by optuna, jobs started by submitit."""
+"""Searches: trials drawn, pruned, replaced and gone on with; and jobs started by submitit."""
 
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from stockml import cli
+from stockml.tasks import study
 from tests.conftest import RUN_PY, command, metrics, random_bars, write_bars
 
-SMALL = ("data.days=400", "trainer.epochs=1")
-SEARCH = ("+experiment=tune_mlp", "hydra.sweeper.n_trials=5", "hydra.sweep.dir=s", *SMALL)
+SMALL = ("data.days=300", "data.window=10", "trainer.patience=null", "report=false")
+SEARCH = ("+experiment=tune_mlp", "hydra.sweeper.n_trials=5", "hydra.sweep.dir=s", "trainer.epochs=4", *SMALL)
+FREE = ("-m", "hydra/sweeper=optuna", "hydra.sweeper.sampler.seed=0", "hydra.sweep.dir=s", *SMALL)
+DROPOUT = "model.dropout=interval(0,0.5)"
+ONE = "trainer.epochs=1"
+EITHER = "model.hidden_dim=choice(2,4,8)"
 
 
 def rows(sweep: Path) -> list[dict[str, str]]:
@@ -24,17 +31,35 @@ def rows(sweep: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def trials(sweep: Path) -> list[tuple[str, float | None]]:
-    """State and value of each trial of the study, in order."""
-    with sqlite3.connect(sweep / "study.db") as study:
-        states = study.execute("select trial_id, state from trials order by trial_id").fetchall()
-        values = dict(study.execute("select trial_id, value from trial_values").fetchall())
-    return [(state, values.get(trial)) for trial, state in states]
+def trials(sweep: Path) -> list[dict[str, Any]]:
+    """The trials of the study, in order."""
+    found: list[dict[str, Any]] = json.loads((sweep / "search.json").read_text())["trials"]
+    return found
+
+
+def states(sweep: Path) -> list[str]:
+    return [trial["state"] for trial in trials(sweep)]
 
 
 def done(sweep: Path) -> list[str]:
-    """The jobs that have ended well."""
-    return [path.parent.name for path in sweep.glob("*/result.json") if '"ok"' in path.read_text()]
+    """The jobs that have ended well or were pruned."""
+    return [
+        path.parent.name
+        for path in sweep.glob("*/result.json")
+        if json.loads(path.read_text())["status"] in ("ok", "pruned")
+    ]
+
+
+def search(*arguments: str, status: int = 0) -> Path:
+    """A search in this process; its folder."""
+    epochs = [] if any(argument.startswith(("trainer.epochs", "model.rounds")) for argument in arguments) else [ONE]
+    assert cli.main([*FREE, *epochs, *arguments]) == status
+    return Path("s")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -57,31 +82,151 @@ def killed_and_continued(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 
 def test_a_killed_search_goes_on_until_it_has_all_its_trials(killed_and_continued: tuple[Path, list[str]]) -> None:
     sweep, before = killed_and_continued
-    ended = [row for row in rows(sweep) if row["status"] == "ok"]
-    assert 2 <= len(before) < 5 == len(ended)
+    ended = [row for row in rows(sweep) if row["status"] in ("ok", "pruned")]
+    assert 2 <= len(before) < 5 == len(ended) == len(rows(sweep))
     assert {row["job"] for row in ended} >= set(before)
     assert len({row["model.hidden_dim"] + row["trainer.lr"] for row in ended}) == 5, "a trial was drawn twice"
+    assert {trial["job"] for trial in trials(sweep)} >= {row["job"] for row in ended}
 
 
 def test_a_search_is_told_of_the_validation_loss_alone(killed_and_continued: tuple[Path, list[str]]) -> None:
     sweep, _ = killed_and_continued
-    told = {value for state, value in trials(sweep) if state == "COMPLETE"}
-    losses = {metrics(path.parent)["validation"]["mse"] for path in sweep.glob("*/metrics.json")}
-    assert len(told) >= 4  # the kill may have come between a job's end and the study's hearing of it
-    assert all(any(value == pytest.approx(loss, rel=1e-5) for loss in losses) for value in told)
+    for trial in trials(sweep):
+        if trial["state"] == "complete":
+            assert trial["values"] == [metrics(sweep / trial["job"])["validation_loss"]]
 
 
-def test_a_failed_trial_is_recorded_and_the_search_goes_on(tmp_path: Path) -> None:
-    ended = command(*SEARCH, "trainer.lr=choice(1e-3,-1.0)", cwd=tmp_path)  # of which one is refused
-    found = {row["job"]: row for row in rows(tmp_path / "s")}
-    states = [state for state, _ in trials(tmp_path / "s")]
-    assert len(found) == len(states) == 5
-    failed = [row for row in found.values() if row["status"] == "failed"]
-    assert len(failed) == states.count("FAIL") > 0
-    assert states.count("COMPLETE") > 0
-    assert all("trainer.lr=-1.0: must be" in row["error"] for row in failed)
-    assert ended.returncode == 1
-    assert all(row["job"] in ended.stderr for row in failed)
+def test_a_pruned_trial_has_no_scores_and_the_search_ends_well(capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = search(
+        "hydra.sweeper.pruner=hyperband",
+        "hydra.sweeper.n_trials=6",
+        "trainer.epochs=4",
+        "trainer.lr=tag(log,interval(1e-5,1))",
+    )
+    pruned = [row for row in rows(sweep) if row["status"] == "pruned"]
+    assert 0 < len(pruned) < 6 == len(rows(sweep))
+    for row in pruned:
+        assert (row["test_r2"], row["error"]) == ("", "")
+        assert int(row["epochs"]) < 4
+        assert not (sweep / row["job"] / "metrics.json").exists()
+        assert json.loads((sweep / row["job"] / "result.json").read_text())["status"] == "pruned"
+        assert len((sweep / row["job"] / "history.csv").read_text().splitlines()) == int(row["epochs"]) + 1
+    assert states(sweep).count("pruned") == len(pruned)
+    assert f"{len(pruned)} pruned" in capsys.readouterr().out
+    ok = next(row for row in rows(sweep) if row["status"] == "ok")
+    assert cli.main(["task=reproduce", f"run=s/{ok['job']}", "report=false"]) == 0
+    for task in ("reproduce", "evaluate", "predict"):
+        assert cli.main([f"task={task}", f"run=s/{pruned[0]['job']}"]) == 2
+    assert capsys.readouterr().err.count("(pruned)") == 3
+
+
+LAST = "trainer.lr=choice(1e-3,1e-9)"  # which learns nothing
+MODES = [
+    (
+        "model=lightgbm",
+        "model.rounds=20",
+        "model.min_data_in_leaf=5",
+        "model.lambda_l2=0",
+        "model.learning_rate=choice(0.9,1e-6)",
+        "hydra.sweeper.direction=maximize",
+    ),
+    ("trainer=ddp", "trainer.world_size=2", "trainer.epochs=4", LAST),
+    ("trainer.ensemble=2", "trainer.epochs=4", LAST),
+    ("data.split=walk_forward", "data.folds=2", "trainer.epochs=4", LAST),
+]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode[0])
+def test_every_way_of_training_can_be_pruned(mode: tuple[str, ...]) -> None:
+    sweep = search(
+        "hydra/sweeper/sampler=grid",
+        "hydra/sweeper/pruner=median",
+        "hydra.sweeper.pruner.n_startup_trials=1",
+        "hydra.sweeper.n_trials=2",
+        *mode,
+    )
+    pruned = [row["job"] for row in rows(sweep) if row["status"] == "pruned"]
+    assert [row["status"] for row in rows(sweep)] == ["ok", "pruned"]
+    assert len(list((sweep / pruned[0]).glob("**/history.csv"))) == 1, "it went on with the next fold or member"
+
+
+def test_a_failed_trial_is_replaced_by_another(capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = search("hydra.sweeper.n_trials=3", "trainer.lr=choice(-1.0,1e-3,1e-2,1e-4)", "hydra/sweeper/sampler=grid")
+    assert states(sweep) == ["fail", "complete", "complete", "complete"]
+    said = capsys.readouterr().out
+    assert "trainer.lr=-1.0: must be" in said
+    assert "another trial took its place" in said
+
+
+def test_a_search_ends_when_too_many_trials_fail(capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = search(
+        "hydra.sweeper.n_trials=4",
+        "trainer.lr=choice(-1.0,-2.0,-3.0,-4.0,1e-3)",
+        "hydra/sweeper/sampler=grid",
+        status=1,
+    )
+    assert states(sweep) == ["fail"] * 3
+    assert "3 trials failed, more than hydra.sweeper.max_failure_rate=0.5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "grid"])
+def test_no_parameters_are_run_twice_and_an_exhausted_space_ends_the_search(
+    sampler: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = search("hydra.sweeper.n_trials=9", EITHER, f"hydra/sweeper/sampler={sampler}")
+    assert sorted(row["model.hidden_dim"] for row in rows(sweep)) == ["2", "4", "8"]
+    by_value = {trial["params"]["model.hidden_dim"]: trial["values"] for trial in trials(sweep)}
+    assert all(trial["values"] == by_value[trial["params"]["model.hidden_dim"]] for trial in trials(sweep))
+    assert "all 3 combinations of the search space were tried" in capsys.readouterr().out
+
+
+def test_searches_on_one_storage_share_their_trials() -> None:
+    shared = ("hydra.sweeper.storage=sqlite:///both.db", "hydra.sweeper.n_trials=6", DROPOUT)
+    each = [subprocess.Popen([sys.executable, str(RUN_PY), *FREE, f"hydra.sweep.dir={name}", *shared]) for name in "ab"]
+    assert [one.wait(60) for one in each] == [0, 0]
+    of_each = [[row["job"] for row in rows(Path(name))] for name in "ab"]
+    assert all(of_each)
+    assert len(of_each[0]) + len(of_each[1]) == 6
+    assert trials(Path("a"))[:6] == trials(Path("b"))[:6] or len(trials(Path("a"))) == 6
+    dropouts = [row["model.dropout"] for name in "ab" for row in rows(Path(name))]
+    assert len(set(dropouts)) == 6
+
+
+def test_trials_of_a_search_that_was_killed_elsewhere_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "HEARTBEAT_SECONDS", 1)
+    storage = "hydra.sweeper.storage=sqlite:///both.db"
+    typed = (*FREE, storage, "hydra.sweeper.n_trials=3", DROPOUT, "trainer.epochs=2000")
+    killed = subprocess.Popen([sys.executable, str(RUN_PY), *typed], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while (
+        not list(Path("s").glob("*/history.csv"))
+        and not list(Path("s").glob("*/last.pt"))
+        and time.monotonic() < deadline
+    ):
+        time.sleep(0.02)
+    killed.kill()
+    killed.wait()
+    search("hydra.sweep.dir=t", storage, "hydra.sweeper.n_trials=3", DROPOUT)
+    assert states(Path("t")) == ["fail", "complete", "complete", "complete"]
+
+
+def test_several_objectives_have_no_best_but_a_front() -> None:
+    write_bars(random_bars(), Path("bars"))
+    write_bars(random_bars(seed=1, ticker="OTHER"), Path("bars"))
+    sweep = search(
+        "hydra.sweeper.objectives=[loss,loss/OTHER,seconds]",
+        "hydra.sweeper.n_trials=2",
+        DROPOUT,
+        "data=csv",
+        "~data.days",
+        "data.dir=bars",
+        "data.tickers=[TEST,OTHER]",
+    )
+    for trial in trials(sweep):
+        own = json.loads((sweep / trial["job"] / "metrics.json").read_text())
+        with (sweep / trial["job"] / "stocks.csv").open() as file:
+            stocks = {row["ticker"]: float(row["val_mse"]) for row in csv.DictReader(file)}
+        assert trial["values"] == [own["validation_loss"], stocks["OTHER"], own["timing"]["train_seconds"]]
 
 
 def test_jobs_that_another_launcher_starts_end_in_the_same_table(tmp_path: Path) -> None:
@@ -96,6 +241,19 @@ def test_jobs_that_another_launcher_starts_end_in_the_same_table(tmp_path: Path)
     ]
     assert found[0] == found[1]
     assert [row["status"] for row in found[0]] == ["ok", "failed"]
+
+
+def test_another_launcher_runs_the_trials_of_a_search(tmp_path: Path) -> None:
+    ended = command(
+        *FREE,
+        "hydra.sweeper.n_trials=2",
+        "hydra.sweeper.n_jobs=2",
+        "hydra/launcher=submitit_local",
+        DROPOUT,
+        cwd=tmp_path,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert states(tmp_path / "s") == ["complete"] * 2
 
 
 def test_a_preset_for_slurm_says_what_is_missing_where_there_is_none(tmp_path: Path) -> None:

@@ -1,0 +1,92 @@
+"""optuna's study of a search, and the database that it is kept in."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import sqlalchemy
+from optuna.trial import TrialState
+
+from stockml.compose import Search as Plan
+from stockml.errors import UserError
+
+HEARTBEAT_SECONDS = 30
+"""Between two signs of life of a running trial; one without for twice as long belongs to a search that was killed."""
+COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
+"""The states of trials that count for `n_trials`."""
+
+Opened = tuple[optuna.storages.RDBStorage, optuna.Study]
+"""A study, and its storage, which takes the signs of life."""
+
+
+def opened(plan: Plan, folder: Path, most_epochs: int) -> Opened:
+    """The study, made if there is none: in the storage that is named, else in study.db of the sweep's folder.
+
+    UserError where it cannot be opened, or is of another search.
+    """
+    settings, url = plan.settings, plan.settings.storage
+    own = sqlalchemy.URL.create("sqlite", database=str(folder / "study.db")).render_as_string(hide_password=False)
+    try:
+        shown = own if url is None else sqlalchemy.make_url(url).render_as_string(hide_password=True)
+    except sqlalchemy.exc.ArgumentError:
+        raise UserError(
+            f"hydra.sweeper.storage={url}: is no URL of a database, such as sqlite:////path/study.db"
+        ) from None
+    try:
+        storage, study = _made(plan, url or own, most_epochs)
+    except Exception as error:  # whatever the driver of the database raises
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"hydra.sweeper.storage={shown}: cannot be opened ({reason}); name another, or null: study.db in the "
+            "sweep's folder"
+        ) from error
+    directions = [direction.name.lower() for direction in study.directions]
+    if directions != list(settings.direction):
+        raise UserError(
+            f"hydra.sweeper.direction: the study {settings.study_name} in {shown} has {', '.join(directions)}; name "
+            "another hydra.sweeper.study_name"
+        )
+    for trial in study.get_trials(deepcopy=False, states=COUNTED)[-1:]:
+        if names := set(plan.space) ^ set(trial.params) if plan.extend is None and trial.params else None:
+            raise UserError(
+                f"hydra.sweeper.study_name={settings.study_name}: its earlier trials chose other settings "
+                f"({', '.join(sorted(names))}); name another, or another hydra.sweep.dir"
+            )
+    return storage, study
+
+
+def _made(plan: Plan, url: str, most_epochs: int, tries: int = 5) -> Opened:
+    try:
+        with quiet():
+            storage = optuna.storages.RDBStorage(
+                url,
+                # Jobs are forked from this process: no connection may be open then.
+                engine_kwargs={"poolclass": sqlalchemy.pool.NullPool},
+                heartbeat_interval=HEARTBEAT_SECONDS,
+                grace_period=2 * HEARTBEAT_SECONDS,
+            )
+            study = optuna.create_study(
+                study_name=plan.settings.study_name,
+                storage=storage,
+                pruner=plan.new_pruner(most_epochs) or optuna.pruners.NopPruner(),
+                directions=plan.settings.direction,
+                load_if_exists=True,
+            )
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError):
+        if tries == 1:
+            raise
+        time.sleep(0.2)  # another search may be making the same tables at this moment
+        return _made(plan, url, most_epochs, tries - 1)
+    return storage, study
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without optuna's warnings: of what is experimental, of an epoch that was reported before a search was killed."""
+    with warnings.catch_warnings(action="ignore"):
+        yield
