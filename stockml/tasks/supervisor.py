@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import gc
@@ -9,12 +10,12 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stockml import models, trackers
+from stockml import compose, models, trackers
 from stockml.compose import Command, Job
 from stockml.config.root import Config
 from stockml.data import sources
@@ -28,6 +29,7 @@ from stockml.tasks import train as training
 from stockml.training import hardware
 
 if TYPE_CHECKING:
+    from stockml.processes.ray_pool import RayPool
     from stockml.tasks.search import Search
 
 
@@ -39,23 +41,23 @@ class Supervisor:
         folder: SweepFolder,
         command: Command,
         done: Sequence[job_ranking.Row],
+        cluster: RayPool | None,
         search: Search | None = None,
     ) -> None:
-        assert command.sweep is not None
-        self._folder, self._sweep, self._search, self._configs = folder, command.sweep, search, command.jobs
-        self._fail_fast = command.jobs[0].sweep.fail_fast
         sweep = command.sweep
+        assert sweep is not None
+        self._folder, self._sweep, self._cluster, self._search = folder, sweep, cluster, search
+        self._configs, self._fail_fast = command.jobs, command.jobs[0].sweep.fail_fast
         self._table = summary.SweepTable(folder)
         total = len(sweep.jobs)
         if search is not None and sweep.search is not None:
             total = sweep.search.settings.n_trials - search.done + len(done)
         self._progress = SweepProgress(total, done, [job.name for job in sweep.jobs])
 
-    @functools.cached_property
-    def room(self) -> tuple[int, int]:
-        """How many jobs may run at once, and the cores that these may use."""
-        n_jobs = self._sweep.n_jobs
-        return (n_jobs, sys.maxsize) if n_jobs > 0 else (places(self._configs), machine.cores())
+    @property
+    def at_once(self) -> int:
+        """How many jobs may run at once."""
+        return self._sweep.n_jobs if self._sweep.n_jobs > 0 else places(self._configs, self._cluster)[0]
 
     def __call__(self, given: Iterable[Job | None], as_call: Callable[[Job], Callable[[], Any]]) -> None:
         """Run the jobs that are not done, in their order. RunError to stop at a failure."""
@@ -67,16 +69,17 @@ class Supervisor:
                     yield None
                 elif self._folder.job(job.name).outcome() not in ("ok", "pruned"):
                     jobs.append(job)
-                    log = self._folder.path / job.name / "train.log"
-                    busy = 1 if job.config is None else cores(dataclasses.replace(job.config, seed=0))
-                    yield job_pool.Call(functools.partial(as_call, job), log, busy)
+                    yield job_pool.Call(
+                        functools.partial(as_call, job),
+                        self._folder.path / job.name / "train.log",
+                        1 if job.config is None else cores(dataclasses.replace(job.config, seed=0)),
+                        gpus(job.config),
+                        self._folder.path,
+                    )
 
-        import_what_jobs_need(self._configs)
-        gc.freeze()  # a job's process does not look through what it has from this one
-        at_once, room = self.room
         answer = None if self._search is None else lambda number, content: self._answer(jobs[number], content)
         with (
-            closing(job_pool.run_each(calls(), cores=room, at_once=at_once, answer=answer)) as events,
+            closing(run_each(calls(), self._configs, self._sweep.n_jobs, self._cluster, answer)) as events,
             closing(self._progress),
         ):
             try:
@@ -117,6 +120,34 @@ def is_synthetic(config: Config | None) -> bool:
     return config is not None and config.data.synthetic
 
 
+@contextlib.contextmanager
+def pool(command: compose.Command) -> Iterator[RayPool | None]:
+    """The Ray cluster that is to run the jobs; None where this machine is. UserError where none answers."""
+    config, _ = compose.ray_settings(command.composed)
+    if config is None:
+        yield None
+        return
+    from stockml.processes import ray_pool
+
+    with ray_pool.connected(config) as cluster:
+        yield cluster
+
+
+def run_each(
+    calls: Iterable[job_pool.Call | None],
+    configs: Sequence[Config | None],
+    n_jobs: int,
+    cluster: RayPool | None,
+    answer: job_pool.Answer | None = None,
+) -> Generator[job_pool.Event, None, None]:
+    """The events of `job_pool.run_each` for jobs with these configs: `n_jobs` at once, or what there is room for."""
+    if cluster is None:
+        import_what_jobs_need(configs)
+        gc.freeze()  # a job's process does not look through what it has from this one
+    at_once, room = (n_jobs, sys.maxsize) if n_jobs > 0 else places(configs, cluster)
+    return job_pool.run_each(calls, cores=room, at_once=at_once, answer=answer, pool=cluster)
+
+
 def import_what_jobs_need(configs: Sequence[Config | None]) -> None:
     """Import here, once, what every forked job would otherwise import for itself."""
     names = {"stockml.tasks.train", "stockml.evaluation.baselines", "rich.console", "rich.table"}
@@ -146,8 +177,15 @@ def _cores(config: Config) -> int:
     return training.threads(config) * rank_count.here(config)
 
 
-def places(configs: Sequence[Config | None]) -> int:
-    """Jobs that the machine has room for at once: one a GPU where they use GPUs, else one a core."""
-    gpus = len(hardware.gpus())
-    wants_gpu = any(config is None or config.hardware.device in ("auto", "cuda") for config in configs)
-    return gpus if gpus and wants_gpu else machine.cores()
+def gpus(config: Config | None) -> int:
+    """GPUs that a job uses where there are some."""
+    if config is None or config.hardware.device not in ("auto", "cuda"):
+        return 0
+    return 1 if getattr(config.trainer, "world_size", None) == "auto" else rank_count.here(config)
+
+
+def places(configs: Sequence[Config | None], cluster: RayPool | None) -> tuple[int, int]:
+    """Jobs that there is room for at once, one a GPU where they use GPUs, else one a core; and the cores."""
+    room = machine.cores() if cluster is None else cluster.total("CPU")
+    there = len(hardware.gpus()) if cluster is None else cluster.total("GPU")
+    return (there if there and any(map(gpus, configs)) else room), room

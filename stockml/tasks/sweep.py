@@ -51,6 +51,7 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
     assert sweep is not None
     callbacks = compose.callbacks_of(command)
     new_search = _search(command, sweep.folder)  # before a folder is made
+    cluster = until_the_end.enter_context(supervisor.pool(command))
     folder = SweepFolder.at(sweep.folder) if sweep.is_named else SweepFolder.create(sweep.folder)
     named = compose.override("hydra.sweep.dir", str(folder.path))
     again = f"python run.py {shlex.join([*_without_folder(arguments), named])}"
@@ -60,7 +61,7 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
         folder.plan({job.name: job.swept for job in sweep.jobs})
         rows = summary.write(folder, joint=False)
         done = [row for row in rows if row["status"] == "ok"]
-        jobs = supervisor.Supervisor(folder, command, done, search)
+        jobs = supervisor.Supervisor(folder, command, done, cluster, search)
         if any(supervisor.is_synthetic(config) for config in command.jobs):
             print(*terminal.SYNTHETIC, sep="\n", flush=True)
         until_the_end.enter_context(tracking.tracked_sweep(command.jobs[0].tracker, folder, print))
@@ -69,6 +70,7 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
             folder=folder.path,
             train=train,
             summarise=not sweep.is_launched_here,
+            home=folder.path,
             report_epoch=pruning.report_epoch if sweep.search is not None and sweep.search.prunes else None,
         )
         try:
@@ -125,7 +127,7 @@ def _chosen(search: Search | None, sweep: Sweep, jobs: supervisor.Supervisor) ->
     if search is None or sweep.search is None:
         return None
     here = sweep.is_launched_here
-    return [search.jobs(jobs.room[0])] if here else search.batches(sweep.search.settings.n_jobs)
+    return [search.jobs(jobs.at_once)] if here else search.batches(sweep.search.settings.n_jobs)
 
 
 def _without_folder(arguments: Sequence[str]) -> list[str]:
@@ -160,10 +162,19 @@ def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
         )
 
 
-def job(given: Job, folder: Path, train: Train, *, summarise: bool, report_epoch: Report | None = None) -> float | None:
+def job(
+    given: Job,
+    folder: Path,
+    train: Train,
+    *,
+    summarise: bool,
+    home: Path | None = None,
+    report_epoch: Report | None = None,
+) -> float | None:
     """One job of a sweep, in whatever process: its best validation loss; None where it failed, as result.json says.
 
-    `summarise`: nobody else writes the sweep's summary. `report_epoch` ends the job of a search early.
+    `summarise`: nobody else writes the sweep's summary. `home` is the sweep's folder, where the job's is copied to from
+    another machine's `folder`. `report_epoch` ends the job of a search early.
     """
     location = RunLocation(job=folder / given.name)
     if given.config is None or given.records is None:
@@ -186,7 +197,8 @@ def job(given: Job, folder: Path, train: Train, *, summarise: bool, report_epoch
             run_folder.clear()
             record("running", None)
         with gpus_of_its_own(config):
-            return train(config, location, given.records.of_job(folder, given.name, given.number).texts(), report_epoch)
+            records = given.records.of_job(home or folder, given.name, given.number)
+            return train(config, location, records.texts(), report_epoch)
     except Pruned:  # which train has recorded
         return None
     except UserError as error:
