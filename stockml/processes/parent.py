@@ -24,9 +24,9 @@ def connect(connection: Connection | None) -> None:
 
 
 def descriptor() -> int | None:
-    """The file descriptor of that connection, for a process that asks in this one's place; None where there is none."""
+    """The file descriptor of that connection, for a process that asks in this one's place; None where it has none."""
     connection = _connection.get()
-    return None if connection is None else connection.fileno()
+    return connection.fileno() if isinstance(connection, Connection) else None
 
 
 def ask(content: Any) -> Any:

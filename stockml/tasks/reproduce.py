@@ -130,7 +130,7 @@ def _run_sweep(path: Path, typed: Sequence[str]) -> None:
             )
             for command, config in zip(commands, configs, strict=True)
         ]
-        with closing(supervisor.run_each(calls, configs, supervisor.places(configs, cluster), cluster)) as events:
+        with closing(supervisor.run_each(calls, configs, -1, cluster)) as events:
             for event in events:
                 number, ended = event or (0, None)
                 if ended is None:

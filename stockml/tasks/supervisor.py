@@ -44,12 +44,12 @@ class Supervisor:
         command: Command,
         done: Sequence[job_ranking.Row],
         cluster: RayPool | None,
-        search: Search | None,
+        search: Search | None = None,
     ) -> None:
-        assert command.sweep is not None
-        self._folder, self._sweep, self._search, self._configs = folder, command.sweep, search, command.jobs
-        self._cluster, self._fail_fast = cluster, command.jobs[0].sweep.fail_fast
         sweep = command.sweep
+        assert sweep is not None
+        self._folder, self._sweep, self._cluster, self._search = folder, sweep, cluster, search
+        self._configs, self._fail_fast = command.jobs, command.jobs[0].sweep.fail_fast
         self._table = summary.SweepTable(folder)
         self._data = SharedData([job.config for job in sweep.jobs])
         total = len(sweep.jobs)
@@ -57,11 +57,10 @@ class Supervisor:
             total = sweep.search.settings.n_trials - search.done + len(done)
         self._progress = SweepProgress(total, done, [job.name for job in sweep.jobs])
 
-    @functools.cached_property
-    def room(self) -> tuple[int, int]:
-        """How many jobs may run at once, and the cores that these may use."""
-        n_jobs = self._sweep.n_jobs
-        return (n_jobs, sys.maxsize) if n_jobs > 0 else places(self._configs, self._cluster)
+    @property
+    def at_once(self) -> int:
+        """How many jobs may run at once."""
+        return self._sweep.n_jobs if self._sweep.n_jobs > 0 else places(self._configs, self._cluster)[0]
 
     def __call__(self, given: Iterable[Job | None], as_call: Callable[[Job], Callable[[], Any]]) -> None:
         """Run the jobs that are not done, in their order. RunError to stop at a failure."""
@@ -83,7 +82,7 @@ class Supervisor:
 
         answer = None if self._search is None else lambda number, content: self._answer(jobs[number], content)
         with (
-            closing(run_each(calls(), self._configs, self.room, self._cluster, answer)) as events,
+            closing(run_each(calls(), self._configs, self._sweep.n_jobs, self._cluster, answer)) as events,
             closing(self._progress),
         ):
             try:
@@ -146,7 +145,7 @@ def pool(command: compose.Command) -> Iterator[RayPool | None]:
 def run_each(
     calls: Iterable[job_pool.Call | None],
     configs: Sequence[Config | None],
-    room: tuple[int, int],
+    n_jobs: int,
     cluster: RayPool | None,
     answer: job_pool.Answer | None = None,
 ) -> Generator[job_pool.Event, None, None]:
@@ -154,8 +153,8 @@ def run_each(
     if cluster is None:
         import_what_jobs_need(configs)
         gc.freeze()  # a job's process does not look through what it has from this one
-    at_once, cores_for_all = room
-    return job_pool.run_each(calls, cores=cores_for_all, at_once=at_once, answer=answer, pool=cluster)
+    at_once, room = (n_jobs, sys.maxsize) if n_jobs > 0 else places(configs, cluster)
+    return job_pool.run_each(calls, cores=room, at_once=at_once, answer=answer, pool=cluster)
 
 
 def import_what_jobs_need(configs: Sequence[Config | None]) -> None:

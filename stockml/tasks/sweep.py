@@ -52,8 +52,8 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
     sweep = command.sweep
     assert sweep is not None
     callbacks = compose.callbacks_of(command)
-    cluster = until_the_end.enter_context(supervisor.pool(command))
     new_search = _search(command, sweep.folder)  # before a folder is made
+    cluster = until_the_end.enter_context(supervisor.pool(command))
     folder = SweepFolder.at(sweep.folder) if sweep.is_named else SweepFolder.create(sweep.folder)
     named = compose.override("hydra.sweep.dir", str(folder.path))
     again = f"python run.py {shlex.join([*_without_folder(arguments), named])}"
@@ -129,7 +129,7 @@ def _chosen(search: Search | None, sweep: Sweep, jobs: supervisor.Supervisor) ->
     if search is None or sweep.search is None:
         return None
     here = sweep.is_launched_here
-    return [search.jobs(jobs.room[0])] if here else search.batches(sweep.search.settings.n_jobs)
+    return [search.jobs(jobs.at_once)] if here else search.batches(sweep.search.settings.n_jobs)
 
 
 def _without_folder(arguments: Sequence[str]) -> list[str]:
@@ -199,8 +199,8 @@ def job(
             run_folder.clear()
             record("running", None)
         with gpus_of_its_own(config):
-            texts = given.records.of_job(home or folder, given.name, given.number).texts()
-            return train(config, location, texts, given.folds, report_epoch)
+            records = given.records.of_job(home or folder, given.name, given.number)
+            return train(config, location, records.texts(), given.folds, report_epoch)
     except Pruned:  # which train has recorded
         return None
     except UserError as error:
