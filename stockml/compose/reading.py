@@ -92,9 +92,7 @@ class Trials:
             if group in values and group not in _SECTIONS and self._composer.options(group):
                 found = self._composer.file_of(group, str(o.value()))
                 where = found[0] if found else f"{group}={o.value()}"
-                faults.append(
-                    f"{where}: its first line must be '# @package _global_'; without it no setting is reached"
-                )
+                faults.append(f"{where}: its first line must be '# @package _global_'; else no setting is reached")
                 del values[group]
         return faults
 
