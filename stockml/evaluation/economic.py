@@ -42,11 +42,8 @@ def evaluate(test: Predictions, portfolio: Portfolio, calibration: Predictions |
     of_each = {name: _figures(account, periods, intervals.get(name, {})) for name, account in each.items()}
     named = {name: of_each.pop(name) for name in ("model", "long_only", "holding") if name in of_each}
     found = {
+        **portfolio.to_json(),
         "rule": rule,
-        "cost_bps": settings.cost_bps,
-        **({"quantile": settings.quantile} if rule == "quantile" else {}),
-        "volatility_target": settings.volatility_target,
-        "delay": settings.delay,
         "n": n,
         "periods_per_year": periods,
         "confidence": CONFIDENCE,
@@ -98,14 +95,14 @@ def _worst_month(returns: Floats, dates: NDArray[np.datetime64]) -> float:
 
 
 def _figures(account: Account, periods: float, intervals: Mapping[str, Any]) -> Figures:
-    traded = float(account.turnover.mean())
+    earned, traded = float(account.gross.mean()), float(account.turnover.mean())
     return {
         **{
             name: {**figures(returns, account.dates, periods), **intervals.get(name, {})}
             for name, returns in (("gross", account.gross), ("net", account.net))
         },
         "turnover": traded * periods,
-        "break_even_bps": float(account.gross.mean()) / traded * 10_000 if traded > 0 else None,
+        "break_even_bps": earned / traded * 10_000 if earned > 0 and traded > 0 else None,
         "exposure": float(account.exposure.mean()),
         "days_in_market": float((account.exposure > 0).mean()),
     }

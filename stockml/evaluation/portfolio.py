@@ -8,7 +8,7 @@ the forecasts made by its close. Days without a sample are left out, for every r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from stockml.evaluation.metrics import Floats, Target
     from stockml.evaluation.predictions import Predictions
 
-TRADING_DAYS = 252
+TRADING_DAYS = 252.0
 """A year's, where days are a day apart."""
 MOST_SCALED = 2.0
 """The most that a volatility target multiplies positions by."""
@@ -51,6 +51,16 @@ class Portfolio:
             return cls(config.portfolio, "", horizon)
         spec = TargetSpec.of(config.data)
         return cls(config.portfolio, spec.name, spec.horizon, spec.end - spec.horizon)
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Portfolio:
+        """That of the section `economic` of metrics.json."""
+        settings = PortfolioConfig(**{of.name: found[of.name] for of in fields(PortfolioConfig)})
+        return cls(settings, found["target"], found["horizon"], found["start"])
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, which `from_json` reads."""
+        return {**asdict(self.settings), "target": self.target, "horizon": self.horizon, "start": self.start}
 
     def rule(self, samples: Predictions) -> str:
         """The rule by which these samples are traded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from stockml.reporting.document import Section, Table
 from stockml.reporting.text_tables import text_table
 
 _PERCENT, _RATIO, _PLAIN = formatter("+.1%"), formatter("+.2f"), formatter(".1f")
+COLUMNS = ("net_return", "net_sharpe", "holding_sharpe", "break_even_bps")
+"""The columns of summary.csv: of a year, after costs."""
 _NAMES = {"model": "model", "long_only": "long side alone", "holding": "holding"}
 
 
@@ -36,10 +39,10 @@ def lines(evaluated: Mapping[str, Any]) -> list[str]:
         for name, of in _each(found)
     ]
     notes = (
-        f"{found['n']:,} test days, traded {RULES[found['rule']]}; a year; after costs of {found['cost_bps']:g} bp, "
-        "but gross, the Sharpe ratio before; turnover in capitals, break-even in bp"
+        f"{found['n']:,} test days, traded {RULES[found['rule']]}; costs of {found['cost_bps']:g} bp are paid, except "
+        "in gross, the Sharpe ratio before them; turnover a year in capitals, break-even cost in bp"
     )
-    return [text_table(header, rows, left=header[:1]), notes]
+    return [text_table(header, rows, left=header[:1]), textwrap.fill(notes, 100)]
 
 
 def section(metrics: Mapping[str, Any]) -> list[Section]:
@@ -81,7 +84,18 @@ def section(metrics: Mapping[str, Any]) -> list[Section]:
         ]
         for name, of in _each(found)
     ]
-    return [Section("Economic value", [text], [Table("The model, holding, and each baseline by the same rule", header, rows, strong=[0])])]  # fmt: skip
+    caption = "The model, holding, and each baseline by the same rule"
+    return [Section("Economic value", [text], [Table(caption, header, rows, strong=[0])])]
+
+
+def columns(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+    """The columns of summary.csv, given what metrics.json says; none where nothing was valued."""
+    found = metrics.get("economic") or {"none": ""}
+    if "none" in found:
+        return {}
+    model, holding = found["model"], found["holding"]["net"]["sharpe"]
+    figures = (model["net"]["annual_return"], model["net"]["sharpe"], holding, model["break_even_bps"])
+    return dict(zip(COLUMNS, figures, strict=True))
 
 
 def _each(found: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
