@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 RESAMPLES = 1000
-_AT_ONCE = 2**22  # numbers held in memory
+_AT_ONCE = 2**16
+"""Numbers that are computed together: more of them leave the processor's cache, which takes twice the time."""
 
 
 def block_days(n: int, least: int = 1) -> int:

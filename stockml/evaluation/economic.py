@@ -41,7 +41,7 @@ def evaluate(test: Predictions, portfolio: Portfolio, calibration: Predictions |
     rule = portfolio.rule(test)
     of_each = {name: _figures(account, periods, intervals.get(name, {})) for name, account in each.items()}
     named = {name: of_each.pop(name) for name in ("model", "long_only", "holding") if name in of_each}
-    found = {
+    found: Figures = {
         **portfolio.to_json(),
         "rule": rule,
         "n": n,
@@ -79,7 +79,8 @@ def figures(returns: Floats, dates: NDArray[np.datetime64] | None, periods: floa
 
 def wealth(returns: Floats) -> Floats:
     """(D,) what a capital of 1 has become by the end of each day; 0 from the day on which it is lost."""
-    return np.cumprod(np.maximum(1 + returns, 0))
+    found: Floats = np.cumprod(np.maximum(1 + returns, 0))
+    return found
 
 
 def drawdown(returns: Floats) -> Floats:

@@ -123,6 +123,7 @@ class Market:
         self._calibration = None if calibration is None else Market(calibration, portfolio)
         days = samples.rows if samples.dates is None else samples.dates
         stocks = np.zeros(len(days)) if samples.tickers is None else samples.tickers
+        self._days: NDArray[Any]
         self._days, self._day = np.unique(days, return_inverse=True)
         names, self._stock = np.unique(stocks, return_inverse=True)
         self._shape = (len(self._days), len(names))
