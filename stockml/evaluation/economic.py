@@ -79,7 +79,7 @@ def figures(returns: Floats, dates: NDArray[np.datetime64] | None, periods: floa
 
 def wealth(returns: Floats) -> Floats:
     """(D,) what a capital of 1 has become by the end of each day; 0 from the day on which it is lost."""
-    found: Floats = np.cumprod(np.maximum(1 + returns, 0))
+    found: Floats = np.cumprod(np.maximum(1 + returns, 0), dtype=np.float64)
     return found
 
 

@@ -183,9 +183,10 @@ def library_faults() -> Iterator[str]:
     portfolio, checked = Portfolio(COSTS, "return", 1), 0
     for each in histories(1, 1, 20):
         for samples in each.values():
+            assert samples.dates is not None
             account = Market(samples, portfolio).traded("model")
             own = economic.figures(account.net, account.dates, 252)
-            series = pd.Series(account.net, pd.DatetimeIndex(account.dates))
+            series = pd.Series(account.net, pd.DatetimeIndex(samples.dates))
             others = {
                 "annual_return": (empyrical.annual_return(series),),
                 "volatility": (empyrical.annual_volatility(series), quantstats.volatility(series)),
