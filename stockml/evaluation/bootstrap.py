@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,7 @@ _AT_ONCE = 2**16
 
 def block_days(n: int, least: int = 1) -> int:
     """The mean length of a block for n days: n^⅓, the rate of Politis & White (2004), and not less than `least`."""
-    return max(1, least, round(n ** (1 / 3)))
+    return max(1, least, round(math.cbrt(n)))
 
 
 def means(series: Floats, block: int, resamples: int = RESAMPLES) -> Floats:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 CONFIDENCE = 0.95
 _TAILS = [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)]
 _SAME = 1e-12
+_OWN = ("model", "long_only", "holding")
+"""The accounts with intervals; the others are baselines."""
 
 Figures = dict[str, Any]
 
@@ -40,7 +42,7 @@ def evaluate(test: Predictions, portfolio: Portfolio, calibration: Predictions |
     intervals, difference = _bootstrapped(each, periods, block)
     rule = portfolio.rule(test)
     of_each = {name: _figures(account, periods, intervals.get(name, {})) for name, account in each.items()}
-    named = {name: of_each.pop(name) for name in ("model", "long_only", "holding") if name in of_each}
+    named: Figures = {name: of_each.pop(name) for name in _OWN if name in of_each}
     found: Figures = {
         **portfolio.to_json(),
         "rule": rule,
@@ -116,7 +118,7 @@ def _bootstrapped(
 
     Both are percentiles of the stationary bootstrap; the difference is paired, as both are resampled by the same days.
     """
-    names = [name for name in ("model", "long_only", "holding") if name in each]
+    names = [name for name in _OWN if name in each]
     kinds = [(name, kind) for name in names for kind in ("gross", "net")]
     series = np.stack([getattr(each[name], kind) for name, kind in kinds], axis=1)
     centre = series.mean(axis=0)

@@ -173,20 +173,14 @@ class Market:
         sign: sign(f)/n in each of the day's n stocks. proportional: f over its root mean square in `calibration`, at
         most 1 either way, over n. threshold: sign(f)/n where |f| is more than buying and selling again costs.
         quantile: the stocks with the highest forecasts are bought and those with the lowest sold short, each side in
-        equal parts that sum to 1; none where all forecasts of a day are equal. Of classes, f is p − ½.
+        equal parts that sum to 1; equal forecasts share a place. Of classes, f is p − ½.
         """
         rule, signal = self._portfolio.rule(self._samples), self._signal(name)
         n = self._known.sum(axis=1, keepdims=True)
         signal = np.where(self._known, signal, np.nan)
         if rule == "quantile":
-            each = np.minimum(np.maximum(1, np.round(self._portfolio.settings.quantile * n)), n // 2)
-            rank = np.argsort(np.argsort(signal, axis=1, kind="stable"), axis=1)  # those not known come last
-            filled = np.where(self._known, signal, 0)
-            highest, lowest = (of(signal, axis=1, initial=end, where=self._known, keepdims=True)
-                               for of, end in ((np.max, -np.inf), (np.min, np.inf)))  # fmt: skip
-            varies = highest - lowest > 1e-12 * np.abs(filled).max(axis=1, keepdims=True)
-            sides = ((rank >= n - each) & (rank < n)).astype(float) - (rank < each)
-            return np.where(varies, sides / np.maximum(1, each), 0)
+            each = np.minimum(np.maximum(1, np.round(self._portfolio.settings.quantile * n).astype(int)), n // 2)
+            return _highest(signal, each) - _highest(-signal, each)
         if rule == "proportional":
             of = self if self._calibration is None else self._calibration
             square = np.square(of._signal(name))[of._known].mean()
@@ -194,7 +188,8 @@ class Market:
         else:
             cost = 2 * self._portfolio.settings.cost_bps / 10_000 if rule == "threshold" else 0.0
             sides = np.sign(signal) * (np.abs(signal) > cost)
-        return np.nan_to_num(sides) / np.maximum(1, n)
+        weights: Floats = np.nan_to_num(sides) / np.maximum(1, n)
+        return weights
 
     def _signal(self, name: str) -> Floats:
         """(D, K) the simple return that is forecast; of classes, how far the probability is from ½."""
@@ -246,6 +241,16 @@ class Market:
             if exposure > 0:
                 total, weight = DECAY * total + change**2, DECAY * weight + 1
         return found
+
+
+def _highest(signal: Floats, each: NDArray[np.int64]) -> Floats:
+    """(D, K) equal parts, which sum to 1, of each day's highest values, (D, 1) of them; NaN is none."""
+    ordered = np.sort(-signal, axis=1)  # NaN comes last
+    lowest = -np.take_along_axis(ordered, np.maximum(each - 1, 0), axis=1)
+    above, tied = signal > lowest, signal == lowest
+    left = each - above.sum(axis=1, keepdims=True)
+    found: Floats = (above + tied * left / np.maximum(1, tied.sum(axis=1, keepdims=True))) / np.maximum(1, each)
+    return found
 
 
 def net_returns(

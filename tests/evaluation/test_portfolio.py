@@ -109,6 +109,15 @@ def test_long_short_of_permuted_forecasts_averages_zero() -> None:
     assert abs(np.mean(means)) < 3 * np.std(means) / np.sqrt(200)
 
 
+def test_equal_forecasts_share_their_places_whatever_the_order_of_stocks() -> None:
+    of = samples(np.tile([3.0, 2, 2, 2, 1, 1], 50), stocks=6, days=50)
+    held = Market(of, traded(quantile=0.34)).traded("model")
+    returns = of.truth.y_true.reshape(50, 6)
+    expected = returns @ np.array([1 / 2, 1 / 6, 1 / 6, 1 / 6, -1 / 2, -1 / 2])
+    np.testing.assert_allclose(held.gross, expected, atol=1e-15)
+    assert not account(samples(np.ones(300), stocks=6, days=50), traded()).exposure.any()
+
+
 @pytest.mark.parametrize("settings", [{}, {"delay": 1}, {"volatility_target": 0.2}])
 def test_net_is_gross_minus_cost_times_turnover(settings: dict[str, Any]) -> None:
     for stocks in (1, 6):
