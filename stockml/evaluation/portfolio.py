@@ -146,17 +146,22 @@ class Market:
     def traded(self, name: str, *, long_only: bool = False) -> Account:
         """The forecasts of the model, or of the baseline of that name, traded by the rule.
 
-        A forecast is held over its horizon: of h days, h tranches of 1/h each overlap (Jegadeesh & Titman 1993), so
-        that no return is counted twice. With `long_only`, nothing is sold short.
+        With `long_only`, nothing is sold short.
         """
-        account, weights = self._unscaled(name, long_only=long_only)
+        held = self.positions(name, long_only=long_only)
+        account = self._account(held)
         if self._portfolio.settings.volatility_target is None:
             return account
-        past = None if self._calibration is None else self._calibration._unscaled(name, long_only=long_only)[0]
-        return self._account(weights * self._scale(account, past)[:, None])
+        before = self._calibration
+        past = None if before is None else before._account(before.positions(name, long_only=long_only))
+        return self._account(held * self._scale(account, past)[:, None])
 
-    def _unscaled(self, name: str, *, long_only: bool) -> tuple[Account, Floats]:
-        """The account, and the positions held (D, K), without a volatility target."""
+    def positions(self, name: str, *, long_only: bool = False) -> Floats:
+        """(D, K) what is held of each stock from each day to the next, before it is scaled to a volatility target.
+
+        A forecast is held over its horizon: of h days, h tranches of 1/h each overlap (Jegadeesh & Titman 1993), so
+        that no return is counted twice.
+        """
         settings, horizon = self._portfolio.settings, self._portfolio.horizon
         aimed_at = self._weights(name)
         if long_only:
@@ -164,8 +169,7 @@ class Market:
         held, first = np.zeros(self._shape), self._portfolio.start + settings.delay
         for lag in range(first, min(first + horizon, len(held))):
             held[lag:] += aimed_at[: len(held) - lag] / horizon
-        held *= self._known
-        return self._account(held), held
+        return held * self._known
 
     def _weights(self, name: str) -> Floats:
         """(D, K) the positions that the day's forecasts f, expected simple returns, ask for; their capital is 1.

@@ -93,7 +93,7 @@ def histories(stocks: int, horizon: int, count: int) -> Iterator[dict[str, Predi
 def true_sharpe(samples: Predictions, portfolio: Portfolio) -> float:
     """The Sharpe ratio after costs that the positions have if every return is the drift plus noise."""
     market = Market(samples, portfolio)
-    account, held = market._unscaled("model", long_only=False)
+    account, held = market.traded("model"), market.positions("model")
     mean = DRIFT * held.sum(axis=1) - account.cost * account.turnover
     stocks = held.shape[1]
     correlation = np.eye(stocks) if stocks == 1 else 0.7 * np.eye(stocks) + 0.3

@@ -89,7 +89,8 @@ def test_returns_of_tranches_sum_to_the_whole_and_none_is_counted_twice(how: Por
     """Each tranche alone: the forecasts of every h-th day, held for h days."""
     of, h, wait = samples(stocks=stocks), how.horizon, how.start + how.settings.delay
     assert of.next_return is not None
-    aimed_at, held = Market(of, how)._weights("model"), np.zeros((300, stocks))
+    at_once = replace(how, horizon=1, start=0, settings=replace(how.settings, delay=0))
+    aimed_at, held = Market(of, at_once).positions("model"), np.zeros((300, stocks))
     returns, total = of.next_return.reshape(300, stocks), np.zeros(300)
     for tranche in range(h):
         own = np.zeros((300, stocks))
