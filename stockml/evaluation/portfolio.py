@@ -119,8 +119,7 @@ class Market:
 
     def __init__(self, samples: Predictions, portfolio: Portfolio, calibration: Predictions | None = None) -> None:
         """`calibration` are samples before these, with the same forecasters: rules take their scale from them."""
-        self._samples, self._portfolio = samples, portfolio
-        self._calibration = None if calibration is None else Market(calibration, portfolio)
+        self._samples, self._portfolio, self._before = samples, portfolio, calibration
         days = samples.rows if samples.dates is None else samples.dates
         stocks = np.zeros(len(days)) if samples.tickers is None else samples.tickers
         self._days: NDArray[Any]
@@ -128,8 +127,12 @@ class Market:
         names, self._stock = np.unique(stocks, return_inverse=True)
         self._shape = (len(self._days), len(names))
         returns = samples.truth.y_true if samples.next_return is None else samples.next_return
-        self._returns = np.nan_to_num(self._grid(returns))
-        self._known = np.isfinite(self._grid(returns))
+        by_day = self._grid(returns)
+        self._returns, self._known = np.nan_to_num(by_day), np.isfinite(by_day)
+
+    @cached_property
+    def _calibration(self) -> Market | None:
+        return None if self._before is None else Market(self._before, self._portfolio)
 
     @cached_property
     def periods_per_year(self) -> float:
