@@ -189,8 +189,9 @@ class Market:
             each = np.minimum(np.maximum(1, np.round(self._portfolio.settings.quantile * n).astype(int)), n // 2)
             return _highest(signal, each) - _highest(-signal, each)
         if rule == "proportional":
-            of = self if self._calibration is None else self._calibration
-            square = np.square(of._signal(name))[of._known].mean()
+            before = self._calibration
+            assert before is not None  # a scale from these samples would know their future
+            square = np.square(before._signal(name))[before._known].mean()
             sides = np.clip(signal / np.sqrt(square), -1, 1) if square > 0 else 0 * signal
         else:
             cost = 2 * self._portfolio.settings.cost_bps / 10_000 if rule == "threshold" else 0.0

@@ -87,10 +87,11 @@ def test_a_perfect_forecast_earns_the_sum_of_absolute_returns() -> None:
 @pytest.mark.parametrize("how", [traded(5), traded(5, start=1, delay=1), traded(3, rule="proportional")], ids=str)
 def test_returns_of_tranches_sum_to_the_whole_and_none_is_counted_twice(how: Portfolio, stocks: int) -> None:
     """Each tranche alone: the forecasts of every h-th day, held for h days."""
-    of, h, wait = samples(stocks=stocks), how.horizon, how.start + how.settings.delay
+    of, before = samples(stocks=stocks), samples(stocks=stocks, seed=1)
+    h, wait = how.horizon, how.start + how.settings.delay
     assert of.next_return is not None
     at_once = replace(how, horizon=1, start=0, settings=replace(how.settings, delay=0))
-    aimed_at, held = Market(of, at_once).positions("model"), np.zeros((300, stocks))
+    aimed_at, held = Market(of, at_once, before).positions("model"), np.zeros((300, stocks))
     returns, total = of.next_return.reshape(300, stocks), np.zeros(300)
     for tranche in range(h):
         own = np.zeros((300, stocks))
@@ -98,7 +99,7 @@ def test_returns_of_tranches_sum_to_the_whole_and_none_is_counted_twice(how: Por
             own[day + wait : day + wait + h] = aimed_at[day]
         total += (own * returns).sum(axis=1) / h
         held += own / h
-    found = account(of, how)
+    found = account(of, how, before)
     np.testing.assert_allclose(found.gross, total, atol=1e-15)
     np.testing.assert_allclose(found.exposure, np.abs(held).sum(axis=1), atol=1e-14)
 
