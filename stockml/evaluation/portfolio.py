@@ -132,7 +132,7 @@ class Market:
 
     @cached_property
     def _calibration(self) -> Market | None:
-        return None if self._before is None else Market(self._before, self._portfolio)
+        return None if self._before is None else Market(self._before, self._portfolio, self._before)
 
     @cached_property
     def periods_per_year(self) -> float:

@@ -45,7 +45,7 @@ def account(of: Predictions, how: Portfolio, before: Predictions | None = None, 
 
 EVERY_RULE = [
     *({"rule": rule} for rule in ("sign", "proportional", "threshold")),
-    {"rule": "sign", "volatility_target": 0.1},
+    {"rule": "proportional", "volatility_target": 0.1},
     {"rule": "sign", "delay": 2},
 ]
 
