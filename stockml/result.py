@@ -61,8 +61,8 @@ class Result:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """A row for each validation and test sample: sample, ticker, date, split, y_true, y_pred, and on test lower_95,
-        upper_95 and so on for each level of `intervals`."""
+        """A row for each validation and test sample: sample, ticker, date, split, y_true, y_pred, next_return (the
+        simple return to the next bar), and on test lower_95, upper_95 and so on for each level of `intervals`."""
         return self.table("predictions.csv")
 
     @cached_property

@@ -230,7 +230,17 @@ INTERVALS = ["lower_80", "upper_80", "lower_95", "upper_95"]
 
 def test_predictions_are_read_to_the_last_digit_with_their_dates_and_tickers(market_like: Result) -> None:
     frame = market_like.predictions
-    assert list(frame) == ["sample", "ticker", "date", "split", "y_true", "y_pred", *INTERVALS, "volatility"]
+    assert list(frame) == [
+        "sample",
+        "ticker",
+        "date",
+        "split",
+        "y_true",
+        "y_pred",
+        *INTERVALS,
+        "volatility",
+        "next_return",
+    ]
     assert frame[INTERVALS].notna().all(axis=1).tolist() == (frame["split"] == "test").tolist()
     assert set(frame["ticker"]) == {"NA"} and pd.api.types.is_datetime64_any_dtype(frame["date"])
     test = frame[frame["split"] == "test"]

@@ -14,6 +14,7 @@ from stockml.config.values import plain, show
 from stockml.data.features.settings import FeaturesConfig
 from stockml.data.settings import BarsConfig, DataConfig, StockConfig
 from stockml.distributed.settings import TRAINERS
+from stockml.evaluation.settings import PortfolioConfig
 from stockml.models.settings import ModelConfig
 from stockml.trackers.settings import TrackerConfig
 from stockml.training.settings import HardwareConfig, TrainerConfig
@@ -116,6 +117,7 @@ class Config:
     update: UpdateConfig = incidental()
     intervals: tuple[float, ...]
     """Levels of the intervals around forecasts, rising, 0.8 for 80 %; empty: none."""
+    portfolio: PortfolioConfig
     explain: ExplainConfig = incidental()
     combine: CombineConfig = incidental()
     tracker: TrackerConfig | None = incidental(default=None)

@@ -100,6 +100,8 @@ class Panel:
     """Pooled panels only: whether a stock's target, or what is trained on, depends on those of the day's others."""
     expected: Floats | None = None
     """(R,) simulated returns only: the best possible forecast."""
+    next_return: Floats | None = None
+    """(R,) dated bars only: the simple return from the row's close to that of the stock's next bar; NaN in its last."""
     expressions: int = 0
     """How many of the features, the last ones, are expressions."""
     incomplete: NDArray[np.bool_] | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stockml.data import store
 from stockml.data.panel import Panel
 from stockml.errors import UserError
 
@@ -140,6 +141,8 @@ def rows_of(each: Sequence[Bars], spec: PanelSpec) -> list[dict[str, Any]]:
     normalized = spec.target.normalized(each, targets)
     for number, bars in enumerate(each):
         own: dict[str, Any] = {"values": values[number], "target": targets[number][lost:], "dates": bars.dates[lost:]}
+        close = bars.columns["close"][lost:]
+        own[store.NEXT_RETURN] = np.append(close[1:] / close[:-1] - 1, np.nan)[: len(close)]
         if spec.features.missing != "error":
             own["missing"] = np.isnan(values[number]).sum(axis=0)
             spec.features.fill(values[number])

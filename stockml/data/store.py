@@ -25,6 +25,8 @@ _FACTS = "facts.json"
 _VERIFIED = "verified.json"
 UNHASHED = "unhashed"
 """Facts under this name are no part of the content's hash, and so of no fingerprint."""
+NEXT_RETURN = "next_return"
+"""Nor is the array of this name, which is no input of a model and no target."""
 _SETTLED_NS = 2_000_000_000
 """Age from which a file's time stamps identify its content: some file systems count in steps of two seconds."""
 _LARGE_BYTES = 2**24  # smaller files are hashed faster than a record of their hash is kept
@@ -39,7 +41,7 @@ class Stored:
     """`dtype` and `shape` of each array."""
     facts: Mapping[str, Any]
     content: str
-    """A hash of all arrays and of the facts but those under `UNHASHED`."""
+    """A hash of all arrays but `NEXT_RETURN`, and of the facts but those under `UNHASHED`."""
 
     def size(self, name: str) -> int:
         """Bytes of an array."""
@@ -202,7 +204,8 @@ def _read(path: Path) -> Stored | None:
         whole = json.loads(text)
         heads, facts = whole["arrays"], whole["facts"]
         hashed = {name: fact for name, fact in facts.items() if name != UNHASHED}
-        content = hashlib.sha256(_text({"arrays": heads, "facts": hashed})).hexdigest()
+        hashed_heads = {name: head for name, head in heads.items() if name != NEXT_RETURN}
+        content = hashlib.sha256(_text({"arrays": hashed_heads, "facts": hashed})).hexdigest()
         stamps = {name: _stamp(path / name) for name in heads}
         seen = {"content": content, "stamps": {name: list(stamp) for name, stamp in stamps.items()}}
         if not _was_verified(path, seen):

@@ -39,6 +39,7 @@ def combined(each: Sequence[Predictions], weights: Sequence[float]) -> Predictio
         each[0],
         model=weighted([of.model for of in each], weights),
         intervals={},
+        next_return=next((of.next_return for of in each if of.next_return is not None), None),
         baselines={name: rivals[name] for name in names},
     )
 

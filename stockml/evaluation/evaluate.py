@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stockml.evaluation import baselines, intervals, quantiles
+from stockml.evaluation import baselines, economic, intervals, quantiles
 from stockml.evaluation.metrics import deciding_loss
 from stockml.evaluation.predictions import deciding
 from stockml.evaluation.verdict import Skill, assess, skill, verdict
 
 if TYPE_CHECKING:
     from stockml.evaluation.metrics import Scores
+    from stockml.evaluation.portfolio import Portfolio
     from stockml.evaluation.predictions import Predictions, PredictionsBySplit
 
 Table = dict[str, dict[str, "Scores"]]
@@ -26,29 +27,33 @@ def evaluate(
     synthetic: bool,
     best: str | None = None,
     calibration: Predictions | None = None,
+    portfolio: Portfolio | None = None,
 ) -> dict[str, Any]:
     """The scores of metrics.json, as plain data. `horizon` is in days; 0 where it is not known.
 
     `best` names the best baseline; without it, that is the one with the lowest squared error on validation, or pinball
     loss where a quantile is forecast. Of a walk-forward run, validation is that of the first fold alone
     (`predictions.deciding`), and `decided_on` its days. `calibration` has the errors that intervals are calibrated on,
-    those of validation by default.
+    those of validation by default. `portfolio` is how the forecasts are traded; without it they are not valued.
     """
     splits = deciding(splits)
     table = _table(splits)
     model, oracle = table.pop("model"), table.pop("oracle", None)
     best = best or min(filter(baselines.may_be_best, table), key=lambda name: _error(table[name]["validation"]))
     significance, word, text = _judged(splits["test"], best, horizon)
+    calibration = calibration or splits.get("validation")
+    value, worth = ({}, "") if portfolio is None else economic.evaluate(splits["test"], portfolio, calibration)
     return {
         **model,
         "baselines": table,
         "best_baseline": best,
         "significance": significance,
         "skill": word,
-        "verdict": text if horizon else f"{text} {_HORIZON_UNKNOWN}",
+        "verdict": " ".join(filter(None, [text, "" if horizon else _HORIZON_UNKNOWN, worth])),
         **({"oracle": oracle} if synthetic else {}),
         **_decided_on(splits),
-        **_intervals(splits["test"], calibration or splits.get("validation")),
+        **_intervals(splits["test"], calibration),
+        **value,
     }
 
 

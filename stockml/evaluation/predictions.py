@@ -43,6 +43,8 @@ class Predictions:
     """(N,) the target's volatility as known on the day, by which intervals are scaled; None without intervals."""
     intervals: Mapping[float, Floats] = field(default_factory=dict)
     """By level: the lower and the upper end, (2, N); NaN where there is none."""
+    next_return: Floats | None = None
+    """(N,) the simple return of the stock from the day's close to its next; None where it is not known."""
 
     @property
     def reverts(self) -> bool:
@@ -81,6 +83,7 @@ class Predictions:
             tickers=some(self.tickers),
             volatility=some(self.volatility),
             intervals={level: bounds[:, chosen] for level, bounds in self.intervals.items()},
+            next_return=some(self.next_return),
         )
 
 
@@ -108,6 +111,7 @@ def collect(
             model=model[split],
             baselines=rivals[split],
             oracle=None if panel.expected is None or quantile is not None else panel.expected[rows],
+            next_return=None if panel.next_return is None else panel.next_return[rows],
         )
         for split, rows in baselines.scored_splits(data)
     }
@@ -161,6 +165,7 @@ def concatenate_folds(folds: Sequence[PredictionsBySplit]) -> dict[str, Predicti
                 for level in first.intervals
                 if all(level in f.intervals for f in found)
             },
+            next_return=None if any(f.next_return is None for f in found) else together([f.next_return for f in found]),
         )
 
     return {split: join(split) for split in folds[0]}

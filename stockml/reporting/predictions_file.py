@@ -50,8 +50,12 @@ def write(folder: RunFolder, splits: PredictionsBySplit, ticker: str, *, synthet
                     yield [sample, own, date, split, *cells]
 
     levels = list(splits["test"].intervals)
-    further = [*intervals.columns(levels), *(["volatility"] if levels else [])]
-    own = {split: [of.truth.y_true, of.model, *_intervals(of, levels)] for split, of in splits.items()}
+    returns = [] if first.next_return is None else ["next_return"]
+    further = [*intervals.columns(levels), *(["volatility"] if levels else []), *returns]
+    own = {
+        split: [of.truth.y_true, of.model, *_intervals(of, levels), *([of.next_return] if returns else [])]
+        for split, of in splits.items()
+    }
     others = {split: [of.baselines.get(name, of.oracle) for name in names] for split, of in splits.items()}
     folder.write_csv("predictions.csv", [*_SAMPLE, "y_true", "y_pred", *further, *fold], rows(own), synthetic=synthetic)
     folder.write_csv("baselines.csv", [*_SAMPLE, *names, *fold], rows(others), synthetic=synthetic)
@@ -134,4 +138,5 @@ def _predictions(
         folds=column(own, "fold", np.int64) if "fold" in own else None,
         volatility=column(own, "volatility", empty="nan") if intervals.levels(own) or "volatility" in own else None,
         intervals={level: bounds(name) for name, level in intervals.levels(own).items()} if split == "test" else {},
+        next_return=column(own, "next_return", empty="nan") if "next_return" in own else None,
     )

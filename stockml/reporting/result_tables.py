@@ -9,6 +9,7 @@ from typing import Any
 
 from stockml.evaluation.metrics import COUNT, ERROR, PERCENT, Metric, has_classes, has_pooled, has_quantiles, shown
 from stockml.evaluation.verdict import percent
+from stockml.reporting import economic
 from stockml.reporting.text_tables import text_table
 
 SPLITS = ("validation", "test")
@@ -21,7 +22,8 @@ def results(evaluated: Mapping[str, Any], *, overfitted: bool = False) -> list[s
     A run that was `overfitted` to a few batches has no skill to test; its verdict says that they were learned.
     """
     end = [_verdict("learned", evaluated)] if overfitted else significance(evaluated)
-    return [result_table(evaluated), *_further_tables(evaluated), *_intervals(evaluated), *end]
+    tables = [result_table(evaluated), *_further_tables(evaluated), *_intervals(evaluated)]
+    return [*tables, *economic.lines(evaluated), *end]
 
 
 def forecasters(evaluated: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

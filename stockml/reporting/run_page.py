@@ -16,6 +16,7 @@ from stockml.evaluation import metrics as table
 from stockml.reporting import (
     document,
     drawing,
+    economic_plots,
     feature_tables,
     forecast_plots,
     importance_tables,
@@ -203,7 +204,8 @@ def _plots(folder: RunFolder, metadata: Mapping[str, Any], metrics: Mapping[str,
         yield training_plots.losses_of_models(histories, loss, note)
     if metrics is None or not (folder.path / "baselines.csv").exists():
         return
-    predictions = predictions_file.read(folder)["test"]
+    splits = predictions_file.read(folder)
+    predictions = splits["test"]
     unit = _unit(predictions.truth, metadata["config"]["data"]["source"])
     if predictions.truth.quantile is not None:
         yield forecast_plots.cumulative(predictions, metrics["best_baseline"], unit)
@@ -218,6 +220,7 @@ def _plots(folder: RunFolder, metadata: Mapping[str, Any], metrics: Mapping[str,
         yield rolling
     if not is_class:
         yield forecast_plots.residuals(predictions, unit)
+    yield from economic_plots.plots(splits, metrics)
     of_target = forecast_plots.Unit("", "target units") if predictions.truth.kind == "level" else unit
     yield from interval_plots.plots(metrics.get("intervals", {}), of_target)
 

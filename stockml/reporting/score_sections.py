@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stockml.evaluation import metrics as table
+from stockml.reporting import economic
 from stockml.reporting.document import Section, Table
 from stockml.reporting.result_tables import INTERVAL_FIGURES, forecasters, interval_figures, known, rivals
 
@@ -15,7 +16,12 @@ _MOST_STOCKS = 50
 def sections(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> list[Section]:
     """The sections, given what metrics.json says and the rows of stocks.csv."""
     significance = [_significance(metrics)] if metrics.get("significance") else []
-    return [_scores(metrics, stocks), *significance, *_intervals(metrics.get("intervals", {}))]
+    return [
+        _scores(metrics, stocks),
+        *significance,
+        *economic.section(metrics),
+        *_intervals(metrics.get("intervals", {})),
+    ]
 
 
 def _scores(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> Section:

@@ -12,7 +12,7 @@ from stockml.errors import UserError
 from stockml.evaluation import joint_tests
 from stockml.evaluation.metrics import ERROR, SHORT_SPLITS, columns, deciding_loss, metric, of_column
 from stockml.evaluation.multiple_testing import LEVEL, benjamini_hochberg, holm
-from stockml.reporting import joint_losses
+from stockml.reporting import economic, joint_losses
 from stockml.reporting.job_ranking import Row, best_on_validation
 from stockml.reporting.predictions_file import read_columns
 from stockml.reporting.text_tables import text_table
@@ -22,14 +22,14 @@ from stockml.runs.sweep_folder import SweepFolder
 _TRAINING = ("epochs", "best_epoch")
 _SIGNIFICANCE = ("r2_zero_low", "r2_zero_high", "dm_p", "dm_p_holm", "dm_p_bh", "skill")
 _JOINT = ("spa_p", "in_mcs")
-_ON_TERMINAL = ("epochs", "best_baseline", "beats_baseline", "seconds", "dm_p_holm", "skill", "in_mcs")
+_ON_TERMINAL = ("epochs", "best_baseline", "beats_baseline", "seconds", "dm_p_holm", "skill", "in_mcs", "net_sharpe")
 """The columns that a terminal has room for, besides what was swept and the metrics."""
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
     """The columns besides what was swept."""
     baseline = ("best_baseline", "beats_baseline", "seconds", "error", "synthetic")
-    end = [*columns("summary last"), *_JOINT, *columns("summary end")]
+    end = [*columns("summary last"), *_JOINT, *columns("summary end"), *economic.COLUMNS]
     return _without_foreign(rows, [*_TRAINING, *columns("summary"), *baseline, *_SIGNIFICANCE, *end])
 
 
@@ -180,6 +180,7 @@ def _scores(folder: RunFolder) -> Row:
         "best_baseline": best,
         "beats_baseline": test[loss] < metrics["baselines"][best]["test"][loss],
         **_significance(metrics),
+        **economic.columns(metrics),
     }
 
 

@@ -85,6 +85,17 @@ ADDED = (
         {"explain.split": "validation", "explain.repeats": 5, "explain.samples": 20_000},
     ),
     Added("2026-11-28", "task=combine", {"runs": [], "combine.weights": "mean", "combine.best": None}),
+    Added(
+        "2026-11-29",
+        "economic value",
+        {
+            "portfolio.cost_bps": 5.0,
+            "portfolio.rule": "none",
+            "portfolio.quantile": 0.2,
+            "portfolio.volatility_target": None,
+            "portfolio.delay": 0,
+        },
+    ),
 )
 """Oldest first. A release that adds a setting appends an entry."""
 
@@ -142,7 +153,7 @@ def require_baselines(folder: Path) -> None:
 
 
 # Each came with its settings; every config has the others.
-_NEW_SECTIONS = ("sweep", "export", "audit", "features", "update", "explain", "combine")
+_NEW_SECTIONS = ("sweep", "export", "audit", "features", "update", "explain", "combine", "portfolio")
 
 
 def _section(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:

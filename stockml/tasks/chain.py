@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from stockml.config.root import Config
 from stockml.errors import UserError
 from stockml.evaluation.evaluate import evaluate
+from stockml.evaluation.portfolio import Portfolio
 from stockml.evaluation.predictions import Predictions, PredictionsBySplit, concatenate_folds, deciding
 from stockml.reporting import predictions_file
 from stockml.runs.folder import RunFolder
@@ -47,11 +49,12 @@ def runs(folder: RunFolder, of: str | None = None) -> list[RunFolder]:
     return found
 
 
-def evaluated(folders: Sequence[RunFolder]) -> tuple[dict[str, Any], list[str]]:
+def evaluated(folders: Sequence[RunFolder], config: Config | None = None) -> tuple[dict[str, Any], list[str]]:
     """The test forecasts of all the runs, oldest first, evaluated as one series; and lines on whose these are.
 
-    As for the folds of a walk-forward run, the best baseline is chosen on the validation of the first. UserError where
-    runs forecast other targets than the first, or the same days.
+    They are traded as `config` says, that of the last run by default. As for the folds of a walk-forward run, the best
+    baseline is chosen on the validation of the first. UserError where runs forecast other targets than the first, or
+    the same days.
     """
     facts = [folder.read_json("config.json") for folder in folders]
     each: list[PredictionsBySplit] = [predictions_file.read(folder) for folder in folders]
@@ -59,7 +62,9 @@ def evaluated(folders: Sequence[RunFolder]) -> tuple[dict[str, Any], list[str]]:
     lines = [f"chain       {number}, oldest first:", *_spans(folders, each)]
     each[0] = deciding(each[0])
     joined = concatenate_folds(_of_common_baselines(each))
-    found = evaluate(joined, facts[-1]["data"]["horizon"], synthetic=facts[-1]["synthetic"])
+    horizon = facts[-1]["data"]["horizon"]
+    portfolio = Portfolio.of(config or run_metadata.saved_config(folders[-1]), horizon)
+    found = evaluate(joined, horizon, synthetic=facts[-1]["synthetic"], portfolio=portfolio)
     return found, lines
 
 

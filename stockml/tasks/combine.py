@@ -17,6 +17,7 @@ from stockml.config.values import show
 from stockml.errors import UserError
 from stockml.evaluation import combination, intervals
 from stockml.evaluation.evaluate import evaluate
+from stockml.evaluation.portfolio import Portfolio
 from stockml.evaluation.predictions import Predictions, deciding
 from stockml.reporting import job_ranking, predictions_file, result_tables, summary, terminal
 from stockml.runs.folder import RunFolder
@@ -38,7 +39,7 @@ def run(config: Config, request: Request) -> None:
     combine(config, request.place, request.records)
 
 
-_READ = ("task", "runs", "combine", "intervals", "report", "hydra")
+_READ = ("task", "runs", "combine", "intervals", "portfolio", "report", "hydra")
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,11 @@ def combine(config: Config, place: RunLocation, records: Mapping[str, str]) -> R
         reach = first.metadata["data"]["reach"]
         scored["test"] = intervals.of_combination(scored["test"], reach, scored["validation"], config.intervals)
     own = dataclasses.replace(
-        first.config, runs=config.runs, combine=config.combine, intervals=() if none else config.intervals
+        first.config,
+        runs=config.runs,
+        combine=config.combine,
+        intervals=() if none else config.intervals,
+        portfolio=config.portfolio,
     )
     synthetic = bool(first.metadata["synthetic"])
     folder = place.create_folder(f"combined_{own.stock.ticker}")
@@ -129,7 +134,7 @@ def combine(config: Config, place: RunLocation, records: Mapping[str, str]) -> R
         folder.write_json("config.json", {**own_facts, "format": FORMAT, **facts})
         folder.write_records({**records, **compose.records(own)}, resumed=False)
         predictions_file.write(folder, scored, own.stock.ticker, synthetic=synthetic)
-        evaluated = evaluate(scored, horizon, synthetic=synthetic)
+        evaluated = evaluate(scored, horizon, synthetic=synthetic, portfolio=Portfolio.of(own, horizon))
         evaluated["verdict"] += f" {text}"
         tables = {"members": breakdown.by_member(list(_facts(runs, weights)), [_of(each, n) for n in range(len(runs))])}
         run_log.emit(result_tables.member_table(tables["members"]))

@@ -17,8 +17,9 @@ from stockml.errors import RunError, UserError
 from stockml.evaluation import baselines, combination, intervals
 from stockml.evaluation.evaluate import evaluate
 from stockml.evaluation.metrics import target
+from stockml.evaluation.portfolio import Portfolio
 from stockml.evaluation.predictions import Predictions, deciding, tickers_of
-from stockml.reporting import predictions_file, result_tables, terminal
+from stockml.reporting import economic, predictions_file, result_tables, terminal
 from stockml.runs.comparison import different_numbers
 from stockml.runs.folder import RunFolder
 from stockml.runs.old_releases import require_baselines
@@ -45,18 +46,20 @@ def run(config: Config, request: Request = NO_REQUEST) -> None:
     own = run_metadata.saved_config(folder)
     then, asked = identity(own), identity(config)
     if (then["data"], then["stock"]) == (asked["data"], asked["stock"]):
-        _own_predictions(folder, metrics, overfitted=own.trainer.overfit_batches > 0)
+        _own_predictions(folder, metrics, own, config)
         is_named = any(argument.startswith("update.of=") for argument in request.arguments)
         if len(runs := chain.runs(folder, config.update.of if is_named else None)) > 1:
-            together, lines = chain.evaluated(runs)
+            together, lines = chain.evaluated(runs, config)
             print(*lines, *result_tables.results(together), sep="\n")
     else:
         _on_other_data(folder, config, metrics)
 
 
-def _own_predictions(folder: RunFolder, metrics: dict[str, Any], *, overfitted: bool) -> None:
-    metadata = folder.read_json("config.json")
-    evaluated = evaluate(predictions_file.read(folder), metadata["data"]["horizon"], synthetic=metrics["synthetic"])
+def _own_predictions(folder: RunFolder, metrics: dict[str, Any], own: Config, asked: Config) -> None:
+    metadata, predictions = folder.read_json("config.json"), predictions_file.read(folder)
+    horizon, overfitted = metadata["data"]["horizon"], own.trainer.overfit_batches > 0
+    portfolio = Portfolio.of(own, horizon)
+    evaluated = evaluate(predictions, horizon, synthetic=metrics["synthetic"], portfolio=portfolio)
     is_combined = "members" in metadata
     shown = {**evaluated, "verdict": metrics["verdict"]} if overfitted or is_combined else evaluated
     print(*result_tables.results(shown, overfitted=overfitted), sep="\n")
@@ -65,6 +68,10 @@ def _own_predictions(folder: RunFolder, metrics: dict[str, Any], *, overfitted: 
         lines = (f"{key}: {show(then)} in metrics.json, {show(found)} now" for key, (then, found) in changed.items())
         raise RunError(*lines, f"{folder.path}: {len(changed)} numbers are not those of its predictions")
     print(f"evaluated   {folder.path}: identical to its metrics.json")
+    if asked.portfolio != own.portfolio:
+        other = Portfolio.of(asked, horizon)
+        again = evaluate(predictions, horizon, synthetic=metrics["synthetic"], portfolio=other)
+        print("differently traded:", *economic.lines(again), again["verdict"], sep="\n")
 
 
 def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -> None:
@@ -86,7 +93,12 @@ def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -
     errors = {name: splits["validation"]["mse"] for name, splits in metrics["baselines"].items() if name in rivals}
     best = min((name for name, error in errors.items() if error is not None), key=errors.__getitem__)
     evaluated = evaluate(
-        {"test": predictions}, panel.horizon, synthetic=panel.synthetic, best=best, calibration=then["validation"]
+        {"test": predictions},
+        panel.horizon,
+        synthetic=panel.synthetic,
+        best=best,
+        calibration=then["validation"],
+        portfolio=Portfolio.of(config, panel.horizon),
     )
     if text := folder.read_json("config.json").get("combination"):
         evaluated["verdict"] += f" {text}"
@@ -117,6 +129,7 @@ def _forecast(folder: RunFolder, config: Config) -> tuple[Panel, Predictions]:
         model=fitted.forecast(panel, rows),
         baselines=rivals,
         oracle=None if panel.expected is None else panel.expected[rows],
+        next_return=None if panel.next_return is None else panel.next_return[rows],
     )
 
 

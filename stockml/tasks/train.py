@@ -21,6 +21,7 @@ from stockml.distributed.group import SINGLE_PROCESS, Group
 from stockml.distributed.settings import DDPConfig
 from stockml.evaluation import intervals, predictions
 from stockml.evaluation.evaluate import evaluate
+from stockml.evaluation.portfolio import Portfolio
 from stockml.reporting import data_report, result_tables, terminal
 from stockml.reporting import predictions_file as written
 from stockml.runs.folder import RunFolder
@@ -131,7 +132,8 @@ def _evaluate(
     scored = of_folds[0] if len(folds) == 1 else predictions.concatenate_folds(of_folds)
     none = intervals.why_none(panel, config.trainer.quantile)
     scored = intervals.of_run(scored, panel, () if none else config.intervals)
-    evaluated = evaluate(scored, panel.horizon, synthetic=panel.synthetic)
+    portfolio = Portfolio.of(config, panel.horizon)
+    evaluated = evaluate(scored, panel.horizon, synthetic=panel.synthetic, portfolio=portfolio)
     overfitted = config.trainer.overfit_batches > 0
     if overfitted:
         evaluated["verdict"] = _learned(config.trainer.overfit_batches, states)

@@ -154,7 +154,7 @@ def test_tests_and_intervals_are_in_the_page(drawn: Path) -> None:
 def test_every_plot_has_a_file_and_a_description_with_its_numbers(drawn: Path) -> None:
     text = text_of(drawn)
     names = re.findall(r'<figure id="(\w+)">', text)
-    assert {"losses", "predicted", "cumulative", "rolling_ic", "residuals", "timeline"} <= set(names)
+    assert {"losses", "predicted", "cumulative", "rolling_ic", "equity", "drawdown", "timeline"} <= set(names)
     assert sorted(path.stem for path in (drawn / "plots").iterdir()) == sorted(names)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (drawn / "plots").iterdir())
     descriptions = re.findall(r'<svg [^>]*role="img" aria-label="([^"]*)"', text)

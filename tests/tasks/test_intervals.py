@@ -136,7 +136,7 @@ def test_without_levels_and_of_classes_there_are_none(
 ) -> None:
     run(bars, tmp_path / "none", "intervals=[]")
     assert "intervals" not in capsys.readouterr().out
-    assert list(Result(tmp_path / "none").predictions)[-1] == "y_pred"
+    assert list(Result(tmp_path / "none").predictions)[-2:] == ["y_pred", "next_return"]
     run(bars, tmp_path / "class", "data.target=direction")
     assert "intervals   none: the target is a class" in capsys.readouterr().out
-    assert list(Result(tmp_path / "class").predictions)[-1] == "y_pred"
+    assert list(Result(tmp_path / "class").predictions)[-2:] == ["y_pred", "next_return"]

@@ -83,6 +83,13 @@ TYPED = [
     pytest.param(
         "intervals=[80]", ["intervals=[80.0]: must be levels between 0 and 1, …[0.8,0.95], or []"], id="level-80"
     ),
+    pytest.param(
+        "portfolio.rule=quantile",
+        ["portfolio.rule=quantile: compares the stocks of a day; name several, 'data.tickers=[AAPL,AMZN]', or …"],
+        id="quantiles-of-one-stock",
+    ),
+    pytest.param("portfolio.quantile=0.6", ["portfolio.quantile=0.6: must be …"], id="more-than-half-bought"),
+    pytest.param("portfolio.cost_bps=-1", ["portfolio.cost_bps=-1: must be …"], id="paid-for-trading"),
     pytest.param("intervals=0.8", ["intervals=0.8: must be a list of a number"], id="level-without-list"),
     pytest.param(
         "trainer.loss=quantile trainer.quantile=0.1 data=csv data.dir=x data.tickers=all data.target_normalize=csrank",
