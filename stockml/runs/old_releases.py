@@ -85,6 +85,7 @@ ADDED = (
         {"explain.split": "validation", "explain.repeats": 5, "explain.samples": 20_000},
     ),
     Added("2026-11-28", "task=combine", {"runs": [], "combine.weights": "mean", "combine.best": None}),
+    Added("2026-11-29", "a ledger of looks", {"looks.record": False, "looks.path": None}),
 )
 """Oldest first. A release that adds a setting appends an entry."""
 
@@ -142,7 +143,7 @@ def require_baselines(folder: Path) -> None:
 
 
 # Each came with its settings; every config has the others.
-_NEW_SECTIONS = ("sweep", "export", "audit", "features", "update", "explain", "combine")
+_NEW_SECTIONS = ("sweep", "export", "audit", "features", "update", "explain", "combine", "looks")
 
 
 def _section(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:

@@ -24,7 +24,7 @@ from stockml.runs.location import RunLocation
 from stockml.runs.members import keep, model_name
 from stockml.runs.old_releases import FORMAT, require_baselines
 from stockml.runs.sweep_folder import SweepFolder
-from stockml.tasks import Request, breakdown, outcome, report, run_metadata
+from stockml.tasks import Request, breakdown, looks, outcome, report, run_metadata
 
 SPLITS = ("validation", "test")
 
@@ -38,7 +38,7 @@ def run(config: Config, request: Request) -> None:
     combine(config, request.place, request.records)
 
 
-_READ = ("task", "runs", "combine", "intervals", "report", "hydra")
+_READ = ("task", "runs", "combine", "intervals", "report", "looks", "hydra")
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,11 @@ def combine(config: Config, place: RunLocation, records: Mapping[str, str]) -> R
         reach = first.metadata["data"]["reach"]
         scored["test"] = intervals.of_combination(scored["test"], reach, scored["validation"], config.intervals)
     own = dataclasses.replace(
-        first.config, runs=config.runs, combine=config.combine, intervals=() if none else config.intervals
+        first.config,
+        runs=config.runs,
+        combine=config.combine,
+        looks=config.looks,
+        intervals=() if none else config.intervals,
     )
     synthetic = bool(first.metadata["synthetic"])
     folder = place.create_folder(f"combined_{own.stock.ticker}")
@@ -115,6 +119,7 @@ def combine(config: Config, place: RunLocation, records: Mapping[str, str]) -> R
         report.drawn_after(folder, config, run_log.emit, verbose=place.verbose),
         outcome.record_outcome(folder, run_log, started, synthetic=synthetic),
     ):
+        looks.require_ledger(config, folder)
         if synthetic:
             run_log.emit(*terminal.SYNTHETIC)
         kept = [keep(of.folder, folder.within(f"runs/{number}")) for number, of in enumerate(runs)]
@@ -128,9 +133,10 @@ def combine(config: Config, place: RunLocation, records: Mapping[str, str]) -> R
         own_facts = {key: value for key, value in first.metadata.items() if key not in ("init_from", "updates")}
         folder.write_json("config.json", {**own_facts, "format": FORMAT, **facts})
         folder.write_records({**records, **compose.records(own)}, resumed=False)
-        predictions_file.write(folder, scored, own.stock.ticker, synthetic=synthetic)
         evaluated = evaluate(scored, horizon, synthetic=synthetic)
         evaluated["verdict"] += f" {text}"
+        evaluated = looks.record(evaluated, scored["test"], own, folder)
+        predictions_file.write(folder, scored, own.stock.ticker, synthetic=synthetic)
         tables = {"members": breakdown.by_member(list(_facts(runs, weights)), [_of(each, n) for n in range(len(runs))])}
         run_log.emit(result_tables.member_table(tables["members"]))
         if scored["test"].tickers is not None:

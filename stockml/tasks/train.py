@@ -31,6 +31,7 @@ from stockml.tasks import (
     features,
     fold_training,
     initial_weights,
+    looks,
     outcome,
     rank_count,
     report,
@@ -83,6 +84,8 @@ def run(
         report.drawn_after(folder, config, run_log.emit, verbose=location.verbose),
         outcome.record_outcome(folder, run_log, started, synthetic=data.panel.synthetic),
     ):
+        if group.is_main:
+            looks.require_ledger(config, folder)
         run_log.emit(*notes)
         began = time.perf_counter()
         model = fold_training.fresh_model(fold_trainings[0].members[0], data, chosen.dtype)
@@ -127,6 +130,7 @@ def _evaluate(
     none = intervals.why_none(panel, config.trainer.quantile)
     scored = intervals.of_run(scored, panel, () if none else config.intervals)
     evaluated = evaluate(scored, panel.horizon, synthetic=panel.synthetic)
+    evaluated = looks.record(evaluated, scored["test"], config, folder)
     overfitted = config.trainer.overfit_batches > 0
     if overfitted:
         evaluated["verdict"] = _learned(config.trainer.overfit_batches, states)

@@ -21,7 +21,7 @@ from stockml.errors import RunError, UserError
 from stockml.reporting import terminal
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
-from stockml.tasks import outcome, rank_count, report, resume, run_metadata, worker
+from stockml.tasks import looks, outcome, rank_count, report, resume, run_metadata, worker
 from stockml.trackers import tracking
 
 
@@ -58,6 +58,7 @@ def run(config: Config, location: RunLocation, records: Mapping[str, str]) -> fl
         report.drawn_after(folder, config, run_log.emit, verbose=location.verbose),
         outcome.record_outcome(folder, run_log, started, synthetic=data.panel.synthetic),
     ):
+        looks.require_ledger(config, folder)
         run_log.emit(*notes)
         folder.write_json("config.json", run_metadata.collect(config, [data], None, world_size, links=links))
         folder.write_records(worker.with_saved_config(config, records), resumed=resumed is not None)
