@@ -22,14 +22,24 @@ from stockml.runs.sweep_folder import SweepFolder
 _TRAINING = ("epochs", "best_epoch")
 _SIGNIFICANCE = ("r2_zero_low", "r2_zero_high", "dm_p", "dm_p_holm", "dm_p_bh", "skill")
 _JOINT = ("spa_p", "in_mcs")
-_ON_TERMINAL = ("epochs", "best_baseline", "beats_baseline", "seconds", "dm_p_holm", "skill", "in_mcs")
+_LOOKS = ("look", "skill_corrected")
+_ON_TERMINAL = (
+    "epochs",
+    "best_baseline",
+    "beats_baseline",
+    "seconds",
+    "dm_p_holm",
+    "skill",
+    "in_mcs",
+    "skill_corrected",
+)
 """The columns that a terminal has room for, besides what was swept and the metrics."""
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
     """The columns besides what was swept."""
     baseline = ("best_baseline", "beats_baseline", "seconds", "error", "synthetic")
-    end = [*columns("summary last"), *_JOINT, *columns("summary end")]
+    end = [*columns("summary last"), *_JOINT, *columns("summary end"), *_LOOKS]
     return _without_foreign(rows, [*_TRAINING, *columns("summary"), *baseline, *_SIGNIFICANCE, *end])
 
 
@@ -177,7 +187,7 @@ def _scores(folder: RunFolder) -> Row:
 
 
 def _significance(metrics: Mapping[str, Any]) -> Row:
-    """The interval of test_r2_zero, the p-value of beating every rival of the verdict, and the skill.
+    """The interval of test_r2_zero, the p-value of beating every rival of the verdict, the skill; which look it was.
 
     That p-value is the largest one of the Diebold–Mariano tests (an intersection–union test, Berger 1982).
     """
@@ -187,7 +197,8 @@ def _significance(metrics: Mapping[str, Any]) -> Row:
     p_values = [rival["diebold_mariano"]["p_value"] for rival in found["against"].values()]
     low, high = found.get("r2_zero_interval") or (None, None)
     dm_p = None if None in p_values else max(p_values)
-    return {"r2_zero_low": low, "r2_zero_high": high, "dm_p": dm_p, "skill": metrics["skill"]}
+    looks = {"look": metrics.get("looks", {}).get("look"), "skill_corrected": metrics.get("looks", {}).get("skill")}
+    return {"r2_zero_low": low, "r2_zero_high": high, "dm_p": dm_p, "skill": metrics["skill"], **looks}
 
 
 def _swept(rows: Sequence[Row]) -> list[str]:
