@@ -6,6 +6,7 @@ settings, in a folder with the files that it names; or it is listed in NOT_RUN w
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 import shutil
@@ -255,6 +256,7 @@ def test_settings_that_are_named_exist(readme: Path) -> None:
     assert set(named) - files <= _settings()
 
 
+@functools.cache
 def _settings() -> set[str]:
     """Every setting of every choice of the groups."""
     choices = ["data=csv", "data=npz", "data=yahoo", "data=simulated", "trainer=ddp", "tracker=tensorboard"]
