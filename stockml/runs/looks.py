@@ -12,9 +12,9 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from filelock import FileLock
 
@@ -25,8 +25,7 @@ from stockml.runs.sweep_folder import SweepFolder
 NAME = "looks.jsonl"
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(NamedTuple):
     """A look at the scores of a run's test."""
 
     when: str
@@ -65,8 +64,7 @@ class Look:
         return of_the_same and self.first <= other.last and other.first <= self.last
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A line of the ledger."""
 
     number: int
@@ -80,7 +78,7 @@ class Ledger:
     """What a ledger's file holds."""
 
     lines: Sequence[Line]
-    """Those that can be read."""
+    """Those that are as they were written."""
     faults: Sequence[str]
     """Where the chain is broken, a line each."""
     is_cut: bool = False
@@ -122,7 +120,7 @@ def append(path: Path, look: Look) -> tuple[Ledger, Line]:
     Of several processes, one at a time does so. A line that a killed process left incomplete is replaced: its run has
     shown no scores. Raises OSError.
     """
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    with FileLock(path.with_name(f".{path.name}.lock")).acquire(poll_interval=0.002):
         content = path.read_bytes() if path.exists() else b""
         found = _parsed(content)
         if known := next((line for line in found.lines if line.look.is_same(look)), None):
@@ -162,7 +160,7 @@ _END_BYTES = len(', "sha256": ""}') + 64
 
 
 def _written(look: Look, previous: str) -> bytes:
-    text = json.dumps({**asdict(look), "previous": previous}, ensure_ascii=False, allow_nan=False).encode()
+    text = json.dumps({**look._asdict(), "previous": previous}, ensure_ascii=False, allow_nan=False).encode()
     return text[:-1] + f', "sha256": "{hashlib.sha256(text).hexdigest()}"}}'.encode()
 
 
@@ -183,17 +181,13 @@ def _parsed(content: bytes) -> Ledger:
     before: str | None = ""
     for number, text in enumerate([*complete, last] if last and not is_cut else complete, 1):
         own = _own_hash(text)
-        try:
-            values: dict[str, Any] = json.loads(text)
-            previous = values.pop("previous")
-            look = Look(**{key: tuple(v) if key == "tickers" else v for key, v in values.items() if key != "sha256"})
-        except (ValueError, TypeError, AttributeError, KeyError):
-            faults.append(f"line {number}: is no look: it was edited, or added by hand")
-        else:
-            lines.append(Line(number, own or "", look))
-            if not _is_as_written(text):
-                faults.append(f"line {number}: was edited")
-            elif before not in (previous, None):
+        if _is_as_written(text):
+            values = json.loads(text.decode())
+            if before not in (values["previous"], None):
                 faults.append(f"line {number}: does not follow the line before: lines were removed, added or moved")
+            values["tickers"] = tuple(values["tickers"])
+            lines.append(Line(number, values["sha256"], Look(*map(values.__getitem__, Look._fields))))
+        else:
+            faults.append(f"line {number}: was edited, or is no look")
         before = own
     return Ledger(lines, faults, is_cut)

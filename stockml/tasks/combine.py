@@ -114,12 +114,12 @@ def combine(config: Config, place: RunLocation, records: Mapping[str, str]) -> R
         intervals=() if none else config.intervals,
     )
     synthetic = bool(first.metadata["synthetic"])
+    looks.require_ledger(config, place.path(own.stock.ticker))
     folder = place.create_folder(f"combined_{own.stock.ticker}")
     with (
         report.drawn_after(folder, config, run_log.emit, verbose=place.verbose),
         outcome.record_outcome(folder, run_log, started, synthetic=synthetic),
     ):
-        looks.require_ledger(config, folder)
         if synthetic:
             run_log.emit(*terminal.SYNTHETIC)
         kept = [keep(of.folder, folder.within(f"runs/{number}")) for number, of in enumerate(runs)]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from stockml.evaluation.predictions import Predictions
 
 
-def require_ledger(config: Config, folder: RunFolder) -> None:
+def require_ledger(config: Config, folder: Path) -> None:
     """UserError where the look of a run in that folder could not be recorded."""
     path = _path(config, folder)
     if path is not None and (problem := looks.problem(path)):
@@ -41,7 +41,7 @@ def record(
     `folder` is the run's, with its config.json. `fingerprint` is that of the data, where they are not the run's own.
     Raises RunError where the ledger cannot be written: no score may be shown then.
     """
-    path, days = _path(config, folder), "test samples" if test.dates is None else "test days"
+    path, days = _path(config, folder.path), "test samples" if test.dates is None else "test days"
     found: dict[str, Any] = {"ledger": None}
     if path is not None:
         look = _look(evaluated, test, config, folder, fingerprint)
@@ -56,7 +56,7 @@ def record(
             "ledger": str(path),
             "line": line.number,
             "sha256": line.sha256,
-            **counted(ledger, dataclasses.replace(line, look=look)),
+            **counted(ledger, line._replace(look=look)),
             "same_forecasts": line.look.forecasts == look.forecasts,
             "sound": not ledger.faults,
         }
@@ -100,11 +100,11 @@ def run(config: Config, request: Request) -> None:  # noqa: ARG001  (as every ta
     print(f"chain       sound: {len(ledger.lines)} looks in {path}")
 
 
-def _path(config: Config, folder: RunFolder) -> Path | None:
+def _path(config: Config, folder: Path) -> Path | None:
     """The ledger of a run in that folder; None where looks are not counted."""
     if not config.looks.record:
         return None
-    return Path(config.looks.path) if config.looks.path is not None else looks.default_path(folder.path)
+    return Path(config.looks.path) if config.looks.path is not None else looks.default_path(folder)
 
 
 def _look(

@@ -78,14 +78,14 @@ def run(
     fold_trainings = FoldTraining.each(config, folds)
     names = [name for fold in fold_trainings for name in fold.model_configs()]
     resumed, notes = _states_to_resume(location, config, data, names, group)
+    if group.is_main:
+        looks.require_ledger(config, location.path(config.stock.ticker))
     folder = location.create_folder(config.stock.ticker)
     with (
         tracking.tracked(config.tracker, folder, run_log.emit, is_main=group.is_main) as trackers,
         report.drawn_after(folder, config, run_log.emit, verbose=location.verbose),
         outcome.record_outcome(folder, run_log, started, synthetic=data.panel.synthetic),
     ):
-        if group.is_main:
-            looks.require_ledger(config, folder)
         run_log.emit(*notes)
         began = time.perf_counter()
         model = fold_training.fresh_model(fold_trainings[0].members[0], data, chosen.dtype)

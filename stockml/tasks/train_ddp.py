@@ -50,6 +50,7 @@ def run(config: Config, location: RunLocation, records: Mapping[str, str]) -> fl
     if trainer.node_rank:
         return _train_on_other_node(config, trainer, data, world_size)
     notes = [] if resumed is None else resume.changes_of_batch(resumed, config, world_size)
+    looks.require_ledger(config, resumed.path if resumed else location.path(config.stock.ticker))
     folder = resumed or location.create_folder(config.stock.ticker)
     launch = Launch(worker.__name__, folder.path, trainer, world_size, verbose=location.verbose)
     run_log = terminal.RunLog(verbose=location.verbose)
@@ -58,7 +59,6 @@ def run(config: Config, location: RunLocation, records: Mapping[str, str]) -> fl
         report.drawn_after(folder, config, run_log.emit, verbose=location.verbose),
         outcome.record_outcome(folder, run_log, started, synthetic=data.panel.synthetic),
     ):
-        looks.require_ledger(config, folder)
         run_log.emit(*notes)
         folder.write_json("config.json", run_metadata.collect(config, [data], None, world_size, links=links))
         folder.write_records(worker.with_saved_config(config, records), resumed=resumed is not None)

@@ -12,7 +12,8 @@ searcher looks 50 times at the test:
 Counted are the searches in which some look was `shown`: alone, and corrected for the looks up to it; and those in which
 one still is after all looks. The exit status is 1 where more than 5 % of the first two are, once corrected.
 
-`kills`: processes that append looks are killed at random moments. The ledger must stay readable and its chain sound.
+`kills`: eight processes append 200 looks each, and none may be lost; then processes are killed amid appends, and the
+ledger must stay readable, its chain sound.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # a script finds its own folder alone
 
@@ -49,7 +50,7 @@ _LOOK = Look("", "", "", "", "", ("X",), "2020-01-01", "2021-05-14", None, None,
 def tried(searcher: str, rng: np.random.Generator, r: Floats) -> Iterator[tuple[Floats, list[float]]]:
     """The forecasts (TEST,) of each look; whoever iterates appends its p-value to the list that comes with them."""
     x = rng.standard_normal((TRAIN + TEST, FEATURES))
-    best: tuple[float, Floats, float, Floats] | None = None
+    best: tuple[float, NDArray[np.int64], float, Floats] | None = None
     p_values: list[float] = []
     for _ in range(LOOKS):
         chosen, shrinkage = rng.choice(FEATURES, CHOSEN, replace=False), float(10 ** rng.uniform(-1, 0))
@@ -81,7 +82,7 @@ def search(searcher: str, seed: int) -> tuple[bool, bool, bool]:
         test = Predictions(Target(r[TRAIN:], "return"), np.arange(TEST), None, forecasts, rivals)
         found = assess(test, "train_mean", 1)
         p_values.append(largest_p_value(of.diebold_mariano for of in found.against.values()))
-        look = replace(_LOOK, diebold_mariano=p_values[-1], skill=skill(found))
+        look = _LOOK._replace(diebold_mariano=p_values[-1], skill=skill(found))
         lines.append(Line(len(lines) + 1, "", look))
         alone |= look.skill == "shown"
         corrected |= counted(Ledger(lines, ()), lines[-1])["skill"] == "shown"
@@ -102,25 +103,35 @@ def measure(searches: int, *, write: bool) -> int:
     return int(too_many)
 
 
-def _appending(path: Path, start: int) -> None:
-    for number in range(start, start + 10_000):
-        append(path, replace(_LOOK, experiment=str(number)))
+def _appending(path: Path, first: int, count: int) -> None:
+    for number in range(first, first + count):
+        append(path, _LOOK._replace(experiment=str(number)))
 
 
 def kills(count: int) -> int:
-    """Kill a process amid its appends, again and again; 1 where the ledger does not stay sound."""
+    """Append from many processes, and kill some amid their appends; 1 where a look is lost or the chain broken."""
     random.seed(0)
+    fork = multiprocessing.get_context("fork")
     with tempfile.TemporaryDirectory() as name:
         path, incomplete = Path(name) / "looks.jsonl", 0
+        processes = [fork.Process(target=_appending, args=(path, 200 * number, 200)) for number in range(8)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        ledger = read(path)
+        lost = {str(number) for number in range(1600)} - {line.look.experiment for line in ledger.lines}
+        print(f"8 × 200 looks: {len(lost)} lost, {len(ledger.faults)} faults", flush=True)
+        path.unlink()
         for number in range(count):
-            process = multiprocessing.get_context("fork").Process(target=_appending, args=(path, number * 10_000))
+            process = fork.Process(target=_appending, args=(path, number * 10_000, 10_000))
             process.start()
             time.sleep(random.uniform(0, 0.1))
             process.kill()
             process.join()
             ledger = read(path) if path.exists() else Ledger((), ())
             incomplete += ledger.is_cut
-            if ledger.faults:
+            if ledger.faults or lost:
                 print(*ledger.faults, sep="\n")
                 return 1
         print(f"{count} kills: {len(ledger.lines)} looks, {incomplete} times the last one was incomplete; all sound")
