@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from stockml import cli
+from stockml import cli, compose
 from stockml.evaluation.multiple_testing import holm
-from stockml.runs.looks import Line, append, read
+from stockml.reporting import predictions_file
+from stockml.runs.folder import RunFolder
+from stockml.runs.looks import Line, Look, append, read
+from stockml.tasks.looks import record
 from tests.conftest import Run, command, random_bars, write_bars
 
 QUICK = ("model=linear", "trainer.epochs=1", "data.window=10", "report=false")
@@ -53,12 +56,20 @@ def lines(path: str = "looks.jsonl") -> list[Line]:
 def test_every_mode_leaves_one_look_before_its_scores_and_none_when_it_is_run_again(bars: Path, run: Run) -> None:
     for number, (name, settings) in enumerate(MODES.items(), 1):
         for again in ("", " again"):
-            found = run(f"{name}{again}", "data=csv", "stock.ticker=AAA", f"data.dir={bars / 'bars'}", *QUICK, *settings)
+            found = run(
+                f"{name}{again}", "data=csv", "stock.ticker=AAA", f"data.dir={bars / 'bars'}", *QUICK, *settings
+            )
             looks = found["looks"]
-            assert (len(lines()), looks["line"], looks["look"], looks["same_forecasts"]) == (number, number, number, True)
+            assert (len(lines()), looks["line"], looks["look"], looks["same_forecasts"]) == (
+                number,
+                number,
+                number,
+                True,
+            )
             assert looks["ledger"] == str(bars / "looks.jsonl")
         look = lines()[-1].look
-        rows = [row for row in csv.DictReader(Path(name, "predictions.csv").open()) if row["split"] == "test"]
+        every = csv.DictReader(Path(name, "predictions.csv").read_text().splitlines())
+        rows = [row for row in every if row["split"] == "test"]
         assert {row["ticker"] for row in rows} == set(look.tickers)
         assert (look.first, look.last) == (min(row["date"] for row in rows), max(row["date"] for row in rows))
         assert look.run == str(bars / name)
@@ -69,12 +80,12 @@ def test_ranks_and_jobs_of_a_sweep_write_into_one_ledger(bars: Path) -> None:
     ranks = command(*small, "trainer=ddp", "trainer.world_size=2", "hardware=cpu", cwd=bars)
     assert (ranks.returncode, ranks.stderr) == (0, "")
     assert "This was the first look at these test days (looks.jsonl)" in " ".join(ranks.stdout.split())
-    for _ in range(2):
-        typed("-m", *small, "seed=1,2", "stock.ticker=AAA,BBB", "looks.path=looks.jsonl")
+    typed("-m", *small, "seed=1,2", "stock.ticker=AAA,BBB")
     assert sorted(line.look.tickers for line in lines()) == [("AAA",)] * 3 + [("BBB",)] * 2
-    (sweep, _) = sorted(Path("multirun").iterdir())
-    rows = list(csv.DictReader((sweep / "summary.csv").open()))
-    assert sorted((row["stock"], row["look"]) for row in rows) == [("AAA", "2"), ("AAA", "3"), ("BBB", "1"), ("BBB", "2")]
+    (sweep,) = Path("multirun").iterdir()
+    rows = list(csv.DictReader((sweep / "summary.csv").read_text().splitlines()))
+    looks = sorted((row["stock.ticker"], row["look"]) for row in rows)
+    assert looks == [("AAA", "2"), ("AAA", "3"), ("BBB", "1"), ("BBB", "2")]
     assert {row["skill_corrected"] for row in rows} <= {"shown", "hinted", "not shown", "worse"}
 
 
@@ -117,19 +128,38 @@ def test_a_look_that_is_not_counted_is_said_to_be_none(bars: Path) -> None:
     assert len(lines()) == 1
 
 
-def test_skill_that_one_look_shows_is_not_shown_once_all_are_counted(bars: Path, run: Run) -> None:
-    strong = ("data.days=3000", "data.signal=strong", "model=ridge", "data.window=2", "data.test_ratio=0.6")
-    first = run("first", *strong)
-    p = lines()[0].look.diebold_mariano
-    assert p is not None
-    assert (first["skill"], first["looks"]["skill"], first["looks"]["p_value"]) == ("shown", "shown", p)
-    others = [min(1.0, p * factor) for factor in (0.5, *range(2, 2 + int(0.03 / p)))]
-    for number, other in enumerate(others):
-        append(bars / "looks.jsonl", lines()[0].look._replace(experiment=str(number), diebold_mariano=other, clark_west=1.0))
-    again = run("again", *strong)
-    looks = again["looks"]
-    assert again["skill"] == "shown" and looks["skill"] != "shown"
-    assert looks["p_value"] == pytest.approx(holm([p, *others])[0]) and looks["p_value"] > 0.025
-    assert (looks["look"], looks["of"]) == (1, 1 + len(others))
-    assert f"This was look 1 of {looks['of']} at these test days (looks.jsonl); corrected for all of" in again["verdict"]
-    assert {**again, "looks": 0, "verdict": 0} == {**first, "looks": 0, "verdict": 0}
+@pytest.mark.parametrize(
+    ("others", "skill", "says"),
+    [
+        ([], "shown", "This was the first look at these test days (looks.jsonl)."),
+        (
+            [0.5],
+            "shown",
+            "This was look 2 at these test days (looks.jsonl); corrected for all of them, p = 0.016: skill",
+        ),
+        (
+            [0.5] * 3,
+            "hinted",
+            "This was look 4 at these test days (looks.jsonl); corrected for all of them, p = 0.032:",
+        ),
+        ([0.5] * 19, "not shown", "corrected for all of them, p = 0.16: not shown."),
+        ([0.0001] * 19, "shown", "corrected for all of them, p = 0.008: skill is shown."),
+    ],
+)
+def test_skill_is_what_is_left_once_all_looks_are_counted(
+    bars: Path, run: Run, others: list[float], skill: str, says: str
+) -> None:
+    settings = (*BARS, f"data.dir={bars / 'bars'}")
+    found = run("run", *settings, "looks=off")
+    for of in found["significance"]["against"].values():
+        of["diebold_mariano"]["p_value"], of["clark_west"]["p_value"] = 0.008, 0.005
+    for number, p in enumerate(others):
+        days = ("2000-01-01", "2030-01-01")
+        append(bars / "looks.jsonl", Look("", "", str(number), "", "", ("AAA",), *days, p, p, "not shown", ""))
+    folder = RunFolder(bars / "run")
+    test = predictions_file.read(folder)["test"]
+    counted = record({**found, "skill": "shown", "verdict": "Shown."}, test, compose.compose(*settings), folder)
+    assert (counted["skill"], counted["looks"]["skill"]) == ("shown", skill)
+    assert (counted["looks"]["look"], counted["looks"]["of"]) == (len(others) + 1, len(others) + 1)
+    assert counted["looks"]["p_value"] == pytest.approx(holm([0.008, *others])[0])
+    assert counted["verdict"].startswith("Shown. ") and says in counted["verdict"]
