@@ -10,6 +10,7 @@ from typing import Any
 
 from stockml.errors import UserError
 from stockml.evaluation import joint_tests
+from stockml.evaluation.looks import largest_p_value
 from stockml.evaluation.metrics import ERROR, SHORT_SPLITS, columns, deciding_loss, metric, of_column
 from stockml.evaluation.multiple_testing import LEVEL, benjamini_hochberg, holm
 from stockml.reporting import joint_losses
@@ -23,16 +24,7 @@ _TRAINING = ("epochs", "best_epoch")
 _SIGNIFICANCE = ("r2_zero_low", "r2_zero_high", "dm_p", "dm_p_holm", "dm_p_bh", "skill")
 _JOINT = ("spa_p", "in_mcs")
 _LOOKS = ("look", "skill_corrected")
-_ON_TERMINAL = (
-    "epochs",
-    "best_baseline",
-    "beats_baseline",
-    "seconds",
-    "dm_p_holm",
-    "skill",
-    "in_mcs",
-    "skill_corrected",
-)
+_ON_TERMINAL = ("epochs", "best_baseline", "beats_baseline", "seconds", "dm_p_holm", "skill", "in_mcs", *_LOOKS)
 """The columns that a terminal has room for, besides what was swept and the metrics."""
 
 
@@ -187,16 +179,15 @@ def _scores(folder: RunFolder) -> Row:
 
 
 def _significance(metrics: Mapping[str, Any]) -> Row:
-    """The interval of test_r2_zero, the p-value of beating every rival of the verdict, the skill; which look it was.
+    """The interval of test_r2_zero, the p-value of beating every rival of the verdict, the skill, which look it was.
 
     That p-value is the largest one of the Diebold–Mariano tests (an intersection–union test, Berger 1982).
     """
     found = metrics.get("significance")
     if found is None:
         return {}
-    p_values = [rival["diebold_mariano"]["p_value"] for rival in found["against"].values()]
     low, high = found.get("r2_zero_interval") or (None, None)
-    dm_p = None if None in p_values else max(p_values)
+    dm_p = largest_p_value(found, "diebold_mariano")
     looks = {"look": metrics.get("looks", {}).get("look"), "skill_corrected": metrics.get("looks", {}).get("skill")}
     return {"r2_zero_low": low, "r2_zero_high": high, "dm_p": dm_p, "skill": metrics["skill"], **looks}
 

@@ -72,7 +72,7 @@ def test_the_columns_are_those_of_the_design(sweep: SweepFolder) -> None:
         "job", "status", "stock", "trainer.lr", "seed", "epochs", "best_epoch", "val_mse", "val_r2", "test_mse",
         "test_mae", "test_r2", "test_r2_zero", "best_baseline", "beats_baseline", "seconds", "error", "synthetic",
         "r2_zero_low", "r2_zero_high", "dm_p", "dm_p_holm", "dm_p_bh", "skill", "test_ic",
-        "spa_p", "in_mcs", "test_r2_ct",
+        "spa_p", "in_mcs", "test_r2_ct", "look", "skill_corrected",
     ]  # fmt: skip
     assert list(table(sweep)["AAPL"]) == expected
 
