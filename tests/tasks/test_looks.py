@@ -56,10 +56,8 @@ def lines(path: str = "looks.jsonl") -> list[Line]:
 def test_every_mode_leaves_one_look_before_its_scores_and_none_when_it_is_run_again(bars: Path, run: Run) -> None:
     for number, (name, settings) in enumerate(MODES.items(), 1):
         for again in ("", " again"):
-            found = run(
-                f"{name}{again}", "data=csv", "stock.ticker=AAA", f"data.dir={bars / 'bars'}", *QUICK, *settings
-            )
-            looks = found["looks"]
+            run(f"{name}{again}", "data=csv", "stock.ticker=AAA", f"data.dir={bars / 'bars'}", *QUICK, *settings)
+            looks = metrics(f"{name}{again}")["looks"]
             assert (len(lines()), looks["line"], looks["look"], looks["same_forecasts"]) == (
                 number,
                 number,
