@@ -30,6 +30,9 @@ __all__ = ["ROOT", "RUN_PY"]
 
 Run = Callable[..., dict[str, Any]]
 
+LEDGER = ("looks.jsonl", ".looks.jsonl.lock")
+"""What a run leaves beside its folder."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that at the end no worker waits long for another."""

@@ -15,7 +15,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from stockml import cli
-from tests.conftest import RUN_PY, command, require_not_imported
+from tests.conftest import LEDGER, RUN_PY, command, require_not_imported
 from tests.tasks.test_train import identical
 
 
@@ -88,7 +88,6 @@ def test_one_failing_job_does_not_cost_the_others(tmp_path: Path) -> None:
     assert sorted(statuses) == ["failed", "ok"]
 
 
-LEDGER = ("looks.jsonl", ".looks.jsonl.lock")
 SLOW = ("model=mlp_flat", "data.days=20000", "trainer.epochs=8", "trainer.patience=null")
 
 
