@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import groupby
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 def require_ledger(config: Config, folder: Path) -> None:
     """UserError where the look of a run in that folder could not be recorded."""
     path = _path(config, folder)
-    if path is not None and (problem := looks.problem(path)):
+    if path is None or not (os.access(path.parent, os.W_OK) or os.access(folder.parent, os.W_OK)):
+        return  # where no folder can be made either, that is said
+    if problem := looks.problem(path):
         raise UserError(f"{path}: the ledger of looks {problem}")
 
 
