@@ -7,6 +7,7 @@ command, which has run as a process of its own.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib
 import json
 import os
@@ -67,5 +68,7 @@ if __name__ == "__main__":
     sys.path[0] = str(ROOT)
     for name in ("stockml.compose", "stockml.tasks.train", "stockml.tasks.sweep", "stockml.tasks.reproduce"):
         importlib.import_module(name)
+    with contextlib.suppress(ModuleNotFoundError):
+        importlib.import_module("arch.bootstrap")  # which every sweep would import for its joint tests
     if _forked():
         runpy.run_path(str(RUN_PY), run_name="__main__")

@@ -33,6 +33,7 @@ NOT_RUN = {
     r"python train_|train_ddp\.py|train_all_stocks_ddp\.py": "the old scripts, which are not here",
     r".* (data=yahoo|task=fetch)": "needs the network; tests/data/sources/test_yahoo.py asks a server of its own",
     r".* hydra/launcher=slurm": "needs SLURM",
+    r".* hydra/launcher=ray": "takes long or needs a cluster; tests/tasks/test_ray.py runs it",
     r"srun ": "needs SLURM; tests/tasks/test_ddp_nodes.py sets its variables",
     r"torchrun |.* trainer\.nnodes=2": "needs several machines; tests/tasks/test_ddp_nodes.py runs two nodes on one",
     r".* '?tracker=\S*mlflow": "takes long or needs a server; tests/trackers/test_trackers.py runs it",

@@ -15,6 +15,7 @@ from stockml.compose.composing import VERSION_BASE, isolated_hydra_state
 from stockml.compose.grammar import override, quote, setting
 from stockml.compose.jobs import callbacks_of, within_hydra
 from stockml.compose.launcher import run_sweep
+from stockml.compose.modes import ray_settings
 from stockml.compose.reading import Command, read
 from stockml.compose.records import records
 from stockml.compose.sweeps import Job, Sweep
@@ -32,6 +33,7 @@ __all__ = [
     "isolated_hydra_state",
     "override",
     "quote",
+    "ray_settings",
     "read",
     "records",
     "run_sweep",

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from stockml import models
 from stockml.compose.composing import Composer, is_of_hydra
 from stockml.compose.grammar import extra
-from stockml.compose.modes import Mode
+from stockml.compose.modes import Mode, ray_settings
 from stockml.config.root import Config, check
 from stockml.config.schema import nearest, one_of
 from stockml.config.values import show
@@ -73,7 +73,7 @@ TRAINING: Tasks = {"train": _NoRules()}
 
 def misused(overrides: Sequence[Override], mode: Mode) -> dict[str, str]:
     """What is wrong with overrides that mean something, but not like this, by key."""
-    faults = {}
+    faults = {problem: problem for problem in ray_settings(mode.composed)[1]}
     resumed = any(o.key_or_group == "trainer.resume" and o.value() is not None for o in overrides)
     for o in overrides:
         key, sweeps = o.key_or_group, o.is_sweep_override()

@@ -147,10 +147,10 @@ class Composer:
         """The overrides as they are composed: added by force, each unknown key reaches our own check."""
         given = list(overrides)
         launchers = {o.value() for o in given if o.key_or_group == "hydra/launcher"} or {"basic"}
-        ours = ("hydra.launcher.n_jobs",) if launchers == {"basic"} else ()  # which Hydra's own has no use for
+        ours = tuple(key for name, key in _CHECKED_BY_US.items() if launchers == {name})
         return [
             f"++{str(o.input_line).lstrip('+')}"
-            if o.key_or_group in ours or not self._is_left_to_hydra(o)
+            if o.key_or_group.startswith(ours) or not self._is_left_to_hydra(o)
             else str(o.input_line)
             for o in given
         ]
@@ -162,6 +162,8 @@ class Composer:
         return not self._is_left_to_hydra(o) and o.package is None
 
 
+_CHECKED_BY_US = {"basic": "hydra.launcher.n_jobs", "ray": "hydra.launcher."}
+"""Beginnings of a launcher's settings that are none of Hydra's."""
 _SETTING = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)
 
 

@@ -27,8 +27,8 @@ from stockml.errors import UserError
 
 T = TypeVar("T")
 
-RunJob = Callable[[Job], Any]
-"""Runs one job, in whatever process; what it returns is the loss, None where it failed."""
+RunJob = Callable[..., Any]
+"""Runs one job, in whatever process, in the sweep's folder or another `folder=…`; the loss, None where it failed."""
 
 
 def within_hydra(command: Command, act: Callable[[], T]) -> T:
@@ -98,16 +98,17 @@ def callbacks_of(command: Command) -> hydra_private.Callbacks:
 
 
 def as_call(master: DictConfig, context: HydraContext, folder: Path, run: RunJob, job: Job) -> Callable[[], Any]:
-    """The job, to be called in the process that it is given."""
+    """The job, to be called in the process that it is given; with another folder for the sweep's, `folder=…`."""
     if not _asks_for_more(master):
         return functools.partial(run, job)
-    context = HydraContext(config_loader=CheckedJobs(folder, [job]), callbacks=context.callbacks)
-    return functools.partial(_run_as_hydra_does, master, context, run, job)
+    return functools.partial(_run_as_hydra_does, master, context.callbacks, run, job, folder=folder)
 
 
-def _run_as_hydra_does(master: DictConfig, context: HydraContext, run: RunJob, job: Job) -> Any:
+def _run_as_hydra_does(master: DictConfig, callbacks: Any, run: RunJob, job: Job, folder: Path) -> Any:
     set_up_hydra()
-    outcome = _Outcome(functools.partial(run, job))
+    context = HydraContext(config_loader=CheckedJobs(folder, [job]), callbacks=callbacks)
+    master.hydra.sweep.dir = literal(str(folder))
+    outcome = _Outcome(functools.partial(run, job, folder=folder))
     run_job(
         hydra_context=context,
         task_function=outcome,

@@ -10,10 +10,14 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from stockml.compose.composing import Composer, is_of_hydra
+from stockml.config.schema import Reader
 from stockml.errors import UserError
+from stockml.processes.settings import RayConfig
 
 GRIDS = ("BasicSweeper",)
 """Names of the sweepers whose jobs are known before the first one runs."""
+
+_RAY = "stockml.processes.ray_pool.RayPool"
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,16 @@ def mode(composer: Composer, overrides: Sequence[Override], multirun: bool) -> M
         not settings.sweeper._target_.endswith(GRIDS),
         composed,
     )
+
+
+def ray_settings(composed: DictConfig | None) -> tuple[RayConfig | None, list[str]]:
+    """The Ray cluster that is to run the jobs, None where this machine is; and what is wrong with its settings."""
+    launcher: Any = OmegaConf.to_container(composed.hydra.launcher) if composed is not None else {}
+    if launcher.pop("_target_", None) != _RAY:
+        return None, []
+    reader = Reader({}, lambda _key, _path: "")
+    config: RayConfig | None = reader.read(RayConfig, launcher, "hydra.launcher.")
+    return config, reader.problems
 
 
 def _flat(params: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -60,7 +60,7 @@ class Sweep:
     @property
     def is_launched_here(self) -> bool:
         """Whether this process starts the jobs, and not another launcher of Hydra's."""
-        return self.launcher.endswith(("BasicLauncher", "JoblibLauncher"))
+        return self.launcher.endswith(("BasicLauncher", "JoblibLauncher", "RayPool"))
 
 
 def grid(composer: Composer, overrides: Sequence[Override]) -> list[list[Override]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from stockml.data.scaler import Scaler
 
 _LEAST_AHEAD = 3  # pieces of a file that are read while the one before them is in use
+_SUMMARISED_AT_ONCE = 256  # windows
+_MOST_SUMMARY_BYTES = 2**28
 Batch = tuple["Tensor", "Tensor"]
 
 
@@ -44,7 +46,12 @@ class Batches:
         self.window = panel.window
         self.features = panel.features
         self.width = len(panel.features)
-        self._offsets = None if panel.windowed else torch.arange(1 - panel.window, 1, device=self.storage_device)
+        self._reach = 0 if panel.windowed else panel.window - 1
+        """Rows of a window before its last."""
+        by_row = not panel.windowed and self.storage_device.type != "cpu"  # MPS would copy all windows of a view
+        self._days = torch.arange(panel.window, device=self.storage_device) if by_row else None
+        """The rows of a window, where these are gathered one by one."""
+        self._every_window = self._windows_of(self.values)
         self._reader = FileReader(panel, self._scaling.apply) if self._scaling is not None else None
         self._ahead = max(_LEAST_AHEAD, num_workers)
         # Over a copy: in a circle of references the workers' queues would be closed before the workers.
@@ -61,24 +68,48 @@ class Batches:
 
     def windows(self, rows: Tensor) -> Tensor:
         """Windows (B, T, F) of the samples (B,) that end in `rows`."""
-        windows = self._cut(self.values, rows)
+        windows = self._cut(self._every_window, rows - self._reach)
         return windows if self._scaling is None else self._scaling.apply(windows, rows).to(self.dtype)
 
-    def _cut(self, values: Tensor, ends: Tensor) -> Tensor:
-        if self._offsets is None:
-            return values.index_select(0, ends)
-        index = (ends.unsqueeze(1) + self._offsets).view(-1)
-        return values.index_select(0, index).view(len(ends), self.window, self.width)
+    def _windows_of(self, values: Tensor) -> Tensor:
+        """(R - T + 1, T, F) the windows of rows (R, F), as a view; what `_cut` needs no view of as it is."""
+        is_view = values.ndim == 2 and self._days is None
+        return values.unfold(0, self.window, 1).transpose(1, 2) if is_view else values
+
+    def _cut(self, every_window: Tensor, firsts: Tensor) -> Tensor:
+        """The windows (B, T, F) that start in the rows `firsts` of what `_windows_of` was given."""
+        if self._days is None:
+            return every_window.index_select(0, firsts)
+        index = (firsts.unsqueeze(1) + self._days).view(-1)
+        return every_window.index_select(0, index).view(len(firsts), self.window, self.width)
 
     def of_last_days(self, days: int) -> Batches:
         """The same batches with windows of their last days; for `gather` and `windows`."""
         shorter = copy.copy(self)
         shorter.window = days
-        if self._offsets is None:
-            shorter.values = self.values[:, -days:]
+        if self.values.ndim == 3:
+            shorter._every_window = self.values[:, -days:]
         else:
-            shorter._offsets = self._offsets[-days:]
+            shorter._reach, shorter._days = days - 1, None if self._days is None else self._days[:days]
+            shorter._every_window = shorter._windows_of(self.values)
         return shorter
+
+    def summarised(self, summary: Callable[[Tensor], Tensor], rows: Tensor) -> Batches | None:
+        """Batches whose `gather`, `windows` and passes give `summary` (B, …) of the windows, for samples in `rows`.
+
+        It is computed here, once; None where that does not pay: on a GPU, where the values are in a file or gathered by
+        other processes, and where the summaries would take too much memory.
+        """
+        if self.device.type != "cpu" or self._reader is not None or self._workers is not None:
+            return None
+        first = summary(self.windows(rows[:1]))
+        if len(self.values) * first.numel() * first.element_size() > _MOST_SUMMARY_BYTES:
+            return None
+        made = copy.copy(self)
+        made._reach, made._every_window = 0, first.new_zeros(len(self.values), *first.shape[1:])
+        for some in rows.split(_SUMMARISED_AT_ONCE):
+            made._every_window.index_copy_(0, some, summary(self.windows(some)))
+        return made
 
     def iter_batches(self, rows: Tensor, ends: Sequence[int], at_once: int = 1) -> Iterator[Batch]:
         """Batches of the samples in the order of `rows`, cut at the positions `ends`; a batch may be empty.
@@ -90,13 +121,17 @@ class Batches:
         elif self._workers is not None:
             yield from map(self._to_device, self._workers.iter_batches(_Chunks(rows, ends)))
         else:
-            yield from map(self.gather, _Chunks(rows, ends))
+            targets = _Chunks(self.target.index_select(0, rows), ends)
+            yield from zip(self._in_chunks(rows, ends), targets, strict=True)
 
     def iter_windows(self, rows: Tensor, ends: Sequence[int], at_once: int = 1) -> Iterator[Tensor]:
         """The windows of the batches that `iter_batches` yields, gathered in this process."""
         if self._reader is not None:
             return (self._to_device(batch)[0] for batch in self._read(self._reader, rows, ends, at_once))
-        return (self.windows(chunk).to(self.device) for chunk in _Chunks(rows, ends))
+        return (windows.to(self.device) for windows in self._in_chunks(rows, ends))
+
+    def _in_chunks(self, rows: Tensor, ends: Sequence[int]) -> Iterator[Tensor]:
+        return (self._cut(self._every_window, firsts) for firsts in _Chunks(rows - self._reach, ends))
 
     def _to_device(self, batch: Batch) -> Batch:
         x, y = batch
@@ -104,11 +139,15 @@ class Batches:
 
     def _read(self, reader: FileReader, rows: Tensor, ends: Sequence[int], at_once: int) -> Iterator[Batch]:
         edges = [0, *ends[at_once - 1 : -1 : at_once], ends[-1]]
-        pieces = reader.pieces((rows[start:end] for start, end in itertools.pairwise(edges)), self._ahead)
+        any_sample = torch.tensor([self._reach])  # is read where a rank has none of an update: a piece is never empty
+        pieces = reader.pieces(
+            (rows[start:end] if start < end else any_sample for start, end in itertools.pairwise(edges)), self._ahead
+        )
         batches = iter(_Chunks(torch.arange(len(rows)), ends))
         for start, piece in zip(edges, pieces, strict=False):
+            every_window, firsts = self._windows_of(piece.values), piece.positions - self._reach
             for numbers in itertools.islice(batches, at_once):
-                x = self._cut(piece.values, piece.positions[numbers - start])
+                x = self._cut(every_window, firsts[numbers - start])
                 yield x.to(self.dtype), self.target.index_select(0, rows[numbers])
 
 
@@ -129,13 +168,17 @@ class _Scaling:
 
     def apply(self, values: Tensor, rows: Tensor) -> Tensor:
         """Scale rows (B, F), or windows (B, T, F), in place."""
-        mean, std = self.mean, self.std
+        mean, std, scaled = self.mean, self.std, values
         if len(mean) > 1:
             whose = torch.searchsorted(self.starts, rows, right=True) - 1
             mean, std = mean[whose], std[whose]
-        if values.ndim == 3:
-            mean, std = mean.unsqueeze(1), std.unsqueeze(1)
-        return values.sub_(mean).div_(std)
+            if values.ndim == 3:
+                mean, std = mean.unsqueeze(1), std.unsqueeze(1)
+        elif values.ndim == 3:  # as one long row each: days of a few values take three times as long
+            scaled, days = values.flatten(1), values.shape[1]
+            mean, std = mean.repeat(1, days), std.repeat(1, days)
+        scaled.sub_(mean).div_(std)
+        return values
 
 
 @dataclass(frozen=True)

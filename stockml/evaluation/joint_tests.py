@@ -46,15 +46,38 @@ def model_confidence_set(losses: Mapping[str, Floats], horizon: int, seed: int) 
     """The models that cannot be told from the best one: the model confidence set of Hansen, Lunde & Nason (2011).
 
     `losses` are daily, (D,), of the same targets. The best model is in the set with 90 % probability. Bootstrap as in
-    `superior_predictive_ability`.
+    `superior_predictive_ability`. It is the set of `arch.bootstrap.MCS` with method R, without a table of all resamples
+    by all pairs of models, which is 1.3 GB for 200 models.
     """
-    from arch.bootstrap import MCS
+    from arch.bootstrap import StationaryBootstrap
 
     names, table = list(losses), np.column_stack(list(losses.values()))
-    block = block_days(len(table), horizon)
-    test = MCS(table, size=1 - CONFIDENCE_OF_SET, block_size=block, reps=_RESAMPLES, method="R", seed=seed)
-    test.compute()
-    return {names[int(number)] for number in np.asarray(test.included, dtype=np.int64).ravel()}
+    days, models = table.shape
+    resampling = StationaryBootstrap(block_days(days, horizon), np.arange(days), seed=seed)
+    means = [table[index].mean(0) for (index,), _ in resampling.bootstrap(_RESAMPLES)]
+    found = np.subtract.outer(table.mean(0), table.mean(0))
+    variances = sum(np.square(np.subtract.outer(mean, mean) - found) for mean in means) / _RESAMPLES
+    deviations = np.sqrt(variances + np.eye(models))
+    order, statistics = _worst_first(found / deviations)
+    below = np.zeros(models - 1)  # by step of elimination, the resamples whose largest statistic is above the one found
+    for mean in means:
+        resampled = np.abs((np.subtract.outer(mean, mean) - found) / deviations)[np.ix_(order, order)]
+        largest = np.maximum.accumulate(np.triu(resampled).max(1)[::-1])[::-1]
+        below += statistics < largest[:-1]
+    steps = np.flatnonzero(below / _RESAMPLES > 1 - CONFIDENCE_OF_SET)
+    return {names[number] for number in order[steps[0] if len(steps) else -1 :]}
+
+
+def _worst_first(statistics: Floats) -> tuple[list[int], list[float]]:
+    """The models in the order of their elimination, and the largest statistic before each; (M, M) of pairs."""
+    left, order, largest = np.arange(len(statistics)), [], []
+    while len(left) > 1:
+        among = statistics[np.ix_(left, left)]
+        worst = int(np.argmax(among)) // len(left)
+        largest.append(float(among.max()))
+        order.append(int(left[worst]))
+        left = np.delete(left, worst)
+    return [*order, int(left[0])], largest
 
 
 def block_days(days: int, horizon: int) -> int:

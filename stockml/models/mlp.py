@@ -17,20 +17,34 @@ if TYPE_CHECKING:
 
 
 class MLP(nn.Module):
-    """Linear → ReLU → Dropout → Linear, on the window's mean over time or on all of it."""
+    """Linear → ReLU → Dropout → Linear, on the flattened window."""
 
-    def __init__(self, inputs: int, hidden_dim: int, dropout: float, *, pool: bool) -> None:
+    def __init__(self, inputs: int, hidden_dim: int, dropout: float) -> None:
         super().__init__()
-        self.pool = pool
         self.hidden = nn.Linear(inputs, hidden_dim)
         self.dropout = nn.Dropout(dropout)
         self.output = output_layer(hidden_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map windows (B, T, F) to forecasts (B,)."""
-        x = x.mean(dim=1) if self.pool else x.flatten(1)
+        return self.from_summary(x.flatten(1))
+
+    def from_summary(self, x: Tensor) -> Tensor:
+        """Map inputs (B, P) to forecasts (B,)."""
         y: Tensor = self.output(self.dropout(self.hidden(x).relu()))
         return y.squeeze(-1)
+
+
+class PooledMLP(MLP):
+    """The same layers on the window's mean over time, which is computed once a fit."""
+
+    def summary(self, x: Tensor) -> Tensor:
+        """Map windows (B, T, F) to means (B, F)."""
+        return x.mean(dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map windows (B, T, F) to forecasts (B,)."""
+        return self.from_summary(self.summary(x))
 
 
 class GKX(nn.Module):
@@ -50,14 +64,14 @@ class GKX(nn.Module):
         return y.squeeze(-1)
 
 
-def pooled(config: MLPConfig, window: int, features: int) -> MLP:  # noqa: ARG001  (every builder is given the window)
+def pooled(config: MLPConfig, window: int, features: int) -> PooledMLP:  # noqa: ARG001  (every builder is given the window)
     """An MLP on the mean over time: F inputs."""
-    return MLP(features, config.hidden_dim, config.dropout, pool=True)
+    return PooledMLP(features, config.hidden_dim, config.dropout)
 
 
 def flattened(config: MLPConfig, window: int, features: int) -> MLP:
     """An MLP on the flattened window: T × F inputs."""
-    return MLP(window * features, config.hidden_dim, config.dropout, pool=False)
+    return MLP(window * features, config.hidden_dim, config.dropout)
 
 
 def gkx(config: GKXConfig, window: int, features: int) -> GKX:

@@ -9,11 +9,11 @@ import pickle
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from stockml.errors import describe_error
 from stockml.processes import lifelines, parent, signals, streams
@@ -31,6 +31,10 @@ class Call:
     """Called in this process, while other calls run; the function that it returns is called in a process of its own."""
     log: Path
     cores: int = 1
+    gpus: int = 0
+    """GPUs that it uses where there are some."""
+    folder: Path | None = None
+    """The folder that holds the log's folder, if the function may be given another one in its place: `folder=…`."""
 
 
 @dataclass(frozen=True)
@@ -48,56 +52,98 @@ Answer = Callable[[int, Any], Any]
 """Answers what a running call asks its parent: the call's index and the question to the reply; it may not raise."""
 
 
+class Pool(Protocol):
+    """What starts calls and hears from them."""
+
+    def start(self, index: int, call: Call, run: Callable[[], Any]) -> None:
+        """Start a call; `run` is what it has prepared."""
+
+    def messages(self, seconds: float) -> Iterator[tuple[int, parent.Question | Ended]]:
+        """What calls have sent, by index; waits at most `seconds` for the first."""
+
+    def reply(self, index: int, answer: Any) -> None:
+        """Answer the question of a call."""
+
+    def end(self) -> None:
+        """End the calls that are running: by SIGTERM, and by SIGKILL 4 seconds later."""
+
+
 def run_each(
-    calls: Iterable[Call | None], *, cores: int, at_once: int, answer: Answer | None = None
+    calls: Iterable[Call | None], *, cores: int, at_once: int, answer: Answer | None = None, pool: Pool | None = None
 ) -> Generator[Event, None, None]:
     """Run the calls in their order, at most `at_once` at a time and no more than `cores` allow; one always runs.
 
     A call is taken when the one before it has started. A None among them: there is none to start until another call has
     ended. Yields (index, None) for each that starts, (index, Ended) for each that ends, and None twice a second.
-    Closing the iterator ends those that are running: by SIGTERM, and by SIGKILL 4 seconds later.
+    Closing the iterator ends those that are running. `pool` starts them, processes of this machine by default.
     """
     waiting = _Waiting(calls)
-    running: dict[int, _Child] = {}
-    lifeline = lifelines.Lifeline()
+    running: dict[int, Call] = {}
+    pool = pool or _Processes()
     try:
         while waiting.take() or running or not waiting.is_over:
-            busy = sum(child.call.cores for child in running.values())
+            busy = sum(call.cores for call in running.values())
             while (call := waiting.take()) and (not running or (len(running) < at_once and busy + call.cores <= cores)):
                 index = waiting.index
-                busy += call.cores
                 yield index, None
                 try:
                     run = waiting.prepared()
                 except Exception as error:
                     yield index, Ended(None, describe_error(error))
-                    busy -= call.cores
                     continue
-                running[index] = _Child(call, run, lifeline)
+                pool.start(index, call, run)
+                running[index] = call
+                busy += call.cores
             waiting.prepare_ahead()
-            # Ready: it has sent something, or has ended. A process that a child started may keep the pipe open.
-            ready = wait([child.connection for child in running.values()], _TICK_SECONDS)
             is_quiet = True
-            for index, child in list(running.items()):
-                if child.connection not in ready and child.process.is_alive():
-                    continue
+            for index, message in pool.messages(_TICK_SECONDS):
                 is_quiet = False
-                message = child.received()
                 if isinstance(message, parent.Question):
-                    child.reply(answer(index, message.content) if answer else None)
+                    pool.reply(index, answer(index, message.content) if answer else None)
                     continue
-                outcome = child.ended(message)
                 del running[index]
-                yield index, outcome
+                yield index, message
             if is_quiet:
                 yield None
     finally:
-        children = list(running.values())
+        pool.end()
+
+
+class _Processes:
+    """Starts each call in a process of this machine."""
+
+    def __init__(self) -> None:
+        self._children: dict[int, _Child] = {}
+        self._lifeline = lifelines.Lifeline()
+
+    def start(self, index: int, call: Call, run: Callable[[], Any]) -> None:
+        self._children[index] = _Child(call, run, self._lifeline)
+
+    def messages(self, seconds: float) -> Iterator[tuple[int, parent.Question | Ended]]:
+        # Ready: it has sent something, or has ended. A process that a child started may keep the pipe open.
+        ready = wait([child.connection for child in self._children.values()], seconds)
+        for index, child in list(self._children.items()):
+            if child.connection not in ready and child.process.is_alive():
+                continue
+            message = child.received()
+            if isinstance(message, parent.Question):
+                yield index, message
+                continue
+            ended = child.ended(message)
+            del self._children[index]
+            yield index, ended
+
+    def reply(self, index: int, answer: Any) -> None:
+        with contextlib.suppress(OSError):  # it has ended
+            self._children[index].connection.send(answer)
+
+    def end(self) -> None:
+        children = list(self._children.values())
         groups = [child.process.pid for child in children if child.process.pid is not None]
         lifelines.end(groups, lambda: any(child.process.is_alive() for child in children))
         for child in children:
             child.process.join()
-        lifeline.close()
+        self._lifeline.close()
 
 
 class _Waiting:
@@ -160,10 +206,6 @@ class _Child:
                 sent: parent.Question | Ended = self.connection.recv()
                 return sent
         return None
-
-    def reply(self, answer: Any) -> None:
-        with contextlib.suppress(OSError):  # it has ended
-            self.connection.send(answer)
 
     def ended(self, ended: Ended | None) -> Ended:
         self.process.join()

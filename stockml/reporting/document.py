@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from stockml.reporting import drawing
@@ -28,7 +29,7 @@ class Table:
     is_folded: bool = False
     """Whether it is shown at a click on its caption only; in print it is left out."""
 
-    @property
+    @cached_property
     def numbers(self) -> list[int]:
         """The columns, after the first, that have numbers or dates only."""
         columns = enumerate(zip(*self.rows, strict=True))

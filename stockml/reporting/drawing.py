@@ -146,9 +146,10 @@ def label(axes: Axes, across: str, up: str, *, legend: bool = False) -> None:
     if len(up) + sum(len(name) + 5 for name in names) > _MOST_BESIDE:
         axes.legend(loc="best", handlelength=1.4)
     elif names:
+        inches = axes.bbox.height / axes.figure.dpi
         axes.legend(
             loc="lower right",
-            bbox_to_anchor=(1.02, 0.985),
+            bbox_to_anchor=(1.02, 1 - 0.033 / inches),
             borderaxespad=0.1,
             ncols=len(names),
             handlelength=1.4,

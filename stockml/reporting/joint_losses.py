@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stockml.errors import UserError
+from stockml.errors import RunError, UserError
 from stockml.evaluation import baselines, cross_section, joint_tests
 from stockml.evaluation.significance import Floats, are_same
+from stockml.processes import job_pool
 from stockml.reporting import predictions_file
 
 if TYPE_CHECKING:
@@ -42,11 +47,22 @@ def columns(folders: Mapping[str, RunFolder]) -> dict[str, dict[str, Any]]:
     `in_mcs`, whether it cannot be told from the best job on its targets.
 
     What is missing: jobs whose predictions cannot be read, and those without others to compare with. The seed of the
-    bootstrap is the lowest of the jobs' seeds.
+    bootstrap is the lowest of the jobs' seeds. It is done in a process of its own: what it imports takes 150 MB. Raises
+    RunError where that fails.
     """
-    found: dict[str, dict[str, Any]] = {name: {} for name in folders}
     if len(folders) < 2 or not joint_tests.available():
-        return found
+        return {name: {} for name in folders}
+    call = job_pool.Call(lambda: functools.partial(_columns, folders), Path(os.devnull))
+    with contextlib.closing(job_pool.run_each([call], cores=1, at_once=1)) as events:
+        (ended,) = (event[1] for event in events if event and event[1])
+    if ended.error is not None:
+        raise RunError(f"testing the jobs together: {ended.error}")
+    found: dict[str, dict[str, Any]] = ended.value
+    return found
+
+
+def _columns(folders: Mapping[str, RunFolder]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {name: {} for name in folders}
     jobs = [job for name in list(folders)[:MOST_JOBS] if (job := _job(name, folders[name])) is not None]
     for group in _groups((job.days, job) for job in jobs):
         gains = {

@@ -24,6 +24,8 @@ _TRAINING = ("epochs", "best_epoch")
 _SIGNIFICANCE = ("r2_zero_low", "r2_zero_high", "dm_p", "dm_p_holm", "dm_p_bh", "skill")
 _JOINT = ("spa_p", "in_mcs")
 _LOOKS = ("look", "skill_corrected")
+_SCORES = {name for place in ("summary", "summary last", "summary end", "sweep means") for name in columns(place)}
+"""The scores that a row holds."""
 _ON_TERMINAL = ("epochs", "best_baseline", "beats_baseline", "seconds", "dm_p_holm", "skill", "in_mcs", *_LOOKS)
 """The columns that a terminal has room for, besides what was swept and the metrics."""
 
@@ -50,7 +52,7 @@ class SweepTable:
         """Read every job that is planned."""
         self._sweep = sweep
         self._rows: dict[str, Row] = {}
-        self._written = 0.0
+        self._due = 0.0
         self._add_planned()
 
     @property
@@ -59,24 +61,27 @@ class SweepTable:
         return _corrected(list(self._rows.values()))
 
     def update(self, job: str) -> Row:
-        """Read a job again; its row. The files are written too, unless that was done less than a second ago.
+        """Read a job again; its row. The files are written too, where that is due.
 
-        A sweep of many short jobs would spend its time on writing them.
+        They are written at most once a second, and for at most a fiftieth of the time, however many jobs there are.
         """
-        self._rows.pop(job, None)
-        self._add_planned()
-        if time.monotonic() - self._written >= _WRITE_SECONDS:
+        if job not in self._rows:
+            self._add_planned()
+        self._rows[job] = _row(self._sweep.job(job), self._rows[job]["swept"])
+        if time.monotonic() >= self._due:
             self.write()
         return self._rows[job]
 
     def write(self) -> list[Row]:
         """Write summary.csv and summary.md, once the jobs that have not ended are read again; the rows."""
         with self._sweep.changing():
+            started = time.monotonic()
             self._rows = {name: row for name, row in self._rows.items() if row["status"] in ("ok", "failed")}
             self._add_planned()
             rows = self.rows
             _write_files(self._sweep, rows)
-        self._written = time.monotonic()
+        ended = time.monotonic()
+        self._due = ended + max(_LEAST_PAUSE_SECONDS, _PAUSE_TO_WRITE * (ended - started))
         return rows
 
     def _add_planned(self) -> None:
@@ -85,7 +90,9 @@ class SweepTable:
         self._rows = {name: missing[name] if name in missing else self._rows[name] for name in planned}
 
 
-_WRITE_SECONDS = 1.0
+_LEAST_PAUSE_SECONDS = 1.0
+_PAUSE_TO_WRITE = 49
+"""The least pause between two writes, in multiples of the time that the first took."""
 
 
 def write(sweep: SweepFolder, *, joint: bool = True) -> list[Row]:
@@ -160,8 +167,6 @@ def _scores(folder: RunFolder) -> Row:
         metrics["validation"] = {name: float(text) if text else None for name, text in first.items()}
     test, timing, best = (metrics[key] for key in ("test", "timing", "best_baseline"))
     loss = deciding_loss(test)
-    places = ("summary", "summary last", "summary end", "sweep means")
-    shown = {column for place in places for column in columns(place)}
     return {
         "stock": config["stock"]["ticker"],
         "epochs": timing["epochs"],
@@ -170,7 +175,7 @@ def _scores(folder: RunFolder) -> Row:
             f"{short}_{name}": value
             for short, split in SHORT_SPLITS.items()
             for name, value in metrics[split].items()
-            if f"{short}_{name}" in shown
+            if f"{short}_{name}" in _SCORES
         },
         "best_baseline": best,
         "beats_baseline": test[loss] < metrics["baselines"][best]["test"][loss],

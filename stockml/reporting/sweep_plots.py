@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from stockml.reporting import drawing
 from stockml.reporting.drawing import INK, LOOKS, MODEL, PAPER, RIVAL, Plot
 
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
 _MOST_NAMED = 8  # values of a hyperparameter that an axis names one by one
 _MOST_JOINED = 12  # values that a line joins: a search has one for each job
+_MOST_STOCKS = 60  # rows of a ranking
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,8 @@ class Trial:
 
 def ranking(stocks: Sequence[Ranked], *, several_settings: bool) -> Plot:
     """Stocks by R²_zero on test, seeds as dots."""
-    rows = sorted(stocks, key=lambda row: row.mean, reverse=True)
+    every, half = sorted(stocks, key=lambda row: row.mean, reverse=True), _MOST_STOCKS // 2
+    rows = every if len(every) <= _MOST_STOCKS else [*every[:half], *every[-half:]]
     figure, axes = drawing.named_rows([row.stock for row in rows], 0.24)
     axes.axvline(0, color=INK, linewidth=0.8)
     for number, row in enumerate(rows):
@@ -59,6 +66,7 @@ def ranking(stocks: Sequence[Ranked], *, several_settings: bool) -> Plot:
     if known:
         axes.plot([], [], color=MODEL, linewidth=2.5, alpha=0.4, label="95 % CI")
     drawing.label(axes, "R²_zero on test, %", "", legend=True)
+    drawn = f" The first and the last {half} of {len(every):,} stocks are drawn." if len(rows) < len(every) else ""
     chosen = " Each with the setting that is best for it on validation." if several_settings else ""
     interval = " The CI is that of the test days, its ends averaged over seeds." if known else ""
     text = []
@@ -69,8 +77,8 @@ def ranking(stocks: Sequence[Ranked], *, several_settings: bool) -> Plot:
     return Plot(
         "ranking",
         "Stocks by R²_zero",
-        f"Share of the squared returns that is explained on test; 0 is the forecast of no change.{chosen}{interval} "
-        "To choose a stock by this plot is to choose by test scores.",
+        "Share of the squared returns that is explained on test; 0 is the forecast of no change."
+        f"{drawn}{chosen}{interval} To choose a stock by this plot is to choose by test scores.",
         f"R²_zero on test by stock, best first: {'; '.join(text)}.",
         figure,
     )
@@ -78,19 +86,19 @@ def ranking(stocks: Sequence[Ranked], *, several_settings: bool) -> Plot:
 
 def hyperparameter(key: str, trials: Sequence[Trial]) -> Plot:
     """Validation MSE by a hyperparameter's value; a line joins the means of each stock where values have an order."""
-    stocks = list(dict.fromkeys(trial.stock for trial in trials))
     numeric = not any(isinstance(trial.value, str) for trial in trials)
     values = sorted({trial.value for trial in trials}, key=lambda value: (0.0, value) if numeric else (0.0, str(value)))
     place = {value: float(value) if numeric else float(number) for number, value in enumerate(values)}
-    usual = {stock: float(np.median([t.validation_mse for t in trials if t.stock == stock])) for stock in stocks}
-    several = len(stocks) > 1
+    by_stock = _grouped((trial.stock, trial.validation_mse) for trial in trials)
+    usual = {stock: float(np.median(losses)) for stock, losses in by_stock.items()}
+    several = len(by_stock) > 1
     losses = [trial.validation_mse / (usual[trial.stock] if several else 1.0) for trial in trials]
     power, factor = drawing.power(np.array(losses))
     joined = numeric and len(values) <= _MOST_JOINED
     figure, axes = drawing.axes()
-    for number, stock in enumerate(stocks):
+    points = _grouped((t.stock, (place[t.value], loss * factor)) for t, loss in zip(trials, losses, strict=True))
+    for number, (stock, own) in enumerate(points.items()):
         look = LOOKS[number % len(LOOKS)]
-        own = [(place[t.value], loss * factor) for t, loss in zip(trials, losses, strict=True) if t.stock == stock]
         axes.plot([x for x, _ in own], [y for _, y in own], "o", color=look["color"], alpha=0.55)
         if not joined and several:
             axes.plot([], [], "o", color=look["color"], label=stock)
@@ -100,17 +108,16 @@ def hyperparameter(key: str, trials: Sequence[Trial]) -> Plot:
             axes.plot(xs, means, label=stock if several else "mean", **look)
     if numeric and place[values[0]] > 0 and place[values[-1]] >= 20 * place[values[0]]:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")  # matplotlib's own is a formula
     if not numeric or len(values) <= _MOST_NAMED:
         most = max(5, 64 // len(values))
         axes.set_xticks([place[value] for value in values], [drawing.short(value, most) for value in values])
         axes.minorticks_off()
     axes.set_xmargin(0.12)
     across = "MSE relative to the stock’s median" if several else "MSE"
-    drawing.label(axes, key, f"validation {across}{power}", legend=several and len(stocks) <= len(LOOKS))
-    text = "; ".join(
-        f"{value}: {np.mean([loss for t, loss in zip(trials, losses, strict=True) if t.value == value]):.4g}"
-        for value in values
-    )
+    drawing.label(axes, key, f"validation {across}{power}", legend=several and len(by_stock) <= len(LOOKS))
+    by_value = _grouped((trial.value, loss) for trial, loss in zip(trials, losses, strict=True))
+    text = "; ".join(f"{value}: {np.mean(by_value[value]):.4g}" for value in values)
     line = "; lines join the means" if joined else ""
     return Plot(
         f"by_{re.sub(r'[^A-Za-z0-9]', '_', key)}",
@@ -119,3 +126,11 @@ def hyperparameter(key: str, trials: Sequence[Trial]) -> Plot:
         f"Mean validation {across} by {key}: {text}.",
         figure,
     )
+
+
+def _grouped(pairs: Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
+    """The second of each pair, by the first."""
+    found: dict[Key, list[Value]] = defaultdict(list)
+    for key, value in pairs:
+        found[key].append(value)
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import tempfile
+import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +15,7 @@ from stockml.config.root import Config
 from stockml.config.values import differences, show
 from stockml.data import dataset
 from stockml.errors import RunError, UserError
-from stockml.processes import job_pool, machine
+from stockml.processes import job_pool
 from stockml.reporting import summary
 from stockml.runs.comparison import different_numbers
 from stockml.runs.folder import RunFolder
@@ -119,14 +119,18 @@ def _run_sweep(path: Path, typed: Sequence[str]) -> None:
     configs = [command.jobs[0] for command in commands]
     for note in (note for command in commands for note in command.notes):
         print(f"note        {note}", flush=True)
-    supervisor.import_what_jobs_need(configs)
     differing = []
-    with tempfile.TemporaryDirectory() as logs:
+    with supervisor.pool(commands[0]) as cluster:
         calls = [
-            job_pool.Call(functools.partial(_as_call, command), Path(logs) / name, supervisor.cores(config))
-            for name, command, config in zip(names, commands, configs, strict=True)
+            job_pool.Call(
+                functools.partial(_as_call, command),
+                Path(os.devnull),
+                supervisor.cores(config),
+                supervisor.gpus(config),
+            )
+            for command, config in zip(commands, configs, strict=True)
         ]
-        with closing(job_pool.run_each(calls, cores=machine.cores(), at_once=supervisor.places(configs))) as events:
+        with closing(supervisor.run_each(calls, configs, -1, cluster)) as events:
             for event in events:
                 number, ended = event or (0, None)
                 if ended is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import gc
@@ -9,12 +10,12 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stockml import models, trackers
+from stockml import compose, models, trackers
 from stockml.compose import Job, Sweep
 from stockml.config.root import Config
 from stockml.data import sources
@@ -27,12 +28,23 @@ from stockml.tasks import rank_count, run_metadata
 from stockml.tasks import train as training
 from stockml.training import hardware
 
+if TYPE_CHECKING:
+    from stockml.processes.ray_pool import RayPool
+
 
 class Supervisor:
     """Runs the jobs of a sweep, each in a process of its own, and shows how they stand."""
 
-    def __init__(self, folder: SweepFolder, sweep: Sweep, done: Sequence[job_ranking.Row], *, fail_fast: bool) -> None:
-        self._folder, self._sweep, self._fail_fast = folder, sweep, fail_fast
+    def __init__(
+        self,
+        folder: SweepFolder,
+        sweep: Sweep,
+        done: Sequence[job_ranking.Row],
+        cluster: RayPool | None,
+        *,
+        fail_fast: bool,
+    ) -> None:
+        self._folder, self._sweep, self._cluster, self._fail_fast = folder, sweep, cluster, fail_fast
         self._table = summary.SweepTable(folder)
         total = sweep.trials if sweep.trials is not None else len(sweep.jobs)
         self._progress = SweepProgress(total, done, [job.name for job in sweep.jobs])
@@ -47,15 +59,17 @@ class Supervisor:
                 functools.partial(as_call, job),
                 self._folder.path / job.name / "train.log",
                 1 if job.config is None else cores(dataclasses.replace(job.config, seed=0)),
+                gpus(job.config),
+                self._folder.path,
             )
             for job in jobs
         ]
-        import_what_jobs_need([job.config for job in jobs])
-        gc.freeze()  # a job's process does not look through what it has from this one
         values: list[float | None] = [None] * len(given)
-        n_jobs = self._sweep.n_jobs
-        at_once, room = (n_jobs, sys.maxsize) if n_jobs > 0 else (places([job.config for job in jobs]), machine.cores())
-        with closing(job_pool.run_each(calls, cores=room, at_once=at_once)) as events, closing(self._progress):
+        configs = [job.config for job in jobs]
+        with (
+            closing(run_each(calls, configs, self._sweep.n_jobs, self._cluster)) as events,
+            closing(self._progress),
+        ):
             try:
                 for event in events:
                     if event is None:
@@ -88,6 +102,30 @@ def is_synthetic(config: Config | None) -> bool:
     return config is not None and config.data.synthetic
 
 
+@contextlib.contextmanager
+def pool(command: compose.Command) -> Iterator[RayPool | None]:
+    """The Ray cluster that is to run the jobs; None where this machine is. UserError where none answers."""
+    config, _ = compose.ray_settings(command.composed)
+    if config is None:
+        yield None
+        return
+    from stockml.processes import ray_pool
+
+    with ray_pool.connected(config) as cluster:
+        yield cluster
+
+
+def run_each(
+    calls: Iterable[job_pool.Call | None], configs: Sequence[Config | None], n_jobs: int, cluster: RayPool | None
+) -> Generator[job_pool.Event, None, None]:
+    """The events of `job_pool.run_each` for jobs with these configs: `n_jobs` at once, or what there is room for."""
+    if cluster is None:
+        import_what_jobs_need(configs)
+        gc.freeze()  # a job's process does not look through what it has from this one
+    at_once, room = (n_jobs, sys.maxsize) if n_jobs > 0 else places(configs, cluster)
+    return job_pool.run_each(calls, cores=room, at_once=at_once, pool=cluster)
+
+
 def import_what_jobs_need(configs: Sequence[Config | None]) -> None:
     """Import here, once, what every forked job would otherwise import for itself."""
     names = {"stockml.tasks.train", "stockml.evaluation.baselines", "rich.console", "rich.table"}
@@ -117,8 +155,15 @@ def _cores(config: Config) -> int:
     return training.threads(config) * rank_count.here(config)
 
 
-def places(configs: Sequence[Config | None]) -> int:
-    """Jobs that the machine has room for at once: one a GPU where they use GPUs, else one a core."""
-    gpus = len(hardware.gpus())
-    wants_gpu = any(config is None or config.hardware.device in ("auto", "cuda") for config in configs)
-    return gpus if gpus and wants_gpu else machine.cores()
+def gpus(config: Config | None) -> int:
+    """GPUs that a job uses where there are some."""
+    if config is None or config.hardware.device not in ("auto", "cuda"):
+        return 0
+    return 1 if getattr(config.trainer, "world_size", None) == "auto" else rank_count.here(config)
+
+
+def places(configs: Sequence[Config | None], cluster: RayPool | None) -> tuple[int, int]:
+    """Jobs that there is room for at once, one a GPU where they use GPUs, else one a core; and the cores."""
+    room = machine.cores() if cluster is None else cluster.total("CPU")
+    there = len(hardware.gpus()) if cluster is None else cluster.total("GPU")
+    return (there if there and any(map(gpus, configs)) else room), room

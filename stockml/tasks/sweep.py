@@ -46,6 +46,7 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
     sweep = command.sweep
     assert sweep is not None
     callbacks = compose.callbacks_of(command)
+    cluster = until_the_end.enter_context(supervisor.pool(command))
     folder = SweepFolder.at(sweep.folder) if sweep.is_named else SweepFolder.create(sweep.folder)
     named = compose.override("hydra.sweep.dir", str(folder.path))
     again = f"python run.py {shlex.join([*_without_folder(arguments), named])}"
@@ -55,11 +56,12 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
         rows = summary.write(folder, joint=False)
         tried = sum(row["status"] in _ENDED for row in rows)
         done = [row for row in rows if row["status"] == "ok"]
-        jobs = supervisor.Supervisor(folder, sweep, done, fail_fast=command.jobs[0].sweep.fail_fast)
+        jobs = supervisor.Supervisor(folder, sweep, done, cluster, fail_fast=command.jobs[0].sweep.fail_fast)
         if any(supervisor.is_synthetic(config) for config in command.jobs):
             print(*terminal.SYNTHETIC, sep="\n", flush=True)
         until_the_end.enter_context(tracking.tracked_sweep(command.jobs[0].tracker, folder, print))
-        run_one = functools.partial(job, folder=folder.path, train=train, summarise=not sweep.is_launched_here)
+        summarise = not sweep.is_launched_here
+        run_one = functools.partial(job, folder=folder.path, train=train, summarise=summarise, home=folder.path)
         try:
             if sweep.trials is None or tried < sweep.trials:
                 compose.run_sweep(command, folder.path, tried, jobs, run_one, callbacks)
@@ -129,10 +131,11 @@ def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
         )
 
 
-def job(given: Job, folder: Path, train: Train, *, summarise: bool) -> float | None:
+def job(given: Job, folder: Path, train: Train, *, summarise: bool, home: Path | None = None) -> float | None:
     """One job of a sweep, in whatever process: its best validation loss; None where it failed, as result.json says.
 
-    `summarise`: nobody else writes the sweep's summary.
+    `summarise`: nobody else writes the sweep's summary. `home` is the sweep's folder, where the job's is copied to from
+    another machine's `folder`.
     """
     location = RunLocation(job=folder / given.name)
     if given.config is None or given.records is None:
@@ -155,7 +158,7 @@ def job(given: Job, folder: Path, train: Train, *, summarise: bool) -> float | N
             run_folder.clear()
             record("running", None)
         with gpus_of_its_own(config):
-            return train(config, location, given.records.of_job(folder, given.name, given.number).texts())
+            return train(config, location, given.records.of_job(home or folder, given.name, given.number).texts())
     except UserError as error:
         if not isinstance(error, RunError):  # which train has printed already
             print(*error.lines, sep="\n", flush=True)

@@ -13,7 +13,7 @@ from torch import nn
 from stockml.distributed.group import SINGLE_PROCESS
 from stockml.errors import RunError
 from stockml.models.layers import synchronise_batch_norm
-from stockml.training import flat_optimizer, losses, schedule
+from stockml.training import flat_optimizer, losses, schedule, window_summary
 from stockml.training.early_stopping import EarlyStopping
 from stockml.training.flat_parameters import FlatParameters
 from stockml.training.interface import AfterEpoch, EpochStats, Samples, TrainState, do_nothing
@@ -56,12 +56,14 @@ class Trainer:
 
         Arguments and result as in `ModelTrainer.fit`. RunError where a loss is not finite.
         """
-        config, group, batches = self._config, self._group, samples.batches
+        config, group = self._config, self._group
         global_batch = config.global_batch(group.world_size)
         train = samples.train
         if config.overfit_batches:
             train = _spread_out(train, config.overfit_batches, global_batch)
             _disable_dropout(model)
+        rows = torch.cat([train, samples.validation])
+        model, batches = window_summary.summarised(model, samples.batches, rows, self._hardware)
         parameters = FlatParameters(model)
         group.broadcast(parameters.flat.data)
         optimizer = flat_optimizer.build(parameters.flat, config)
@@ -98,7 +100,9 @@ class Trainer:
             order = epoch_order(train, self._seed, epoch, config.shuffle, blocks)
             past_losses = [e.validation_loss / unit for e in state.history]
             rates = schedule.rates(config, epoch, len(updates.ends), past_losses)
-            torch.manual_seed(stream_seed(DROPOUT, self._seed, epoch, group.rank))
+            # torch.manual_seed formats a traceback for every kind of GPU, there or not: that takes longer than a step.
+            generator = torch.default_generator if self._hardware.device.type == "cpu" else torch
+            generator.manual_seed(stream_seed(DROPOUT, self._seed, epoch, group.rank))
             train_losses = self._train_epoch(loop, group.shard(order), rates)
             losses.check_train_losses(train_losses, epoch, config)
             train_loss = unit * float(train_losses @ updates.sizes) / len(train)
@@ -140,7 +144,8 @@ class Trainer:
         clip_norm = self._config.grad_clip_norm
         gradient = flat.grad
         assert gradient is not None
-        losses_of_updates = torch.zeros(len(updates.ends), dtype=flat.dtype, device=flat.device)
+        no_loss = flat.new_zeros(())
+        losses_of_updates = []
         loop.model.train()
         batches = loop.batches.iter_batches(shard.to(loop.batches.storage_device), updates.ends, loop.at_once)
         for number, (x, y) in enumerate(batches):
@@ -153,15 +158,15 @@ class Trainer:
             if len(y):
                 with self._hardware.autocast_context():
                     loss = loop.loss_of(loop.model(x), y)
-                loss.backward()
-                losses_of_updates[number] = loss.detach()
+                flat_optimizer.backward(loss)
+            losses_of_updates.append(loss.detach() if len(y) else no_loss)
             if group.world_size > 1:
                 gradient.mul_(updates.weights[number])
             group.all_reduce(gradient)
             if clip_norm is not None:
                 gradient.mul_((clip_norm / gradient.norm().clamp(min=1e-12)).clamp(max=1.0))
             step(rates[number])
-        mean = losses_of_updates.cpu().double() * torch.tensor(updates.weights, dtype=torch.float64)
+        mean = torch.stack(losses_of_updates).cpu().double() * torch.tensor(updates.weights, dtype=torch.float64)
         group.all_reduce(mean)
         return mean
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from stockml.training.settings import TrainerConfig
 
@@ -56,18 +56,30 @@ def make_step(optimizer: torch.optim.Optimizer, flat: nn.Parameter) -> Callable[
         return plain_step
     settings = {key: group[key] for key in _KERNEL_SETTINGS if key in group}
     settings["beta1"], settings["beta2"] = group["betas"]
-    weights, gradient = flat.detach(), flat.grad
+    weights, gradient, one = flat.detach(), flat.grad, torch.ones((), device=flat.device)
 
     def kernel_step(lr: float) -> object:
         state = optimizer.state[flat]
         if not state:
             return plain_step(lr)
-        state["step"] += 1
+        state["step"].add_(one)
         return kernel(
             [weights], [gradient], [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]], lr=lr, **settings
         )
 
     return kernel_step
+
+
+def backward(loss: Tensor) -> None:
+    """`loss.backward()` without the checks around it, which take as long as a small layer does."""
+    if _ENGINE is None:
+        loss.backward()
+    else:
+        gradients = (torch.ones_like(loss),)
+        _ENGINE.run_backward((loss,), gradients, False, False, (), allow_unreachable=True, accumulate_grad=True)
+
+
+_ENGINE = getattr(torch.autograd.Variable, "_execution_engine", None)
 
 
 def _skip_compiler_import() -> None:

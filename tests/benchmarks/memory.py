@@ -80,8 +80,8 @@ def _columns() -> dict[str, NDArray[np.float64]]:
     return columns
 
 
-def resident_mb(kind: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
+def resident_mb(kind: str, process: int | str = "self") -> float:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) / 1e6 for line in lines if line.startswith(f"{kind}:"))
 
 

@@ -79,7 +79,7 @@ def beyond_memory() -> Iterator[Figure]:
             _write_windows(Path(folder) / f"{name}.npz", size)
             epochs = -(-_BATCHES * _BATCH // int(0.9 * size / (_WINDOW * _WIDTH * 4)))
             arguments = [
-                "run.py",
+                str(ROOT / "run.py"),
                 "data=npz",
                 f"data.path={name}.npz",
                 *("model=linear", f"trainer.batch_size={_BATCH}", f"trainer.epochs={epochs}", "trainer.patience=null"),
@@ -88,6 +88,10 @@ def beyond_memory() -> Iterator[Figure]:
             _run(arguments, folder, group)
             timing = json.loads((Path(folder) / name / "metrics.json").read_text())["timing"]
             speeds[name] = timing["samples_per_second"]
+            if name == "large":
+                file = next(Path(folder).glob("kept/*/values"))
+                seconds = float(_run(["-m", __name__, "read", str(file)], folder, group))
+                speeds["disk"] = file.stat().st_size / (_WINDOW * _WIDTH * 4) / seconds
     note = f"{speeds['large']:,.0f} samples/s against {speeds['small']:,.0f}"
     yield Figure(
         "samples/s of training from a file (4 GB, memory limit 1.5 GB), over those in memory",
@@ -96,16 +100,35 @@ def beyond_memory() -> Iterator[Figure]:
         least=0.5,
         note=note,
     )
+    yield Figure(
+        "the disk's own limit: reading that file from its start to its end, over training on those in memory",
+        speeds["disk"] / speeds["small"],
+        "×",
+        note=f"{speeds['disk']:,.0f} samples/s",
+    )
 
 
-def _run(arguments: list[str], folder: str, group: Path) -> None:
-    """`python …` of the repository's, within the cgroup."""
-    arguments = [str(ROOT / arguments[0]), *arguments[1:]]
+def _run(arguments: list[str], folder: str, group: Path) -> str:
+    """The output of `python …` of the repository's, within the cgroup."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
     def enter() -> None:
         (group / "cgroup.procs").write_text(str(os.getpid()))
 
-    subprocess.run([sys.executable, *arguments], cwd=folder, preexec_fn=enter, check=True, stdout=subprocess.DEVNULL)
+    command = [sys.executable, *arguments]
+    ended = subprocess.run(
+        command, cwd=folder, env=environment, preexec_fn=enter, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return ended.stdout
+
+
+def _read(path: str) -> None:
+    """Read a file from its start to its end, none of it from the memory that other programs left it in."""
+    with Path(path).open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        block = bytearray(2**22)
+        while file.readinto(block):
+            pass
 
 
 @contextlib.contextmanager
@@ -178,6 +201,8 @@ def _write_stocks() -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "stocks":
         _write_stocks()
+    elif sys.argv[1] == "read":
+        print(seconds_of(lambda: _read(sys.argv[2])))
     else:
         import torch  # noqa: F401
 

@@ -30,7 +30,7 @@ from tests.benchmarks.memory import memory
 from tests.benchmarks.models import of_models
 from tests.benchmarks.panels import beyond_memory, factors, pooled
 from tests.benchmarks.releases import releases
-from tests.benchmarks.sweeps import batch, overhead
+from tests.benchmarks.sweeps import batch, many_jobs, overhead
 from tests.benchmarks.training import training
 from tests.benchmarks.trees import trees
 from tests.markdown import table, update_rows, write_table
@@ -49,6 +49,7 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Result]]] = {
     "beyond_memory": beyond_memory,
     "batch": batch,
     "overhead": overhead,
+    "many_jobs": many_jobs,
     "start_of_ranks": start_of_ranks,
     "much_to_compute": much_to_compute,
     "update_of_ranks": update_of_ranks,

@@ -1,9 +1,14 @@
-"""What seven stocks in a sweep cost beside one of them, and what a job costs beside its training and composing."""
+"""What sweeps cost: seven stocks beside one, a job beside its training and composing, the last of a thousand jobs."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import os
+import re
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,7 +17,9 @@ from statistics import fmean, median
 
 import numpy as np
 
+from tests import chromium
 from tests.benchmarks.measuring import ROOT, Figure, in_turn, python, seconds_of
+from tests.benchmarks.memory import resident_mb
 
 _ROUNDS = 5
 _RUN = str(ROOT / "run.py")
@@ -62,6 +69,61 @@ def overhead() -> Iterator[Figure]:
     value = 1e3 * (median(jobs) - median(empty) - training)
     note = f"{1e3 * median(jobs):.0f} ms, of them training {1e3 * training:.0f}, Hydra {1e3 * median(empty):.0f}"
     yield Figure("a job of a sweep, less its training and Hydra's composing", value, "ms", most=120, note=note)
+
+
+def many_jobs() -> Iterator[Figure]:
+    """A thousand jobs of one epoch: whether they grow dearer, what the sweep's process grows by, and its page."""
+    stocks, seeds, hundred = (*_STOCKS, "SP500"), 125, 100
+    arguments = ("-m", f"stock={','.join(stocks)}", f"seed=range({seeds})", "trainer.epochs=1", "hydra.sweep.dir=sweep")
+    seconds, memory_mb = list[float](), list[float]()
+    with tempfile.TemporaryDirectory() as folder:
+        with subprocess.Popen(
+            [sys.executable, _RUN, *arguments],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as sweep:
+            assert sweep.stdout is not None
+            for line in sweep.stdout:
+                if re.match(r"\S+ +ok .*\|", line):
+                    seconds.append(_process_seconds(sweep.pid))
+                if seconds:
+                    with contextlib.suppress(StopIteration):  # it has ended with this line
+                        memory_mb.append(resident_mb("VmRSS", sweep.pid))
+        page = Path(folder) / "sweep" / "report.html"
+        size_mb, shown = page.stat().st_size / 1e6, _seconds_to_show(page)
+    jobs = len(seconds)
+    first, last = seconds[hundred] - seconds[0], seconds[-1] - seconds[-1 - hundred]
+    note = f"{1e3 * last / hundred:.0f} ms a job against {1e3 * first / hundred:.0f}"
+    yield Figure(
+        f"process time of the last {hundred} of {jobs:,} jobs, over the first {hundred}",
+        last / first,
+        "×",
+        most=1.1,
+        note=note,
+    )
+    growth_mb = max(memory_mb) - memory_mb[0]
+    yield Figure(f"memory that the process of a sweep of {jobs:,} jobs grows by", growth_mb, "MB", most=50)
+    yield Figure(f"size of the page of a sweep of {jobs:,} jobs", size_mb, "MB", most=5)
+    if shown is not None:
+        yield Figure(f"showing the page of a sweep of {jobs:,} jobs in Chromium", shown, "s", most=3)
+
+
+def _process_seconds(process: int) -> float:
+    """User and system time of a process and of its children that have ended; from Linux's /proc."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def _seconds_to_show(page: Path) -> float | None:
+    """From opening a page until it is painted; None without a browser."""
+    if (path := chromium.path()) is None:
+        return None
+    painted = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    with chromium.started(path) as browser:
+        tab = browser.new_page()
+        return seconds_of(lambda: (tab.goto(page.as_uri()), tab.evaluate(painted)))
 
 
 def _sweep(jobs: int, number: int) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""How fast the engine trains, compared with a textbook loop; and how the time of a step is spent."""
+"""How fast the engine trains, compared with loops as others write them; and how the time of a step is spent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, TensorDataset
 
 from stockml import compose, models
 from stockml.config.root import Config
@@ -35,27 +35,31 @@ _EPOCHS_IN_PARTS = 5
 
 
 def training() -> Iterator[Figure | Breakdown]:
-    """The engine and the textbook loop in turn, an epoch each, on the same arrays in one thread."""
-    config, arrays = compose.compose("hardware=cpu"), Arrays.random(SAMPLES)
-    textbook = Textbook(config, arrays, SAMPLES)
-    own: list[float] = []
-    theirs: list[float] = []
+    """The engine and other loops in turn, an epoch each, on the same arrays in one thread."""
+    arrays = Arrays.random(SAMPLES)
+    for batch, bounds in _LEAST.items():
+        own, *theirs = _seconds_of_epochs(compose.compose("hardware=cpu", f"trainer.batch_size={batch}"), arrays)
+        for loop, least, seconds in zip(_LOOPS, bounds, theirs, strict=True):
+            yield Figure(
+                f"samples/s of training on ({SAMPLES:,}, {WINDOW}, {FEATURES}) arrays, batch {batch:,}, "
+                f"over {loop.title}",
+                median(map(operator.truediv, seconds, own)),
+                "×",
+                least=least,
+                note=f"{SAMPLES / median(own):,.0f} against {SAMPLES / median(seconds):,.0f}",
+            )
+    yield Breakdown("a training step", "µs", _step_in_parts(compose.compose("hardware=cpu"), arrays))
+
+
+def _seconds_of_epochs(config: Config, arrays: Arrays) -> list[tuple[float, ...]]:
+    """Of the engine and of each loop: the seconds of every epoch after the first."""
+    loops, found = [loop(config, arrays, SAMPLES) for loop in _LOOPS], list[tuple[float, ...]]()
 
     def after_epoch(state: TrainState) -> None:
-        own.append(state.history[-1].seconds)
-        theirs.append(seconds_of(textbook.train_epoch))
+        found.append((state.history[-1].seconds, *(seconds_of(loop.train_epoch) for loop in loops)))
 
     arrays.fit(new_model(config), config, SAMPLES, 1 + _EPOCHS, after_epoch)
-    del own[0], theirs[0]  # the warm-up
-    note = f"{SAMPLES / median(own):,.0f} against {SAMPLES / median(theirs):,.0f}"
-    yield Figure(
-        f"samples/s of training on ({SAMPLES:,}, {WINDOW}, {FEATURES}) arrays, over the textbook loop",
-        median(map(operator.truediv, theirs, own)),
-        "×",
-        least=2.0,
-        note=note,
-    )
-    yield Breakdown("a training step", "µs", _step_in_parts(config, arrays))
+    return list(zip(*found[1:], strict=True))
 
 
 @dataclass(frozen=True)
@@ -121,23 +125,59 @@ class _Samples(Dataset[tuple[Tensor, Tensor]]):
 class Textbook:
     """The textbook loop on the first samples: Dataset, DataLoader and Adam as they come, `.item()` after every step."""
 
+    title = "the textbook loop"
+
     def __init__(self, config: Config, arrays: Arrays, samples: int) -> None:
-        dataset = _Samples(arrays.batches.values[:samples], arrays.batches.target[:samples])
-        self.loader = DataLoader(dataset, batch_size=config.trainer.batch_size, shuffle=True, num_workers=0)
+        x, y = arrays.batches.values[:samples], arrays.batches.target[:samples]
+        self.loader = self._loader(x, y, config.trainer.batch_size)
         self.model, self.loss_of = new_model(config), nn.MSELoss()
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.trainer.lr)
 
-    def train_epoch(self) -> float:
-        """One pass over the samples; the mean loss."""
-        self.model.train()
-        total = 0.0
+    def _loader(self, x: Tensor, y: Tensor, batch_size: int) -> DataLoader[Any]:
+        return DataLoader(_Samples(x, y), batch_size=batch_size, shuffle=True)
+
+    def _total(self, losses: Iterator[Tensor]) -> float:
+        return sum(loss.item() for loss in losses)
+
+    def _losses(self) -> Iterator[Tensor]:
         for x, y in self.loader:
             self.optimizer.zero_grad()
             loss = self.loss_of(self.model(x), y)
             loss.backward()
             self.optimizer.step()
-            total += loss.item()
-        return total / len(self.loader)
+            yield loss
+
+    def train_epoch(self) -> float:
+        """One pass over the samples; the mean loss."""
+        self.model.train()
+        return self._total(self._losses()) / len(self.loader)
+
+
+class Careful(Textbook):
+    """The loop of those who have read on: torch's TensorDataset, and losses that are read once an epoch."""
+
+    title = "a careful loop"
+
+    def _loader(self, x: Tensor, y: Tensor, batch_size: int) -> DataLoader[Any]:
+        return DataLoader(TensorDataset(x, y), batch_size=batch_size, shuffle=True)
+
+    def _total(self, losses: Iterator[Tensor]) -> float:
+        return float(torch.stack([loss.detach() for loss in losses]).sum())
+
+
+class Indexed(Careful):
+    """The careful loop with whole batches taken by index, which few use: the DataLoader collates nothing."""
+
+    title = "a careful loop that takes batches by index"
+
+    def _loader(self, x: Tensor, y: Tensor, batch_size: int) -> DataLoader[Any]:
+        samples = TensorDataset(x, y)
+        order = BatchSampler(RandomSampler(samples), batch_size, drop_last=False)
+        return DataLoader(samples, sampler=order, batch_size=None)
+
+
+_LOOPS = Textbook, Careful, Indexed
+_LEAST = {64: (2.0, 3.5, None), 1024: (None, 4.0, None)}  # by batch, for each loop
 
 
 class _Laps:
@@ -166,8 +206,7 @@ class _Laps:
 
 def _step_in_parts(config: Config, arrays: Arrays) -> dict[str, float]:
     """Microseconds of each part of a step, by a stopwatch between the engine's calls of them."""
-    laps, model, found = _Laps(), new_model(config), defaultdict[str, list[float]](list)
-    batches, steps = arrays.batches, -(-SAMPLES // config.trainer.batch_size)
+    laps, found, steps = _Laps(), defaultdict[str, list[float]](list), -(-SAMPLES // config.trainer.batch_size)
 
     def after_epoch(state: TrainState) -> None:
         del laps.seconds["rest"]  # of which this is more: what comes before and after the steps
@@ -177,15 +216,14 @@ def _step_in_parts(config: Config, arrays: Arrays) -> dict[str, float]:
         laps.seconds.clear()
 
     loss, make_step = losses.loss_of(config.trainer), flat_optimizer.make_step
-    model.register_forward_pre_hook(lambda *_: laps.book("rest"))
     with ExitStack() as stack:
         for patched in (
-            patch.object(batches, "gather", laps.around(batches.gather, "gather", "rest")),
+            patch.object(Batches, "_cut", laps.around(Batches._cut, "gather", "rest")),
             patch.object(losses, "loss_of", lambda _: laps.around(loss, "forward", "forward")),
             patch.object(
                 flat_optimizer, "make_step", lambda *args: laps.around(make_step(*args), "optimizer", "backward")
             ),
         ):
             stack.enter_context(patched)
-        arrays.fit(model, config, SAMPLES, 1 + _EPOCHS_IN_PARTS, after_epoch)
+        arrays.fit(new_model(config), config, SAMPLES, 1 + _EPOCHS_IN_PARTS, after_epoch)
     return {part: median(values[1:]) for part, values in found.items()}

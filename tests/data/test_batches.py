@@ -6,7 +6,7 @@ import contextlib
 import multiprocessing
 from collections.abc import Generator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -40,6 +40,39 @@ def test_sample_i_is_the_window_that_ends_in_row_i(data: Data) -> None:
         assert np.array_equal(window, data.panel.values[row - 6 : row + 1])
     restored = y.numpy() * data.scaler.target_std + data.scaler.target_mean
     assert np.allclose(restored, data.panel.target[rows], atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["bars", "pool", "arrays", "bars by index"])
+def test_every_way_gives_the_windows_that_slices_do(kind: str, tmp_path: Path) -> None:
+    typed = ["data=csv", f"data.dir={tmp_path}", "data.window=7", *(["data.tickers=all"] if kind == "pool" else [])]
+    if kind == "arrays":
+        rng = np.random.default_rng(0)
+        shapes = {"X_train": (90, 7, 5), "y_train": (90,), "X_test": (9, 7, 5), "y_test": (9,)}
+        arrays: dict[str, Any] = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+        np.savez(tmp_path / "a.npz", **arrays)
+        typed = ["data=npz", f"data.path={tmp_path / 'a.npz'}"]
+    for number, ticker in enumerate(("TEST", "OTHER")):
+        write_bars(random_bars(120, number, ticker), tmp_path)
+    whole, in_file = (
+        prepare(compose.compose(*typed, "stock.ticker=TEST", f"data.memory_limit={limit}")) for limit in (1, 0)
+    )
+    assert in_file.panel.mapped == (kind in ("pool", "arrays"))
+    values, rows = torch.from_numpy(whole.panel.values), torch.from_numpy(whole.split.train)
+    rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))]
+    expected = torch.stack([values[row] if kind == "arrays" else values[row - 6 : row + 1] for row in rows])
+    ends = [1, 1, 20, len(rows)]
+    for data in (whole, in_file):
+        made = batches(data)
+        if kind == "bars by index":  # as on a GPU
+            made._days, made._every_window = torch.arange(7), made.values
+        gathered, target = made.gather(rows)
+        xs, ys = zip(*made.iter_batches(rows, ends, at_once=2), strict=True)
+        for found in (gathered, torch.cat(xs), torch.cat(list(made.iter_windows(rows, ends)))):
+            assert torch.equal(found, expected)
+        assert torch.equal(torch.cat(ys), target) and torch.equal(target, made.target[rows])
+        assert gathered.is_contiguous() and all(x.is_contiguous() for x in xs)
+        last = made.of_last_days(3).windows(rows)
+        assert torch.equal(last, expected[:, -3:]) and last.is_contiguous()
 
 
 def test_a_pass_gives_every_sample_once_and_drops_no_last_batch(data: Data) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from stockml import compose, models
 from stockml.config.root import Config
@@ -27,8 +28,9 @@ from stockml.training.interface import Samples
 from tests.conftest import ROOT
 
 # Neither samples nor batch are multiples of anything; of the last update of 30, one rank alone has a sample.
-CASES = [("mlp", 193, 7, None), ("mlp", 211, 30, 0.01), ("linear", 193, 7, 0.01), ("mlp_gkx", 193, 7, 0.01)]
-CASES += [(name, 61, 30, None) for name in models.BUILT_IN if not models.BUILT_IN[name].fitted_whole]
+CASES: list[tuple[Any, ...]] = [("mlp", 193, 7), ("mlp", 193, 7, None, True), ("mlp", 211, 30, 0.01)]
+CASES += [("linear", 193, 7, 0.01), ("mlp_gkx", 193, 7, 0.01)]
+CASES += [(name, 61, 30) for name in models.BUILT_IN if not models.BUILT_IN[name].fitted_whole]
 
 
 def start(world_size: int, out: Path) -> None:
@@ -61,12 +63,15 @@ def setting(model: str) -> tuple[Config, Data]:
     return config, prepare(config)
 
 
-def trained(group: Group, name: str, samples: int, batch: int, clip: float | None) -> dict[str, Any]:
-    """The results of training on so many samples with that global batch."""
+def trained(
+    group: Group, name: str, samples: int, batch: int, clip: float | None = None, by_window: bool = False
+) -> dict[str, Any]:
+    """The results of training on so many samples with that global batch; `by_window`: the model has no summaries."""
     config, data = setting(name)
     trainer: Any = dataclasses.replace(config.trainer, global_batch_size=batch, grad_clip_norm=clip)  # type: ignore[call-arg]
     torch.manual_seed(0)
     model = models.build(config.model, data.panel.window, 5).double()
+    model = nn.Sequential(model) if by_window else model
     chosen = hardware.choose(config.hardware, group.local_rank)
     batches = Batches(data.panel, data.scaler, chosen.device, chosen.dtype)
     rows = torch.from_numpy(data.split.train)[:samples]

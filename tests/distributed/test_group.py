@@ -54,4 +54,6 @@ def test_any_number_of_ranks_computes_what_one_process_does(
                 assert torch.equal(own[name], on_ranks[0][name]), case  # bit for bit: ranks never drift apart
         if world_size == 1:
             assert all(torch.equal(on_ranks[0][name], wanted) for name, wanted in expected.items()), case
+    for means_once, by_window, *_ in (rank["cases"] for rank in found):
+        assert all(torch.equal(means_once[name], wanted) for name, wanted in by_window.items())
     assert all(rank["received"] == b"abc" for rank in found)

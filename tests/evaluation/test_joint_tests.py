@@ -41,6 +41,19 @@ def test_the_p_value_that_any_model_is_better_is_that_of_arch_on_the_losses(hori
     assert both >= found
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_the_set_of_the_best_models_is_that_of_arch(seed: int) -> None:
+    from arch.bootstrap import MCS
+
+    rng = np.random.default_rng(seed)
+    days, horizon, base = 60 + 20 * seed, 1 + 4 * (seed % 2), rng.standard_normal(60 + 20 * seed) ** 2
+    models = {f"job{k}": base + rng.uniform(0, 0.1) + 0.3 * rng.standard_normal(days) for k in range(2 + 2 * seed)}
+    table, block = np.column_stack(list(models.values())), joint_tests.block_days(days, horizon)
+    mcs = MCS(table, size=1 - joint_tests.CONFIDENCE_OF_SET, block_size=block, reps=1000, method="R", seed=seed)
+    mcs.compute()
+    assert joint_tests.model_confidence_set(models, horizon, seed) == {f"job{k}" for k in mcs.included}
+
+
 def test_a_better_model_is_found_and_told_from_the_others() -> None:
     baselines, models = losses(0.05)
     assert joint_tests.superior_predictive_ability(gains(baselines, models), 1, 0) < 0.01

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
 import shutil
 import sys
@@ -22,6 +21,7 @@ from stockml.reporting import run_page, summary, sweep_page
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
+from tests import chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -304,17 +304,10 @@ def test_the_report_of_a_sweep_is_its_table_and_the_pages_of_all_jobs_that_have_
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium; STOCKML_CHROMIUM names it, and then it must be there."""
-    named = os.environ.get("STOCKML_CHROMIUM")
-    path = named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        pytest.skip("no Chromium here (STOCKML_CHROMIUM names one)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+    if (path := chromium.path()) is None:
+        pytest.skip(chromium.MISSING)
+    with chromium.started(path) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("of", ["run", "sweep"])

@@ -179,6 +179,14 @@ def test_stocks_are_in_the_order_of_their_means_with_zero_in_view() -> None:
     assert "A +2.00% over 2 seeds from +1.00% to +3.00%, 95 % CI +0.00% to +4.00%" in plot.description
 
 
+def test_of_many_stocks_the_first_and_the_last_are_drawn() -> None:
+    rows = [sweep_plots.Ranked(f"S{number}", [number / 1e4], None) for number in range(100)]
+    plot = sweep_plots.ranking(rows, several_settings=False)
+    names = [label.get_text() for label in plot.figure.axes[0].get_yticklabels()]
+    assert names == [f"S{number}" for number in (*range(99, 69, -1), *range(29, -1, -1))]
+    assert "The first and the last 30 of 100 stocks are drawn." in plot.caption
+
+
 def test_the_loss_of_a_stock_is_relative_to_its_own_median() -> None:
     trials = [
         sweep_plots.Trial(lr, stock, scale * loss)
@@ -196,6 +204,13 @@ def test_a_hyperparameter_of_any_kind_is_drawn(values: list[float | str]) -> Non
     trials = [sweep_plots.Trial(value, "A", 1.0 + number) for number, value in enumerate(values)]
     text = drawing.svg(sweep_plots.hyperparameter("x.y", trials))
     assert all(f">{value}</text>" in text for value in values)  # as it is: no formula, no glyphs
+
+
+def test_a_log_axis_is_numbered_in_plain_text() -> None:
+    trials = [sweep_plots.Trial(10.0 ** -(number / 5), "A", 1.0 + number) for number in range(20)]
+    with drawing.style():
+        text = drawing.svg(sweep_plots.hyperparameter("trainer.lr", trials))
+    assert ">0.01</text>" in text and "mathdefault" not in text
 
 
 @given(n=st.integers(1, 100_000))

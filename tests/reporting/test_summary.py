@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 import os
 import re
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from stockml.reporting import summary
+from stockml.runs.folder import Folder
 from stockml.runs.sweep_folder import SweepFolder
 from tests.conftest import ROOT
 
@@ -236,6 +238,7 @@ def test_a_table_that_is_kept_is_the_one_that_is_read(sweep: SweepFolder) -> Non
     kept = summary.SweepTable(sweep)
     (sweep.path / "first" / "metrics.json").unlink()  # what has ended is not read again
     evaluated(sweep, "second", 0.001, 0.01, "shown")
+    sweep.plan({"second": {"seed": 2}})
     assert [row["status"] for row in kept.rows] == ["ok", "waiting"]
     assert kept.update("second")["skill"] == "shown"
     plan(sweep, "third", {"seed": 3})
@@ -251,10 +254,57 @@ def test_a_table_that_is_kept_is_the_one_that_is_read(sweep: SweepFolder) -> Non
     assert kept.write()[1:] == summary.read(sweep)[1:]
 
 
+def test_a_job_that_ends_is_read_alone_however_many_there_are(
+    sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep.plan({f"job{number}": {"seed": number} for number in range(50)})
+    kept = summary.SweepTable(sweep)
+    kept.write()
+    read: list[Path] = []
+    read_json = Folder.read_json
+
+    def recorded(folder: Folder, name: str) -> dict[str, Any]:
+        read.append(folder.path)
+        return read_json(folder, name)
+
+    monkeypatch.setattr(Folder, "read_json", recorded)
+    for number in range(50):
+        (sweep.path / f"job{number}").mkdir()
+        sweep.job(f"job{number}").record("failed", time.time(), "gone", synthetic=False)
+        read.clear()
+        kept._due = math.inf  # no write falls due between two jobs
+        kept.update(f"job{number}")
+        assert set(read) == {sweep.path / f"job{number}"}
+
+
+def test_the_table_is_written_at_most_once_a_second_and_a_fiftieth_of_the_time(
+    sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan(sweep, "job")
+    now, written = [100.0], list[float]()
+
+    def write(_sweep: SweepFolder, _rows: object) -> None:
+        written.append(now[0])
+        now[0] += len(written) / 100  # ever slower, as the table grows
+
+    monkeypatch.setattr(summary, "_write_files", write)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    kept = summary.SweepTable(sweep)
+    for _ in range(2000):
+        now[0] += 0.05
+        kept.update("job")
+    pauses = [later - earlier for earlier, later in itertools.pairwise(written)]
+    assert len(pauses) > 10
+    for took, pause in enumerate(pauses, start=1):
+        least = max(1, 50 * took / 100)
+        assert least - 1e-9 < pause < least + 0.1
+
+
 WRITER = """
 import sys, time
 from pathlib import Path
 from stockml.reporting import summary
+from stockml.runs.folder import Folder
 from stockml.runs.sweep_folder import SweepFolder
 
 sweep, number = SweepFolder(Path(sys.argv[1])), sys.argv[2]

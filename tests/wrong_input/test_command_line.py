@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tests.wrong_input.inputs import NO_GPU, assert_refused, nothing
@@ -187,6 +189,25 @@ TYPED = [
     pytest.param("-m seed=1,2 trainer.resume=x", ["trainer.resume=x: there is no such"], id="resume-in-sweep"),
     pytest.param("-m seed=1,2 hydra.launcher.n_jobs=0", ["hydra.launcher.n_jobs=0: must be …≥ 1"], id="no-jobs"),
     pytest.param("-m hydra/launcher=jobllib", ["hydra/launcher=jobllib: …did you mean joblib?"], id="unknown-launcher"),
+    pytest.param(
+        "-m seed=0.5,1 hydra/launcher=ray hydra.launcher.adress=x hydra.launcher.retries=-1",
+        [
+            "hydra.launcher.adress: no such key; did you mean hydra.launcher.address?",
+            "hydra.launcher.retries=-1: must be a whole number ≥ 0",
+            "seed=0.5: must be a whole number",
+        ],
+        id="ray-settings",
+    ),
+    pytest.param(
+        "-m seed=1,2 hydra/launcher=ray hydra.launcher.address=head",
+        ["hydra.launcher.address: 'head' must be auto or of the form host:port"],
+        id="ray-address",
+    ),
+    pytest.param(
+        "-m seed=1,2 hydra/launcher=ray hydra.launcher.address=127.0.0.1:9 hydra.launcher.wait_seconds=0.1",
+        ["hydra.launcher.address=127.0.0.1:9: no Ray cluster answers there within 0.1 s; …leave the setting out"],
+        id="no-ray-cluster",
+    ),
     pytest.param("-m seed=1,2 task=report", ["task=report: is no task for a sweep; …-m"], id="task-in-sweep"),
     pytest.param("task=report", ["run: needed with task=report…run=FOLDER"], id="report-of-nothing"),
     pytest.param("task=report run=x", ["x: holds neither a run nor a sweep; …multirun/"], id="report-of-nothing-there"),
@@ -295,3 +316,15 @@ def test_a_wrong_command_line_is_told_fault_by_fault(
     typed: str, says: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert_refused(capsys, nothing, typed, says)
+
+
+def test_ray_as_a_launcher_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert_refused(
+        capsys,
+        nothing,
+        "-m seed=1,2 hydra/launcher=ray",
+        ["hydra/launcher=ray: needs ray: pip install 'stockml[ray]'"],
+    )

@@ -1,0 +1,146 @@
+"""Jobs on the nodes of a Ray cluster: the pool itself, and a short sample of `tests/campaigns/ray_nodes.py`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Run, command
+from tests.processes.test_job_pool import marked, needs_proc, wait_until
+from tests.tasks.sweeps import ENDLESS, running, statuses, wait_for_checkpoint
+from tests.tasks.test_train import identical
+
+pytest.importorskip("ray")
+
+CLUSTER = """
+import sys
+from tests.campaigns.ray_nodes import kill, nodes
+
+with nodes(2) as (raylets, address):
+    print(address, flush=True)
+    sys.stdin.readline()
+    kill(raylets.pop())
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[subprocess.Popen[str]]:
+    """A cluster of two nodes with a core each: it prints its address, and kills one of the nodes for a line."""
+    with subprocess.Popen(
+        [sys.executable, "-c", CLUSTER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def address(cluster: subprocess.Popen[str]) -> str:
+    assert cluster.stdout is not None
+    return cluster.stdout.readline().strip()
+
+
+CALLS = """
+import signal, sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from stockml.processes import job_pool, ray_pool
+from stockml.processes.settings import RayConfig
+from tests.processes.test_job_pool import asked, calls, die, fail, speak
+
+
+def write(_: Path, folder: Path) -> str:
+    print((folder / "job" / "earlier").read_text())
+    (folder / "job" / "earlier").replace(folder / "job" / "later")
+    return folder.name[:12]
+
+
+folder = Path(sys.argv[2])
+large = np.arange(50_000.0)
+runs = [partial(asked, "a"), speak, fail, partial(die, signal.SIGKILL), *[partial(np.sum, large)] * 2, speak]
+config = RayConfig(address=sys.argv[1], n_jobs=-1, memory_gb=None, shared=False, retries=1, wait_seconds=60)
+with ray_pool.connected(config) as pool:
+    given = calls(folder, *runs, cores=[1] * 6 + [64])
+    (folder / "job").mkdir()
+    (folder / "job" / "earlier").write_text("as it was")
+    given.append(job_pool.Call(partial(partial, write, folder), folder / "job" / "train.log", folder=folder))
+    events = job_pool.run_each(given, cores=99, at_once=2, answer=lambda index, question: question * 2, pool=pool)
+    for index, ended in sorted((event[0], event[1]) for event in events if event and event[1]):
+        print(index, ended.value, ended.error)
+    assert len(pool._arrays) == 1
+print(sorted(path.name for path in (folder / "job").iterdir()), (folder / "job" / "train.log").read_text(), end="")
+print((folder / "1.log").read_text(), end="")
+"""
+
+
+def test_calls_end_on_nodes_as_they_do_here(address: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CALLS, address, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    *ends, too_large, elsewhere, brought_home, said, by_a_program, complaint = done.stdout.splitlines()
+    assert ends == [
+        "0 aa None",
+        "1 None None",
+        "2 None ValueError: no such luck",
+        "3 None killed (SIGKILL), perhaps because memory ran out",
+        "4 1249975000.0 None",
+        "5 1249975000.0 None",
+    ]
+    assert too_large.startswith("6 None wants 64 CPUs, and no node of the Ray cluster has as much (1 CPUs)")
+    assert elsewhere == "7 stockml-job- None" and brought_home == "['later', 'train.log'] as it was"
+    assert {said, by_a_program, complaint} == {"python's own", "a program's", "complaint"}
+
+
+def test_jobs_whose_node_dies_have_the_numbers_of_the_same_runs_alone(
+    cluster: subprocess.Popen[str], address: str, run: Run, tmp_path: Path
+) -> None:
+    def kill_a_node() -> None:
+        wait_until(lambda: len(list(tmp_path.glob("s/*/last.pt"))) == 2)
+        assert cluster.stdin is not None
+        cluster.stdin.write("\n")
+        cluster.stdin.flush()
+
+    settings = ("data.days=400", "trainer.epochs=200", "trainer.patience=null")
+    launcher = ("hydra/launcher=ray", f"hydra.launcher.address={address}", "hydra.sweep.dir=s")
+    killer = threading.Thread(target=kill_a_node)
+    killer.start()
+    done = command("-m", "seed=0,1", *settings, *launcher, cwd=tmp_path)
+    killer.join()
+    assert (done.returncode, done.stderr) == (0, "")
+    logs = [(tmp_path / "s" / f"AAPL-seed_{seed}" / "train.log").read_text() for seed in (0, 1)]
+    assert sorted(log.count("resumed ") for log in logs) == [0, 1]
+    for seed in (0, 1):
+        run(str(seed), *settings, f"seed={seed}")
+        assert identical(tmp_path / str(seed), tmp_path / "s" / f"AAPL-seed_{seed}")
+
+
+@needs_proc
+def test_ctrl_c_ends_the_jobs_and_the_cluster_that_was_started_for_them(tmp_path: Path) -> None:
+    typed = ("-m", "seed=1,2", *ENDLESS, "hydra/launcher=ray", "hydra.launcher.n_jobs=1")
+    with running(*typed, cwd=tmp_path) as (process, mark):
+        folder = wait_for_checkpoint(tmp_path, "AAPL-seed_1").parent
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
+        _, err = process.communicate(timeout=30)
+        wait_until(lambda: not marked(mark), seconds=10)
+    assert process.returncode == 130
+    assert list(statuses(folder).values()) == ["interrupted", "waiting"]
+    assert not list(folder.glob(".seen-*"))
+    assert err.count("\n") == 1
+    assert err.rstrip().endswith(f"continue with: python run.py {shlex.join(typed)} hydra.sweep.dir={folder}")
