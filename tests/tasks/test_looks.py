@@ -101,7 +101,7 @@ def test_only_new_forecasts_of_a_test_are_looks(bars: Path, capsys: pytest.Captu
         typed("task=evaluate", "run=outputs/1", "stock.ticker=BBB")
     found = lines()
     assert [line.look.run.rpartition("/")[2] for line in found] == ["1", "2", "both", "turned", "update", "1"]
-    assert found[4].look.first > str(found[0].look.last) and metrics("outputs/update")["looks"]["look"] == 1
+    assert str(found[4].look.first) > str(found[0].look.last) and metrics("outputs/update")["looks"]["look"] == 1
     assert found[5].look.tickers == ("BBB",) and metrics("outputs/both")["looks"]["look"] == 3
     capsys.readouterr()
     typed("task=looks")
