@@ -15,7 +15,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from stockml import cli
-from tests.conftest import RUN_PY, command, require_not_imported
+from tests.conftest import LEDGER, RUN_PY, command, require_not_imported
 from tests.tasks.test_train import identical
 
 
@@ -76,7 +76,7 @@ def test_a_sweep_trains_every_job_in_a_folder_of_its_own(tmp_path: Path) -> None
     (sweep,) = (tmp_path / "multirun").iterdir()
     assert {path.name for path in sweep.iterdir() if path.is_dir()} == {"AAPL", "SP500"}
     assert all((sweep / name / "metrics.json").is_file() for name in ("AAPL", "SP500"))
-    assert {path.name for path in tmp_path.iterdir()} == {"multirun"}
+    assert {path.name for path in tmp_path.iterdir()} == {"multirun", *LEDGER}
 
 
 def test_one_failing_job_does_not_cost_the_others(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_as_if_undisturbed(
     done = command(f"trainer.resume={remedy[1]}", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"resumed +[34] epochs are done already", done.stdout)
-    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+    assert {path.name for path in tmp_path.iterdir()} == {"run", *LEDGER}
     assert identical(tmp_path / "run", undisturbed)
 
 

@@ -77,7 +77,7 @@ def misused(overrides: Sequence[Override], mode: Mode) -> dict[str, str]:
     resumed = any(o.key_or_group == "trainer.resume" and o.value() is not None for o in overrides)
     for o in overrides:
         key, sweeps = o.key_or_group, o.is_sweep_override()
-        if sweeps and key.split(".")[0] == "tracker":
+        if sweeps and key.split(".")[0] in ("looks", "tracker"):
             several = f"several at once are a list: 'tracker=[{str(o.input_line).partition('=')[2]}]'"
             advice = several if key == "tracker" else "take one value"
             faults[key] = f"{o.input_line}: is nothing to sweep, since no number depends on it; {advice}"
@@ -291,7 +291,7 @@ def _absolute(config: Config) -> Config:
 
     paths = absolute(config.data, "dir", "path", "context_path", "cache_dir", "panel_cache")
     within = {"data": paths, "trainer": absolute(config.trainer, "resume", "init_from")}
-    within["update"] = absolute(config.update, "of")
+    within |= {"update": absolute(config.update, "of"), "looks": absolute(config.looks, "path")}
     runs = tuple(str(Path(run).expanduser().absolute()) for run in config.runs)
     whole: Config = dataclasses.replace(absolute(config, "run"), **within, runs=runs)
     return whole

@@ -97,7 +97,7 @@ class Trials:
         return faults
 
 
-_SECTIONS = {"stock", "data", "features", "model", "trainer", "hardware", "tracker"}
+_SECTIONS = {"stock", "data", "features", "model", "trainer", "hardware", "looks", "tracker"}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from stockml.config.values import leaves, plain
 from stockml.errors import UserError
 
 # What was asked of a run, and is no part of what it is.
-_OF_ONE_RUN = ("trainer.resume=", "task=", "run=", "report=", "sweep.", "export.", "audit.", "tracker")
+_OF_ONE_RUN = ("trainer.resume=", "task=", "run=", "report=", "sweep.", "export.", "audit.", "looks", "tracker")
 
 
 @dataclass(frozen=True)

@@ -259,7 +259,7 @@ def _experiments(composer: Composer, overrides: Sequence[Override]) -> list[Over
     return [
         o
         for o in overrides
-        if o.key_or_group not in (*_GROUPS, "tracker")
+        if o.key_or_group not in (*_GROUPS, "looks", "tracker")
         and not is_of_hydra(o)
         and not o.is_sweep_override()
         and composer.is_choice(o.key_or_group, o.value())

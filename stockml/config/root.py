@@ -16,6 +16,7 @@ from stockml.data.settings import BarsConfig, DataConfig, StockConfig
 from stockml.distributed.settings import TRAINERS
 from stockml.evaluation.settings import PortfolioConfig
 from stockml.models.settings import ModelConfig
+from stockml.runs.settings import LooksConfig
 from stockml.trackers.settings import TrackerConfig
 from stockml.training.settings import HardwareConfig, TrainerConfig
 
@@ -120,6 +121,7 @@ class Config:
     portfolio: PortfolioConfig
     explain: ExplainConfig = incidental()
     combine: CombineConfig = incidental()
+    looks: LooksConfig = incidental()
     tracker: TrackerConfig | None = incidental(default=None)
     """None only in a config that was read back from a run folder, which does not keep it."""
 
@@ -173,7 +175,7 @@ def check(
     return (None, problems) if problems else (config, [])
 
 
-INSTALLATION_KEYS = ("tracker", "report", "data.panel_cache", "data.cache_dir", "hardware.num_workers")
+INSTALLATION_KEYS = ("tracker", "report", "looks", "data.panel_cache", "data.cache_dir", "hardware.num_workers")
 """Settings, or sections, that belong to an installation: of a saved run they are not taken over."""
 
 

@@ -5,31 +5,33 @@ from __future__ import annotations
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from stockml.errors import UserError
 from stockml.evaluation import joint_tests
-from stockml.evaluation.metrics import ERROR, SHORT_SPLITS, columns, deciding_loss, metric, of_column
-from stockml.evaluation.multiple_testing import LEVEL, benjamini_hochberg, holm
+from stockml.evaluation.metrics import ERROR, columns, metric, of_column
+from stockml.evaluation.multiple_testing import LEVEL
 from stockml.reporting import economic, joint_losses
 from stockml.reporting.job_ranking import Row, best_on_validation
-from stockml.reporting.predictions_file import read_columns
+from stockml.reporting.job_rows import corrected, row_of
 from stockml.reporting.text_tables import text_table
-from stockml.runs.folder import RunFolder
 from stockml.runs.sweep_folder import SweepFolder
 
 _TRAINING = ("epochs", "best_epoch")
 _SIGNIFICANCE = ("r2_zero_low", "r2_zero_high", "dm_p", "dm_p_holm", "dm_p_bh", "skill")
 _JOINT = ("spa_p", "in_mcs")
-_ON_TERMINAL = ("epochs", "best_baseline", "beats_baseline", "seconds", "dm_p_holm", "skill", "in_mcs", "net_sharpe")
+_LOOKS = ("look", "skill_corrected")
+_ON_TERMINAL = (
+    *("epochs", "best_baseline", "beats_baseline", "seconds", "dm_p_holm", "skill", "in_mcs", "net_sharpe"),
+    *_LOOKS,
+)
 """The columns that a terminal has room for, besides what was swept and the metrics."""
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
     """The columns besides what was swept."""
     baseline = ("best_baseline", "beats_baseline", "seconds", "error", "synthetic")
-    end = [*columns("summary last"), *_JOINT, *columns("summary end"), *economic.COLUMNS]
+    end = [*columns("summary last"), *_JOINT, *columns("summary end"), *economic.COLUMNS, *_LOOKS]
     return _without_foreign(rows, [*_TRAINING, *columns("summary"), *baseline, *_SIGNIFICANCE, *end])
 
 
@@ -54,7 +56,7 @@ class SweepTable:
     @property
     def rows(self) -> list[Row]:
         """A row for each job that is planned, begun or not, in the order of planning."""
-        return _corrected(list(self._rows.values()))
+        return corrected(list(self._rows.values()))
 
     def update(self, job: str) -> Row:
         """Read a job again; its row. The files are written too, where that is due.
@@ -63,7 +65,7 @@ class SweepTable:
         """
         if job not in self._rows:
             self._add_planned()
-        self._rows[job] = _row(self._sweep.job(job), self._rows[job]["swept"])
+        self._rows[job] = row_of(self._sweep.job(job), self._rows[job]["swept"])
         if time.monotonic() >= self._due:
             self.write()
         return self._rows[job]
@@ -82,7 +84,7 @@ class SweepTable:
 
     def _add_planned(self) -> None:
         planned = self._sweep.jobs()
-        missing = {name: _row(self._sweep.job(name), planned[name]) for name in planned.keys() - self._rows.keys()}
+        missing = {name: row_of(self._sweep.job(name), planned[name]) for name in planned.keys() - self._rows.keys()}
         self._rows = {name: missing[name] if name in missing else self._rows[name] for name in planned}
 
 
@@ -115,87 +117,6 @@ def _write_files(sweep: SweepFolder, rows: Sequence[Row]) -> None:
 def read(sweep: SweepFolder) -> list[Row]:
     """A row for each job that is planned, begun or not, read from the job's folder."""
     return SweepTable(sweep).rows
-
-
-def _corrected(rows: list[Row]) -> list[Row]:
-    """The rows, with p-values corrected for the number of jobs that were tested.
-
-    Where jobs have different folds of a walk-forward, only those of the first have scores on validation: that of the
-    others holds test days of the first.
-    """
-    folds = [fold for row in rows if isinstance(fold := row["swept"].get("data.fold"), int)]
-    for row in rows:
-        if folds and row["swept"].get("data.fold") != min(folds):
-            row.update({name: None for name in row if name.startswith("val_")})
-    tested = [row for row in rows if row.get("dm_p") is not None]
-    p_values = [row["dm_p"] for row in tested]
-    for one, by_holm, by_bh in zip(tested, holm(p_values), benjamini_hochberg(p_values), strict=True):
-        one.update(dm_p_holm=by_holm, dm_p_bh=by_bh)
-    return rows
-
-
-def _row(folder: RunFolder, swept: Mapping[str, Any]) -> Row:
-    """The row of one job, as its folder has it."""
-    row: Row = {"job": folder.path.name, "status": "waiting", "swept": dict(swept), **swept}
-    try:
-        if not (folder.path / "result.json").exists():
-            return row
-        result = folder.read_json("result.json")
-        row.update(status=folder.status(), seconds=result.get("seconds"), error=result.get("error"))
-        row["synthetic"] = result.get("synthetic")
-        if row["status"] == "killed":
-            row["error"] = f"process {result.get('pid')} ended without a message: killed, or out of memory"
-        elif row["error"]:
-            row["error"] = str(row["error"]).removeprefix(f"{folder.path}: ")
-        if row["status"] == "ok":
-            row.update(_scores(folder))
-        elif row["status"] == "pruned":
-            row["epochs"] = sum(1 for of in folder.histories() for _ in read_columns(folder, of)["epoch"])
-    except (UserError, KeyError, TypeError) as error:
-        row.update(status="failed", error=f"its files cannot be read: {error}")
-    return row
-
-
-def _scores(folder: RunFolder) -> Row:
-    metrics, config = folder.read_json("metrics.json"), folder.read_json("config.json")["config"]
-    if "decided_on" not in metrics and (folder.path / "folds.csv").exists():
-        # Up to 2026-11-28 metrics.json had the validation of all folds together, whose days are mostly test days too.
-        of_folds = read_columns(folder, "folds.csv")
-        first = {name: of_folds.get(f"val_{name}", [""])[0] for name in metrics["validation"]}
-        metrics["validation"] = {name: float(text) if text else None for name, text in first.items()}
-    test, timing, best = (metrics[key] for key in ("test", "timing", "best_baseline"))
-    loss = deciding_loss(test)
-    places = ("summary", "summary last", "summary end", "sweep means")
-    shown = {column for place in places for column in columns(place)}
-    return {
-        "stock": config["stock"]["ticker"],
-        "epochs": timing["epochs"],
-        "best_epoch": timing["best_epoch"],
-        **{
-            f"{short}_{name}": value
-            for short, split in SHORT_SPLITS.items()
-            for name, value in metrics[split].items()
-            if f"{short}_{name}" in shown
-        },
-        "best_baseline": best,
-        "beats_baseline": test[loss] < metrics["baselines"][best]["test"][loss],
-        **_significance(metrics),
-        **economic.columns(metrics),
-    }
-
-
-def _significance(metrics: Mapping[str, Any]) -> Row:
-    """The interval of test_r2_zero, the p-value of beating every rival of the verdict, and the skill.
-
-    That p-value is the largest one of the Diebold–Mariano tests (an intersection–union test, Berger 1982).
-    """
-    found = metrics.get("significance")
-    if found is None:
-        return {}
-    p_values = [rival["diebold_mariano"]["p_value"] for rival in found["against"].values()]
-    low, high = found.get("r2_zero_interval") or (None, None)
-    dm_p = None if None in p_values else max(p_values)
-    return {"r2_zero_low": low, "r2_zero_high": high, "dm_p": dm_p, "skill": metrics["skill"]}
 
 
 def _swept(rows: Sequence[Row]) -> list[str]:

@@ -62,7 +62,9 @@ def _skills(done: Sequence[job_ranking.Row]) -> list[str]:
     """How many jobs have which skill, in a line."""
     skills = [row["skill"] for row in done if row.get("skill")]
     counts = ", ".join(f"{skill} in {skills.count(skill)}" for skill in dict.fromkeys(skills))
-    return [f"skill: {counts}"] if skills else []
+    shown = sum(row.get("skill_corrected") == "shown" for row in done)
+    looks = f"; shown in {shown} once all looks at their test days are counted" if "shown" in skills else ""
+    return [f"skill: {counts}{looks}"] if skills else []
 
 
 def _plots(done: Sequence[job_ranking.Row], settings: Sequence[str]) -> Iterator[Plot]:

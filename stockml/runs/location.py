@@ -24,6 +24,11 @@ class RunLocation:
         """Whether the run prints. For a job of a sweep, the sweep does."""
         return self.job is None
 
+    def path(self, ticker: str) -> Path:
+        """The folder that is to be made; it gets another suffix where its name is taken."""
+        default = Path("outputs").absolute() / f"{safe_name(ticker)}_{datetime.now():%Y%m%d_%H%M%S}"
+        return self.exact or self.job or default
+
     def create_folder(self, ticker: str) -> RunFolder:
         """Make a folder that no other run has. Raises UserError if that is impossible."""
         if self.exact is not None:
@@ -34,7 +39,8 @@ class RunLocation:
             folder = RunFolder(self.job)
             folder.stays = True
             return folder
-        return RunFolder.create(Path("outputs").absolute(), f"{safe_name(ticker)}_{datetime.now():%Y%m%d_%H%M%S}")
+        path = self.path(ticker)
+        return RunFolder.create(path.parent, path.name)
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,10 @@ class ExistingRun:
     folder: RunFolder
     verbose: bool = True
     """Whether the run prints."""
+
+    def path(self, _ticker: str) -> Path:
+        """The folder's path."""
+        return self.folder.path
 
     def create_folder(self, _ticker: str) -> RunFolder:
         """The folder, which exists."""

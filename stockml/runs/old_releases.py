@@ -96,6 +96,7 @@ ADDED = (
             "portfolio.delay": 0,
         },
     ),
+    Added("2026-11-29", "a ledger of looks", {"looks.record": False, "looks.path": None}),
 )
 """Oldest first. A release that adds a setting appends an entry."""
 
@@ -153,7 +154,7 @@ def require_baselines(folder: Path) -> None:
 
 
 # Each came with its settings; every config has the others.
-_NEW_SECTIONS = ("sweep", "export", "audit", "features", "update", "explain", "combine", "portfolio")
+_NEW_SECTIONS = ("sweep", "export", "audit", "features", "update", "explain", "combine", "portfolio", "looks")
 
 
 def _section(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:

@@ -140,6 +140,11 @@ _EVERY = (
         takes_sweep=True,
     ),
     Task(
+        name="looks",
+        summary="show how often one has looked at which test days, and verify the ledger of looks",
+        function="stockml.tasks.looks:run",
+    ),
+    Task(
         name="audit",
         summary="look for information from the future in the data and features",
         function="stockml.tasks.audit:run",

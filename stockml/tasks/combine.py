@@ -25,7 +25,7 @@ from stockml.runs.location import RunLocation
 from stockml.runs.members import keep, model_name
 from stockml.runs.old_releases import FORMAT, require_baselines
 from stockml.runs.sweep_folder import SweepFolder
-from stockml.tasks import Request, breakdown, outcome, report, run_metadata
+from stockml.tasks import Request, breakdown, looks, outcome, report, run_metadata
 
 SPLITS = ("validation", "test")
 
@@ -39,7 +39,7 @@ def run(config: Config, request: Request) -> None:
     combine(config, request.place, request.records)
 
 
-_READ = ("task", "runs", "combine", "intervals", "portfolio", "report", "hydra")
+_READ = ("task", "runs", "combine", "intervals", "portfolio", "report", "looks", "hydra")
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,10 @@ def combine(config: Config, place: RunLocation, records: Mapping[str, str]) -> R
         combine=config.combine,
         intervals=() if none else config.intervals,
         portfolio=config.portfolio,
+        looks=config.looks,
     )
     synthetic = bool(first.metadata["synthetic"])
+    looks.require_ledger(config, place.path(own.stock.ticker))
     folder = place.create_folder(f"combined_{own.stock.ticker}")
     with (
         report.drawn_after(folder, config, run_log.emit, verbose=place.verbose),
@@ -133,9 +135,10 @@ def combine(config: Config, place: RunLocation, records: Mapping[str, str]) -> R
         own_facts = {key: value for key, value in first.metadata.items() if key not in ("init_from", "updates")}
         folder.write_json("config.json", {**own_facts, "format": FORMAT, **facts})
         folder.write_records({**records, **compose.records(own)}, resumed=False)
-        predictions_file.write(folder, scored, own.stock.ticker, synthetic=synthetic)
         evaluated = evaluate(scored, horizon, synthetic=synthetic, portfolio=Portfolio.of(own, horizon))
         evaluated["verdict"] += f" {text}"
+        evaluated = looks.record(evaluated, scored["test"], own, folder)
+        predictions_file.write(folder, scored, own.stock.ticker, synthetic=synthetic)
         tables = {"members": breakdown.by_member(list(_facts(runs, weights)), [_of(each, n) for n in range(len(runs))])}
         run_log.emit(result_tables.member_table(tables["members"]))
         if scored["test"].tickers is not None:

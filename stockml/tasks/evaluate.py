@@ -23,7 +23,7 @@ from stockml.reporting import economic, predictions_file, result_tables, termina
 from stockml.runs.comparison import different_numbers
 from stockml.runs.folder import RunFolder
 from stockml.runs.old_releases import require_baselines
-from stockml.tasks import NO_REQUEST, Request, chain, run_metadata
+from stockml.tasks import NO_REQUEST, Request, chain, looks, run_metadata
 from stockml.tasks.predictor import Predictor, each_member
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def _own_predictions(folder: RunFolder, metrics: dict[str, Any], own: Config, as
     horizon, overfitted = metadata["data"]["horizon"], own.trainer.overfit_batches > 0
     portfolio = Portfolio.of(own, horizon)
     evaluated = evaluate(predictions, horizon, synthetic=metrics["synthetic"], portfolio=portfolio)
-    is_combined = "members" in metadata
-    shown = {**evaluated, "verdict": metrics["verdict"]} if overfitted or is_combined else evaluated
+    kept = overfitted or "members" in metadata or "looks" in metrics
+    shown = {**evaluated, "verdict": metrics["verdict"]} if kept else evaluated
     print(*result_tables.results(shown, overfitted=overfitted), sep="\n")
     now = json.loads(json.dumps(evaluated))
     if changed := different_numbers(metrics, now):
@@ -102,6 +102,7 @@ def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -
     )
     if text := folder.read_json("config.json").get("combination"):
         evaluated["verdict"] += f" {text}"
+    evaluated = looks.record(evaluated, predictions, config, folder, panel.fingerprint())
     print(*result_tables.results(evaluated), sep="\n")
     for name in baselines.fitted_names():
         print(f"            {name}, which would have to be fitted on these data, is not among the baselines")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from stockml.config.root import Config
 from stockml.config.values import show
 from stockml.data.sources.npz import NpzConfig
 from stockml.data.sources.yahoo import YahooConfig
+from stockml.runs.looks import problem as ledger_problem
 
 
 def train(config: Config) -> Iterator[str]:
@@ -81,6 +83,13 @@ def of_another_task(config: Config) -> Iterator[str]:
             if folder
             else f"runs={show(config.runs)}: are combined by task=combine; leave it out, or add that"
         )
+    if (
+        config.looks.path
+        and config.looks.record
+        and config.task != "looks"
+        and (fault := ledger_problem(Path(config.looks.path).expanduser()))
+    ):
+        yield f"looks.path={config.looks.path}: {fault}"
     asked = [f"combine.{key}={value}" for key, value in vars(config.combine).items() if value not in ("mean", None)]
     if asked and not config.runs and config.task != "combine":
         yield f"{', '.join(asked)}: is read by task=combine alone; leave it out"

@@ -32,6 +32,7 @@ from stockml.tasks import (
     features,
     fold_training,
     initial_weights,
+    looks,
     outcome,
     rank_count,
     report,
@@ -83,6 +84,8 @@ def run(
     fold_trainings = FoldTraining.each(config, folds)
     names = [name for fold in fold_trainings for name in fold.model_configs()]
     resumed, notes = _states_to_resume(location, config, data, names, group)
+    if group.is_main:
+        looks.require_ledger(config, location.path(config.stock.ticker))
     folder = location.create_folder(config.stock.ticker)
     with (
         tracking.tracked(config.tracker, folder, run_log.emit, is_main=group.is_main) as trackers,
@@ -134,6 +137,7 @@ def _evaluate(
     scored = intervals.of_run(scored, panel, () if none else config.intervals)
     portfolio = Portfolio.of(config, panel.horizon)
     evaluated = evaluate(scored, panel.horizon, synthetic=panel.synthetic, portfolio=portfolio)
+    evaluated = looks.record(evaluated, scored["test"], config, folder)
     overfitted = config.trainer.overfit_batches > 0
     if overfitted:
         evaluated["verdict"] = _learned(config.trainer.overfit_batches, states)

@@ -22,7 +22,7 @@ from stockml.processes import parent
 from stockml.reporting import terminal
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
-from stockml.tasks import outcome, rank_count, report, resume, run_metadata, worker
+from stockml.tasks import looks, outcome, rank_count, report, resume, run_metadata, worker
 from stockml.trackers import tracking
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def run(config: Config, location: RunLocation, records: Mapping[str, str], repor
     if trainer.node_rank:
         return _train_on_other_node(config, trainer, data, world_size)
     notes = [] if resumed is None else resume.changes_of_batch(resumed, config, world_size)
+    looks.require_ledger(config, resumed.path if resumed else location.path(config.stock.ticker))
     folder = resumed or location.create_folder(config.stock.ticker)
     channel = None if report_epoch is None else parent.descriptor()
     launch = Launch(worker.__name__, folder.path, trainer, world_size, verbose=location.verbose, channel=channel)

@@ -86,7 +86,7 @@ def _train(
 def _shared_settings(config: Config) -> Any:
     """The settings that must be equal on all ranks; data are compared by their content, wherever they are stored."""
     settings = plain(config)
-    del settings["tracker"]
+    del settings["looks"], settings["tracker"]
     for section, keys in {"data": ("dir", "path"), "trainer": ("node_rank", "resume", "init_from")}.items():
         for key in keys:
             settings[section].pop(key, None)

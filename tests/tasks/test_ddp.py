@@ -15,7 +15,7 @@ from stockml import compose
 from stockml.processes import machine
 from stockml.tasks import rank_count
 from stockml.training import checkpoint
-from tests.conftest import Run, command, metrics, require_not_imported
+from tests.conftest import LEDGER, Run, command, metrics, require_not_imported
 from tests.tasks.conftest import QUICK_RANKS, workers_of
 from tests.tasks.test_train import identical
 from tests.training.test_hardware import gpu
@@ -108,7 +108,7 @@ def test_there_is_a_rank_per_core_as_long_as_each_has_a_full_batch() -> None:
 def test_workers_write_one_folder_with_a_log_per_rank_and_the_composed_config(
     typed_ranks: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
-    assert {path.name for path in typed_ranks[0].iterdir()} == {"outputs"}
+    assert {path.name for path in typed_ranks[0].iterdir()} == {"outputs", *LEDGER}
     (folder,) = (typed_ranks[0] / "outputs").iterdir()
     assert {path.name for path in (folder / "ranks").iterdir()} == {"rank_0.log", "rank_1.log"}
     assert (folder / "ranks" / "rank_0.log").read_text() == ""

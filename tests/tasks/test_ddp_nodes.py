@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import RUN_PY, command
+from tests.conftest import LEDGER, RUN_PY, command
 from tests.tasks.conftest import QUICK_RANKS, gone
 from tests.tasks.test_train import identical
 from tests.test_cli import until
@@ -73,7 +73,7 @@ def test_torchrun_of_the_user_s_own(tmp_path: Path, two_ranks: Path) -> None:
     ((status, out, err),) = ended(begin(tmp_path, *arguments, "hydra.run.dir=run"))
     assert status == 0, err
     assert out.count("epoch 3/3") == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+    assert {path.name for path in tmp_path.iterdir()} == {"run", *LEDGER}
     assert {path.name for path in (tmp_path / "run" / ".hydra").iterdir()} == {
         "config.yaml",
         "overrides.yaml",
@@ -125,7 +125,7 @@ def test_variables_left_in_a_shell(tmp_path: Path, two_ranks: Path) -> None:
         env={"RANK": "1", "MASTER_PORT": "29500"},
     )
     assert rank_alone.returncode == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"single", "alone"}
+    assert {path.name for path in tmp_path.iterdir()} == {"single", "alone", *LEDGER}
     assert identical(tmp_path / "alone", two_ranks)
 
 
@@ -149,7 +149,7 @@ def test_two_nodes_are_run_by_torchrun_whatever_the_launcher(tmp_path: Path, two
     (first, _, err), (second, out, _) = ended(*nodes)
     assert (first, second) == (0, 0), err
     assert re.fullmatch(r"node 1: 1 of 2 ranks, .*\n", out)
-    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+    assert {path.name for path in tmp_path.iterdir()} == {"run", *LEDGER}
     assert (tmp_path / "run" / "ranks" / "torchrun.log").is_file()
     assert identical(tmp_path / "run", two_ranks)
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from stockml import cli
-from tests.conftest import ROOT, Run, command, random_bars, write_bars
+from tests.conftest import LEDGER, ROOT, Run, command, random_bars, write_bars
 from tests.tasks.test_train import identical
 
 STOCKS = ("AAPL", "TSLA", "XOM")
@@ -156,11 +156,11 @@ def test_changed_data_are_found_before_anything_is_trained(
     assert re.search(r"^data +fingerprint: \w+ then, \w+ now$", captured.out, re.MULTILINE)
     assert re.fullmatch(r".*data have changed.*AAPL\.csv.*\n", captured.err)
     assert "epoch 1/" not in captured.out
-    assert {entry.name for entry in tmp_path.iterdir()} == {"a", "bars"}
+    assert {entry.name for entry in tmp_path.iterdir()} == {"a", "bars", *LEDGER}
     path.unlink()
     assert cli.main(["task=reproduce", "run=a"]) == 2
     assert "AAPL" in capsys.readouterr().err
-    assert {entry.name for entry in tmp_path.iterdir()} == {"a", "bars"}
+    assert {entry.name for entry in tmp_path.iterdir()} == {"a", "bars", *LEDGER}
 
 
 def test_another_version_commit_or_device_is_told_and_the_numbers_decide(
@@ -224,7 +224,7 @@ def test_a_removed_config_key_is_named(
     for typed in (["task=reproduce", "run=older"], ["-cp", "older/.hydra", "-cn", "config"]):
         assert cli.main(typed) == 2
         assert capsys.readouterr().err.startswith("trainer.warmup: no such key")
-    assert {path.name for path in tmp_path.iterdir()} == {"older"}
+    assert {path.name for path in tmp_path.iterdir()} == {"older", *LEDGER}
 
 
 def test_nothing_in_a_run_s_records_evaluates_differently_tomorrow(originals: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Run, command, random_bars, write_bars
+from tests.conftest import LEDGER, ROOT, Run, command, random_bars, write_bars
 from tests.tasks.sweeps import (
     BATCH,
     ENDLESS,
@@ -54,7 +54,7 @@ def test_seven_stocks_end_in_seven_folders_and_one_table(batch: Batch) -> None:
     _, folder = batch
     assert re.fullmatch(r"\d{8}_\d{6}", folder.name)
     assert {path.name for path in folder.iterdir() if path.is_dir()} == set(SEVEN)
-    assert {path.name for path in folder.parent.parent.iterdir()} == {"multirun", "stdout"}
+    assert {path.name for path in folder.parent.parent.iterdir()} == {"multirun", "stdout", *LEDGER}
     assert statuses(folder) == dict.fromkeys(SEVEN, "ok")
     assert [row["stock"] for row in rows(folder).values()] == list(SEVEN)
 

@@ -230,6 +230,26 @@ MISFITS = [
         "trainer.warm_start: …needs all folds of data.split=walk_forward; leave it out",
         id="warm-start-without-folds",
     ),
+    # the ledger of looks
+    pytest.param(
+        lambda: Path("looks.jsonl").mkdir(),
+        f"{SIMULATED} report=false",
+        "looks.jsonl: the ledger of looks is a folder; name a file, looks.path=…looks.jsonl",
+        id="ledger-is-a-folder",
+    ),
+    pytest.param(
+        nothing, f"{SIMULATED} looks.path=.", "looks.path=.: is a folder; name a file", id="ledger-in-a-folder"
+    ),
+    pytest.param(
+        nothing,
+        f"{SIMULATED} looks.path=no/x",
+        "looks.path=no/x: its folder does not exist; make it",
+        id="ledger-nowhere",
+    ),
+    pytest.param(nothing, "task=looks", "looks.jsonl: no ledger can be read here (No such file", id="no-ledger"),
+    pytest.param(
+        nothing, "-m looks=on,off", "looks=on,off: is nothing to sweep, since no number depends on it", id="swept-looks"
+    ),
     # what is updated
     pytest.param(nothing, "task=update", "run: needed with task=update", id="update-nothing"),
     pytest.param(
