@@ -58,7 +58,7 @@ import numpy as np
 
 from stockml.processes import job_pool, ray_pool
 from stockml.processes.settings import RayConfig
-from tests.processes.test_job_pool import asked, calls, die, fail, speak
+from tests.processes.test_job_pool import asked, calls, die, speak
 
 
 def write(_: Path, folder: Path) -> str:
@@ -69,10 +69,10 @@ def write(_: Path, folder: Path) -> str:
 
 folder = Path(sys.argv[2])
 large = np.arange(50_000.0)
-runs = [partial(asked, "a"), speak, fail, partial(die, signal.SIGKILL), *[partial(np.sum, large)] * 2, speak]
+runs = [partial(asked, "a"), speak, partial(die, signal.SIGKILL), *[partial(np.sum, large)] * 2, speak]
 config = RayConfig(address=sys.argv[1], n_jobs=-1, memory_gb=None, shared=False, retries=1, wait_seconds=60)
 with ray_pool.connected(config) as pool:
-    given = calls(folder, *runs, cores=[1] * 6 + [64])
+    given = calls(folder, *runs, cores=[1] * 5 + [64])
     (folder / "job").mkdir()
     (folder / "job" / "earlier").write_text("as it was")
     given.append(job_pool.Call(partial(partial, write, folder), folder / "job" / "train.log", folder=folder))
@@ -99,14 +99,23 @@ def test_calls_end_on_nodes_as_they_do_here(address: str, tmp_path: Path) -> Non
     assert ends == [
         "0 aa None",
         "1 None None",
-        "2 None ValueError: no such luck",
-        "3 None killed (SIGKILL), perhaps because memory ran out",
+        "2 None killed (SIGKILL), perhaps because memory ran out",
+        "3 1249975000.0 None",
         "4 1249975000.0 None",
-        "5 1249975000.0 None",
     ]
-    assert too_large.startswith("6 None wants 64 CPUs, and no node of the Ray cluster has as much (0 CPUs; 1 CPUs)")
-    assert elsewhere == "7 stockml-job- None" and brought_home == "['later', 'train.log'] as it was"
+    assert too_large.startswith("5 None wants 64 CPUs, and no node of the Ray cluster has as much (0 CPUs; 1 CPUs)")
+    assert elsewhere == "6 stockml-job- None" and brought_home == "['later', 'train.log'] as it was"
     assert {said, by_a_program, complaint} == {"python's own", "a program's", "complaint"}
+
+
+def test_a_job_too_large_for_every_node_is_refused_before_a_sweep_begins(address: str, tmp_path: Path) -> None:
+    launcher = ("hydra/launcher=ray", f"hydra.launcher.address={address}")
+    done = command("-m", "seed=1,2", "hardware.threads=1,64", *launcher, cwd=tmp_path)
+    too_large = (
+        "AAPL-seed_1-threads_64, AAPL-seed_2-threads_64: wants 64 CPUs, and no node of the Ray cluster has as much"
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(too_large) and not list(tmp_path.iterdir())
 
 
 def test_a_job_whose_node_dies_has_the_numbers_of_the_same_run_alone(
