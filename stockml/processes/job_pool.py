@@ -8,6 +8,7 @@ import os
 import pickle
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ def run_each(
     waiting = _Waiting(calls)
     running: dict[int, Call] = {}
     pool = pool or _Processes()
+    ticked = time.monotonic()
     try:
         while waiting.take() or running or not waiting.is_over:
             busy = sum(call.cores for call in running.values())
@@ -95,15 +97,14 @@ def run_each(
                 running[index] = call
                 busy += call.cores
             waiting.prepare_ahead()
-            is_quiet = True
             for index, message in pool.messages(_TICK_SECONDS):
-                is_quiet = False
                 if isinstance(message, parent.Question):
                     pool.reply(index, answer(index, message.content) if answer else None)
                     continue
                 del running[index]
                 yield index, message
-            if is_quiet:
+            if time.monotonic() - ticked > 0.9 * _TICK_SECONDS:  # though calls ask all the time
+                ticked = time.monotonic()
                 yield None
     finally:
         pool.end()
@@ -140,10 +141,17 @@ class _Processes:
     def end(self) -> None:
         children = list(self._children.values())
         groups = [child.process.pid for child in children if child.process.pid is not None]
-        lifelines.end(groups, lambda: any(child.process.is_alive() for child in children))
+        lifelines.end(groups, self._are_running)
         for child in children:
             child.process.join()
         self._lifeline.close()
+
+    def _are_running(self) -> bool:
+        """Whether any is; one that waits for an answer would not end."""
+        for index, message in self.messages(0):
+            if isinstance(message, parent.Question):
+                self.reply(index, None)
+        return bool(self._children)
 
 
 class _Waiting:
