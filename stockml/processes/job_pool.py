@@ -116,6 +116,7 @@ class _Processes:
     def __init__(self) -> None:
         self._children: dict[int, _Child] = {}
         self._lifeline = lifelines.Lifeline()
+        self._asking: set[int] = set()
 
     def start(self, index: int, call: Call, run: Callable[[], Any]) -> None:
         self._children[index] = _Child(call, run, self._lifeline)
@@ -128,6 +129,7 @@ class _Processes:
                 continue
             message = child.received()
             if isinstance(message, parent.Question):
+                self._asking.add(index)
                 yield index, message
                 continue
             ended = child.ended(message)
@@ -137,6 +139,7 @@ class _Processes:
     def reply(self, index: int, answer: Any) -> None:
         with contextlib.suppress(OSError):  # it has ended
             self._children[index].connection.send(answer)
+        self._asking.discard(index)
 
     def end(self) -> None:
         children = list(self._children.values())
@@ -148,9 +151,10 @@ class _Processes:
 
     def _are_running(self) -> bool:
         """Whether any is; one that waits for an answer would not end."""
-        for index, message in self.messages(0):
-            if isinstance(message, parent.Question):
-                self.reply(index, None)
+        for _ in self.messages(0):
+            pass
+        for index in self._asking & self._children.keys():
+            self.reply(index, None)
         return bool(self._children)
 
 

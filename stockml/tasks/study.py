@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 import warnings
 from collections.abc import Iterator
@@ -62,6 +63,7 @@ def opened(plan: Plan, folder: Path, most_epochs: int) -> Opened:
 
 
 def _made(plan: Plan, url: str, most_epochs: int, tries: int = 5) -> Opened:
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # of a signal, which is raised as well
     try:
         with quiet():
             storage = optuna.storages.RDBStorage(

@@ -341,3 +341,13 @@ def test_a_call_that_asks_all_the_time_neither_stops_the_clock_nor_keeps_its_end
     with contextlib.closing(job_pool.run_each([call], cores=1, at_once=1, answer=lambda *_: None)) as events:
         assert [next(events), next(events), next(events)] == [(0, None), None, None]
     assert (tmp_path / "ended").exists()
+
+
+def test_a_call_ends_though_a_signal_comes_before_its_answer(tmp_path: Path) -> None:
+    def interrupted(_index: int, _content: object) -> None:
+        raise KeyboardInterrupt
+
+    call = Call(partial(partial, ask_until_ended, tmp_path / "ended"), tmp_path / "log")
+    with pytest.raises(KeyboardInterrupt):
+        list(job_pool.run_each([call], cores=1, at_once=1, answer=interrupted))
+    assert (tmp_path / "ended").exists()
