@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from stockml.compose import Choices, Job
 from stockml.compose import Search as Plan
-from stockml.errors import UserError
+from stockml.errors import UserError, describe_error
 from stockml.reporting import search_file
 from stockml.reporting.predictions_file import read_columns
 from stockml.runs.folder import RunFolder
@@ -219,7 +219,11 @@ class Search:
             else:
                 trial.suggest_float(key, of.low, of.high, step=of.step, log=of.log)
         if self._plan.extend is not None:
-            self._plan.extend(self._plan.base, trial)
+            try:
+                self._plan.extend(self._plan.base, trial)
+            except Exception as error:  # whatever a user's function raises
+                name = self._plan.settings.custom_search_space
+                raise UserError(f"hydra.sweeper.custom_search_space={name}: {describe_error(error)}") from error
 
     def _unless_repeated(self, trial: Trial) -> Job | None:
         """The job of a trial that was drawn; None where it is one too many, or repeats an earlier one."""
