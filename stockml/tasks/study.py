@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import sqlalchemy
@@ -61,6 +63,7 @@ def opened(plan: Plan, folder: Path, most_epochs: int) -> Opened:
 
 
 def _made(plan: Plan, url: str, most_epochs: int, tries: int = 5) -> Opened:
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # of a signal, which is raised as well
     try:
         with quiet():
             storage = optuna.storages.RDBStorage(
@@ -70,6 +73,8 @@ def _made(plan: Plan, url: str, most_epochs: int, tries: int = 5) -> Opened:
                 heartbeat_interval=HEARTBEAT_SECONDS,
                 grace_period=2 * HEARTBEAT_SECONDS,
             )
+            if plan.settings.storage is None:  # an epoch may be shorter than a disk takes for the report of it
+                sqlalchemy.event.listen(storage.engine, "connect", _without_waiting_for_the_disk)
             study = optuna.create_study(
                 study_name=plan.settings.study_name,
                 storage=storage,
@@ -83,6 +88,11 @@ def _made(plan: Plan, url: str, most_epochs: int, tries: int = 5) -> Opened:
         time.sleep(0.2)  # another search may be making the same tables at this moment
         return _made(plan, url, most_epochs, tries - 1)
     return storage, study
+
+
+def _without_waiting_for_the_disk(connection: Any, _record: object) -> None:
+    """What is written outlives this process however it ends, but not a loss of power at that moment."""
+    connection.execute("PRAGMA synchronous=OFF")
 
 
 @contextlib.contextmanager

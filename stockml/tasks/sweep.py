@@ -58,8 +58,8 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
     named = compose.override("hydra.sweep.dir", str(folder.path))
     again = f"python run.py {shlex.join([*_without_folder(arguments), named])}"
     with folder.held():
-        _refuse_what_differs(folder, sweep)
         search = new_search(folder) if new_search is not None else None
+        _refuse_what_differs(folder, sweep.jobs if search is None else search.finished())
         folder.plan({job.name: job.swept for job in sweep.jobs})
         rows = summary.write(folder, joint=False)
         done = [row for row in rows if row["status"] == "ok"]
@@ -136,13 +136,13 @@ def _without_folder(arguments: Sequence[str]) -> list[str]:
     return [argument for argument in arguments if not argument.startswith("hydra.sweep.dir=")]
 
 
-def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
+def _refuse_what_differs(folder: SweepFolder, jobs: Iterable[Job]) -> None:
     """UserError where a job is done already, but of another config or of other data than are asked for."""
     states: dict[Any, DataState] = {}
     faults: dict[str, list[str]] = {}
-    for job in sweep.jobs:
+    for job in jobs:
         run_folder = folder.job(job.name)
-        if job.config is None or run_folder.outcome() != "ok":
+        if job.config is None or run_folder.outcome() not in ("ok", "pruned"):
             continue
         config, changed = job.config, changed_settings(run_folder, job.config)
         source = (config.stock, config.data)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from stockml import cli
+from stockml import cli, compose
 from stockml.tasks import study
 from tests.conftest import RUN_PY, command, metrics, random_bars, write_bars
 
@@ -169,14 +169,40 @@ def test_a_search_ends_when_too_many_trials_fail(capsys: pytest.CaptureFixture[s
     assert "3 trials failed, more than hydra.sweeper.max_failure_rate=0.5" in capsys.readouterr().err
 
 
+def test_a_search_with_other_settings_or_data_is_not_continued(capsys: pytest.CaptureFixture[str]) -> None:
+    write_bars(random_bars(), Path("bars"))
+    typed = (DROPOUT, "data=csv", "~data.days", "data.dir=bars", "stock.ticker=TEST", "hydra.sweeper.n_trials=1")
+    before = (search(*typed) / "search.json").read_text()
+    search(*typed, "hydra.sweeper.n_trials=2", "data.window=12", status=2)
+    write_bars(random_bars(seed=1), Path("bars"))
+    search(*typed, "hydra.sweeper.n_trials=2", status=2)
+    assert (Path("s") / "search.json").read_text() == before
+    error = capsys.readouterr().err
+    assert "data.window was 10, and is to be 12" in error and "the data have changed" in error
+
+
+def test_a_search_that_ended_by_failures_can_be_continued() -> None:
+    typed = ("trainer.lr=choice(-1.0,-2.0,1e-3)", "hydra/sweeper/sampler=grid", "hydra.sweeper.n_trials=1")
+    search(*typed, "hydra.sweeper.max_failure_rate=0", status=1)
+    search(*typed, "hydra.sweeper.max_failure_rate=0", status=1)
+    assert states(search(*typed, "hydra.sweeper.max_failure_rate=0")) == ["fail", "fail", "complete"]
+
+
+@pytest.mark.parametrize(
+    "searched", ["trainer.loss=quantile trainer.quantile=choice(0.1,0.5)", "model=choice(gru) model.layers=2"]
+)
+def test_a_setting_that_only_what_is_searched_makes_valid_is_accepted(searched: str) -> None:
+    assert compose.read(["-m", "hydra/sweeper=optuna", *searched.split()]).sweep is not None
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "grid"])
 def test_no_parameters_are_run_twice_and_an_exhausted_space_ends_the_search(
     sampler: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep = search("hydra.sweeper.n_trials=9", EITHER, f"hydra/sweeper/sampler={sampler}")
     assert sorted(row["model.hidden_dim"] for row in rows(sweep)) == ["2", "4", "8"]
-    by_value = {trial["params"]["model.hidden_dim"]: trial["values"] for trial in trials(sweep)}
-    assert all(trial["values"] == by_value[trial["params"]["model.hidden_dim"]] for trial in trials(sweep))
+    # No pruner or sampler counts a trial that was not run.
+    assert all((trial["state"] == "fail") == trial["is_repeated"] for trial in trials(sweep))
     assert "all 3 combinations of the search space were tried" in capsys.readouterr().out
 
 
