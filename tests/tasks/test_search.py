@@ -192,6 +192,14 @@ def test_searches_on_one_storage_share_their_trials() -> None:
     assert len(set(dropouts)) == 6
 
 
+def test_a_password_of_the_storage_is_not_saved() -> None:
+    storage = "hydra.sweeper.storage=postgresql://me:secret@host/db"
+    assert cli.main(["hydra/sweeper=optuna", storage, ONE, "hydra.run.dir=r", *SMALL]) == 0
+    saved = Path("r/.hydra/hydra.yaml").read_text()
+    assert "secret" not in saved
+    assert saved.count("postgresql://me:***@host/db") == 2
+
+
 def test_trials_of_a_search_that_was_killed_elsewhere_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "HEARTBEAT_SECONDS", 1)
     storage = "hydra.sweeper.storage=sqlite:///both.db"
