@@ -7,6 +7,9 @@ hyperband has reached its best validation loss; median over the seeds, at most 0
 that the other places are idle, at most 5 %. kills: 20 kills at random moments, of the search or of one of its jobs: all
 trials are there, none twice. shared: two searches on one storage have their trials together. An hour on two cores; what
 is done already, in results.json of the folder, is not run again. The exit status is 1 where one of these does not hold.
+
+pruning was 0.37 (0.17 to 0.83, and one of ten never), with the same draws and training, but all trials in one process,
+which takes three minutes.
 """
 
 from __future__ import annotations
