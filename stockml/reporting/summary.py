@@ -22,8 +22,6 @@ from stockml.runs.sweep_folder import SweepFolder
 _TRAINING = ("epochs", "best_epoch")
 _SIGNIFICANCE = ("r2_zero_low", "r2_zero_high", "dm_p", "dm_p_holm", "dm_p_bh", "skill")
 _JOINT = ("spa_p", "in_mcs")
-_SCORES = {name for place in ("summary", "summary last", "summary end", "sweep means") for name in columns(place)}
-"""The scores that a row holds."""
 _ON_TERMINAL = ("epochs", "best_baseline", "beats_baseline", "seconds", "dm_p_holm", "skill", "in_mcs")
 """The columns that a terminal has room for, besides what was swept and the metrics."""
 
@@ -167,6 +165,8 @@ def _scores(folder: RunFolder) -> Row:
         metrics["validation"] = {name: float(text) if text else None for name, text in first.items()}
     test, timing, best = (metrics[key] for key in ("test", "timing", "best_baseline"))
     loss = deciding_loss(test)
+    places = ("summary", "summary last", "summary end", "sweep means")
+    shown = {column for place in places for column in columns(place)}
     return {
         "stock": config["stock"]["ticker"],
         "epochs": timing["epochs"],
@@ -175,7 +175,7 @@ def _scores(folder: RunFolder) -> Row:
             f"{short}_{name}": value
             for short, split in SHORT_SPLITS.items()
             for name, value in metrics[split].items()
-            if f"{short}_{name}" in _SCORES
+            if f"{short}_{name}" in shown
         },
         "best_baseline": best,
         "beats_baseline": test[loss] < metrics["baselines"][best]["test"][loss],
