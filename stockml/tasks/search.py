@@ -88,14 +88,18 @@ class Search:
                 self.ended(ended)
 
     def jobs(self, at_once: int) -> Iterator[Job | None]:
-        """The trials, each drawn when it can start; None while none can: so many run, or all that are wanted."""
+        """The trials, each drawn when it can start; None while none can: so many run, or all that are wanted.
+
+        Where several run at once, one more is drawn while they do, so that it starts as soon as one of them ends.
+        """
         self._write()
+        drawn = at_once + (at_once > 1)
         for trial in self._left_behind():
-            while len(self._running) >= at_once:
+            while len(self._running) >= drawn:
                 yield None
             yield self._job(trial)
         while not self._is_over():
-            yield None if len(self._running) >= at_once else self._next()
+            yield None if len(self._running) >= drawn else self._next()
 
     def ended(self, job: Job) -> None:
         """Tell the study how a job has ended, by what its folder says."""
@@ -104,14 +108,14 @@ class Search:
         if time.monotonic() - self._written > _WRITE_SECONDS:
             self._write()
 
-    def answer(self, job: Job, epoch: int, validation_loss: float) -> bool:
+    def answer(self, job: Job, epoch: int, best_loss: float) -> bool:
         """Whether a job that reports an epoch is to stop."""
         trial = self._running[job.name]
         with (
             contextlib.suppress(Exception),
             study.quiet(),
         ):  # a database that does not answer ends the search, not a job
-            trial.report(validation_loss, epoch)
+            trial.report(best_loss, epoch)
             return trial.should_prune()
         return False
 

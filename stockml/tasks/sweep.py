@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stockml import compose, models
+from stockml import compose
 from stockml.compose import Job, Sweep
 from stockml.config.root import Config
 from stockml.config.values import show
@@ -119,9 +119,9 @@ def _search(command: compose.Command, folder: Path) -> Callable[[SweepFolder], S
         return None
     from stockml.tasks import search, study
 
-    plan, most_epochs = sweep.search, models.most_epochs(command.jobs[0])
-    shared = study.opened(plan, folder, most_epochs) if plan.settings.storage is not None else None
-    return lambda own: search.Search(plan, own, trials.trial, shared or study.opened(plan, own.path, most_epochs))
+    plan, config = sweep.search, command.jobs[0]
+    shared = study.opened(plan, folder, config) if plan.settings.storage is not None else None
+    return lambda own: search.Search(plan, own, trials.trial, shared or study.opened(plan, own.path, config))
 
 
 def _chosen(search: Search | None, sweep: Sweep, jobs: supervisor.Supervisor) -> Iterable[Iterable[Job | None]] | None:

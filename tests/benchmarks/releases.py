@@ -43,7 +43,7 @@ def releases(commit: str) -> Iterator[Figure]:
 
 
 def job_cost() -> Iterator[Figure]:
-    """The process time of a job of a sweep of 8 real stocks × 25 seeds beside that of an earlier commit and Lightning's."""
+    """The process time of a job of a sweep of 8 real stocks × 25 seeds, over an earlier commit's; Lightning's over it."""
     bars = Path(os.environ["STOCKML_MARKET"]) / "ohlcv"
     stocks = sorted(path.stem for path in bars.glob("*.csv"))
     jobs = 25 * len(stocks)

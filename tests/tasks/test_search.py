@@ -218,10 +218,19 @@ def test_searches_on_one_storage_share_their_trials() -> None:
     assert len(set(dropouts)) == 6
 
 
+def test_a_password_of_the_storage_is_not_saved() -> None:
+    storage = "hydra.sweeper.storage=postgresql://me:secret@host/db"
+    assert cli.main(["hydra/sweeper=optuna", storage, ONE, "hydra.run.dir=r", *SMALL]) == 0
+    saved = Path("r/.hydra/hydra.yaml").read_text()
+    assert "secret" not in saved
+    assert saved.count("postgresql://me:***@host/db") == 2
+
+
 def test_trials_of_a_search_that_was_killed_elsewhere_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "HEARTBEAT_SECONDS", 1)
     storage = "hydra.sweeper.storage=sqlite:///both.db"
-    typed = (*FREE, storage, "hydra.sweeper.n_trials=3", DROPOUT, "trainer.epochs=2000")
+    common = ("hydra.sweeper.n_trials=3", storage, DROPOUT)
+    typed = (*FREE, *common, "trainer.epochs=int(interval(2000,2000))")
     killed = subprocess.Popen([sys.executable, str(RUN_PY), *typed], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while (
@@ -232,8 +241,17 @@ def test_trials_of_a_search_that_was_killed_elsewhere_are_drawn_again(monkeypatc
         time.sleep(0.02)
     killed.kill()
     killed.wait()
-    search("hydra.sweep.dir=t", storage, "hydra.sweeper.n_trials=3", DROPOUT)
+    search("hydra.sweep.dir=t", *common, "trainer.epochs=int(interval(1,1))")
     assert states(Path("t")) == ["fail", "complete", "complete", "complete"]
+
+
+def test_a_search_is_not_continued_with_other_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = search("hydra.sweeper.n_trials=1", DROPOUT)
+    search("hydra.sweeper.n_trials=2", DROPOUT, "trainer.lr=0.1", status=2)
+    assert "trainer.lr is 0.001 in the study's trials, not 0.1" in capsys.readouterr().err
+    assert len(trials(sweep)) == 1
+    search("hydra.sweeper.n_trials=2", DROPOUT, "hardware.num_workers=1")  # which changes no number
+    assert len(trials(sweep)) == 2
 
 
 def test_several_objectives_have_no_best_but_a_front() -> None:
