@@ -54,6 +54,7 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
     callbacks = compose.callbacks_of(command)
     new_search = _search(command, sweep.folder)  # before a folder is made
     cluster = until_the_end.enter_context(supervisor.pool(command))
+    supervisor.refuse_too_large(sweep, cluster)
     folder = SweepFolder.at(sweep.folder) if sweep.is_named else SweepFolder.create(sweep.folder)
     named = compose.override("hydra.sweep.dir", str(folder.path))
     again = f"python run.py {shlex.join([*_without_folder(arguments), named])}"
