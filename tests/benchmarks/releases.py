@@ -43,16 +43,21 @@ def releases(commit: str) -> Iterator[Figure]:
 
 
 def job_cost() -> Iterator[Figure]:
-    """The process time of a job of a sweep of 8 real stocks × 25 seeds, over an earlier commit's; Lightning's over it."""
+    """The process time of a job of a sweep of 8 real stocks × 25 seeds, beside an earlier commit and Lightning."""
     bars = Path(os.environ["STOCKML_MARKET"]) / "ohlcv"
     stocks = sorted(path.stem for path in bars.glob("*.csv"))
     jobs = 25 * len(stocks)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         typed = (*_TEN_EPOCHS, f"data.dir={bars}", "seed=range(25)")
-        runs = [(run, typed) for run in (_RUN, _checkout(_BEFORE_SHARING, folder) / "run.py")]
-        runs += [(_LIGHTNING, ("-m", f"data_dir={bars}", f"stock={','.join(stocks)}", "seed=range(25)"))]
-        ours, earlier, theirs = (_process_seconds(run, given, folder) / jobs for run, given in runs)
+        ours, earlier, theirs = (
+            _process_seconds(script, arguments, folder) / jobs
+            for script, arguments in (
+                (_RUN, typed),
+                (_checkout(_BEFORE_SHARING, folder) / "run.py", typed),
+                (_LIGHTNING, ("-m", f"data_dir={bars}", f"stock={','.join(stocks)}", "seed=range(25)")),
+            )
+        )
     title = f"process time of a job of a sweep of {len(stocks)} stocks × 25 seeds of ten epochs"
     note = f"{1e3 * ours:.0f} ms against {1e3 * earlier:.0f} ms"
     yield Figure(f"{title}, over commit {_BEFORE_SHARING}", ours / earlier, "×", most=0.4, note=note)

@@ -184,12 +184,8 @@ def test_nothing_of_a_call_reaches_the_next(tmp_path: Path) -> None:
     assert all(spoilt[key] != value for key, value in before.items())
 
 
-def asked(question: str) -> Any:
-    return ask(question)
-
-
 def test_a_call_asks_its_parent_and_waits_for_the_answer(tmp_path: Path) -> None:
-    given = calls(tmp_path, partial(asked, "a"), partial(asked, "b"))
+    given = calls(tmp_path, partial(ask, "a"), partial(ask, "b"))
     events = job_pool.run_each(given, cores=2, at_once=2, answer=lambda index, question: (index, question * 2))
     assert {event[0]: event[1].value for event in events if event and event[1]} == {0: (0, "aa"), 1: (1, "bb")}
     unanswered = job_pool.run_each(given, cores=2, at_once=2)

@@ -178,7 +178,7 @@ def test_a_search_with_other_settings_or_data_is_not_continued(capsys: pytest.Ca
     search(*typed, "hydra.sweeper.n_trials=2", status=2)
     assert (Path("s") / "search.json").read_text() == before
     error = capsys.readouterr().err
-    assert "data.window was 10, and is to be 12" in error and "the data have changed" in error
+    assert "data.window is 10 in the study's trials, not 12" in error and "the data have changed" in error
 
 
 def test_a_search_that_ended_by_failures_can_be_continued() -> None:
