@@ -109,7 +109,9 @@ def hyperparameter(key: str, trials: Sequence[Trial]) -> Plot:
     if numeric and place[values[0]] > 0 and place[values[-1]] >= 20 * place[values[0]]:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")  # matplotlib's own is a formula
-    if not numeric or len(values) <= _MOST_NAMED:
+    # A search draws numbers of many digits, anywhere.
+    are_typed = numeric and all(float(f"{value:.4g}") == value for value in place.values())
+    if not numeric or (are_typed and len(values) <= _MOST_NAMED):
         most = max(5, 64 // len(values))
         axes.set_xticks([place[value] for value in values], [drawing.short(value, most) for value in values])
         axes.minorticks_off()
@@ -117,7 +119,9 @@ def hyperparameter(key: str, trials: Sequence[Trial]) -> Plot:
     across = "MSE relative to the stock’s median" if several else "MSE"
     drawing.label(axes, key, f"validation {across}{power}", legend=several and len(by_stock) <= len(LOOKS))
     by_value = _grouped((trial.value, loss) for trial, loss in zip(trials, losses, strict=True))
-    text = "; ".join(f"{value}: {np.mean(by_value[value]):.4g}" for value in values)
+    text = "; ".join(
+        f"{f'{value:.4g}' if isinstance(value, float) else value}: {np.mean(by_value[value]):.4g}" for value in values
+    )
     line = "; lines join the means" if joined else ""
     return Plot(
         f"by_{re.sub(r'[^A-Za-z0-9]', '_', key)}",
