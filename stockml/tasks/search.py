@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 import uuid
@@ -48,6 +49,17 @@ class Search:
     def done(self) -> int:
         """How many trials of the study have ended well or were pruned, repeated ones left out."""
         return sum(trial.state in study.COUNTED for trial in self._tried())
+
+    def last_done(self) -> list[Job]:
+        """The last job in the folder that ended well, as it would be now: what has changed since is told by it."""
+        for trial in reversed(self._trials()):
+            name = trial.user_attrs.get(_JOB)
+            if name is not None and self._folder.job(name).outcome() == "ok":
+                with contextlib.suppress(ValueError):  # what it chose is no choice any more, as drawing tells
+                    return [
+                        dataclasses.replace(self._trial_of(self._lines(trial.params), trial.number, set()), name=name)
+                    ]
+        return []
 
     @property
     def fault(self) -> str | None:
@@ -235,14 +247,16 @@ class Search:
             time.sleep(0.02)
 
     def _job(self, trial: Trial) -> Job:
-        lines = [*self._plan.fixed, *(self._plan.override_of(key, value) for key, value in trial.params.items())]
         named = trial.user_attrs.get(_JOB)
         taken = {path.name for path in self._folder.path.iterdir()} - {named}
-        job = self._trial_of(lines, trial.number, taken)
+        job = self._trial_of(self._lines(trial.params), trial.number, taken)
         trial.set_user_attr(_JOB, job.name)
         self._folder.plan({job.name: job.swept})
         self._running[job.name] = trial
         return job
+
+    def _lines(self, params: Mapping[str, Any]) -> list[str]:
+        return [*self._plan.fixed, *(self._plan.override_of(key, value) for key, value in params.items())]
 
     def _left_behind(self) -> Iterator[Trial]:
         """The trials that ran when this search was killed or interrupted, those left out whose job has ended."""

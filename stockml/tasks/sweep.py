@@ -58,11 +58,12 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
     named = compose.override("hydra.sweep.dir", str(folder.path))
     again = f"python run.py {shlex.join([*_without_folder(arguments), named])}"
     with folder.held():
-        _refuse_what_differs(folder, sweep)
         search = new_search(folder) if new_search is not None else None
+        _refuse_what_differs(folder, sweep.jobs if search is None else search.last_done())
         folder.plan({job.name: job.swept for job in sweep.jobs})
         rows = summary.write(folder, joint=False)
-        done = [row for row in rows if row["status"] == "ok"]
+        asked = {job.name for job in sweep.jobs} if search is None else {row["job"] for row in rows}
+        done = [row for row in rows if row["status"] in ("ok", "pruned") and row["job"] in asked]
         jobs = supervisor.Supervisor(folder, command, done, cluster, search)
         if any(supervisor.is_synthetic(config) for config in command.jobs):
             print(*terminal.SYNTHETIC, sep="\n", flush=True)
@@ -136,11 +137,11 @@ def _without_folder(arguments: Sequence[str]) -> list[str]:
     return [argument for argument in arguments if not argument.startswith("hydra.sweep.dir=")]
 
 
-def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
+def _refuse_what_differs(folder: SweepFolder, jobs: Sequence[Job]) -> None:
     """UserError where a job is done already, but of another config or of other data than are asked for."""
     states: dict[Any, DataState] = {}
     faults: dict[str, list[str]] = {}
-    for job in sweep.jobs:
+    for job in jobs:
         run_folder = folder.job(job.name)
         if job.config is None or run_folder.outcome() != "ok":
             continue

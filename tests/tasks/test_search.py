@@ -169,6 +169,16 @@ def test_a_search_ends_when_too_many_trials_fail(capsys: pytest.CaptureFixture[s
     assert "3 trials failed, more than hydra.sweeper.max_failure_rate=0.5" in capsys.readouterr().err
 
 
+def test_a_search_goes_on_with_more_trials_of_the_same_settings_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    search("hydra.sweeper.n_trials=1", DROPOUT)
+    search("hydra.sweeper.n_trials=2", DROPOUT, "trainer.epochs=2", status=2)
+    assert "trainer.epochs was 1, and is to be 2" in capsys.readouterr().err
+    search("hydra.sweeper.n_trials=2", DROPOUT, "data.seed=1", status=2)
+    assert "data.seed was 0, and is to be 1" in capsys.readouterr().err
+    assert states(search("hydra.sweeper.n_trials=2", DROPOUT)) == ["complete"] * 2
+    assert "|  2 done, best" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "grid"])
 def test_no_parameters_are_run_twice_and_an_exhausted_space_ends_the_search(
     sampler: str, capsys: pytest.CaptureFixture[str]
