@@ -97,7 +97,7 @@ def misused(overrides: Sequence[Override], mode: Mode) -> dict[str, str]:
         elif resumed and key == "hydra.run.dir":
             faults[key] = f"{o.input_line}: a resumed run goes on in its own folder; leave this out"
         elif key == "features.set":
-            faults[key] = f"{o.input_line}: a set is chosen by features={show(o.value())}"
+            faults[key] = f"{o.input_line}: a set is chosen by features={str(o.input_line).partition('=')[2]}"
         elif key == "hydra.sweep.subdir":
             faults[key] = f"{o.input_line}: jobs are named by what is swept; leave this out"
         elif key == "hydra.launcher.n_jobs" and not _is_number_of_jobs(o.value()):

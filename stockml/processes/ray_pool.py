@@ -140,13 +140,20 @@ class RayPool:
 
         return int(ray.cluster_resources().get(resource, 0))
 
+    def why_nowhere(self, cores: int, gpus: int) -> str | None:
+        """Why no node can ever run a call that keeps these busy; None where one can."""
+        return _why_nowhere(self._resources(cores, gpus))
+
+    def _resources(self, cores: int, gpus: int) -> dict[str, int]:
+        memory = int((self._config.memory_gb or 0) * 1e9)
+        return {"CPU": cores, "GPU": gpus if self.total("GPU") else 0, "memory": memory}
+
     def start(self, index: int, call: Call, run: Callable[[], Any]) -> None:
         """Hand a call to the cluster; one that no node has room for has ended at once."""
         import cloudpickle
 
-        gpus = call.gpus if self.total("GPU") else 0
-        memory = int((self._config.memory_gb or 0) * 1e9)
-        if fault := _why_nowhere({"CPU": call.cores, "GPU": gpus, "memory": memory}):
+        wanted = self._resources(call.cores, call.gpus)
+        if fault := _why_nowhere(wanted):
             self._refused.append((index, Ended(None, fault)))
             return
         folder = None if self._config.shared is True else call.folder
@@ -163,7 +170,7 @@ class RayPool:
             cwd=Path.cwd(),
             environment={name: os.environ.get(name) for name in _NUMBERS_DEPEND_ON},
         )
-        options = {"num_cpus": call.cores, "num_gpus": gpus, "memory": memory or None}
+        options = {"num_cpus": wanted["CPU"], "num_gpus": wanted["GPU"], "memory": wanted["memory"] or None}
         self._submit(_Task(index, call, pickle.dumps(given), arrays, options, self._config.retries))
 
     def _put(self, arrays: list[Any], buffer: pickle.PickleBuffer) -> bool:

@@ -128,7 +128,9 @@ def hyperparameter(key: str, trials: Sequence[Trial]) -> Plot:
     across = "MSE relative to the stock’s median" if several else "MSE"
     drawing.label(axes, key, f"validation {across}{power}", legend=several and len(by_stock) <= len(LOOKS))
     by_value = _grouped((trial.value, loss) for trial, loss in zip(trials, losses, strict=True))
-    text = "; ".join(f"{value}: {np.mean(by_value[value]):.4g}" for value in values)
+    text = "; ".join(
+        f"{f'{value:.4g}' if isinstance(value, float) else value}: {np.mean(by_value[value]):.4g}" for value in values
+    )
     line = "; lines join the means" if joined else ""
     return Plot(
         f"by_{re.sub(r'[^A-Za-z0-9]', '_', key)}",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stockml import compose, models, trackers
-from stockml.compose import Command, Job
+from stockml.compose import Command, Job, Sweep
 from stockml.config.root import Config
 from stockml.data import sources
 from stockml.errors import RunError, UserError
@@ -140,6 +140,17 @@ def pool(command: compose.Command) -> Iterator[RayPool | None]:
 
     with ray_pool.connected(config) as cluster:
         yield cluster
+
+
+def refuse_too_large(sweep: Sweep, cluster: RayPool | None) -> None:
+    """UserError where a job that is to run asks for more than any node of the cluster has."""
+    wanted: dict[tuple[int, int], list[str]] = {}
+    for job in sweep.jobs if cluster is not None else ():
+        if SweepFolder(sweep.folder).job(job.name).outcome() not in ("ok", "pruned"):
+            wanted.setdefault((cores(job.config), gpus(job.config)), []).append(job.name)
+    faults = [(names, cluster.why_nowhere(*of_each)) for of_each, names in wanted.items() if cluster is not None]
+    if lines := [f"{', '.join(names)}: {fault}" for names, fault in faults if fault]:
+        raise UserError(*lines)
 
 
 def run_each(

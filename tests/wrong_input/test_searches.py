@@ -29,6 +29,22 @@ TYPED = [
         id="value-of-a-pruner",
     ),
     pytest.param(
+        f"{SEARCH} hydra/sweeper/pruner=hyperband hydra.sweeper.pruner.reduction_factor=1",
+        ["hydra.sweeper.pruner: hyperband refuses its settings"],
+        id="value-that-a-pruner-reads-late",
+    ),
+    pytest.param(
+        f"{SEARCH} hydra.sweeper.sampler.seed=x", ["hydra.sweeper.sampler: tpe refuses its settings"], id="seed"
+    ),
+    pytest.param(
+        "-m hydra/sweeper=optuna hydra.sweeper.params=x",
+        ["hydra.sweeper.params=x: must name what is swept"],
+        id="params",
+    ),
+    pytest.param(
+        f"{SEARCH} hydra.sweeper.objectives=loss", ["hydra.sweeper.objectives=loss: must be a list"], id="no-list"
+    ),
+    pytest.param(
         f"{SEARCH} +hydra.sweeper.sampler._target_=os.system",
         ["hydra.sweeper.sampler._target_: a config names no class; …tpe"],
         id="class-of-a-sampler",
@@ -59,8 +75,16 @@ TYPED = [
     ),
     pytest.param(
         f"{SEARCH} hydra.sweeper.objectives=[loss,seconds] hydra.sweeper.pruner=median",
-        ["hydra/sweeper/pruner: nothing can be pruned by several objectives; …none"],
+        ["hydra/sweeper/pruner: …objectives=[loss, seconds]; …none"],
         id="pruning-by-two",
+    ),
+    pytest.param(
+        f"{SEARCH} hydra.sweeper.objectives=[seconds] hydra.sweeper.pruner=median",
+        ["hydra/sweeper/pruner: …objectives=[seconds]; …none"],
+        id="pruning-by-seconds",
+    ),
+    pytest.param(
+        f"{SEARCH} features.set=choice(bars,alpha158)", ["features.set=…features=choice(bars,alpha158)"], id="set"
     ),
     pytest.param(
         f"{SEARCH} hydra.sweeper.custom_search_space=os.system",
