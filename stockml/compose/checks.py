@@ -90,7 +90,8 @@ def misused(overrides: Sequence[Override], mode: Mode) -> dict[str, str]:
             advice = f"to sweep it, type it by itself: '{own}'" if own else "it holds for a whole sweep; take one value"
             faults[key] = f"{o.input_line}: is Hydra's own; {advice}"
         elif sweeps and not o.is_discrete_sweep() and not mode.is_search:
-            faults[key] = f"{o.input_line}: has endless values; name them, a,b,c, or range(start,stop,step)"
+            advice = "name them, a,b,c, or range(start,stop,step); or search: hydra/sweeper=optuna"
+            faults[key] = f"{o.input_line}: has endless values; {advice}"
         elif sweeps and o.is_discrete_sweep() and next(iter(o.sweep_string_iterator()), None) is None:
             faults[key] = f"{o.input_line}: matches no value; a sweep needs at least one"
         elif resumed and key == "hydra.run.dir":

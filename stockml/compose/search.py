@@ -78,7 +78,7 @@ class SearchSettings:
         for name in self.objectives:
             if name not in ("loss", "seconds") and not (name.startswith("loss/") and name != "loss/"):
                 known = "loss, seconds or loss/TICKER, of validation and training alone"
-                yield f"objectives: {name!r} is none; they are {known}{nearest(name, ['loss', 'seconds'])}"
+                yield f"objectives: {name!r}: must be {known}{nearest(name, ['loss', 'seconds'])}"
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             yield f"objectives={show(list(self.objectives))}: must be one or more, each named once"
         elif len(self.direction) != len(self.objectives):
@@ -192,8 +192,16 @@ def read_search(
     trials = corners(composer, overrides)
     faults = faults_of_trial(trials[0]) if trials else ()
     if faults and (of_all := [fault for fault in faults_of_trial(trials[1]) if fault in faults]):
-        raise UserError(*of_all)
+        raise UserError(*(f"{fault}{_advice(found.space, fault)}" for fault in of_all))
     return found
+
+
+def _advice(space: Mapping[str, Choices | Interval], fault: str) -> str:
+    """How whole numbers are searched, where those of an interval are refused since they are not."""
+    of = space.get(fault.partition("=")[0])
+    if not isinstance(of, Interval) or "must be a whole number" not in fault:
+        return ""
+    return f"; int(interval({of.low:g},{of.high:g})) is one of whole numbers"
 
 
 def _checked(

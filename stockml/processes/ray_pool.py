@@ -266,7 +266,7 @@ def _why_nowhere(wanted: dict[str, int]) -> str | None:
         return None
 
     def shown(of: dict[str, float]) -> str:
-        amounts = (f"{of.get('CPU', 0):g} CPUs", f"{of.get('GPU', 0):g} GPUs", f"{of.get('memory', 0) / 1e9:.3g} GB")
+        amounts = (f"{of.get('CPU', 0):g} CPUs", f"{of.get('GPU', 0):g} GPUs", f"{of.get('memory', 0) / 1e9:.4g} GB")
         return ", ".join(text for text, name in zip(amounts, ("CPU", "GPU", "memory"), strict=True) if wanted[name])
 
     there = "; ".join(sorted({shown(node) for node in nodes}))

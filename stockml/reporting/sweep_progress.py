@@ -23,7 +23,9 @@ class SweepProgress:
         `names` are those of the jobs, as far as they are known: their lines are aligned.
         """
         self._width = min(max(map(len, names), default=_NAME_WIDTH), shutil.get_terminal_size().columns // 2)
-        self._total, self._done, self._failed, self._pruned, self._running = total, len(done), 0, 0, 0
+        self._total, self._failed, self._running = total, 0, 0
+        self._pruned = sum(row["status"] == "pruned" for row in done)
+        self._done = len(done) - self._pruned
         self._started: float | None = None
         self._ended = 0
         self._best: tuple[float, str] | None = None

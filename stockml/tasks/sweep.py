@@ -63,7 +63,8 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
         _refuse_what_differs(folder, sweep.jobs if search is None else search.finished())
         folder.plan({job.name: job.swept for job in sweep.jobs})
         rows = summary.write(folder, joint=False)
-        done = [row for row in rows if row["status"] == "ok"]
+        asked = {job.name for job in sweep.jobs} if search is None else {row["job"] for row in rows}
+        done = [row for row in rows if row["status"] in ("ok", "pruned") and row["job"] in asked]
         jobs = supervisor.Supervisor(folder, command, done, cluster, search)
         if any(supervisor.is_synthetic(config) for config in command.jobs):
             print(*terminal.SYNTHETIC, sep="\n", flush=True)
