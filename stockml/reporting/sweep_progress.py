@@ -61,7 +61,7 @@ class SweepProgress:
         self.tick()
 
     def _compare(self, row: Mapping[str, Any]) -> None:
-        score = row["val_r2"]  # comparable from stock to stock, as errors are not
+        score = row.get("val_r2")  # comparable from stock to stock, as errors are not
         if score is not None and (self._best is None or score > self._best[0]):
             self._best = (score, str(row["job"]))
 
