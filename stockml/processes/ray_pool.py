@@ -29,6 +29,7 @@ _GRACE_SECONDS = 6  # a call that is to end has 4 from its node
 _NUMBERS_DEPEND_ON = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _OBJECT_STORE_BYTES = 200_000_000
 _LARGE_BYTES = 100_000  # of an array that a node gets once, and not with every call
+_MOST_ARRAYS = 500  # that are kept for later calls
 
 
 @contextlib.contextmanager
@@ -182,6 +183,8 @@ class RayPool:
             return True
         key = hashlib.sha256(content).digest()
         if key not in self._arrays:
+            if len(self._arrays) >= _MOST_ARRAYS:
+                self._arrays.pop(next(iter(self._arrays)))
             self._arrays[key] = ray.put(content.tobytes())
         arrays.append(self._arrays[key])
         return False

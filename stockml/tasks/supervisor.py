@@ -51,7 +51,7 @@ class Supervisor:
         self._folder, self._sweep, self._cluster, self._search = folder, sweep, cluster, search
         self._configs, self._fail_fast = command.jobs, command.jobs[0].sweep.fail_fast
         self._table = summary.SweepTable(folder)
-        self._data = SharedData([job.config for job in sweep.jobs])
+        self._data = SharedData([job.config for job in sweep.jobs], least=2 if cluster is None else 1)
         total = len(sweep.jobs)
         if search is not None and sweep.search is not None:
             total = sweep.search.settings.n_trials - search.done + len(done)
@@ -106,8 +106,8 @@ class Supervisor:
         return self._search.answer(job, *content)
 
     def _call(self, as_call: Callable[[Job], Callable[[], Any]], job: Job) -> Callable[[], Any]:
-        """The job as what is to be called in a process of its own, with its data if other jobs need them too."""
-        if job.config is not None and self._cluster is None:
+        """The job as what is to be called in a process of its own, with its data if they are read here."""
+        if job.config is not None:
             job = dataclasses.replace(job, folds=self._data.folds(job.config, cores(job.config)))
         return as_call(job)
 

@@ -194,7 +194,7 @@ def job(
         run_folder.record(status, started, error, synthetic=supervisor.is_synthetic(config))
 
     try:
-        if can_go_on(run_folder, config):
+        if can_go_on(run_folder, config, given.folds):
             trainer = dataclasses.replace(config.trainer, resume=str(run_folder.path))
             config = dataclasses.replace(config, trainer=trainer)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Run, command
+from tests.conftest import ROOT, Run, command, random_bars, write_bars
 from tests.processes.test_job_pool import marked, needs_proc, wait_until
 from tests.tasks.sweeps import ENDLESS, running, statuses, wait_for_checkpoint
 from tests.tasks.test_train import identical
@@ -58,7 +59,8 @@ import numpy as np
 
 from stockml.processes import job_pool, ray_pool
 from stockml.processes.settings import RayConfig
-from tests.processes.test_job_pool import asked, calls, die, speak
+from stockml.processes.parent import ask
+from tests.processes.test_job_pool import calls, die, speak
 
 
 def write(_: Path, folder: Path) -> str:
@@ -69,7 +71,7 @@ def write(_: Path, folder: Path) -> str:
 
 folder = Path(sys.argv[2])
 large = np.arange(50_000.0)
-runs = [partial(asked, "a"), speak, partial(die, signal.SIGKILL), *[partial(np.sum, large)] * 2, speak]
+runs = [partial(ask, "a"), speak, partial(die, signal.SIGKILL), *[partial(np.sum, large)] * 2, speak]
 config = RayConfig(address=sys.argv[1], n_jobs=-1, memory_gb=None, shared=False, retries=1, wait_seconds=60)
 with ray_pool.connected(config) as pool:
     given = calls(folder, *runs, cores=[1] * 5 + [64])
@@ -123,20 +125,24 @@ def test_a_job_whose_node_dies_has_the_numbers_of_the_same_run_alone(
 ) -> None:
     def kill_its_node() -> None:
         wait_until(lambda: list(tmp_path.glob("s/*/last.pt")))
+        shutil.rmtree(tmp_path / "bars")  # a node has been given what it needs of them
         assert cluster.stdin is not None
         cluster.stdin.write("\n")
         cluster.stdin.flush()
 
-    settings = ("data.days=400", "trainer.epochs=200", "trainer.patience=null", "seed=1")
+    write_bars(random_bars(), tmp_path / "bars")
+    bars = ("data=csv", f"data.dir={tmp_path}/bars", "stock.ticker=TEST")
+    settings = (*bars, "trainer.epochs=200", "trainer.patience=null", "seed=1")
     killer = threading.Thread(target=kill_its_node)
     killer.start()
     launcher = ("hydra/launcher=ray", f"hydra.launcher.address={address}", "hydra.sweep.dir=s")
     done = command("-m", *settings, *launcher, cwd=tmp_path)
     killer.join()
     assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "s" / "AAPL" / "train.log").read_text().count("resumed ") == 1
+    assert (tmp_path / "s" / "TEST" / "train.log").read_text().count("resumed ") == 1
+    write_bars(random_bars(), tmp_path / "bars")
     run("alone", *settings)
-    assert identical(tmp_path / "alone", tmp_path / "s" / "AAPL")
+    assert identical(tmp_path / "alone", tmp_path / "s" / "TEST")
 
 
 @needs_proc
