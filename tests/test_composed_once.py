@@ -102,6 +102,7 @@ GRIDS = [
     ["stock=AAPL,SP500", "model=mlp,gru", "model.hidden_dim=8,16"],
     ["+experiment=quick,debug_overfit", "trainer.epochs=7", "data.days=300,400"],
     ["~trainer.patience", "trainer.lr=1,2"],
+    ["trainer.lr=1", "++trainer.lr=2", "seed=1,2"],
     ["~stock.simulator.garch", "stock.simulator.garch.alpha=1,2"],
     ["+new.deep.key=1,null", "++trainer.lr=3"],
     ["trainer.patience=null,3", "stock.features=[close],[close,volume]", "+x=[1,{a: 2}]"],

@@ -90,13 +90,14 @@ def misused(overrides: Sequence[Override], mode: Mode) -> dict[str, str]:
             advice = f"to sweep it, type it by itself: '{own}'" if own else "it holds for a whole sweep; take one value"
             faults[key] = f"{o.input_line}: is Hydra's own; {advice}"
         elif sweeps and not o.is_discrete_sweep() and not mode.is_search:
-            faults[key] = f"{o.input_line}: has endless values; name them, a,b,c, or range(start,stop,step)"
+            advice = "name them, a,b,c, or range(start,stop,step); or search: hydra/sweeper=optuna"
+            faults[key] = f"{o.input_line}: has endless values; {advice}"
         elif sweeps and o.is_discrete_sweep() and next(iter(o.sweep_string_iterator()), None) is None:
             faults[key] = f"{o.input_line}: matches no value; a sweep needs at least one"
         elif resumed and key == "hydra.run.dir":
             faults[key] = f"{o.input_line}: a resumed run goes on in its own folder; leave this out"
         elif key == "features.set":
-            faults[key] = f"{o.input_line}: a set is chosen by features={show(o.value())}"
+            faults[key] = f"{o.input_line}: a set is chosen by features={str(o.input_line).partition('=')[2]}"
         elif key == "hydra.sweep.subdir":
             faults[key] = f"{o.input_line}: jobs are named by what is swept; leave this out"
         elif key == "hydra.launcher.n_jobs" and not _is_number_of_jobs(o.value()):

@@ -54,7 +54,10 @@ def mode(composer: Composer, overrides: Sequence[Override], multirun: bool) -> M
             f"hydra.sweeper._target_={target}: stockml's sweepers are hydra/sweeper=basic, the grid, and "
             "hydra/sweeper=optuna, a search; leave _target_ out"
         )
-    given = OmegaConf.to_container(settings.sweeper.get("params") or OmegaConf.create())
+    given = settings.sweeper.get("params") or OmegaConf.create()
+    if sweeps and not isinstance(given, DictConfig):
+        raise UserError(f"hydra.sweeper.params={given}: must name what is swept: {{trainer.lr: '1e-3,1e-2'}}")
+    given = OmegaConf.to_container(given) if isinstance(given, DictConfig) else {}
     flat = dict(_flat(given)) if isinstance(given, dict) else {}
     if flat != given and sweeps:
         settings.sweeper.params = flat

@@ -28,7 +28,7 @@ from stockml.compose.composing import Composer, is_of_hydra, name_installed
 from stockml.compose.modes import Mode, mode
 from stockml.compose.records import Records, records_of
 from stockml.compose.repeats import Composing, Composition
-from stockml.compose.search import read_search
+from stockml.compose.search import corners, read_search
 from stockml.config.root import Config
 from stockml.config.values import differences, leaves, plain
 from stockml.data import sources
@@ -217,6 +217,8 @@ def _sweep(
     jobs_overrides = [fixed] if asked.is_search else sweeps.grid(composer, overrides)
     swept = {o.key_or_group for o in overrides if o.is_sweep_override()}
     found = [trials.check(job) for job in jobs_overrides]
+    if asked.is_search and found[0].faults:  # without what is searched
+        found = [next((job for job in map(trials.check, corners(composer, overrides)) if not job.faults), found[0])]
     faults += _faults_of_jobs(found, jobs_overrides, swept)
     if not asked.is_search and not faults:
         faults += _changed_for_a_job(asked, found, jobs_overrides, swept)
@@ -285,9 +287,8 @@ def _changed_for_a_job(
             continue
         changed = [f"hydra.{key}" for key in differences(of_sweep, _settings_of_hydra(job.composed))]
         shown = f"{', '.join(changed[:3])}{', …' if len(changed) > 3 else ''}"
-        faults[chosen] = f"{chosen}: sets {shown}, which holds for a whole sweep; run it by itself, without -m" * bool(
-            changed
-        )
+        fault = f"{chosen}: sets {shown}, which holds for a whole sweep; run it by itself, without -m"
+        faults[chosen] = fault if changed else ""
     return [fault for fault in faults.values() if fault]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from stockml.config.root import Config, saved
 from stockml.config.values import leaves, plain
 from stockml.errors import UserError
 
+_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]+@")
+"""That of a URL, such as a search's storage."""
 # What was asked of a run, and is no part of what it is.
 _OF_ONE_RUN = ("trainer.resume=", "task=", "run=", "report=", "sweep.", "export.", "audit.", "looks", "tracker")
 
@@ -51,7 +54,7 @@ class Records:
         return {
             **records(self.config),
             "overrides.yaml": to_yaml([line for line in lines if not line.startswith(_OF_ONE_RUN)]),
-            "hydra.yaml": to_yaml({"hydra": {**self.hydra, "overrides": task, "job": job}}),
+            "hydra.yaml": _PASSWORD.sub(r"\1***@", to_yaml({"hydra": {**self.hydra, "overrides": task, "job": job}})),
         }
 
 

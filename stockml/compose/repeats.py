@@ -79,6 +79,8 @@ def _can_change(found: Composition, values: dict[str, Any], overrides: Sequence[
     """Whether nothing but the settings themselves follows from these values."""
     if any(o.type not in SETTING or isinstance(o.value(), dict) for o in overrides):
         return False
+    if len({o.key_or_group for o in overrides}) < len(overrides):  # then the order of the overrides counts
+        return False
     raw = OmegaConf.to_container(found.composed, resolve=False)
     is_safe = all(text.count("${") == len(_SAFE.findall(text)) for text in _texts(raw))
     return is_safe and all(_section(found.settings, key) is not None for key in values)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
-import inspect
+import contextlib
 import itertools
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,40 +12,23 @@ from typing import Any, Literal
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
+from stockml.compose import samplers
 from stockml.compose.composing import Composer, is_of_hydra
-from stockml.compose.grammar import extra, one_line, override
+from stockml.compose.grammar import one_line, override
 from stockml.config import entry_points
-from stockml.config.schema import Reader, bounded, nearest, one_of
+from stockml.config.schema import Reader, bounded, nearest
 from stockml.config.values import show
 from stockml.errors import UserError
 
 TARGET = "optuna"
 """The `hydra.sweeper._target_` of a search."""
+_MANY_EPOCHS = 10**6
 SPACES = "stockml.search_spaces"
 """The group of entry points for `hydra.sweeper.custom_search_space`: functions `(settings, trial)`.
 
 Each is given the nested settings of the command line and optuna's trial, and chooses what it likes: the parameters that
 it suggests, under the names of settings, become the trial's overrides.
 """
-_SAMPLERS = {
-    "tpe": "TPESampler",
-    "random": "RandomSampler",
-    "cmaes": "CmaEsSampler",
-    "gp": "GPSampler",
-    "qmc": "QMCSampler",
-    "grid": "RandomSampler",  # of what a custom_search_space adds: the combinations themselves are counted out
-    "nsgaii": "NSGAIISampler",
-}
-_PRUNERS = {
-    "median": "MedianPruner",
-    "percentile": "PercentilePruner",
-    "hyperband": "HyperbandPruner",
-    "successive_halving": "SuccessiveHalvingPruner",
-    "wilcoxon": "WilcoxonPruner",
-}
-
-_NEEDS = {"cmaes": "cmaes", "gp": "scipy", "qmc": "scipy", "wilcoxon": "scipy"}
-"""Packages that optuna itself does not install."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +78,7 @@ class SearchSettings:
         for name in self.objectives:
             if name not in ("loss", "seconds") and not (name.startswith("loss/") and name != "loss/"):
                 known = "loss, seconds or loss/TICKER, of validation and training alone"
-                yield f"objectives: {name!r} is none; they are {known}{nearest(name, ['loss', 'seconds'])}"
+                yield f"objectives: {name!r}: must be {known}{nearest(name, ['loss', 'seconds'])}"
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             yield f"objectives={show(list(self.objectives))}: must be one or more, each named once"
         elif len(self.direction) != len(self.objectives):
@@ -125,16 +105,16 @@ class Search:
     def new_sampler(self, seed_offset: int) -> Any:
         """optuna's sampler; a seed is moved by `seed_offset`, so that no two trials are drawn alike."""
         settings = dict(self.sampler)
-        if settings.get("seed") is not None and settings["name"] != "qmc":  # whose sequence goes on by itself
+        if isinstance(settings.get("seed"), int) and settings["name"] != "qmc":  # whose sequence goes on by itself
             settings["seed"] += seed_offset
-        return _made("sampler", _SAMPLERS, settings)
+        return samplers.made("sampler", settings)
 
     def new_pruner(self, most_epochs: int) -> Any:
         """optuna's pruner, None where nothing is pruned."""
         settings = dict(self.pruner)
         if settings.get("name") == "hyperband" and settings.get("max_resource") is None:
             settings["max_resource"] = most_epochs
-        return _made("pruner", _PRUNERS, settings) if settings.get("name") else None
+        return samplers.made("pruner", settings) if settings.get("name") else None
 
     @property
     def prunes(self) -> bool:
@@ -154,19 +134,27 @@ class Search:
             return None
         return (dict(zip(found, values, strict=True)) for values in itertools.product(*known))
 
-    def corners(self) -> list[list[str]]:
-        """The overrides of two trials: with the first of all choices, and with the last ones."""
-        return [
-            [*self.fixed, *(self.override_of(key, _ends(dimension)[end]) for key, dimension in self.space.items())]
-            for end in (0, 1)
-        ]
-
     def override_of(self, key: str, value: Any) -> str:
         """The override that sets a parameter to a value that was chosen."""
-        dimension = self.space.get(key)
-        if isinstance(dimension, Choices):
-            return dimension.overrides[dimension.values.index(value)]
-        return override(key, value) if isinstance(value, str) else f"{key}={show(value)}"
+        return _override(key, value, self.space.get(key))
+
+
+def _override(key: str, value: Any, dimension: Choices | Interval | None) -> str:
+    if isinstance(dimension, Choices) and value in dimension.values:
+        return dimension.overrides[dimension.values.index(value)]
+    return override(key, value) if isinstance(value, str) else f"{key}={show(value)}"
+
+
+def corners(composer: Composer, overrides: Sequence[Override]) -> list[list[Override]]:
+    """The overrides of two trials: with the first of all choices, and with the last ones."""
+    fixed, chosen = [o for o in overrides if not o.is_sweep_override()], list[tuple[str, str]]()
+    for o in overrides:
+        if o.is_sweep_override():
+            with contextlib.suppress(ValueError):  # which read_search says
+                dimension, key = _dimension(composer, o), o.get_key_element()
+                first, last = (_override(key, value, dimension) for value in _ends(dimension))
+                chosen.append((first, last))
+    return [[*fixed, *composer.parse(lines)] for lines in zip(*chosen, strict=True)]
 
 
 def points(dimension: Choices | Interval) -> list[Any] | None:
@@ -200,24 +188,31 @@ def read_search(
         raise UserError(one_line(error)) from error
     if sweeper.get("storage") == f"sqlite:///{hydra.sweep.dir}/study.db":  # as older files have the default
         sweeper["storage"] = None
-    of_hydra = [o for o in overrides if is_of_hydra(o)]
     found = _checked(composer, sweeper, [o for o in overrides if not is_of_hydra(o)], base)
-    first, last = ([*composer.parse(lines), *of_hydra] for lines in found.corners())
-    faults = faults_of_trial(first)
-    if faults and (of_all := [fault for fault in faults_of_trial(last) if fault in faults]):
-        raise UserError(*of_all)
+    trials = corners(composer, overrides)
+    faults = faults_of_trial(trials[0]) if trials else ()
+    if faults and (of_all := [fault for fault in faults_of_trial(trials[1]) if fault in faults]):
+        raise UserError(*(f"{fault}{_advice(found.space, fault)}" for fault in of_all))
     return found
+
+
+def _advice(space: Mapping[str, Choices | Interval], fault: str) -> str:
+    """How whole numbers are searched, where those of an interval are refused since they are not."""
+    of = space.get(fault.partition("=")[0])
+    if not isinstance(of, Interval) or "must be a whole number" not in fault:
+        return ""
+    return f"; int(interval({of.low:g},{of.high:g})) is one of whole numbers"
 
 
 def _checked(
     composer: Composer, sweeper: Mapping[str, Any], overrides: Sequence[Override], base: Mapping[str, Any]
 ) -> Search:
-    _require_optuna()
+    samplers.require_optuna()
     faults: list[str] = []
     given = {key: value for key, value in sweeper.items() if key not in ("_target_", "params", "sampler", "pruner")}
     objectives, direction = given.get("objectives"), given.get("direction")
-    if isinstance(direction, str) and isinstance(objectives, list):
-        given["direction"] = [direction] * len(objectives)
+    if isinstance(direction, str):
+        given["direction"] = [direction] * (len(objectives) if isinstance(objectives, list) else 1)
     reader = Reader({}, lambda _key, _path: "")
     settings = reader.read(SearchSettings, given, "hydra.sweeper.")
     faults += reader.problems
@@ -239,15 +234,16 @@ def _checked(
             )
     elif not any(o.is_sweep_override() for o in overrides):
         faults.append("hydra/sweeper=optuna: nothing is searched; type it: -m 'trainer.lr=interval(1e-4,1e-2)'")
-    given_kinds = {key: sweeper.get(key) or {} for key in _KINDS}
+    given_kinds = {key: sweeper.get(key) or {} for key in samplers.KINDS}
     named = {key: {"name": of} if isinstance(of, str) else dict(of) for key, of in given_kinds.items()}
-    faults += [fault for key in _KINDS for fault in _faults_of(key, named[key])]
+    faults += [fault for key in samplers.KINDS for fault in samplers.faults_of(key, named[key])]
     if named["sampler"].get("name") == "grid":
         endless = [key for key, dimension in space.items() if points(dimension) is None]
         faults += [f"hydra/sweeper/sampler=grid: {key} has endless values; name them: choice(a,b,c)" for key in endless]
-    if settings is not None and len(settings.objectives) > 1 and named["pruner"].get("name"):
+    if settings is not None and settings.objectives != ("loss",) and named["pruner"].get("name"):
         faults.append(
-            "hydra/sweeper/pruner: nothing can be pruned by several objectives; take hydra/sweeper/pruner=none"
+            "hydra/sweeper/pruner: trials are pruned by their loss, and only where it is the one objective, not by "
+            f"hydra.sweeper.objectives={show(list(settings.objectives))}; take hydra/sweeper/pruner=none"
         )
     tickers = base["data"].get("tickers") or []
     for name in settings.objectives if settings is not None else ():
@@ -258,8 +254,8 @@ def _checked(
         raise UserError(*faults)
     fixed = tuple(str(o.input_line) for o in overrides if not o.is_sweep_override())
     search = Search(settings, space, fixed, base, extend, named["sampler"], named["pruner"])
-    search.new_sampler(0)
-    search.new_pruner(1)
+    names = {kind: str(named[kind].get("name")) for kind in samplers.KINDS}
+    samplers.try_out(search.new_sampler(0), search.new_pruner(_MANY_EPOCHS), names)
     return search
 
 
@@ -285,54 +281,3 @@ def _dimension(composer: Composer, o: Override) -> Choices | Interval:
         for one, text in zip(values, texts, strict=True)
     )
     return Choices(tuple(scalars), lines)
-
-
-_KINDS: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "sampler": ("samplers", _SAMPLERS),
-    "pruner": ("pruners", _PRUNERS),
-}
-
-
-def _faults_of(kind: str, settings: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the names of a sampler or pruner and of its settings."""
-    known, name = _KINDS[kind][1], settings.get("name")
-    if "_target_" in settings:
-        yield f"hydra.sweeper.{kind}._target_: a config names no class; type hydra/sweeper/{kind}={'|'.join(known)}"
-    elif name not in known and (kind == "sampler" or name is not None):
-        yield f"hydra.sweeper.{kind}.name={show(name)}: must be {one_of(list(known))}{nearest(str(name), known)}"
-    elif name is not None:
-        if (needed := _NEEDS.get(name)) and importlib.util.find_spec(needed) is None:
-            yield f"hydra/sweeper/{kind}={name}: needs {needed}: pip install {needed}"
-        parameters = list(inspect.signature(_class(kind, known[name])).parameters)
-        for key in settings:
-            if key != "name" and key not in parameters:
-                yield f"hydra.sweeper.{kind}.{key}: {name} has no such setting{nearest(key, parameters)}"
-
-
-def _class(kind: str, name: str) -> Any:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return getattr(getattr(optuna, _KINDS[kind][0]), name)
-
-
-def _made(kind: str, known: Mapping[str, str], settings: Mapping[str, Any]) -> Any:
-    """optuna's object of these settings. UserError where it refuses one, or needs a package that is missing."""
-    given = {key: value for key, value in settings.items() if key != "name" and value is not None}
-    try:
-        with warnings.catch_warnings(action="ignore"):  # that a class is experimental
-            return _class(kind, known[settings["name"]])(**given)
-    except Exception as error:  # whatever it raises is about what it was given
-        raise UserError(f"hydra.sweeper.{kind}: {settings['name']} refuses its settings ({error})") from error
-
-
-def _require_optuna() -> None:
-    """UserError where there is no optuna, or one of long ago."""
-    advice = extra("optuna")
-    try:
-        found = importlib.metadata.version("optuna")
-        importlib.metadata.version("sqlalchemy")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise UserError(f"hydra/sweeper=optuna: {error.name} is not installed{advice}") from None
-    if tuple(map(int, found.split(".")[:2])) < (4, 9):
-        raise UserError(f"hydra/sweeper=optuna: optuna {found} is installed, and 4.9 or later is needed{advice}")

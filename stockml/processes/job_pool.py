@@ -8,6 +8,7 @@ import os
 import pickle
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ def run_each(
     waiting = _Waiting(calls)
     running: dict[int, Call] = {}
     pool = pool or _Processes()
+    ticked = time.monotonic()
     try:
         while waiting.take() or running or not waiting.is_over:
             busy = sum(call.cores for call in running.values())
@@ -95,15 +97,14 @@ def run_each(
                 running[index] = call
                 busy += call.cores
             waiting.prepare_ahead()
-            is_quiet = True
             for index, message in pool.messages(_TICK_SECONDS):
-                is_quiet = False
                 if isinstance(message, parent.Question):
                     pool.reply(index, answer(index, message.content) if answer else None)
                     continue
                 del running[index]
                 yield index, message
-            if is_quiet:
+            if time.monotonic() - ticked > 0.9 * _TICK_SECONDS:  # though calls ask all the time
+                ticked = time.monotonic()
                 yield None
     finally:
         pool.end()
@@ -115,6 +116,7 @@ class _Processes:
     def __init__(self) -> None:
         self._children: dict[int, _Child] = {}
         self._lifeline = lifelines.Lifeline()
+        self._asking: set[int] = set()
 
     def start(self, index: int, call: Call, run: Callable[[], Any]) -> None:
         self._children[index] = _Child(call, run, self._lifeline)
@@ -127,6 +129,7 @@ class _Processes:
                 continue
             message = child.received()
             if isinstance(message, parent.Question):
+                self._asking.add(index)
                 yield index, message
                 continue
             ended = child.ended(message)
@@ -136,14 +139,23 @@ class _Processes:
     def reply(self, index: int, answer: Any) -> None:
         with contextlib.suppress(OSError):  # it has ended
             self._children[index].connection.send(answer)
+        self._asking.discard(index)
 
     def end(self) -> None:
         children = list(self._children.values())
         groups = [child.process.pid for child in children if child.process.pid is not None]
-        lifelines.end(groups, lambda: any(child.process.is_alive() for child in children))
+        lifelines.end(groups, self._are_running)
         for child in children:
             child.process.join()
         self._lifeline.close()
+
+    def _are_running(self) -> bool:
+        """Whether any is; one that waits for an answer would not end."""
+        for _ in self.messages(0):
+            pass
+        for index in self._asking & self._children.keys():
+            self.reply(index, None)
+        return bool(self._children)
 
 
 class _Waiting:

@@ -30,7 +30,7 @@ def descriptor() -> int | None:
 
 
 def ask(content: Any) -> Any:
-    """The parent's answer, for which this waits; None where there is nobody to ask."""
+    """The parent's answer, for which this waits; None where there is nobody to ask, or no answer."""
     connection = _connection.get()
     if connection is None:
         return None

@@ -29,6 +29,7 @@ _GRACE_SECONDS = 6  # a call that is to end has 4 from its node
 _NUMBERS_DEPEND_ON = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _OBJECT_STORE_BYTES = 200_000_000
 _LARGE_BYTES = 100_000  # of an array that a node gets once, and not with every call
+_MOST_ARRAYS = 500  # that are kept for later calls
 
 
 @contextlib.contextmanager
@@ -140,13 +141,20 @@ class RayPool:
 
         return int(ray.cluster_resources().get(resource, 0))
 
+    def why_nowhere(self, cores: int, gpus: int) -> str | None:
+        """Why no node can ever run a call that keeps these busy; None where one can."""
+        return _why_nowhere(self._resources(cores, gpus))
+
+    def _resources(self, cores: int, gpus: int) -> dict[str, int]:
+        memory = int((self._config.memory_gb or 0) * 1e9)
+        return {"CPU": cores, "GPU": gpus if self.total("GPU") else 0, "memory": memory}
+
     def start(self, index: int, call: Call, run: Callable[[], Any]) -> None:
         """Hand a call to the cluster; one that no node has room for has ended at once."""
         import cloudpickle
 
-        gpus = call.gpus if self.total("GPU") else 0
-        memory = int((self._config.memory_gb or 0) * 1e9)
-        if fault := _why_nowhere({"CPU": call.cores, "GPU": gpus, "memory": memory}):
+        wanted = self._resources(call.cores, call.gpus)
+        if fault := _why_nowhere(wanted):
             self._refused.append((index, Ended(None, fault)))
             return
         folder = None if self._config.shared is True else call.folder
@@ -163,7 +171,7 @@ class RayPool:
             cwd=Path.cwd(),
             environment={name: os.environ.get(name) for name in _NUMBERS_DEPEND_ON},
         )
-        options = {"num_cpus": call.cores, "num_gpus": gpus, "memory": memory or None}
+        options = {"num_cpus": wanted["CPU"], "num_gpus": wanted["GPU"], "memory": wanted["memory"] or None}
         self._submit(_Task(index, call, pickle.dumps(given), arrays, options, self._config.retries))
 
     def _put(self, arrays: list[Any], buffer: pickle.PickleBuffer) -> bool:
@@ -175,6 +183,8 @@ class RayPool:
             return True
         key = hashlib.sha256(content).digest()
         if key not in self._arrays:
+            if len(self._arrays) >= _MOST_ARRAYS:
+                self._arrays.pop(next(iter(self._arrays)))
             self._arrays[key] = ray.put(content.tobytes())
         arrays.append(self._arrays[key])
         return False
@@ -259,7 +269,7 @@ def _why_nowhere(wanted: dict[str, int]) -> str | None:
         return None
 
     def shown(of: dict[str, float]) -> str:
-        amounts = (f"{of.get('CPU', 0):g} CPUs", f"{of.get('GPU', 0):g} GPUs", f"{of.get('memory', 0) / 1e9:.3g} GB")
+        amounts = (f"{of.get('CPU', 0):g} CPUs", f"{of.get('GPU', 0):g} GPUs", f"{of.get('memory', 0) / 1e9:.4g} GB")
         return ", ".join(text for text, name in zip(amounts, ("CPU", "GPU", "memory"), strict=True) if wanted[name])
 
     there = "; ".join(sorted({shown(node) for node in nodes}))

@@ -30,6 +30,7 @@ def draw(folder: SweepFolder, rows: Sequence[job_ranking.Row]) -> Path:
 
 def _page(folder: SweepFolder, rows: Sequence[job_ranking.Row]) -> Page:
     done = [row for row in rows if row["status"] == "ok"]
+    pruned = sum(row["status"] == "pruned" for row in rows) or ""
     swept = list(dict.fromkeys(key for row in rows for key in row["swept"]))
     settings = [key for key in swept if key not in ("stock", "stock.ticker", "seed")]
     plots = list(_plots(done, settings)) if done else []
@@ -49,9 +50,10 @@ def _page(folder: SweepFolder, rows: Sequence[job_ranking.Row]) -> Page:
         texts = [[name, *of.values()] for name, of in means]
         tables.insert(0, Table("Means; ±: standard deviation over seeds", ["", *means[0][1]], texts))
     sections.append(Section("Jobs", tables=tables))
+    of_what = f"swept: {', '.join(swept) or 'nothing'}"
     return Page(
         title=f"Sweep {folder.path.name}",
-        subtitle=f"{len(done)} of {len(rows)} jobs done; swept: {', '.join(swept) or 'nothing'}",
+        subtitle=f"{len(done)} of {len(rows)} jobs done{pruned and f', {pruned} pruned'}; {of_what}",
         synthetic=any(row.get("synthetic") for row in rows),
         verdict=[sentence(line) for line in [*summary.findings(rows), *_skills(done)]],
         sections=sections,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stockml.reporting import drawing
 from stockml.reporting.drawing import INK, LOOKS, MODEL, PAPER, RIVAL, Plot
@@ -84,6 +86,12 @@ def ranking(stocks: Sequence[Ranked], *, several_settings: bool) -> Plot:
     )
 
 
+def _are_apart(at: NDArray[np.float64], names: Sequence[str]) -> bool:
+    """Whether names fit side by side below an axis, at these rising places: a letter takes 2 % of what they span."""
+    needed = [(len(one) + len(other)) / 2 + 1 for one, other in itertools.pairwise(names)]
+    return bool(np.all(np.diff(at) >= 0.02 * (at[-1] - at[0]) * np.array(needed)))
+
+
 def hyperparameter(key: str, trials: Sequence[Trial]) -> Plot:
     """Validation MSE by a hyperparameter's value; a line joins the means of each stock where values have an order."""
     numeric = not any(isinstance(trial.value, str) for trial in trials)
@@ -106,18 +114,23 @@ def hyperparameter(key: str, trials: Sequence[Trial]) -> Plot:
             xs = sorted({x for x, _ in own})
             means = [np.mean([y for x, y in own if x == at]) for at in xs]
             axes.plot(xs, means, label=stock if several else "mean", **look)
-    if numeric and place[values[0]] > 0 and place[values[-1]] >= 20 * place[values[0]]:
+    log = numeric and place[values[0]] > 0 and place[values[-1]] >= 20 * place[values[0]]
+    if log:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")  # matplotlib's own is a formula
-    if not numeric or len(values) <= _MOST_NAMED:
-        most = max(5, 64 // len(values))
-        axes.set_xticks([place[value] for value in values], [drawing.short(value, most) for value in values])
+    most = max(5, 64 // len(values))
+    names = [f"{value:.4g}" if isinstance(value, float) else drawing.short(value, most) for value in values]
+    at = [place[value] for value in values]
+    if not numeric or (len(values) <= _MOST_NAMED and _are_apart(np.log(at) if log else np.array(at), names)):
+        axes.set_xticks(at, names)
         axes.minorticks_off()
     axes.set_xmargin(0.12)
     across = "MSE relative to the stock’s median" if several else "MSE"
     drawing.label(axes, key, f"validation {across}{power}", legend=several and len(by_stock) <= len(LOOKS))
     by_value = _grouped((trial.value, loss) for trial, loss in zip(trials, losses, strict=True))
-    text = "; ".join(f"{value}: {np.mean(by_value[value]):.4g}" for value in values)
+    text = "; ".join(
+        f"{f'{value:.4g}' if isinstance(value, float) else value}: {np.mean(by_value[value]):.4g}" for value in values
+    )
     line = "; lines join the means" if joined else ""
     return Plot(
         f"by_{re.sub(r'[^A-Za-z0-9]', '_', key)}",

@@ -23,7 +23,9 @@ class SweepProgress:
         `names` are those of the jobs, as far as they are known: their lines are aligned.
         """
         self._width = min(max(map(len, names), default=_NAME_WIDTH), shutil.get_terminal_size().columns // 2)
-        self._total, self._done, self._failed, self._pruned, self._running = total, len(done), 0, 0, 0
+        self._total, self._failed, self._running = total, 0, 0
+        self._pruned = sum(row["status"] == "pruned" for row in done)
+        self._done = len(done) - self._pruned
         self._started: float | None = None
         self._ended = 0
         self._best: tuple[float, str] | None = None
@@ -59,7 +61,7 @@ class SweepProgress:
         self.tick()
 
     def _compare(self, row: Mapping[str, Any]) -> None:
-        score = row["val_r2"]  # comparable from stock to stock, as errors are not
+        score = row.get("val_r2")  # comparable from stock to stock, as errors are not
         if score is not None and (self._best is None or score > self._best[0]):
             self._best = (score, str(row["job"]))
 

@@ -213,7 +213,8 @@ def _train_model(
                 return
             # Before the checkpoint: an epoch that is tracked twice can be corrected, one that is missing cannot.
             run.track_epoch(history[-1], config.trainer.lr, name)
-            is_pruned = run.report is not None and run.report(len(history), history[-1].validation_loss)
+            best_loss = history[state.stopping.best_epoch - 1].validation_loss
+            is_pruned = run.report is not None and run.report(len(history), best_loss)
             ends = bool(signals_received) or is_pruned
             nonlocal saved_at, epochs_saved
             if not ends and time.monotonic() - saved_at < between_saves:

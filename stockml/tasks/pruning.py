@@ -5,6 +5,6 @@ from __future__ import annotations
 from stockml.processes import parent
 
 
-def report_epoch(epoch: int, validation_loss: float) -> bool:
-    """Report an epoch, counted from 1, and its validation loss; whether the trial is to stop as unpromising."""
-    return bool(parent.ask((epoch, validation_loss)))
+def report_epoch(epoch: int, best_loss: float) -> bool:
+    """Report an epoch, counted from 1, and the best validation loss so far; whether the trial is to stop."""
+    return bool(parent.ask((epoch, best_loss)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -113,13 +113,13 @@ def changed_data(folder: RunFolder, now: DataState) -> str | None:
     return None
 
 
-def can_go_on(folder: RunFolder, config: Config) -> bool:
-    """Whether a killed or interrupted attempt at this very run left something to go on from."""
+def can_go_on(folder: RunFolder, config: Config, folds: Sequence[Data] | None = None) -> bool:
+    """Whether a killed or interrupted attempt at this very run left something to go on from; `folds` are its data."""
     if folder.outcome() not in ("killed", "interrupted") or not folder.has_checkpoint:
         return False
     try:
         if changed_settings(folder, config) or changed_weights(folder, config):
             return False
-        return changed_data(folder, DataState.of(dataset.prepare(config))) is None
+        return changed_data(folder, DataState.of(folds[0] if folds else dataset.prepare(config))) is None
     except (UserError, KeyError, TypeError):
         return False

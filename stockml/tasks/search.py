@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 import uuid
@@ -15,7 +16,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from stockml.compose import Choices, Job
 from stockml.compose import Search as Plan
-from stockml.errors import UserError
+from stockml.errors import UserError, describe_error
 from stockml.reporting import search_file
 from stockml.reporting.predictions_file import read_columns
 from stockml.runs.folder import RunFolder
@@ -42,7 +43,8 @@ class Search:
         self._is_waiting = False
         self.note: str | None = None
         """Why the search has ended before it had all its trials, where nothing is wrong."""
-        self._write()
+        self._failed_before = 0
+        self._failed_before = self._failures()
 
     @property
     def done(self) -> int:
@@ -59,6 +61,12 @@ class Search:
             f"{failed} trials failed, more than hydra.sweeper.max_failure_rate="
             f"{self._plan.settings.max_failure_rate:g} of n_trials={self._plan.settings.n_trials}: the search has ended"
         )
+
+    def finished(self) -> Iterator[Job]:
+        """The jobs in the sweep's folder that have ended well or were pruned, with what they would be given today."""
+        for trial in self._tried():
+            if trial.state in study.COUNTED and (name := trial.user_attrs[_JOB]) in self._folder.jobs():
+                yield dataclasses.replace(self._trial_of(self._overrides(trial), trial.number, set()), name=name)
 
     def batches(self, at_once: int) -> Iterator[list[Job]]:
         """The trials for a launcher that runs so many at once and waits for the last of them."""
@@ -80,13 +88,18 @@ class Search:
                 self.ended(ended)
 
     def jobs(self, at_once: int) -> Iterator[Job | None]:
-        """The trials, each drawn when it can start; None while none can: so many run, or all that are wanted."""
+        """The trials, each drawn when it can start; None while none can: so many run, or all that are wanted.
+
+        Where several run at once, one more is drawn while they do, so that it starts as soon as one of them ends.
+        """
+        self._write()
+        drawn = at_once + (at_once > 1)
         for trial in self._left_behind():
-            while len(self._running) >= at_once:
+            while len(self._running) >= drawn:
                 yield None
             yield self._job(trial)
         while not self._is_over():
-            yield None if len(self._running) >= at_once else self._next()
+            yield None if len(self._running) >= drawn else self._next()
 
     def ended(self, job: Job) -> None:
         """Tell the study how a job has ended, by what its folder says."""
@@ -95,14 +108,14 @@ class Search:
         if time.monotonic() - self._written > _WRITE_SECONDS:
             self._write()
 
-    def answer(self, job: Job, epoch: int, validation_loss: float) -> bool:
+    def answer(self, job: Job, epoch: int, best_loss: float) -> bool:
         """Whether a job that reports an epoch is to stop."""
         trial = self._running[job.name]
         with (
             contextlib.suppress(Exception),
             study.quiet(),
         ):  # a database that does not answer ends the search, not a job
-            trial.report(validation_loss, epoch)
+            trial.report(best_loss, epoch)
             return trial.should_prune()
         return False
 
@@ -140,7 +153,8 @@ class Search:
         return self._plan.settings.max_failure_rate * self._plan.settings.n_trials
 
     def _failures(self) -> int:
-        return sum(_ERROR in trial.user_attrs for trial in self._trials())
+        """How many trials have failed since the search was begun or continued."""
+        return sum(_ERROR in trial.user_attrs for trial in self._trials()) - self._failed_before
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
@@ -209,19 +223,21 @@ class Search:
             else:
                 trial.suggest_float(key, of.low, of.high, step=of.step, log=of.log)
         if self._plan.extend is not None:
-            self._plan.extend(self._plan.base, trial)
+            try:
+                self._plan.extend(self._plan.base, trial)
+            except Exception as error:  # whatever a user's function raises
+                name = self._plan.settings.custom_search_space
+                raise UserError(f"hydra.sweeper.custom_search_space={name}: {describe_error(error)}") from error
 
     def _unless_repeated(self, trial: Trial) -> Job | None:
-        """The job of a trial that was drawn; None where it is one too many, or is told what an earlier one came to."""
+        """The job of a trial that was drawn; None where it is one too many, or repeats an earlier one."""
         earlier = self._drawn_before(trial)
         wanted = sum(other.state in (*study.COUNTED, TrialState.RUNNING) for other in earlier)
         same = [other for other in earlier if _key(other.params) == _key(trial.params)]
         if not same and wanted < self._plan.settings.n_trials:
             return self._job(trial)
         trial.set_user_attr(_REPEATS, same[0].number if same else None)
-        known = [other for other in same if other.state in study.COUNTED]
-        state, values = (known[0].state, known[0].values) if known else (TrialState.FAIL, None)
-        self._study.tell(trial, values if state is TrialState.COMPLETE else None, state)
+        self._study.tell(trial, state=TrialState.FAIL)  # a pruner counts the trials that are complete
         return None
 
     def _drawn_before(self, trial: Trial) -> list[FrozenTrial]:
@@ -235,14 +251,16 @@ class Search:
             time.sleep(0.02)
 
     def _job(self, trial: Trial) -> Job:
-        lines = [*self._plan.fixed, *(self._plan.override_of(key, value) for key, value in trial.params.items())]
         named = trial.user_attrs.get(_JOB)
         taken = {path.name for path in self._folder.path.iterdir()} - {named}
-        job = self._trial_of(lines, trial.number, taken)
+        job = self._trial_of(self._overrides(trial), trial.number, taken)
         trial.set_user_attr(_JOB, job.name)
         self._folder.plan({job.name: job.swept})
         self._running[job.name] = trial
         return job
+
+    def _overrides(self, trial: Trial | FrozenTrial) -> list[str]:
+        return [*self._plan.fixed, *(self._plan.override_of(key, value) for key, value in trial.params.items())]
 
     def _left_behind(self) -> Iterator[Trial]:
         """The trials that ran when this search was killed or interrupted, those left out whose job has ended."""

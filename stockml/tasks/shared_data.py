@@ -1,7 +1,7 @@
 """What the jobs of a sweep share: the data that several of them train on are read once, and handed to each.
 
 A job is forked with the arrays in its memory: nothing is copied. They are read-only, and the pages that a job writes to
-all the same are its own: nothing reaches another job.
+all the same are its own: nothing reaches another job. A node of a Ray cluster gets them once.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ _SOURCES = ("csv", "npz", "simulated")
 
 
 class SharedData:
-    """The data that several jobs are trained on; `configs` are those of all jobs that are known."""
+    """The data that `least` or more jobs are trained on; `configs` are those of all jobs that are known."""
 
-    def __init__(self, configs: Sequence[Config | None]) -> None:
+    def __init__(self, configs: Sequence[Config | None], least: int = 2) -> None:
+        self._least = least
         self._jobs = Counter(_key(config) for config in configs if config is not None)
         self._asked: Counter[Hashable] = Counter()
         self._kept: dict[Hashable, list[Data] | None] = {}
@@ -48,7 +49,7 @@ class SharedData:
         key = _key(config)
         self._asked[key] += 1
         if key not in self._kept:
-            if max(self._jobs[key], self._asked[key]) < 2:
+            if max(self._jobs[key], self._asked[key]) < self._least:
                 return None
             self._kept[key] = self._read(config)
         found = self._kept[key]

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import sqlalchemy
 from optuna.trial import TrialState
 
+from stockml import models
 from stockml.compose import Search as Plan
+from stockml.config.root import Config, identity
+from stockml.config.values import leaves, show
 from stockml.errors import UserError
 
 HEARTBEAT_SECONDS = 30
 """Between two signs of life of a running trial; one without for twice as long belongs to a search that was killed."""
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 """The states of trials that count for `n_trials`."""
+_FIXED = "fixed"
+"""Attribute of a study: the settings that all its trials have, by dotted key."""
 
 Opened = tuple[optuna.storages.RDBStorage, optuna.Study]
 """A study, and its storage, which takes the signs of life."""
 
 
-def opened(plan: Plan, folder: Path, most_epochs: int) -> Opened:
+def opened(plan: Plan, folder: Path, config: Config) -> Opened:
     """The study, made if there is none: in the storage that is named, else in study.db of the sweep's folder.
 
-    UserError where it cannot be opened, or is of another search.
+    `config` is that of its trials, but for what they choose. UserError where it cannot be opened, or is of another
+    search.
     """
     settings, url = plan.settings, plan.settings.storage
     own = sqlalchemy.URL.create("sqlite", database=str(folder / "study.db")).render_as_string(hide_password=False)
@@ -38,7 +46,7 @@ def opened(plan: Plan, folder: Path, most_epochs: int) -> Opened:
             f"hydra.sweeper.storage={url}: is no URL of a database, such as sqlite:////path/study.db"
         ) from None
     try:
-        storage, study = _made(plan, url or own, most_epochs)
+        storage, study = _made(plan, url or own, models.most_epochs(config))
     except Exception as error:  # whatever the driver of the database raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
@@ -57,10 +65,27 @@ def opened(plan: Plan, folder: Path, most_epochs: int) -> Opened:
                 f"hydra.sweeper.study_name={settings.study_name}: its earlier trials chose other settings "
                 f"({', '.join(sorted(names))}); name another, or another hydra.sweep.dir"
             )
+    fixed = {key: value for key, value in leaves(identity(config)) if not _is_chosen(key, plan)}
+    known = study.user_attrs.get(_FIXED)
+    if known is None:
+        study.set_user_attr(_FIXED, fixed)
+        return storage, study
+    if changed := [key for key in fixed.keys() & known.keys() if fixed[key] != known[key]]:
+        raise UserError(
+            *(f"{key} is {show(known[key])} in the study's trials, not {show(fixed[key])}" for key in sorted(changed)),
+            f"hydra.sweeper.study_name={settings.study_name}: is not continued; leave these as they were, or name "
+            "another, or another hydra.sweep.dir",
+        )
     return storage, study
 
 
+def _is_chosen(key: str, plan: Plan) -> bool:
+    """Whether a setting is chosen for each trial, or its config group is."""
+    return any(f"{key}.".startswith(f"{chosen.replace('/', '.')}.") for chosen in plan.space)
+
+
 def _made(plan: Plan, url: str, most_epochs: int, tries: int = 5) -> Opened:
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # of a signal, which is raised as well
     try:
         with quiet():
             storage = optuna.storages.RDBStorage(
@@ -70,6 +95,8 @@ def _made(plan: Plan, url: str, most_epochs: int, tries: int = 5) -> Opened:
                 heartbeat_interval=HEARTBEAT_SECONDS,
                 grace_period=2 * HEARTBEAT_SECONDS,
             )
+            if plan.settings.storage is None:  # an epoch may be shorter than a disk takes for the report of it
+                sqlalchemy.event.listen(storage.engine, "connect", _without_waiting_for_the_disk)
             study = optuna.create_study(
                 study_name=plan.settings.study_name,
                 storage=storage,
@@ -83,6 +110,11 @@ def _made(plan: Plan, url: str, most_epochs: int, tries: int = 5) -> Opened:
         time.sleep(0.2)  # another search may be making the same tables at this moment
         return _made(plan, url, most_epochs, tries - 1)
     return storage, study
+
+
+def _without_waiting_for_the_disk(connection: Any, _record: object) -> None:
+    """What is written outlives this process however it ends, but not a loss of power at that moment."""
+    connection.execute("PRAGMA synchronous=OFF")
 
 
 @contextlib.contextmanager

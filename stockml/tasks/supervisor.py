@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stockml import compose, models, trackers
-from stockml.compose import Command, Job
+from stockml.compose import Command, Job, Sweep
 from stockml.config.root import Config
 from stockml.data import sources
 from stockml.errors import RunError, UserError
@@ -51,7 +51,7 @@ class Supervisor:
         self._folder, self._sweep, self._cluster, self._search = folder, sweep, cluster, search
         self._configs, self._fail_fast = command.jobs, command.jobs[0].sweep.fail_fast
         self._table = summary.SweepTable(folder)
-        self._data = SharedData([job.config for job in sweep.jobs])
+        self._data = SharedData([job.config for job in sweep.jobs], least=2 if cluster is None else 1)
         total = len(sweep.jobs)
         if search is not None and sweep.search is not None:
             total = sweep.search.settings.n_trials - search.done + len(done)
@@ -106,8 +106,8 @@ class Supervisor:
         return self._search.answer(job, *content)
 
     def _call(self, as_call: Callable[[Job], Callable[[], Any]], job: Job) -> Callable[[], Any]:
-        """The job as what is to be called in a process of its own, with its data if other jobs need them too."""
-        if job.config is not None and self._cluster is None:
+        """The job as what is to be called in a process of its own, with its data if they are read here."""
+        if job.config is not None:
             job = dataclasses.replace(job, folds=self._data.folds(job.config, cores(job.config)))
         return as_call(job)
 
@@ -140,6 +140,17 @@ def pool(command: compose.Command) -> Iterator[RayPool | None]:
 
     with ray_pool.connected(config) as cluster:
         yield cluster
+
+
+def refuse_too_large(sweep: Sweep, cluster: RayPool | None) -> None:
+    """UserError where a job that is to run asks for more than any node of the cluster has."""
+    wanted: dict[tuple[int, int], list[str]] = {}
+    for job in sweep.jobs if cluster is not None else ():
+        if SweepFolder(sweep.folder).job(job.name).outcome() not in ("ok", "pruned"):
+            wanted.setdefault((cores(job.config), gpus(job.config)), []).append(job.name)
+    faults = [(names, cluster.why_nowhere(*of_each)) for of_each, names in wanted.items() if cluster is not None]
+    if lines := [f"{', '.join(names)}: {fault}" for names, fault in faults if fault]:
+        raise UserError(*lines)
 
 
 def run_each(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stockml import compose, models
+from stockml import compose
 from stockml.compose import Job, Sweep
 from stockml.config.root import Config
 from stockml.config.values import show
@@ -54,15 +54,17 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
     callbacks = compose.callbacks_of(command)
     new_search = _search(command, sweep.folder)  # before a folder is made
     cluster = until_the_end.enter_context(supervisor.pool(command))
+    supervisor.refuse_too_large(sweep, cluster)
     folder = SweepFolder.at(sweep.folder) if sweep.is_named else SweepFolder.create(sweep.folder)
     named = compose.override("hydra.sweep.dir", str(folder.path))
     again = f"python run.py {shlex.join([*_without_folder(arguments), named])}"
     with folder.held():
-        _refuse_what_differs(folder, sweep)
         search = new_search(folder) if new_search is not None else None
+        _refuse_what_differs(folder, sweep.jobs if search is None else search.finished())
         folder.plan({job.name: job.swept for job in sweep.jobs})
         rows = summary.write(folder, joint=False)
-        done = [row for row in rows if row["status"] == "ok"]
+        asked = {job.name for job in sweep.jobs} if search is None else {row["job"] for row in rows}
+        done = [row for row in rows if row["status"] in ("ok", "pruned") and row["job"] in asked]
         jobs = supervisor.Supervisor(folder, command, done, cluster, search)
         if any(supervisor.is_synthetic(config) for config in command.jobs):
             print(*terminal.SYNTHETIC, sep="\n", flush=True)
@@ -119,9 +121,9 @@ def _search(command: compose.Command, folder: Path) -> Callable[[SweepFolder], S
         return None
     from stockml.tasks import search, study
 
-    plan, most_epochs = sweep.search, models.most_epochs(command.jobs[0])
-    shared = study.opened(plan, folder, most_epochs) if plan.settings.storage is not None else None
-    return lambda own: search.Search(plan, own, trials.trial, shared or study.opened(plan, own.path, most_epochs))
+    plan, config = sweep.search, command.jobs[0]
+    shared = study.opened(plan, folder, config) if plan.settings.storage is not None else None
+    return lambda own: search.Search(plan, own, trials.trial, shared or study.opened(plan, own.path, config))
 
 
 def _chosen(search: Search | None, sweep: Sweep, jobs: supervisor.Supervisor) -> Iterable[Iterable[Job | None]] | None:
@@ -136,13 +138,13 @@ def _without_folder(arguments: Sequence[str]) -> list[str]:
     return [argument for argument in arguments if not argument.startswith("hydra.sweep.dir=")]
 
 
-def _refuse_what_differs(folder: SweepFolder, sweep: Sweep) -> None:
+def _refuse_what_differs(folder: SweepFolder, jobs: Iterable[Job]) -> None:
     """UserError where a job is done already, but of another config or of other data than are asked for."""
     states: dict[Any, DataState] = {}
     faults: dict[str, list[str]] = {}
-    for job in sweep.jobs:
+    for job in jobs:
         run_folder = folder.job(job.name)
-        if job.config is None or run_folder.outcome() != "ok":
+        if job.config is None or run_folder.outcome() not in ("ok", "pruned"):
             continue
         config, changed = job.config, changed_settings(run_folder, job.config)
         source = (config.stock, config.data)
@@ -192,7 +194,7 @@ def job(
         run_folder.record(status, started, error, synthetic=supervisor.is_synthetic(config))
 
     try:
-        if can_go_on(run_folder, config):
+        if can_go_on(run_folder, config, given.folds):
             trainer = dataclasses.replace(config.trainer, resume=str(run_folder.path))
             config = dataclasses.replace(config, trainer=trainer)
         else:

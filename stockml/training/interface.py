@@ -85,7 +85,10 @@ class TrainState:
 
 
 Report = Callable[[int, float], bool]
-"""Told of an epoch, counted from 1, and its validation loss; returns whether training is to stop as unpromising."""
+"""Told of an epoch, counted from 1, and the best validation loss so far; returns whether training is to stop.
+
+That loss, for it is what a trial is chosen by.
+"""
 AfterEpoch = Callable[[TrainState], None]
 
 

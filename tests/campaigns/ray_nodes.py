@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +30,30 @@ RUN_PY = Path(__file__).parent.parent.parent / "run.py"
 MARK = "STOCKML_TEST_MARK"
 
 
-@contextlib.contextmanager
-def nodes(count: int) -> Iterator[tuple[list[Any], str]]:
-    """A cluster of so many nodes with a core each on this machine, and its address; none of it is left afterwards."""
-    from ray.cluster_utils import Cluster
+class Nodes:
+    """A cluster of nodes with a core each on this machine, and a head without one; closing it ends them all."""
 
-    own: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=own)
-    try:
-        yield [cluster.head_node, *(cluster.add_node(**own) for _ in range(count - 1))], cluster.address
-    finally:
-        cluster.shutdown()
+    def __init__(self, count: int) -> None:
+        from ray.cluster_utils import Cluster
 
+        self._own: dict[str, Any] = {"object_store_memory": 100_000_000, "include_dashboard": False}
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **self._own})
+        self._nodes: list[Any] = []
+        for _ in range(count):
+            self.add()
+        self.address = str(self._cluster.address)
 
-def kill(node: Any) -> None:
-    """Kill the processes of a node, as a machine that is switched off does."""
-    node.kill_raylet(check_alive=False)
+    def add(self) -> None:
+        """Add a node."""
+        self._nodes.append(self._cluster.add_node(num_cpus=1, **self._own))
+
+    def kill(self) -> None:
+        """Kill the node that has been there for longest, as a machine that is switched off."""
+        self._nodes.pop(0).kill_raylet(check_alive=False)
+
+    def close(self) -> None:
+        """End the cluster."""
+        self._cluster.shutdown()
 
 
 def sweep(
@@ -89,13 +97,13 @@ def main(jobs: int, epochs: int) -> int:
 
         began = time.monotonic()
         report("basic", sweep(folder / "basic", *settings), began)
-        with nodes(3) as (raylets, address):
-            cluster = ("hydra/launcher=ray", f"hydra.launcher.address={address}")
+        with contextlib.closing(Nodes(3)) as nodes:
+            cluster = ("hydra/launcher=ray", f"hydra.launcher.address={nodes.address}")
             for what, more, after in (
                 ("ray", (), (0, lambda: None)),
                 ("folder not shared", ("hydra.launcher.shared=false",), (0, lambda: None)),
-                ("node killed", (), (jobs // 4, lambda: kill(raylets[-1]))),
-                ("killed and not shared", ("hydra.launcher.shared=false",), (jobs // 4, lambda: kill(raylets[-2]))),
+                ("node killed", (), (jobs // 4, nodes.kill)),
+                ("killed and not shared", ("hydra.launcher.shared=false",), (jobs // 4, nodes.kill)),
             ):
                 began = time.monotonic()
                 run = sweep(folder / what.replace(" ", "_"), *settings, *cluster, *more, after=after)

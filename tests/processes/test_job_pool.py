@@ -184,12 +184,8 @@ def test_nothing_of_a_call_reaches_the_next(tmp_path: Path) -> None:
     assert all(spoilt[key] != value for key, value in before.items())
 
 
-def asked(question: str) -> Any:
-    return ask(question)
-
-
 def test_a_call_asks_its_parent_and_waits_for_the_answer(tmp_path: Path) -> None:
-    given = calls(tmp_path, partial(asked, "a"), partial(asked, "b"))
+    given = calls(tmp_path, partial(ask, "a"), partial(ask, "b"))
     events = job_pool.run_each(given, cores=2, at_once=2, answer=lambda index, question: (index, question * 2))
     assert {event[0]: event[1].value for event in events if event and event[1]} == {0: (0, "aa"), 1: (1, "bb")}
     unanswered = job_pool.run_each(given, cores=2, at_once=2)
@@ -326,3 +322,28 @@ def test_nothing_outlives_a_parent_that_is_killed(start_method: str, tmp_path: P
     with parent(start_method, tmp_path) as (process, mark):
         process.kill()
         wait_until(lambda: not marked(mark), seconds=20)
+
+
+def ask_until_ended(path: Path) -> None:
+    ended: list[int] = []
+    signal.signal(signal.SIGTERM, lambda signum, _frame: ended.append(signum))
+    while not ended:
+        ask(None)
+    path.touch()
+
+
+def test_a_call_that_asks_all_the_time_neither_stops_the_clock_nor_keeps_its_end_waiting(tmp_path: Path) -> None:
+    call = Call(partial(partial, ask_until_ended, tmp_path / "ended"), tmp_path / "log")
+    with contextlib.closing(job_pool.run_each([call], cores=1, at_once=1, answer=lambda *_: None)) as events:
+        assert [next(events), next(events), next(events)] == [(0, None), None, None]
+    assert (tmp_path / "ended").exists()
+
+
+def test_a_call_ends_though_a_signal_comes_before_its_answer(tmp_path: Path) -> None:
+    def interrupted(_index: int, _content: object) -> None:
+        raise KeyboardInterrupt
+
+    call = Call(partial(partial, ask_until_ended, tmp_path / "ended"), tmp_path / "log")
+    with pytest.raises(KeyboardInterrupt):
+        list(job_pool.run_each([call], cores=1, at_once=1, answer=interrupted))
+    assert (tmp_path / "ended").exists()

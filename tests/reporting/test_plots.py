@@ -213,6 +213,12 @@ def test_a_log_axis_is_numbered_in_plain_text() -> None:
     assert ">0.01</text>" in text and "mathdefault" not in text
 
 
+def test_numbers_that_a_search_has_drawn_are_no_labels_of_an_axis() -> None:
+    trials = [sweep_plots.Trial(value, "A", 1.0) for value in (0.123456789, 0.123987654, 0.2)]
+    text = drawing.svg(sweep_plots.hyperparameter("model.dropout", trials))
+    assert "0.1234" not in text and ">0.1" in text
+
+
 @given(n=st.integers(1, 100_000))
 def test_a_thinned_line_has_few_points_and_keeps_its_ends(n: int) -> None:
     kept, note = drawing.thinned(n)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Run, command
+from tests.conftest import ROOT, Run, command, random_bars, write_bars
 from tests.processes.test_job_pool import marked, needs_proc, wait_until
 from tests.tasks.sweeps import ENDLESS, running, statuses, wait_for_checkpoint
 from tests.tasks.test_train import identical
@@ -21,20 +22,21 @@ from tests.tasks.test_train import identical
 pytest.importorskip("ray")
 
 CLUSTER = """
-import sys
-from tests.campaigns.ray_nodes import kill, nodes
+import contextlib, sys
+from tests.campaigns.ray_nodes import Nodes
 
-with nodes(2) as (raylets, address):
-    print(address, flush=True)
-    sys.stdin.readline()
-    kill(raylets.pop())
-    sys.stdin.readline()
+with contextlib.closing(Nodes(1)) as nodes:
+    print(nodes.address, flush=True)
+    if sys.stdin.readline():
+        nodes.kill()
+        nodes.add()
+        sys.stdin.readline()
 """
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[subprocess.Popen[str]]:
-    """A cluster of two nodes with a core each: it prints its address, and kills one of the nodes for a line."""
+    """A cluster of a node with a core: it prints its address; for a line, another node takes the place of that one."""
     with subprocess.Popen(
         [sys.executable, "-c", CLUSTER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -57,7 +59,8 @@ import numpy as np
 
 from stockml.processes import job_pool, ray_pool
 from stockml.processes.settings import RayConfig
-from tests.processes.test_job_pool import asked, calls, die, fail, speak
+from stockml.processes.parent import ask
+from tests.processes.test_job_pool import calls, die, speak
 
 
 def write(_: Path, folder: Path) -> str:
@@ -68,10 +71,10 @@ def write(_: Path, folder: Path) -> str:
 
 folder = Path(sys.argv[2])
 large = np.arange(50_000.0)
-runs = [partial(asked, "a"), speak, fail, partial(die, signal.SIGKILL), *[partial(np.sum, large)] * 2, speak]
+runs = [partial(ask, "a"), speak, partial(die, signal.SIGKILL), *[partial(np.sum, large)] * 2, speak]
 config = RayConfig(address=sys.argv[1], n_jobs=-1, memory_gb=None, shared=False, retries=1, wait_seconds=60)
 with ray_pool.connected(config) as pool:
-    given = calls(folder, *runs, cores=[1] * 6 + [64])
+    given = calls(folder, *runs, cores=[1] * 5 + [64])
     (folder / "job").mkdir()
     (folder / "job" / "earlier").write_text("as it was")
     given.append(job_pool.Call(partial(partial, write, folder), folder / "job" / "train.log", folder=folder))
@@ -98,37 +101,48 @@ def test_calls_end_on_nodes_as_they_do_here(address: str, tmp_path: Path) -> Non
     assert ends == [
         "0 aa None",
         "1 None None",
-        "2 None ValueError: no such luck",
-        "3 None killed (SIGKILL), perhaps because memory ran out",
+        "2 None killed (SIGKILL), perhaps because memory ran out",
+        "3 1249975000.0 None",
         "4 1249975000.0 None",
-        "5 1249975000.0 None",
     ]
-    assert too_large.startswith("6 None wants 64 CPUs, and no node of the Ray cluster has as much (1 CPUs)")
-    assert elsewhere == "7 stockml-job- None" and brought_home == "['later', 'train.log'] as it was"
+    assert too_large.startswith("5 None wants 64 CPUs, and no node of the Ray cluster has as much (0 CPUs; 1 CPUs)")
+    assert elsewhere == "6 stockml-job- None" and brought_home == "['later', 'train.log'] as it was"
     assert {said, by_a_program, complaint} == {"python's own", "a program's", "complaint"}
 
 
-def test_jobs_whose_node_dies_have_the_numbers_of_the_same_runs_alone(
+def test_a_job_too_large_for_every_node_is_refused_before_a_sweep_begins(address: str, tmp_path: Path) -> None:
+    launcher = ("hydra/launcher=ray", f"hydra.launcher.address={address}")
+    done = command("-m", "seed=1,2", "hardware.threads=1,64", *launcher, cwd=tmp_path)
+    too_large = (
+        "AAPL-seed_1-threads_64, AAPL-seed_2-threads_64: wants 64 CPUs, and no node of the Ray cluster has as much"
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(too_large) and not list(tmp_path.iterdir())
+
+
+def test_a_job_whose_node_dies_has_the_numbers_of_the_same_run_alone(
     cluster: subprocess.Popen[str], address: str, run: Run, tmp_path: Path
 ) -> None:
-    def kill_a_node() -> None:
-        wait_until(lambda: len(list(tmp_path.glob("s/*/last.pt"))) == 2)
+    def kill_its_node() -> None:
+        wait_until(lambda: list(tmp_path.glob("s/*/last.pt")))
+        shutil.rmtree(tmp_path / "bars")  # a node has been given what it needs of them
         assert cluster.stdin is not None
         cluster.stdin.write("\n")
         cluster.stdin.flush()
 
-    settings = ("data.days=400", "trainer.epochs=200", "trainer.patience=null")
-    launcher = ("hydra/launcher=ray", f"hydra.launcher.address={address}", "hydra.sweep.dir=s")
-    killer = threading.Thread(target=kill_a_node)
+    write_bars(random_bars(), tmp_path / "bars")
+    bars = ("data=csv", f"data.dir={tmp_path}/bars", "stock.ticker=TEST")
+    settings = (*bars, "trainer.epochs=200", "trainer.patience=null", "seed=1")
+    killer = threading.Thread(target=kill_its_node)
     killer.start()
-    done = command("-m", "seed=0,1", *settings, *launcher, cwd=tmp_path)
+    launcher = ("hydra/launcher=ray", f"hydra.launcher.address={address}", "hydra.sweep.dir=s")
+    done = command("-m", *settings, *launcher, cwd=tmp_path)
     killer.join()
     assert (done.returncode, done.stderr) == (0, "")
-    logs = [(tmp_path / "s" / f"AAPL-seed_{seed}" / "train.log").read_text() for seed in (0, 1)]
-    assert sorted(log.count("resumed ") for log in logs) == [0, 1]
-    for seed in (0, 1):
-        run(str(seed), *settings, f"seed={seed}")
-        assert identical(tmp_path / str(seed), tmp_path / "s" / f"AAPL-seed_{seed}")
+    assert (tmp_path / "s" / "TEST" / "train.log").read_text().count("resumed ") == 1
+    write_bars(random_bars(), tmp_path / "bars")
+    run("alone", *settings)
+    assert identical(tmp_path / "alone", tmp_path / "s" / "TEST")
 
 
 @needs_proc

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from stockml import cli
+from stockml import cli, compose
 from stockml.tasks import study
 from tests.conftest import RUN_PY, command, metrics, random_bars, write_bars
 
@@ -169,14 +169,40 @@ def test_a_search_ends_when_too_many_trials_fail(capsys: pytest.CaptureFixture[s
     assert "3 trials failed, more than hydra.sweeper.max_failure_rate=0.5" in capsys.readouterr().err
 
 
+def test_a_search_with_other_settings_or_data_is_not_continued(capsys: pytest.CaptureFixture[str]) -> None:
+    write_bars(random_bars(), Path("bars"))
+    typed = (DROPOUT, "data=csv", "~data.days", "data.dir=bars", "stock.ticker=TEST", "hydra.sweeper.n_trials=1")
+    before = (search(*typed) / "search.json").read_text()
+    search(*typed, "hydra.sweeper.n_trials=2", "data.window=12", status=2)
+    write_bars(random_bars(seed=1), Path("bars"))
+    search(*typed, "hydra.sweeper.n_trials=2", status=2)
+    assert (Path("s") / "search.json").read_text() == before
+    error = capsys.readouterr().err
+    assert "data.window is 10 in the study's trials, not 12" in error and "the data have changed" in error
+
+
+def test_a_search_that_ended_by_failures_can_be_continued() -> None:
+    typed = ("trainer.lr=choice(-1.0,-2.0,1e-3)", "hydra/sweeper/sampler=grid", "hydra.sweeper.n_trials=1")
+    search(*typed, "hydra.sweeper.max_failure_rate=0", status=1)
+    search(*typed, "hydra.sweeper.max_failure_rate=0", status=1)
+    assert states(search(*typed, "hydra.sweeper.max_failure_rate=0")) == ["fail", "fail", "complete"]
+
+
+@pytest.mark.parametrize(
+    "searched", ["trainer.loss=quantile trainer.quantile=choice(0.1,0.5)", "model=choice(gru) model.layers=2"]
+)
+def test_a_setting_that_only_what_is_searched_makes_valid_is_accepted(searched: str) -> None:
+    assert compose.read(["-m", "hydra/sweeper=optuna", *searched.split()]).sweep is not None
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "grid"])
 def test_no_parameters_are_run_twice_and_an_exhausted_space_ends_the_search(
     sampler: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep = search("hydra.sweeper.n_trials=9", EITHER, f"hydra/sweeper/sampler={sampler}")
     assert sorted(row["model.hidden_dim"] for row in rows(sweep)) == ["2", "4", "8"]
-    by_value = {trial["params"]["model.hidden_dim"]: trial["values"] for trial in trials(sweep)}
-    assert all(trial["values"] == by_value[trial["params"]["model.hidden_dim"]] for trial in trials(sweep))
+    # No pruner or sampler counts a trial that was not run.
+    assert all((trial["state"] == "fail") == trial["is_repeated"] for trial in trials(sweep))
     assert "all 3 combinations of the search space were tried" in capsys.readouterr().out
 
 
@@ -192,10 +218,19 @@ def test_searches_on_one_storage_share_their_trials() -> None:
     assert len(set(dropouts)) == 6
 
 
+def test_a_password_of_the_storage_is_not_saved() -> None:
+    storage = "hydra.sweeper.storage=postgresql://me:secret@host/db"
+    assert cli.main(["hydra/sweeper=optuna", storage, ONE, "hydra.run.dir=r", *SMALL]) == 0
+    saved = Path("r/.hydra/hydra.yaml").read_text()
+    assert "secret" not in saved
+    assert saved.count("postgresql://me:***@host/db") == 2
+
+
 def test_trials_of_a_search_that_was_killed_elsewhere_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "HEARTBEAT_SECONDS", 1)
     storage = "hydra.sweeper.storage=sqlite:///both.db"
-    typed = (*FREE, storage, "hydra.sweeper.n_trials=3", DROPOUT, "trainer.epochs=2000")
+    common = ("hydra.sweeper.n_trials=3", storage, DROPOUT)
+    typed = (*FREE, *common, "trainer.epochs=int(interval(2000,2000))")
     killed = subprocess.Popen([sys.executable, str(RUN_PY), *typed], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while (
@@ -206,8 +241,17 @@ def test_trials_of_a_search_that_was_killed_elsewhere_are_drawn_again(monkeypatc
         time.sleep(0.02)
     killed.kill()
     killed.wait()
-    search("hydra.sweep.dir=t", storage, "hydra.sweeper.n_trials=3", DROPOUT)
+    search("hydra.sweep.dir=t", *common, "trainer.epochs=int(interval(1,1))")
     assert states(Path("t")) == ["fail", "complete", "complete", "complete"]
+
+
+def test_a_search_is_not_continued_with_other_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = search("hydra.sweeper.n_trials=1", DROPOUT)
+    search("hydra.sweeper.n_trials=2", DROPOUT, "trainer.lr=0.1", status=2)
+    assert "trainer.lr is 0.001 in the study's trials, not 0.1" in capsys.readouterr().err
+    assert len(trials(sweep)) == 1
+    search("hydra.sweeper.n_trials=2", DROPOUT, "hardware.num_workers=1")  # which changes no number
+    assert len(trials(sweep)) == 2
 
 
 def test_several_objectives_have_no_best_but_a_front() -> None:

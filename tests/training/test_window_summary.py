@@ -11,7 +11,8 @@ from stockml import compose
 from stockml.data import batches as batches_module
 from stockml.data.batches import Batches
 from stockml.data.dataset import prepare
-from stockml.training import window_summary
+from stockml.errors import RunError
+from stockml.training import hardware, window_summary
 from tests.conftest import Run
 from tests.tasks.test_train import QUICK
 
@@ -65,3 +66,20 @@ def test_a_run_has_the_numbers_of_one_that_summarises_each_batch(
     assert found[0] == found[1]
     once, each = ((tmp_path / name / "predictions.csv").read_bytes() for name in ("once", "each"))
     assert once == each
+
+
+class Wrong(torch.nn.Module):
+    def summary(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean(dim=1)
+
+    def from_summary(self, x: torch.Tensor) -> torch.Tensor:
+        return x.sum(dim=-1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, -1].sum(dim=-1)
+
+
+def test_a_model_whose_summary_is_another_than_that_of_forward_is_refused() -> None:
+    batches, rows = made("data.days=200")
+    with pytest.raises(RunError, match=r"^Wrong: forward\(x\) is not from_summary\(summary\(x\)\)"):
+        window_summary.summarised(Wrong(), batches, rows, hardware.choose(compose.compose("hardware=cpu").hardware))

@@ -29,6 +29,22 @@ TYPED = [
         id="value-of-a-pruner",
     ),
     pytest.param(
+        f"{SEARCH} hydra/sweeper/pruner=hyperband hydra.sweeper.pruner.reduction_factor=1",
+        ["hydra.sweeper.pruner: hyperband refuses its settings"],
+        id="value-that-a-pruner-reads-late",
+    ),
+    pytest.param(
+        f"{SEARCH} hydra.sweeper.sampler.seed=x", ["hydra.sweeper.sampler: tpe refuses its settings"], id="seed"
+    ),
+    pytest.param(
+        "-m hydra/sweeper=optuna hydra.sweeper.params=x",
+        ["hydra.sweeper.params=x: must name what is swept"],
+        id="params",
+    ),
+    pytest.param(
+        f"{SEARCH} hydra.sweeper.objectives=loss", ["hydra.sweeper.objectives=loss: must be a list"], id="no-list"
+    ),
+    pytest.param(
         f"{SEARCH} +hydra.sweeper.sampler._target_=os.system",
         ["hydra.sweeper.sampler._target_: a config names no class; …tpe"],
         id="class-of-a-sampler",
@@ -49,7 +65,7 @@ TYPED = [
     ),
     pytest.param(
         f"{SEARCH} hydra.sweeper.objectives=[test_loss]",
-        ["hydra.sweeper.objectives: 'test_loss' is none; they are loss, seconds or loss/TICKER"],
+        ["hydra.sweeper.objectives: 'test_loss': must be loss, seconds or loss/TICKER"],
         id="objective",
     ),
     pytest.param(
@@ -59,8 +75,16 @@ TYPED = [
     ),
     pytest.param(
         f"{SEARCH} hydra.sweeper.objectives=[loss,seconds] hydra.sweeper.pruner=median",
-        ["hydra/sweeper/pruner: nothing can be pruned by several objectives; …none"],
+        ["hydra/sweeper/pruner: …objectives=[loss, seconds]; …none"],
         id="pruning-by-two",
+    ),
+    pytest.param(
+        f"{SEARCH} hydra.sweeper.objectives=[seconds] hydra.sweeper.pruner=median",
+        ["hydra/sweeper/pruner: …objectives=[seconds]; …none"],
+        id="pruning-by-seconds",
+    ),
+    pytest.param(
+        f"{SEARCH} features.set=choice(bars,alpha158)", ["features.set=…features=choice(bars,alpha158)"], id="set"
     ),
     pytest.param(
         f"{SEARCH} hydra.sweeper.custom_search_space=os.system",
@@ -68,7 +92,11 @@ TYPED = [
         id="no-search-space",
     ),
     pytest.param(f"{SEARCH} 'trainer.lrr=interval(0,1)'", ["trainer.lrr: …mean trainer.lr?"], id="searched-key"),
-    pytest.param(f"{SEARCH} 'data.window=interval(5,9)'", ["data.window=6.5…: must be a whole number"], id="whole"),
+    pytest.param(
+        f"{SEARCH} 'data.window=interval(5,9)'",
+        ["data.window=6.5…: must be a whole number …int(interval(5,9))"],
+        id="whole",
+    ),
     pytest.param(
         "-m hydra/sweeper=optuna 'trainer.lr=tag(log,interval(0,1))'",
         ["trainer.lr=tag(log,interval(0,1)): a logarithmic interval begins above 0"],
