@@ -7,7 +7,17 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from stockml.evaluation.metrics import COUNT, ERROR, PERCENT, Metric, has_classes, has_pooled, has_quantiles, shown
+from stockml.evaluation.metrics import (
+    COUNT,
+    ERROR,
+    PERCENT,
+    Metric,
+    Scores,
+    has_classes,
+    has_pooled,
+    has_quantiles,
+    shown,
+)
 from stockml.evaluation.verdict import percent
 from stockml.reporting import economic
 from stockml.reporting.text_tables import text_table
@@ -35,9 +45,9 @@ def forecasters(evaluated: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {"model": evaluated, **oracle, **evaluated["baselines"]}
 
 
-def own_scores(evaluated: Mapping[str, Any]) -> Mapping[str, Any]:
+def own_scores(evaluated: Mapping[str, Any]) -> Scores:
     """The model's scores on test, or on validation where the test is sealed."""
-    found: Mapping[str, Any] = evaluated["test" if "test" in evaluated else "validation"]
+    found: Scores = evaluated["test" if "test" in evaluated else "validation"]
     return found
 
 

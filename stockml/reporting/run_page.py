@@ -202,7 +202,7 @@ def _plots(folder: RunFolder, metadata: Mapping[str, Any], metrics: Mapping[str,
         yield training_plots.losses(histories[""], loss, note)
     elif histories:
         yield training_plots.losses_of_models(histories, loss, note)
-    if "test" not in (metrics or {}) or not (folder.path / "baselines.csv").exists():
+    if metrics is None or "test" not in metrics or not (folder.path / "baselines.csv").exists():
         return
     splits = predictions_file.read(folder)
     predictions = splits["test"]

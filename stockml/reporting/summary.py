@@ -163,7 +163,7 @@ def findings(rows: Sequence[Row]) -> list[str]:
     if opened:
         lines.append(f"better than their best baseline: {sum(opened)} of {len(opened)} jobs")
     if len(opened) < len(done):
-        lines.append(f"the test is sealed of {len(done) - len(opened)} of {len(done)} jobs: task=unseal opens it")
+        lines.append(f"sealed: the tests of {len(done) - len(opened)} of {len(done)} jobs, until task=unseal")
     if tested := [row for row in done if row.get("dm_p") is not None]:
         alone, by_holm, by_bh = (sum(row[name] < LEVEL for row in tested) for name in ("dm_p", "dm_p_holm", "dm_p_bh"))
         lines.append(

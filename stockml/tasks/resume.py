@@ -32,6 +32,7 @@ def resumable(path: Path, config: Config) -> RunFolder:
     if is_sealed and config.test == "open" and not unseals:
         raise UserError(f"test=open: the run is sealed, and stays so until task=unseal run={path}; leave this out")
     may_change = _MAY_CHANGE if config.trainer.schedule == "cosine" else ("trainer.epochs", *_MAY_CHANGE)
+    may_change = (*may_change, "data.end") if unseals else may_change  # bars that have come since are left out
     changed = [key for key in changed_settings(folder, config) if not key.startswith(may_change)]
     if changed:
         raise UserError(
@@ -40,7 +41,11 @@ def resumable(path: Path, config: Config) -> RunFolder:
         )
     if reason := changed_weights(folder, config):
         raise UserError(f"trainer.resume={path}: {reason}; start a new run")
-    if folder.status() == "ok" and not unseals and config.trainer.epochs <= folder.read_json("metrics.json")["timing"]["epochs"]:
+    if (
+        folder.status() == "ok"
+        and not unseals
+        and config.trainer.epochs <= folder.read_json("metrics.json")["timing"]["epochs"]
+    ):
         raise UserError(f"trainer.resume={path}: that run is finished; raise trainer.epochs to train it longer")
     return folder
 
