@@ -188,7 +188,7 @@ MISFITS = [
         id="best-of-no-sweep",
     ),
     # a sealed test
-    pytest.param(nothing, "test=closed", "test=closed: must be open or sealed", id="neither-open-nor-sealed"),
+    pytest.param(nothing, "test=closed", "test=closed: must be one of open, sealed", id="neither-open-nor-sealed"),
     pytest.param(nothing, "unseal.best=1", "unseal.best=1: is read by task=unseal alone; leave it out", id="unseal"),
     pytest.param(a_run(nothing), "task=unseal run=old", "old: its test is not sealed; its scores are in", id="open"),
     pytest.param(
