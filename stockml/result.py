@@ -107,7 +107,9 @@ class Result:
 
     def __repr__(self) -> str:
         parts = [self._title, self.status]
-        if self.status == "ok":
+        if self.status == "ok" and "test" not in self.metrics:
+            parts.append(self.verdict)
+        elif self.status == "ok":
             from stockml.evaluation.metrics import deciding_loss, metric
 
             best, loss = self.metrics["best_baseline"], deciding_loss(self.metrics["test"])
@@ -131,7 +133,7 @@ class Result:
 
         from stockml.reporting import score_sections
 
-        scores = score_sections.score_table(self.metrics, "test")
+        scores = score_sections.score_table(self.metrics, "test" if "test" in self.metrics else "validation")
         table = pd.DataFrame(scores.rows, columns=list(scores.header)).to_html(index=False, border=0)
         notes = (f"{scores.caption}; * the best baseline on validation", self.verdict)
         return [table, *(f"<p>{html.escape(note)}</p>" for note in notes)]

@@ -189,7 +189,7 @@ def _implied(typed: Sequence[Override], tasks: Tasks) -> list[str]:
     values = {o.key_or_group: o.value() for o in typed if not o.is_sweep_override()}
     task = tasks.get(str(values.get("task")))
     of_task = [line for line in (task.implies if task else ()) if line.partition("=")[0] not in values]
-    resumed = values.get("trainer.resume")
+    resumed = values.get("run" if values.get("task") == "unseal" else "trainer.resume")
     return [*of_task, *(saved.trackers_of(resumed, typed) if isinstance(resumed, str) else [])]
 
 

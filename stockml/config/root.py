@@ -84,6 +84,14 @@ class ExplainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnsealConfig:
+    """Settings of task=unseal."""
+
+    best: int | None = bounded(least=1)
+    """How many of a sweep's finished jobs are unsealed, those that are best on validation; all of them if None."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CombineConfig:
     """Settings of task=combine."""
 
@@ -118,9 +126,12 @@ class Config:
     update: UpdateConfig = incidental()
     intervals: tuple[float, ...]
     """Levels of the intervals around forecasts, rising, 0.8 for 80 %; empty: none."""
+    test: Literal["open", "sealed"] = incidental()
+    """Whether the test is forecast and scored, or not before task=unseal."""
     portfolio: PortfolioConfig
     explain: ExplainConfig = incidental()
     combine: CombineConfig = incidental()
+    unseal: UnsealConfig = incidental()
     looks: LooksConfig = incidental()
     tracker: TrackerConfig | None = incidental(default=None)
     """None only in a config that was read back from a run folder, which does not keep it."""
@@ -203,7 +214,7 @@ def saved(config: Config) -> dict[str, Any]:
     settings: dict[str, Any] = plain(config)
     settings.update(task="train", run=None, report="auto")
     settings.update(sweep={"fail_fast": False}, export={"onnx": False, "features": None}, audit={"plant": None})
-    settings.update(explain={"split": "validation", "repeats": 5, "samples": 20_000})
+    settings.update(explain={"split": "validation", "repeats": 5, "samples": 20_000}, unseal={"best": None})
     settings["trainer"]["resume"] = None
     settings["update"]["fresh"] = False
     del settings["tracker"]

@@ -36,6 +36,8 @@ class Data:
     """Of the panel before it was scaled."""
     forecasts: Mapping[str, Mapping[str, Floats]] | None = None
     """Those of every baseline, by split and by name, where they are made already."""
+    sealed: bool = False
+    """Whether the test is neither forecast nor scored."""
 
     def span(self, rows: Rows) -> tuple[str, str]:
         """The first and the last day of some rows; empty texts for undated arrays."""
@@ -49,7 +51,7 @@ def prepare(config: Config) -> Data:
     """
     panel, before_test = load_panel(config)
     _refuse_quantiles_of_classes(config, panel)
-    return scale(panel, split(panel, config.data, before_test), _fit(config))
+    return _sealed(scale(panel, split(panel, config.data, before_test), _fit(config)), config)
 
 
 def prepare_folds(config: Config) -> list[Data]:
@@ -58,7 +60,12 @@ def prepare_folds(config: Config) -> list[Data]:
     _refuse_quantiles_of_classes(config, panel)
     splits = [split(panel, fold.data, before_test) for fold in config.each_fold()]
     copies = [panel if panel.mapped else _copy(panel) for _ in splits[1:]]  # each is scaled by itself
-    return [scale(own, parts, _fit(config)) for own, parts in zip([*copies, panel], splits, strict=True)]
+    each = zip([*copies, panel], splits, strict=True)
+    return [_sealed(scale(own, parts, _fit(config)), config) for own, parts in each]
+
+
+def _sealed(data: Data, config: Config) -> Data:
+    return dataclasses.replace(data, sealed=config.test == "sealed")
 
 
 def _refuse_quantiles_of_classes(config: Config, panel: Panel) -> None:

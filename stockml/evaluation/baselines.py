@@ -139,8 +139,8 @@ def known_drift(forecasts: Mapping[str, Floats]) -> Floats | None:
 
 
 def scored_splits(data: Data) -> list[tuple[str, Rows]]:
-    """The splits that forecasts are scored on, and the rows in which their samples end."""
-    return [("validation", data.split.validation), ("test", data.split.test)]
+    """The splits that are forecast and scored, without a sealed test, and the rows in which their samples end."""
+    return [("validation", data.split.validation), *([] if data.sealed else [("test", data.split.test)])]
 
 
 def ridge_forecasts(data: Data, batches: Batches) -> dict[str, Floats]:

@@ -35,23 +35,25 @@ def evaluate(
     loss where a quantile is forecast. Of a walk-forward run, validation is that of the first fold alone
     (`predictions.deciding`), and `decided_on` its days. `calibration` has the errors that intervals are calibrated on,
     those of validation by default. `portfolio` is how the forecasts are traded; without it they are not valued.
+    Where the test is sealed, `splits` lack it, and so do the scores.
     """
     splits = deciding(splits)
     table = _table(splits)
     model, oracle = table.pop("model"), table.pop("oracle", None)
     best = best or min(filter(baselines.may_be_best, table), key=lambda name: _error(table[name]["validation"]))
+    found = {**model, "baselines": table, "best_baseline": best}
+    further = {**({"oracle": oracle} if synthetic else {}), **_decided_on(splits)}
+    if "test" not in splits:
+        return {**found, "verdict": _SEALED, **further}
     significance, word, text = _judged(splits["test"], best, horizon)
     calibration = calibration or splits.get("validation")
     value, worth = ({}, "") if portfolio is None else economic.evaluate(splits["test"], portfolio, calibration)
     return {
-        **model,
-        "baselines": table,
-        "best_baseline": best,
+        **found,
         "significance": significance,
         "skill": word,
         "verdict": " ".join(filter(None, [text, "" if horizon else _HORIZON_UNKNOWN, worth])),
-        **({"oracle": oracle} if synthetic else {}),
-        **_decided_on(splits),
+        **further,
         **_intervals(splits["test"], calibration),
         **value,
     }
@@ -66,6 +68,7 @@ def _judged(test: Predictions, best: str, horizon: int) -> tuple[dict[str, Any],
     return found.to_json(), skill(found), verdict(found, level=test.truth.kind == "level", reverts=test.reverts)
 
 
+_SEALED = "The test is sealed: it is neither forecast nor scored before task=unseal."
 _HORIZON_UNKNOWN = (
     "How far ahead the targets lie is not known: if they overlap, luck does this more often than is said here (with "
     "data=npz, set data.horizon)."

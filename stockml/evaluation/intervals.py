@@ -55,7 +55,7 @@ def why_none(panel: Panel, quantile: float | None) -> str:
 
 
 def of_run(splits: PredictionsBySplit, panel: Panel, levels: Sequence[float]) -> dict[str, Predictions]:
-    """A run's predictions with the volatility of each day, and with intervals of the test.
+    """A run's predictions with the volatility of each day, and with intervals of the test unless that is sealed.
 
     The intervals are calibrated on validation, which has none. The errors of one fold of a walk-forward run are known
     in the next.
@@ -63,7 +63,9 @@ def of_run(splits: PredictionsBySplit, panel: Panel, levels: Sequence[float]) ->
     if not levels:
         return dict(splits)
     found = {split: replace(of, volatility=volatility(panel, of.rows)) for split, of in splits.items()}
-    return {**found, "test": of_samples(found["test"], panel, deciding(found)["validation"], levels)}
+    if "test" in found:
+        found["test"] = of_samples(found["test"], panel, deciding(found)["validation"], levels)
+    return found
 
 
 def like(run: PredictionsBySplit, samples: Predictions, panel: Panel) -> Predictions:

@@ -61,8 +61,7 @@ def _scores(folder: RunFolder) -> Row:
         of_folds = read_columns(folder, "folds.csv")
         first = {name: of_folds.get(f"val_{name}", [""])[0] for name in metrics["validation"]}
         metrics["validation"] = {name: float(text) if text else None for name, text in first.items()}
-    test, timing, best = (metrics[key] for key in ("test", "timing", "best_baseline"))
-    loss = deciding_loss(test)
+    test, timing, best = metrics.get("test"), metrics["timing"], metrics["best_baseline"]
     places = ("summary", "summary last", "summary end", "sweep means")
     shown = {column for place in places for column in columns(place)}
     return {
@@ -72,11 +71,11 @@ def _scores(folder: RunFolder) -> Row:
         **{
             f"{short}_{name}": value
             for short, split in SHORT_SPLITS.items()
-            for name, value in metrics[split].items()
+            for name, value in metrics.get(split, dict.fromkeys(metrics["validation"])).items()
             if f"{short}_{name}" in shown
         },
         "best_baseline": best,
-        "beats_baseline": test[loss] < metrics["baselines"][best]["test"][loss],
+        "beats_baseline": test and test[loss := deciding_loss(test)] < metrics["baselines"][best]["test"][loss],
         **_significance(metrics),
         **economic.columns(metrics),
     }

@@ -49,7 +49,7 @@ def write(folder: RunFolder, splits: PredictionsBySplit, ticker: str, *, synthet
                 for sample, own, date, *cells in zip(samples, tickers, dates, *values, strict=True):
                     yield [sample, own, date, split, *cells]
 
-    levels = list(splits["test"].intervals)
+    levels = list(splits["test"].intervals) if "test" in splits else []
     returns = [] if first.next_return is None else ["next_return"]
     further = [*intervals.columns(levels), *(["volatility"] if levels else []), *returns]
     own = {

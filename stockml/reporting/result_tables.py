@@ -7,7 +7,17 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from stockml.evaluation.metrics import COUNT, ERROR, PERCENT, Metric, has_classes, has_pooled, has_quantiles, shown
+from stockml.evaluation.metrics import (
+    COUNT,
+    ERROR,
+    PERCENT,
+    Metric,
+    Scores,
+    has_classes,
+    has_pooled,
+    has_quantiles,
+    shown,
+)
 from stockml.evaluation.verdict import percent
 from stockml.reporting import economic
 from stockml.reporting.text_tables import text_table
@@ -19,9 +29,12 @@ _MOST_STOCKS = 12
 def results(evaluated: Mapping[str, Any], *, overfitted: bool = False) -> list[str]:
     """All results, given what metrics.json says: scores, significance, verdict.
 
-    A run that was `overfitted` to a few batches has no skill to test; its verdict says that they were learned.
+    A run that was `overfitted` to a few batches has no skill to test; its verdict says that they were learned. Nor is
+    there any of a sealed test.
     """
-    end = [_verdict("learned", evaluated)] if overfitted else significance(evaluated)
+    is_tested = not overfitted and "significance" in evaluated
+    label = "learned" if overfitted else "verdict"
+    end = significance(evaluated) if is_tested else [_verdict(label, evaluated)]
     tables = [result_table(evaluated), *_further_tables(evaluated), *_intervals(evaluated)]
     return [*tables, *economic.lines(evaluated), *end]
 
@@ -32,10 +45,16 @@ def forecasters(evaluated: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {"model": evaluated, **oracle, **evaluated["baselines"]}
 
 
+def own_scores(evaluated: Mapping[str, Any]) -> Scores:
+    """The model's scores on test, or on validation where the test is sealed."""
+    found: Scores = evaluated["test" if "test" in evaluated else "validation"]
+    return found
+
+
 def result_table(evaluated: Mapping[str, Any]) -> str:
     """Every forecaster's scores on validation and test."""
     best = evaluated["best_baseline"]
-    metrics = known(evaluated, shown("terminal", of_quantiles=has_quantiles(evaluated["test"])))
+    metrics = known(evaluated, shown("terminal", of_quantiles=has_quantiles(own_scores(evaluated))))
     rows = _rows({f"{name} *" if name == best else name: of for name, of in forecasters(evaluated).items()}, metrics)
     header = ("", "split", *(metric.name for metric in metrics))
     return f"{text_table(header, rows, left=header[:2], width=120)}\n* the best baseline on validation"
@@ -43,7 +62,7 @@ def result_table(evaluated: Mapping[str, Any]) -> str:
 
 def known(evaluated: Mapping[str, Any], metrics: Sequence[Metric]) -> list[Metric]:
     """The metrics that are worth a column: of classes, without undefined ones, and without mse, which is brier."""
-    if not has_classes(evaluated["test"]):
+    if not has_classes(own_scores(evaluated)):
         return list(metrics)
     scores = [of[split] for of in forecasters(evaluated).values() for split in SPLITS if split in of]
     return [
@@ -61,9 +80,9 @@ def rivals(evaluated: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def _further_tables(evaluated: Mapping[str, Any]) -> list[str]:
     """How likely a one is, of classes; how well several stocks are ranked against one another."""
     tables = {}
-    if has_classes(evaluated["test"]):
+    if has_classes(own_scores(evaluated)):
         tables["classes"] = known(evaluated, shown("terminal", of_classes=True))
-    if has_pooled(evaluated["test"]):
+    if has_pooled(own_scores(evaluated)):
         tables["between stocks"] = shown("terminal", pooled=True)
     found = []
     for title, metrics in tables.items():

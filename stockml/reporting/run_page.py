@@ -78,7 +78,7 @@ def _page(folder: RunFolder) -> Page:
             synthetic=bool(metadata["synthetic"]),
             faults=faults,
             verdict=[sentence(metrics["verdict"])] if metrics else [],
-            figures=_key_figures(metrics) if metrics else [],
+            figures=_key_figures(metrics) if metrics and "test" in metrics else [],
             sections=[
                 *scores,
                 *_members(metadata, metrics, read_rows(folder.path / "members.csv")),
@@ -202,7 +202,7 @@ def _plots(folder: RunFolder, metadata: Mapping[str, Any], metrics: Mapping[str,
         yield training_plots.losses(histories[""], loss, note)
     elif histories:
         yield training_plots.losses_of_models(histories, loss, note)
-    if metrics is None or not (folder.path / "baselines.csv").exists():
+    if metrics is None or "test" not in metrics or not (folder.path / "baselines.csv").exists():
         return
     splits = predictions_file.read(folder)
     predictions = splits["test"]

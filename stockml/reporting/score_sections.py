@@ -8,7 +8,7 @@ from typing import Any
 from stockml.evaluation import metrics as table
 from stockml.reporting import economic
 from stockml.reporting.document import Section, Table
-from stockml.reporting.result_tables import INTERVAL_FIGURES, forecasters, interval_figures, known, rivals
+from stockml.reporting.result_tables import INTERVAL_FIGURES, forecasters, interval_figures, known, own_scores, rivals
 
 _MOST_STOCKS = 50
 
@@ -25,14 +25,14 @@ def sections(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) ->
 
 
 def _scores(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> Section:
-    text = ["* the best baseline on validation, which the model is compared with. "]
-    if table.has_quantiles(metrics["test"]):
+    text, own = ["* the best baseline on validation, which the model is compared with. "], own_scores(metrics)
+    if table.has_quantiles(own):
         text[0] += (
             "pinball is the loss that the quantile minimises, below the share of targets below the forecast. "
             "train_quantile is the quantile of the train split, scaled_quantile that of its targets in units of their "
             "volatility, times the volatility known on the day."
         )
-    elif not table.has_classes(metrics["test"]):
+    elif not table.has_classes(own):
         changes = "changes since the last known value" if _is_level(metrics) else "returns"
         rival = "persistence, the forecast of no change" if _is_level(metrics) else "the forecast of no change"
         text[0] += (
@@ -44,12 +44,13 @@ def _scores(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> 
             "log_loss, auc, brier (the squared error) and mcc judge the forecast as the probability of a "
             "one; train_mean, the base rate of train, is what to compare with."
         )
-    if table.has_pooled(metrics["test"]) and not table.has_quantiles(metrics["test"]):
+    if table.has_pooled(own) and not table.has_quantiles(own):
         text.append(
             "Between stocks: daily_ic and daily_rank_ic are the correlation of forecast and realised returns over the "
             "stocks of a day, averaged over days; icir and rank_icir are that mean over the standard deviation of days."
         )
-    return Section("Scores", text, [*(score_table(metrics, split) for split in ("test", "validation")), *_of(stocks)])
+    tables = [score_table(metrics, split) for split in ("test", "validation") if split in metrics]
+    return Section("Scores", text, [*tables, *_of(stocks)])
 
 
 def score_table(metrics: Mapping[str, Any], split: str) -> Table:

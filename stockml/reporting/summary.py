@@ -159,10 +159,11 @@ def findings(rows: Sequence[Row]) -> list[str]:
         shown = of_quantile if best["val_r2"] is None else of_mean
         figures = ", ".join(f"{name} {_shown(name, best.get(name))}" for name in shown)
         lines.append(f"best on validation: {best['job']} ({figures})")
-    if done:
-        lines.append(
-            f"better than their best baseline: {sum(row['beats_baseline'] for row in done)} of {len(done)} jobs"
-        )
+    opened = [row["beats_baseline"] for row in done if row["beats_baseline"] is not None]
+    if opened:
+        lines.append(f"better than their best baseline: {sum(opened)} of {len(opened)} jobs")
+    if len(opened) < len(done):
+        lines.append(f"sealed: the tests of {len(done) - len(opened)} of {len(done)} jobs, until task=unseal")
     if tested := [row for row in done if row.get("dm_p") is not None]:
         alone, by_holm, by_bh = (sum(row[name] < LEVEL for row in tested) for name in ("dm_p", "dm_p_holm", "dm_p_bh"))
         lines.append(

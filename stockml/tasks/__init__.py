@@ -140,6 +140,14 @@ _EVERY = (
         takes_sweep=True,
     ),
     Task(
+        name="unseal",
+        summary="forecast and score the sealed test of a run, or of the best of a sweep",
+        function="stockml.tasks.unseal:run",
+        needs_run=True,
+        from_run=True,
+        takes_sweep=True,
+    ),
+    Task(
         name="looks",
         summary="show how often one has looked at which test days, and verify the ledger of looks",
         function="stockml.tasks.looks:run",

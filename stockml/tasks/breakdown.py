@@ -63,7 +63,7 @@ def _scores(by_split: Mapping[str, Scores | None], place: str) -> Row:
         metric for metric in shown(place, of_quantiles=True) if of_quantiles and metric.name != "n"
     ]
     return {
-        f"{short}_{metric.name}": scores[metric.name] if (scores := by_split[split]) else None
+        f"{short}_{metric.name}": scores[metric.name] if (scores := by_split.get(split)) else None
         for short, split in SHORT_SPLITS.items()
         for metric in metrics
     }

@@ -39,7 +39,8 @@ def runs(folder: RunFolder, of: str | None = None) -> list[RunFolder]:
                 f"{newer}: is an update of {path}, which holds no such run; put it back there, or name it: "
                 "update.of=FOLDER"
             )
-        if predictions_file.content_hash(older) != sha256:
+        unsealed = older.read_json("config.json").get("unsealed", {})
+        if predictions_file.content_hash(older) != (unsealed["sha256"] if sha256 == unsealed.get("was") else sha256):
             raise UserError(
                 f"{older.path}: its predictions.csv or baselines.csv is not what it was when {newer} updated it; "
                 "restore them, or make the later updates again"
@@ -56,6 +57,8 @@ def evaluated(folders: Sequence[RunFolder], config: Config | None = None) -> tup
     baseline is chosen on the validation of the first. UserError where runs forecast other targets than the first, or
     the same days.
     """
+    for folder in folders:
+        run_metadata.require_open(folder)
     facts = [folder.read_json("config.json") for folder in folders]
     each: list[PredictionsBySplit] = [predictions_file.read(folder) for folder in folders]
     number = f"{len(folders) - 1} update{'s' if len(folders) > 2 else ''}"

@@ -59,6 +59,7 @@ class _Candidate:
         if folder.outcome() != "ok":
             raise UserError(f"{folder.path}: is not finished ({folder.outcome()}); finish it, or leave it out")
         require_baselines(folder.path)
+        run_metadata.require_open(folder)
         metadata, config = folder.read_json("config.json"), run_metadata.saved_config(folder)
         if "members" in metadata:
             raise UserError(f"{folder.path}: is a combination itself; name its members: {folder.path}/runs/0, …")

@@ -48,7 +48,7 @@ def run(config: Config, request: Request = NO_REQUEST) -> None:
     if (then["data"], then["stock"]) == (asked["data"], asked["stock"]):
         _own_predictions(folder, metrics, own, config)
         is_named = any(argument.startswith("update.of=") for argument in request.arguments)
-        if len(runs := chain.runs(folder, config.update.of if is_named else None)) > 1:
+        if "test" in metrics and len(runs := chain.runs(folder, config.update.of if is_named else None)) > 1:
             together, lines = chain.evaluated(runs, config)
             print(*lines, *result_tables.results(together), sep="\n")
     else:

@@ -17,7 +17,7 @@ from stockml.errors import UserError
 from stockml.evaluation import importance
 from stockml.reporting import importance_tables, terminal
 from stockml.runs.folder import RunFolder
-from stockml.tasks import NO_REQUEST, Request, report
+from stockml.tasks import NO_REQUEST, Request, report, run_metadata
 from stockml.tasks.predictor import Predictor
 from stockml.tasks.same_experiment import DataState, changed_data, with_its_bars
 from stockml.training import explaining, hardware
@@ -48,6 +48,7 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     if synthetic:
         print(*terminal.SYNTHETIC, sep="\n")
     if config.explain.split == "test":
+        run_metadata.require_open(folder)
         print("note        explain.split=test looks at the test: choose no feature and no model by it")
     found = {**_explained(predictor, folds, config), "synthetic": synthetic}
     print(*importance_tables.text(found), sep="\n")

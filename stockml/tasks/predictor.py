@@ -164,8 +164,10 @@ class Predictor:
 def each_member(folder: RunFolder, config: Config) -> list[tuple[RunFolder, Config, float]]:
     """The runs that forecast in a run, the config and the weight of each: the members of a combined run, or itself.
 
-    A member's config is its own, with what `config` changes of the combined run's. UserError where a file is broken.
+    A member's config is its own, with what `config` changes of the combined run's. UserError where a file is broken, or
+    the test is sealed.
     """
+    run_metadata.require_open(folder)
     base, found = run_metadata.saved_config(folder), members(folder)
     each = [(of.folder, _changed(run_metadata.saved_config(of.folder), base, config), of.weight) for of in found]
     return each or [(folder, config, 1.0)]

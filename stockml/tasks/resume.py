@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from stockml import models
 from stockml.errors import UserError
 from stockml.runs.folder import RunFolder
+from stockml.tasks import run_metadata
 from stockml.tasks.same_experiment import DataState, changed_data, changed_settings, changed_weights
 
 if TYPE_CHECKING:
@@ -26,7 +27,12 @@ def resumable(path: Path, config: Config) -> RunFolder:
     facts = folder.read_json("config.json")
     if not isinstance(facts.get("config"), dict) or not isinstance(facts.get("data"), dict):
         raise UserError(f"{path / 'config.json'}: is not the config.json of a run; start a new run")
+    is_sealed = run_metadata.saved_values(folder)["test"] == "sealed"
+    unseals = config.task == "unseal"
+    if is_sealed and config.test == "open" and not unseals:
+        raise UserError(f"test=open: the run is sealed, and stays so until task=unseal run={path}; leave this out")
     may_change = _MAY_CHANGE if config.trainer.schedule == "cosine" else ("trainer.epochs", *_MAY_CHANGE)
+    may_change = (*may_change, "data.end") if unseals else may_change  # bars that have come since are left out
     changed = [key for key in changed_settings(folder, config) if not key.startswith(may_change)]
     if changed:
         raise UserError(
@@ -35,7 +41,11 @@ def resumable(path: Path, config: Config) -> RunFolder:
         )
     if reason := changed_weights(folder, config):
         raise UserError(f"trainer.resume={path}: {reason}; start a new run")
-    if folder.status() == "ok" and config.trainer.epochs <= folder.read_json("metrics.json")["timing"]["epochs"]:
+    if (
+        folder.status() == "ok"
+        and not unseals
+        and config.trainer.epochs <= folder.read_json("metrics.json")["timing"]["epochs"]
+    ):
         raise UserError(f"trainer.resume={path}: that run is finished; raise trainer.epochs to train it longer")
     return folder
 

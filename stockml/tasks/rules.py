@@ -76,6 +76,8 @@ def of_another_task(config: Config) -> Iterator[str]:
         yield "update.fresh: is a choice of task=update; leave it out, or add task=update run=FOLDER"
     if config.audit.plant and config.task != "audit":
         yield f"audit.plant={config.audit.plant}: a leak is injected by task=audit alone; leave it out"
+    if config.unseal.best is not None and config.task != "unseal":
+        yield f"unseal.best={config.unseal.best}: is read by task=unseal alone; leave it out"
     if config.runs and config.task not in _OF_COMBINED:
         key, folder = ("trainer.resume", config.trainer.resume) if config.trainer.resume else ("run", config.run)
         yield (

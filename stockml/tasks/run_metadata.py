@@ -122,6 +122,12 @@ def saved_config(folder: RunFolder) -> Config:
     return config
 
 
+def require_open(folder: RunFolder) -> None:
+    """UserError where the test of a run is sealed: nothing that forecasts it may be done before it is unsealed."""
+    if saved_values(folder)["test"] == "sealed":
+        raise UserError(f"{folder.path}: its test is sealed; look at it first: task=unseal run={folder.path}")
+
+
 def _split(data: Data) -> dict[str, Any]:
     splits = data.split.by_name()
     dated = data.panel.dates is not None

@@ -80,7 +80,7 @@ def _is_shared(config: Config) -> bool:
 
 def _key(config: Config) -> Hashable:
     """What the data and the baselines' forecasts depend on."""
-    return config.stock, config.data, config.features, config.trainer.quantile, config.hardware.precision
+    return config.stock, config.data, config.features, config.trainer.quantile, config.hardware.precision, config.test
 
 
 def _read_only(folds: list[Data]) -> list[Data]:

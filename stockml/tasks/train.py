@@ -137,7 +137,8 @@ def _evaluate(
     scored = intervals.of_run(scored, panel, () if none else config.intervals)
     portfolio = Portfolio.of(config, panel.horizon)
     evaluated = evaluate(scored, panel.horizon, synthetic=panel.synthetic, portfolio=portfolio)
-    evaluated = looks.record(evaluated, scored["test"], config, folder)
+    if "test" in scored:
+        evaluated = looks.record(evaluated, scored["test"], config, folder)
     overfitted = config.trainer.overfit_batches > 0
     if overfitted:
         evaluated["verdict"] = _learned(config.trainer.overfit_batches, states)

@@ -91,7 +91,7 @@ def outcome(folder: RunFolder) -> Outcome:
         shown = {key: metrics.get(key) or {} for key in ("validation", "test", "oracle", "timing")}
         shown["best_baseline"] = metrics["baselines"][best]
         points = [Point(step, dict(_finite(shown))), *_folds(folder.path / "folds.csv")]
-        tags = {"best_baseline": best, "skill": str(metrics.get("skill")), "verdict": metrics["verdict"]}
+        tags = {"best_baseline": best, "skill": str(metrics.get("skill", "sealed")), "verdict": metrics["verdict"]}
     status = folder.outcome()
     if status in ("failed", "interrupted") and (error := folder.read_json("result.json").get("error")):
         tags["error"] = str(error)

@@ -187,6 +187,16 @@ MISFITS = [
         "combine.best=2: chooses among a sweep's jobs, and runs names no sweep",
         id="best-of-no-sweep",
     ),
+    # a sealed test
+    pytest.param(nothing, "test=closed", "test=closed: must be one of open, sealed", id="neither-open-nor-sealed"),
+    pytest.param(nothing, "unseal.best=1", "unseal.best=1: is read by task=unseal alone; leave it out", id="unseal"),
+    pytest.param(a_run(nothing), "task=unseal run=old", "old: its test is not sealed; its scores are in", id="open"),
+    pytest.param(
+        a_run(nothing),
+        "task=unseal run=old unseal.best=1",
+        "unseal.best=1: chooses among a sweep's jobs, and …old is none",
+        id="best-of-a-sealed-run",
+    ),
     pytest.param(
         a_run(lambda: Path("old/config.json").write_text("{}")),
         "trainer.resume=old trainer.epochs=2",

@@ -59,25 +59,26 @@ def finding(found: scan.Scan, rows: Rows) -> Finding:
 
 
 def ridge_r2(subject: Subject) -> Finding:
-    """Ridge explains no more of the test than daily returns allow."""
-    rows = subject.whole.split.test
+    """Ridge explains no more of the test, or of validation where the test is sealed, than daily returns allow."""
+    split = "validation" if subject.config.test == "sealed" else "test"
+    rows = subject.whole.split.by_name()[split]
     if "ridge" not in subject.forecasters:
         return Finding(None, "there are too many features for a ridge regression")
     panel = subject.whole.panel
     truth = target(panel, rows)
-    realised, forecasts = truth.changes(truth.y_true), truth.changes(subject.forecasts("ridge")["test"])
+    realised, forecasts = truth.changes(truth.y_true), truth.changes(subject.forecasts("ridge")[split])
     naive = subject.whole.scaler.target_mean if panel.kind == "class" else 0.0
     spread = float(np.square(realised - naive).sum())
     if not spread:
-        return Finding(None, "nothing moves in the test")
+        return Finding(None, f"nothing moves in the {split} split")
     r2 = 1 - float(np.square(realised - forecasts).sum()) / spread
     if foreseeable(subject):
         return Finding(None, f"{named(subject)} {FORESEEABLE}")
     limit = max(_LARGEST_R2, 16 * max(1, panel.horizon) / len(rows))  # R² less two of its standard errors, 2√(R²/n)
     if limit > 0.9:
-        return Finding(None, f"{len(rows):,} test samples are too few to tell chance from a leak")
+        return Finding(None, f"{len(rows):,} {split} samples are too few to tell chance from a leak")
     rival = "the train mean" if panel.kind == "class" else "zero"
-    seen = f"ridge explains {r2:+.2%} of {len(rows):,} test samples' squared {_UNITS[panel.kind]}, against {rival}"
+    seen = f"ridge explains {r2:+.2%} of {len(rows):,} {split} samples' squared {_UNITS[panel.kind]}, against {rival}"
     columns = [(0, False, forecasts[:, None])]
     order = scan.scan_target(columns, ["ridge"], realised, panel.reach, scan.LEAST_CORRELATION)
     if r2 > limit and order.largest is not None and not order.failed:
