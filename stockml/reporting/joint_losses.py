@@ -87,7 +87,7 @@ def _columns(
 ) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {name: {} for name in folders}
     names = list(folders)[:MOST_JOBS]
-    if best in folders and best not in names:
+    if best is not None and best not in names:
         names.append(best)
     jobs = [job for name in names if (job := _job(name, folders[name])) is not None]
     if tested:

@@ -23,13 +23,16 @@ def faults(stocks: int, horizon: int) -> Iterator[str]:
     from alphalens import performance, utils  # type: ignore[import-not-found]
 
     samples, prices = pool(stocks=stocks, horizon=horizon)
-    assert samples.tickers is not None
+    assert samples.tickers is not None and samples.dates is not None
     of_each = pd.MultiIndex.from_arrays([pd.DatetimeIndex(samples.dates), samples.tickers], names=["date", "asset"])
     found = report(samples, horizon)
 
     def of(days: int, max_loss: float) -> pd.DataFrame:
         factor = pd.Series(samples.model, of_each)
-        return utils.get_clean_factor_and_forward_returns(factor, prices, periods=(days,), max_loss=max_loss)
+        found: pd.DataFrame = utils.get_clean_factor_and_forward_returns(
+            factor, prices, periods=(days,), max_loss=max_loss
+        )
+        return found
 
     data, column = of(horizon, 0.01), f"{horizon}D"
     by_date, _ = performance.mean_return_by_quantile(data, by_date=True)

@@ -15,7 +15,6 @@ from stockml.evaluation.metrics import Target
 from stockml.evaluation.predictions import Predictions
 
 DAYS, STOCKS = 80, 50
-EXACTLY = {"rel": 1e-8, "abs": 1e-12}
 
 
 def pool(days: int = DAYS, stocks: int = STOCKS, horizon: int = 1, seed: int = 0) -> tuple[Predictions, pd.DataFrame]:
@@ -36,6 +35,10 @@ def pool(days: int = DAYS, stocks: int = STOCKS, horizon: int = 1, seed: int = 0
     return samples, pd.DataFrame(prices, index, names)
 
 
+def exactly(expected: Any) -> Any:
+    return pytest.approx(expected, rel=1e-8, abs=1e-12)
+
+
 def report(samples: Predictions, horizon: int = 1) -> dict[str, Any]:
     found: dict[str, Any] = factor.evaluate(samples, horizon)["factor"]
     return found
@@ -47,37 +50,35 @@ def test_the_report_is_that_of_pandas(stocks: int, horizon: int) -> None:
     forecasts = pd.DataFrame(samples.model.reshape(-1, stocks))
     returns = pd.DataFrame(samples.truth.y_true.reshape(-1, stocks))
     found = report(samples, horizon)
-    assert found["ic"]["mean"] == pytest.approx(
-        forecasts.corrwith(returns, axis=1, method="spearman").mean(), **EXACTLY
-    )
+    assert found["ic"]["mean"] == exactly(forecasts.corrwith(returns, axis=1, method="spearman").mean(), **EXACTLY)
     quantile = forecasts.apply(lambda day: pd.qcut(day, 5, labels=False), axis=1)
     excess = returns.sub(returns.mean(axis=1), axis=0)
     means = [excess[quantile == number].stack().mean() for number in range(5)]
-    assert found["quantiles"]["returns"] == pytest.approx(means, **EXACTLY)
+    assert found["quantiles"]["returns"] == exactly(means)
     spread = returns[quantile == 4].mean(axis=1) - returns[quantile == 0].mean(axis=1)
-    assert found["quantiles"]["spread"]["mean"] == pytest.approx(spread.mean(), **EXACTLY)
+    assert found["quantiles"]["spread"]["mean"] == exactly(spread.mean())
     ranks = forecasts.rank(axis=1)
     autocorrelation = ranks.corrwith(ranks.shift(1), axis=1)[1:].mean()
-    assert found["rank_autocorrelation"] == pytest.approx(autocorrelation, **EXACTLY)
+    assert found["rank_autocorrelation"] == exactly(autocorrelation)
     for name, of in (("top", 4), ("bottom", 0)):
         members = [set(day.index[day == of]) for _, day in quantile.iterrows()]
         new = [len(now - before) / len(now) for before, now in itertools.pairwise(members)]
-        assert found["turnover"][name] == pytest.approx(np.mean(new), **EXACTLY)
+        assert found["turnover"][name] == exactly(np.mean(new))
     for ahead in (1, 5, 20):
         later = prices.pct_change(ahead).shift(-ahead).iloc[:DAYS].reset_index(drop=True)
         later = later.iloc[: DAYS + 1 - ahead].set_axis(range(stocks), axis=1)
         mean = forecasts.iloc[: len(later)].corrwith(later, axis=1, method="spearman").mean()
-        assert found["ic_decay"][str(ahead)]["mean"] == pytest.approx(mean, **EXACTLY)
+        assert found["ic_decay"][str(ahead)]["mean"] == exactly(mean)
 
 
 def test_a_perfect_factor_is_monotone_and_its_ic_is_one() -> None:
     samples, _ = pool(days=60, stocks=10)
     found = report(replace(samples, model=samples.truth.y_true))
-    assert found["ic"]["mean"] == pytest.approx(1) and found["quantiles"]["monotonicity"] == pytest.approx(1)
+    assert found["ic"]["mean"] == exactly(1.0) and found["quantiles"]["monotonicity"] == exactly(1.0)
     assert found["quantiles"]["returns"] == sorted(found["quantiles"]["returns"])
-    assert sum(found["quantiles"]["returns"]) == pytest.approx(0, abs=1e-12)
+    assert sum(found["quantiles"]["returns"]) == exactly(0.0)
     worst = report(replace(samples, model=-samples.truth.y_true))
-    assert worst["quantiles"]["monotonicity"] == pytest.approx(-1)
+    assert worst["quantiles"]["monotonicity"] == exactly(-1.0)
 
 
 def test_days_without_five_stocks_or_with_equal_forecasts_have_no_quantiles() -> None:
@@ -94,7 +95,7 @@ def test_missing_samples_are_no_zeros() -> None:
     assert samples.tickers is not None and samples.dates is not None
     frame = pd.DataFrame({"day": samples.dates, "f": samples.model, "r": samples.truth.y_true})[kept]
     daily = [own["f"].corr(own["r"], method="spearman") for _, own in frame.groupby("day")]
-    assert found["ic"]["mean"] == pytest.approx(np.mean(daily), **EXACTLY)
+    assert found["ic"]["mean"] == exactly(np.mean(daily))
 
 
 def test_one_stock_is_no_factor() -> None:

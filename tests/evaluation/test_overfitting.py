@@ -62,9 +62,9 @@ def test_overfitting_is_unlikely_where_one_job_is_better_and_likely_where_none_i
     noise = np.random.default_rng(3).standard_normal((320, 12))
     better = noise + np.where(np.arange(12) == 4, 0.5, 0)
     assert overfitting.probability_of_overfitting(better) == 0
-    found = [overfitting.probability_of_overfitting(np.roll(noise, k)[:, k:]) for k in range(4)]
-    assert all(of is not None and of > 0.2 for of in found)
+    found = overfitting.probability_of_overfitting(noise)
+    assert found is not None and found > 0.2
     # What a job gains on half of the days it lacks on the others: the best one is the worst there.
-    assert overfitting.probability_of_overfitting(noise - noise.mean(axis=0)) > np.mean(found)
+    assert overfitting.probability_of_overfitting(noise - noise.mean(axis=0)) == 1
     assert overfitting.probability_of_overfitting(noise[:, :1]) is None
     assert overfitting.probability_of_overfitting(noise[:63]) is None

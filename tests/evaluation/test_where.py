@@ -81,7 +81,7 @@ def test_parts_have_the_scores_of_their_samples(stocks: int) -> None:
         assert figures["r2"] == pytest.approx(r2_zero(own.truth, own.model), abs=1e-12)
         low, high = figures["interval"]
         assert low < figures["r2"] < high
-        assert figures["days"] == len(np.unique(own.dates))
+        assert own.dates is not None and figures["days"] == len(np.unique(own.dates))
     for month, r2 in found["without_month"].items():
         left = of.of(of.dates.astype("datetime64[M]") != np.datetime64(month))
         assert r2 == pytest.approx(r2_zero(left.truth, left.model), abs=1e-12)
