@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stockml.evaluation import baselines, economic, intervals, quantiles
+from stockml.evaluation import baselines, economic, factor, intervals, quantiles, where
 from stockml.evaluation.metrics import deciding_loss
 from stockml.evaluation.predictions import deciding
 from stockml.evaluation.verdict import Skill, assess, skill, verdict
@@ -46,16 +46,19 @@ def evaluate(
     if "test" not in splits:
         return {**found, "verdict": _SEALED, **further}
     significance, word, text = _judged(splits["test"], best, horizon)
+    origin, month = where.evaluate(splits["test"], best, horizon, word)
     calibration = calibration or splits.get("validation")
     value, worth = ({}, "") if portfolio is None else economic.evaluate(splits["test"], portfolio, calibration)
     return {
         **found,
         "significance": significance,
         "skill": word,
-        "verdict": " ".join(filter(None, [text, "" if horizon else _HORIZON_UNKNOWN, worth])),
+        "verdict": " ".join(filter(None, [text, month, "" if horizon else _HORIZON_UNKNOWN, worth])),
         **further,
         **_intervals(splits["test"], calibration),
         **value,
+        **origin,
+        **factor.evaluate(splits["test"], horizon),
     }
 
 

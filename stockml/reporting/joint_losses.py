@@ -1,4 +1,4 @@
-"""The jobs of a sweep tested together, on the daily losses that their folders hold."""
+"""The jobs of a sweep tested together, on the daily losses and returns that their folders hold."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stockml.errors import RunError, UserError
-from stockml.evaluation import baselines, cross_section, joint_tests
+from stockml.evaluation import baselines, cross_section, joint_tests, overfitting
+from stockml.evaluation.portfolio import Market, Portfolio
+from stockml.evaluation.predictions import deciding
 from stockml.evaluation.significance import Floats, are_same
 from stockml.processes import job_pool
 from stockml.reporting import predictions_file
 
 if TYPE_CHECKING:
+    from stockml.evaluation.predictions import Predictions
     from stockml.runs.folder import RunFolder
 
 MOST_JOBS = 200
@@ -40,19 +43,37 @@ class _Job:
     losses: Floats
     gains: Mapping[str, Floats | None]
     """By baseline that knows the drift and no more: its losses minus the job's; None if both forecast the same."""
+    trading: _Trading | None
+    """None where the job's forecasts are not valued."""
 
 
-def columns(folders: Mapping[str, RunFolder]) -> dict[str, dict[str, Any]]:
-    """For each job `spa_p`, the p-value that any job with its test days beats every baseline of the drift, and
-    `in_mcs`, whether it cannot be told from the best job on its targets.
+@dataclass(frozen=True)
+class _Trading:
+    """What a job's forecasts come to on validation, by which jobs are chosen."""
+
+    days: bytes
+    returns: Floats
+    """Daily, after costs."""
+    periods_per_year: float
+
+
+def columns(folders: Mapping[str, RunFolder], best: str | None = None, trials: int = 0) -> dict[str, dict[str, Any]]:
+    """What is found of each job together with the others.
+
+    `spa_p`, the p-value that any job with its test days beats every baseline of the drift, and `in_mcs`, whether it
+    cannot be told from the best job on its targets. Of the jobs with its validation days, after costs:
+    `val_net_sharpe`, a year's Sharpe ratio; `deflated_sharpe`, and `pbo` of all of them. `best` is the best job on
+    validation, `trials` the number of jobs that were begun, where that is more.
 
     What is missing: jobs whose predictions cannot be read, and those without others to compare with. The seed of the
     bootstrap is the lowest of the jobs' seeds. It is done in a process of its own: what it imports takes 150 MB. Raises
     RunError where that fails.
     """
-    if len(folders) < 2 or not joint_tests.available():
+    if len(folders) < 2:
         return {name: {} for name in folders}
-    call = job_pool.Call(lambda: functools.partial(_columns, folders), Path(os.devnull))
+    call = job_pool.Call(
+        lambda: functools.partial(_columns, folders, best, trials, tested=joint_tests.available()), Path(os.devnull)
+    )
     with contextlib.closing(job_pool.run_each([call], cores=1, at_once=1)) as events:
         (ended,) = (event[1] for event in events if event and event[1])
     if ended.error is not None:
@@ -61,9 +82,30 @@ def columns(folders: Mapping[str, RunFolder]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _columns(folders: Mapping[str, RunFolder]) -> dict[str, dict[str, Any]]:
+def _columns(
+    folders: Mapping[str, RunFolder], best: str | None, trials: int, *, tested: bool
+) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {name: {} for name in folders}
-    jobs = [job for name in list(folders)[:MOST_JOBS] if (job := _job(name, folders[name])) is not None]
+    names = list(folders)[:MOST_JOBS]
+    if best is not None and best not in names:
+        names.append(best)
+    jobs = [job for name in names if (job := _job(name, folders[name])) is not None]
+    if tested:
+        _test_losses(jobs, found)
+    unread = max(0, trials - len(jobs))
+    for group in _groups((job.trading.days, job) for job in jobs if job.trading is not None):
+        traded = {job.name: job.trading for job in group if job.trading is not None}
+        returns = np.column_stack([of.returns for of in traded.values()])
+        deflated = overfitting.deflated_sharpe(returns, len(group) + unread)
+        both = {"pbo": overfitting.probability_of_overfitting(returns), "trials": len(group) + unread}
+        for (name, of), ratio, own in zip(traded.items(), overfitting.sharpe(returns), deflated, strict=True):
+            of_year = float(ratio) * of.periods_per_year**0.5
+            found[name].update(val_net_sharpe=of_year, deflated_sharpe=own, **both)
+    return found
+
+
+def _test_losses(jobs: Sequence[_Job], found: dict[str, dict[str, Any]]) -> None:
+    """Add `spa_p` and `in_mcs`."""
     for group in _groups((job.days, job) for job in jobs):
         gains = {
             rival: {job.name: gain for job in group if (gain := job.gains.get(rival)) is not None}
@@ -81,7 +123,6 @@ def _columns(folders: Mapping[str, RunFolder]) -> dict[str, dict[str, Any]]:
             included = joint_tests.model_confidence_set(losses, group[0].horizon, min(job.seed for job in jobs))
         for job in group:
             found[job.name]["in_mcs"] = same[job.name] in included
-    return found
 
 
 def _groups(keyed: Iterable[tuple[bytes, _Job]]) -> list[list[_Job]]:
@@ -95,8 +136,8 @@ def _groups(keyed: Iterable[tuple[bytes, _Job]]) -> list[list[_Job]]:
 def _job(name: str, folder: RunFolder) -> _Job | None:
     """A job's losses; None where its predictions cannot be read, or are a quantile."""
     try:
-        metadata = folder.read_json("config.json")
-        test = predictions_file.read(folder)["test"]
+        metadata, splits = folder.read_json("config.json"), predictions_file.read(folder)
+        valued, test = folder.read_json("metrics.json").get("economic") or {"none": ""}, splits["test"]
         seed, horizon = int(metadata["config"]["seed"]), max(1, int(metadata["data"]["horizon"]))
     except (UserError, KeyError, TypeError, ValueError):
         return None
@@ -111,6 +152,7 @@ def _job(name: str, folder: RunFolder) -> _Job | None:
         for name in baselines.drifts(truth.kind, reverts=test.reverts)
         if name in test.baselines
     }
+    of_trading = None if "none" in valued else _traded(deciding(splits)["validation"], Portfolio.from_json(valued))
     return _Job(
         name=name,
         seed=seed,
@@ -122,4 +164,14 @@ def _job(name: str, folder: RunFolder) -> _Job | None:
             rival: None if are_same(realised, model, f) else by_day(np.square(realised - f)) - losses
             for rival, f in rivals.items()
         },
+        trading=of_trading,
     )
+
+
+def _traded(validation: Predictions, how: Portfolio) -> _Trading | None:
+    if how.why_none(validation):
+        return None
+    market = Market(validation, how, validation)  # of a rule in proportion, the scale alone knows these days
+    account = market.traded("model")
+    days = str(len(account.net)).encode() if account.dates is None else account.dates.tobytes()
+    return _Trading(days, account.net, market.periods_per_year)

@@ -24,6 +24,7 @@ from stockml.reporting import (
     predictions_file,
     score_sections,
     training_plots,
+    where,
 )
 from stockml.reporting.document import KeyFigure, Page, Section, Table
 from stockml.reporting.drawing import Plot
@@ -221,6 +222,7 @@ def _plots(folder: RunFolder, metadata: Mapping[str, Any], metrics: Mapping[str,
     if not is_class:
         yield forecast_plots.residuals(predictions, unit)
     yield from economic_plots.plots(splits, metrics)
+    yield from where.factor_plots(metrics)
     of_target = forecast_plots.Unit("", "target units") if predictions.truth.kind == "level" else unit
     yield from interval_plots.plots(metrics.get("intervals", {}), of_target)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stockml.evaluation import metrics as table
-from stockml.reporting import economic
+from stockml.reporting import economic, where
 from stockml.reporting.document import Section, Table
 from stockml.reporting.result_tables import INTERVAL_FIGURES, forecasters, interval_figures, known, own_scores, rivals
 
@@ -20,6 +20,8 @@ def sections(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) ->
         _scores(metrics, stocks),
         *significance,
         *economic.section(metrics),
+        *where.section(metrics),
+        *where.factor_section(metrics),
         *_intervals(metrics.get("intervals", {})),
     ]
 

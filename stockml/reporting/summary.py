@@ -21,6 +21,7 @@ _TRAINING = ("epochs", "best_epoch")
 _SIGNIFICANCE = ("r2_zero_low", "r2_zero_high", "dm_p", "dm_p_holm", "dm_p_bh", "skill")
 _JOINT = ("spa_p", "in_mcs")
 _LOOKS = ("look", "skill_corrected")
+_OVERFITTING = ("val_net_sharpe", "deflated_sharpe", "pbo")
 _ON_TERMINAL = (
     *("epochs", "best_baseline", "beats_baseline", "seconds", "dm_p_holm", "skill", "in_mcs", "net_sharpe"),
     *_LOOKS,
@@ -31,7 +32,7 @@ _ON_TERMINAL = (
 def _columns(rows: Sequence[Row]) -> list[str]:
     """The columns besides what was swept."""
     baseline = ("best_baseline", "beats_baseline", "seconds", "error", "synthetic")
-    end = [*columns("summary last"), *_JOINT, *columns("summary end"), *economic.COLUMNS, *_LOOKS]
+    end = [*columns("summary last"), *_JOINT, *columns("summary end"), *economic.COLUMNS, *_LOOKS, *_OVERFITTING]
     return _without_foreign(rows, [*_TRAINING, *columns("summary"), *baseline, *_SIGNIFICANCE, *end])
 
 
@@ -102,7 +103,9 @@ def write(sweep: SweepFolder, *, joint: bool = True) -> list[Row]:
         rows = read(sweep)
         if joint:
             done = {row["job"]: sweep.job(row["job"]) for row in rows if row["status"] == "ok"}
-            found = joint_losses.columns(done)
+            best = best_on_validation(row for row in rows if row["status"] == "ok")
+            begun = sum(row["status"] in ("ok", "pruned") for row in rows)
+            found = joint_losses.columns(done, best["job"] if best else None, begun)
             rows = [{**row, **found.get(row["job"], {})} for row in rows]
         _write_files(sweep, rows)
     return rows
@@ -170,7 +173,16 @@ def findings(rows: Sequence[Row]) -> list[str]:
             f"significantly better than the drift and their best baseline (Diebold–Mariano, p < {LEVEL:g}): {alone} of "
             f"{len(tested)} jobs; corrected for the number of jobs {by_holm} (Holm), {by_bh} (Benjamini–Hochberg)"
         )
-    return [*lines, *_joint_findings(done)]
+    return [*lines, *_joint_findings(done), *_overfitting(best)]
+
+
+def _overfitting(best: Row | None) -> list[str]:
+    """What the number of trials leaves of the best job, in a line; none where it is not valued."""
+    if best is None or best.get("deflated_sharpe") is None:
+        return []
+    ratio = f"Sharpe ratio {best['val_net_sharpe']:+.2f} on validation after costs, {best['trials']:,} trials"
+    pbo = "" if best["pbo"] is None else f"; probability of backtest overfitting {best['pbo']:.0%} (CSCV)"
+    return [f"deflated Sharpe ratio of the best job {best['deflated_sharpe']:.2f} ({ratio}){pbo}"]
 
 
 def _joint_findings(done: Sequence[Row]) -> list[str]:
