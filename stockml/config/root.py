@@ -94,6 +94,14 @@ class CombineConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlaceboConfig:
+    """Settings of task=placebo."""
+
+    copies: int = bounded(least=1)
+    """Copies of the data on which the run or the sweep is repeated."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """The whole config of one experiment."""
 
@@ -121,6 +129,7 @@ class Config:
     portfolio: PortfolioConfig
     explain: ExplainConfig = incidental()
     combine: CombineConfig = incidental()
+    placebo: PlaceboConfig = incidental()
     looks: LooksConfig = incidental()
     tracker: TrackerConfig | None = incidental(default=None)
     """None only in a config that was read back from a run folder, which does not keep it."""
@@ -204,6 +213,7 @@ def saved(config: Config) -> dict[str, Any]:
     settings.update(task="train", run=None, report="auto")
     settings.update(sweep={"fail_fast": False}, export={"onnx": False, "features": None}, audit={"plant": None})
     settings.update(explain={"split": "validation", "repeats": 5, "samples": 20_000})
+    settings["placebo"] = {"copies": 20}
     settings["trainer"]["resume"] = None
     settings["update"]["fresh"] = False
     del settings["tracker"]

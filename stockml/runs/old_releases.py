@@ -97,6 +97,7 @@ ADDED = (
         },
     ),
     Added("2026-11-29", "a ledger of looks", {"looks.record": False, "looks.path": None}),
+    Added("2026-11-29", "task=placebo", {"data.placebo": None, "placebo.copies": 20}),
 )
 """Oldest first. A release that adds a setting appends an entry."""
 
@@ -154,7 +155,18 @@ def require_baselines(folder: Path) -> None:
 
 
 # Each came with its settings; every config has the others.
-_NEW_SECTIONS = ("sweep", "export", "audit", "features", "update", "explain", "combine", "portfolio", "looks")
+_NEW_SECTIONS = (
+    "sweep",
+    "export",
+    "audit",
+    "features",
+    "update",
+    "explain",
+    "combine",
+    "portfolio",
+    "looks",
+    "placebo",
+)
 
 
 def _section(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:

@@ -60,12 +60,12 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
     with folder.held():
         _refuse_what_differs(folder, sweep)
         search = new_search(folder) if new_search is not None else None
-        folder.plan({job.name: job.swept for job in sweep.jobs})
+        folder.plan({job.name: job.swept for job in sweep.jobs}, _without_folder(arguments))
         rows = summary.write(folder, joint=False)
         done = [row for row in rows if row["status"] == "ok"]
         jobs = supervisor.Supervisor(folder, command, done, cluster, search)
         if any(supervisor.is_synthetic(config) for config in command.jobs):
-            print(*terminal.SYNTHETIC, sep="\n", flush=True)
+            print(*terminal.made_up(command.jobs[0].data.placebo), sep="\n", flush=True)
         until_the_end.enter_context(tracking.tracked_sweep(command.jobs[0].tracker, folder, print))
         run_one = functools.partial(
             job,
