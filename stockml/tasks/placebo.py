@@ -157,9 +157,10 @@ def _refuse_changes(jobs: Iterable[tuple[RunFolder, Config | None]]) -> None:
         if config is None:
             faults.setdefault("it is no longer one of its jobs", folder.path.name)
             continue
-        changed = changed_settings(folder, config)
-        if changed.pop("data.placebo", (None,))[0] is not None:
+        if run_metadata.saved_values(folder)["data"]["placebo"] is not None:
             faults.setdefault("it is a placebo copy itself", folder.path.name)
+        changed = changed_settings(folder, config)
+        changed.pop("data.placebo", None)
         for key, (then, now) in changed.items():
             faults.setdefault(f"{key} was {show(then)}, and is {show(now)} in the copies", folder.path.name)
     if faults:
