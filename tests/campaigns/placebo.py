@@ -4,7 +4,7 @@
 
 Each search has simulated bars of its own, with the drift and the clustered volatility of a stock. It fits ten ridge
 regressions, two sets of features × five penalties, and chooses one on validation. The copies are `data.placebo`, and
-the search is repeated on each, as task=placebo does. Holm's rule is that of a sweep's table: the largest Diebold–Mariano
+the search is repeated on each, as task=placebo does. Holm: as in a table of a sweep, the largest Diebold–Mariano
 p-value against the rivals of the verdict, of the run that is chosen, corrected for all ten.
 
 The exit status is 1 where the ranks of searches without a signal are not uniform (Kolmogorov–Smirnov, p ≤ 0.05; ties of
