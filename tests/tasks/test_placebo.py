@@ -74,8 +74,8 @@ def test_copies_of_a_run_are_ordinary_runs_that_say_so_and_no_looks(capsys: pyte
     assert "reproduced: identical" in capsys.readouterr().out
     typed("task=placebo", f"run={copy}", "placebo.copies=1", status=2)
     assert "AAPL-placebo_1: it is a placebo copy itself" in capsys.readouterr().err
-    typed("task=placebo", "run=run", "model.alpha=7", status=2)
-    assert "model.alpha was " in capsys.readouterr().err
+    typed("task=placebo", "run=run", "seed=7", status=2)
+    assert "run: seed was 42, and is 7 in the copies" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("mode", MODES)
