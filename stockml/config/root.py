@@ -102,6 +102,14 @@ class CombineConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlaceboConfig:
+    """Settings of task=placebo."""
+
+    copies: int = bounded(least=1)
+    """Copies of the data on which the run or the sweep is repeated."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """The whole config of one experiment."""
 
@@ -132,6 +140,7 @@ class Config:
     explain: ExplainConfig = incidental()
     combine: CombineConfig = incidental()
     unseal: UnsealConfig = incidental()
+    placebo: PlaceboConfig = incidental()
     looks: LooksConfig = incidental()
     tracker: TrackerConfig | None = incidental(default=None)
     """None only in a config that was read back from a run folder, which does not keep it."""
@@ -215,6 +224,7 @@ def saved(config: Config) -> dict[str, Any]:
     settings.update(task="train", run=None, report="auto")
     settings.update(sweep={"fail_fast": False}, export={"onnx": False, "features": None}, audit={"plant": None})
     settings.update(explain={"split": "validation", "repeats": 5, "samples": 20_000}, unseal={"best": None})
+    settings["placebo"] = {"copies": 20}
     settings["trainer"]["resume"] = None
     settings["update"]["fresh"] = False
     del settings["tracker"]

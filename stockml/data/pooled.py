@@ -83,7 +83,7 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
         dropped=(*facts["dropped"], *left_out, *unusable(spec, data.window, len(stocks.tickers))),
         parsing_notes=facts["understood"],
         data_warnings=tuple(facts["doubts"]),
-        synthetic=data.synthetic,
+        synthetic=data.made_up,
         horizon=spec.target.horizon,
         target_end=spec.target.end,
         target_name=spec.target.name,

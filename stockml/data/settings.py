@@ -95,9 +95,16 @@ class DataConfig:
     """GB of features up to which a pooled panel or windowed arrays are held in memory; larger ones stay in a file."""
     panel_cache: str = incidental()
     """Folder of these files and of every pooled panel."""
+    placebo: int | None = bounded(least=1)
+    """Which placebo copy of the data is used, one in which nothing can be forecast; None: the data themselves."""
 
     synthetic: ClassVar[bool] = False
-    """Whether the data are simulated; every file of a run then says so."""
+    """Whether the source's data are simulated."""
+
+    @property
+    def made_up(self) -> bool:
+        """Whether the data are simulated, or a placebo copy; every file of a run then says so."""
+        return self.synthetic or self.placebo is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +176,8 @@ class BarsConfig(DataConfig):
             yield from _of_tickers("tickers", self.tickers)
         elif not self.can_find_stocks:
             yield "tickers: all needs a source that can find its stocks (csv); name them, 'data.tickers=[AAPL,AMZN]'"
+        if self.placebo is not None and self.target == "volatility":
+            yield f"placebo: {self.placebo}: a copy keeps the volatility, and so is none for data.target=volatility"
         if self.fold is not None and self.fold >= self.folds:
             yield f"fold: {self.fold} is too high; {self.folds} folds are numbered from 0 (data.folds)"
         if self.fold is not None and self.split == "holdout":

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from stockml.config.schema import nearest
-from stockml.data import target
+from stockml.data import placebo, target
 from stockml.data.features.expressions import Expression, ExpressionError, parse
 from stockml.data.features.feature_set import FeatureSet, lag_key, shown
 from stockml.data.settings import BarsConfig
@@ -73,7 +73,8 @@ class PanelSpec:
 def columns_read(config: Config) -> tuple[str, ...]:
     """The columns of the stock's own bars that a config of dated bars reads: those of other tickers are left out."""
     context = context_tickers(config)
-    return tuple(name for name in PanelSpec.of(config).columns if _ticker_of(name, context) is None)
+    read = tuple(name for name in PanelSpec.of(config).columns if _ticker_of(name, context) is None)
+    return read if config.data.placebo is None else placebo.columns_needed(read)
 
 
 def context_read(config: Config) -> Mapping[str, tuple[str, ...]]:

@@ -34,6 +34,8 @@ def corrected_skill(skill: str, diebold_mariano: float | None, clark_west: float
 
 def sentence(looks: Mapping[str, Any], days: str) -> str:
     """What a verdict says of a look, given what metrics.json says; `days` names what was looked at."""
+    if looks.get("placebo") is not None:
+        return f"This is placebo copy {looks['placebo']} of the data, in which nothing can be forecast."
     if looks["ledger"] is None:
         return f"Looks at these {days} were not counted (looks=off)."
     ledger = looks["ledger"].rpartition("/")[2]

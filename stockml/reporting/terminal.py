@@ -23,6 +23,13 @@ SYNTHETIC = (
 """The lines that a run on simulated data begins with."""
 
 
+def made_up(placebo: int | None) -> tuple[str, ...]:
+    """The lines that a run on simulated data begins with, or one on a placebo copy of that number."""
+    if placebo is None:
+        return SYNTHETIC
+    return ("PLACEBO COPY (synthetic: true): the signs of its returns are drawn by chance; it is not the market.",)
+
+
 class RunLog:
     """Prints lines, if `verbose`, and keeps them with the time in a log file once there is one.
 

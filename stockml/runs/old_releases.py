@@ -98,6 +98,7 @@ ADDED = (
     ),
     Added("2026-11-29", "a ledger of looks", {"looks.record": False, "looks.path": None}),
     Added("2026-11-29", "a sealed test", {"test": "open", "unseal.best": None}),
+    Added("2026-11-29", "task=placebo", {"data.placebo": None, "placebo.copies": 20}),
 )
 """Oldest first. A release that adds a setting appends an entry."""
 
@@ -155,7 +156,19 @@ def require_baselines(folder: Path) -> None:
 
 
 # Each came with its settings; every config has the others.
-_NEW_SECTIONS = ("sweep", "export", "audit", "features", "update", "explain", "combine", "portfolio", "looks", "unseal")
+_NEW_SECTIONS = (
+    "sweep",
+    "export",
+    "audit",
+    "features",
+    "update",
+    "explain",
+    "combine",
+    "portfolio",
+    "looks",
+    "unseal",
+    "placebo",
+)
 
 
 def _section(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:

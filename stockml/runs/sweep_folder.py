@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +60,12 @@ class SweepFolder(Folder):
         """The lock to hold while one of the sweep's own files is read and written again."""
         return FileLock(self.path / ".changing")
 
-    def plan(self, jobs: Mapping[str, Mapping[str, Any]]) -> None:
-        """Add jobs to the plan: for each name the swept keys and their values."""
+    def plan(self, jobs: Mapping[str, Mapping[str, Any]], arguments: Sequence[str] | None = None) -> None:
+        """Add jobs to the plan: for each name the swept keys and their values; and what was typed, if it is given."""
         with self.changing(), folder_errors(self.path, "hydra.sweep.dir"):
-            planned = self.jobs() if self.is_one(self.path) else {}
-            self.write_json(_PLAN, {"jobs": {**planned, **jobs}})
+            planned, kept = (self.jobs(), self.arguments()) if self.is_one(self.path) else ({}, None)
+            typed = kept if arguments is None else list(arguments)
+            self.write_json(_PLAN, {"jobs": {**planned, **jobs}, **({} if typed is None else {"arguments": typed})})
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         """The plan: job name → swept keys and their values, in the order of planning."""
@@ -72,6 +73,11 @@ class SweepFolder(Folder):
         if not isinstance(jobs, dict):
             raise UserError(f"{self.path / _PLAN}: lists no jobs; start the sweep in another folder")
         return jobs
+
+    def arguments(self) -> list[str] | None:
+        """What was typed to run the sweep, without its folder; None where an earlier release has run it."""
+        found = self.read_json(_PLAN).get("arguments")
+        return None if found is None else [str(argument) for argument in found]
 
     def job(self, name: str) -> RunFolder:
         """The run folder of a job, which may not exist yet."""

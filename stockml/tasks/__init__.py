@@ -148,6 +148,13 @@ _EVERY = (
         takes_sweep=True,
     ),
     Task(
+        name="placebo",
+        summary="repeat a run or a sweep on copies of its data in which nothing can be forecast, and compare",
+        function="stockml.tasks.placebo:run",
+        needs_run=True,
+        takes_sweep=True,
+    ),
+    Task(
         name="looks",
         summary="show how often one has looked at which test days, and verify the ledger of looks",
         function="stockml.tasks.looks:run",

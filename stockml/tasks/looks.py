@@ -46,6 +46,8 @@ def record(
     """
     path, days = _path(config, folder.path), "test samples" if test.dates is None else "test days"
     found: dict[str, Any] = {"ledger": None}
+    if config.data.placebo is not None:
+        found["placebo"] = config.data.placebo
     if path is not None:
         look = _look(evaluated, test, config, folder, fingerprint)
         try:
@@ -105,7 +107,7 @@ def run(config: Config, request: Request) -> None:  # noqa: ARG001  (as every ta
 
 def _path(config: Config, folder: Path) -> Path | None:
     """The ledger of a run in that folder; None where looks are not counted."""
-    if not config.looks.record:
+    if not config.looks.record or config.data.placebo is not None:  # no look at the real test
         return None
     return Path(config.looks.path) if config.looks.path is not None else looks.default_path(folder)
 

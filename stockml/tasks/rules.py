@@ -92,6 +92,8 @@ def of_another_task(config: Config) -> Iterator[str]:
         and (fault := ledger_problem(Path(config.looks.path).expanduser()))
     ):
         yield f"looks.path={config.looks.path}: {fault}"
+    if config.placebo.copies != 20 and config.task != "placebo":
+        yield f"placebo.copies={config.placebo.copies}: is read by task=placebo run=FOLDER alone; leave it out"
     asked = [f"combine.{key}={value}" for key, value in vars(config.combine).items() if value not in ("mean", None)]
     if asked and not config.runs and config.task != "combine":
         yield f"{', '.join(asked)}: is read by task=combine alone; leave it out"

@@ -126,7 +126,7 @@ class Supervisor:
 
 def is_synthetic(config: Config | None) -> bool:
     """Whether it is known to run on data made up here."""
-    return config is not None and config.data.synthetic
+    return config is not None and config.data.made_up
 
 
 @contextlib.contextmanager

@@ -69,8 +69,8 @@ def run(
     chosen = hardware.choose(_hardware(config), group.local_rank)
     if config.trainer.resume is not None and group.is_main:
         location = ExistingRun(resume.resumable(Path(config.trainer.resume), config), location.verbose)
-    if config.data.synthetic:
-        run_log.emit(*terminal.SYNTHETIC)
+    if config.data.made_up:
+        run_log.emit(*terminal.made_up(config.data.placebo))
     folds = dataset.prepare_folds(config) if folds is None else folds
     run_log.emit(*data_report.lines(folds, config))
     for data in folds:

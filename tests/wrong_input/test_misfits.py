@@ -158,6 +158,14 @@ MISFITS = [
         "old/.hydra/config.yaml: cannot be read as a saved config (",
         id="truncated-saved-config",
     ),
+    # placebo copies
+    pytest.param(
+        nothing, "task=placebo", "run: needed with task=placebo, the folder that it is about", id="placebo-what"
+    ),
+    pytest.param(nothing, "task=placebo run=a", "a: holds no run (…); name a folder", id="placebo-nothing"),
+    pytest.param(nothing, "task=placebo run=a placebo.copies=0", "placebo.copies=0: must be … ≥ 1", id="placebo-none"),
+    pytest.param(nothing, "placebo.copies=9", "placebo.copies=9: is read by task=placebo run=FOLDER", id="copies"),
+    pytest.param(nothing, "data.placebo=0", "data.placebo=0: must be … ≥ 1", id="copy-0"),
     # what is combined
     pytest.param(nothing, "task=combine", "runs: needed with task=combine, the runs or the sweep", id="combine-what"),
     pytest.param(nothing, "task=combine runs=[a,b]", "a: holds no run (…); name a folder", id="combine-nothing"),

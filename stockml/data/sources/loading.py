@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from stockml.data import sources, spec
+from stockml.data import placebo, sources, spec
 from stockml.data.bars import COLUMNS, Bars, MissingColumnsError
 from stockml.data.context import joined, of_context, reading_only
 from stockml.errors import UserError
@@ -29,7 +29,7 @@ def load_bars(config: Config) -> Bars:
     others = _context(config)
     with _says_what_reads_them(config):
         bars = _call(config, "load", config)
-    return joined(_checked(bars, config), others, config.data)
+    return joined(_or_copy(_checked(bars, config), config), others, config.data)
 
 
 def with_context(config: Config, bars: Bars) -> Bars:
@@ -39,10 +39,13 @@ def with_context(config: Config, bars: Bars) -> Bars:
 
 def load_columns(config: Config, columns: Sequence[str]) -> Bars:
     """The daily bars of the config's stock, with these columns of its own. Raises UserError."""
+    needed = columns if config.data.placebo is None else placebo.columns_needed(columns)
     if _source(config).load_columns is not None:
-        return cast("Bars", _call(config, "load_columns", config, columns))
-    config = reading_only(config, columns)
-    bars = _checked(_call(config, "load", config), config)
+        bars = cast("Bars", _call(config, "load_columns", config, needed))
+    else:
+        config = reading_only(config, needed)
+        bars = _checked(_call(config, "load", config), config)
+    bars = _or_copy(bars, config)
     return dataclasses.replace(bars, columns={name: bars.columns[name] for name in columns})
 
 
@@ -58,7 +61,10 @@ def further_columns(config: Config) -> tuple[list[str], list[str]]:
 
 def load_windows(config: Config) -> tuple[Panel, int]:
     """The panel of windowed arrays, and how many of its samples come before the test. Raises UserError."""
-    return cast("tuple[Panel, int]", _call(config, "load", config))
+    panel, before_test = cast("tuple[Panel, int]", _call(config, "load", config))
+    if config.data.placebo is not None:
+        panel = placebo.copy_of_windows(panel, before_test, config.data.placebo)
+    return panel, before_test
 
 
 def sample_shape(config: Config) -> tuple[int, int]:
@@ -82,7 +88,8 @@ def contents(configs: Sequence[Config]) -> list[str]:
 
 def _own_content(config: Config) -> str:
     if _source(config).content is not None:
-        return str(_call(config, "content", config))
+        copy = "" if config.data.placebo is None else f" placebo {config.data.placebo}"
+        return f"{_call(config, 'content', config)}{copy}"
     return f"{config.data} {_digest(_checked(_call(config, 'load', config), config))}"
 
 
@@ -128,7 +135,13 @@ def loaders(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
 def _load_with(load: Callable[[], Bars], config: Config, others: Mapping[str, Bars]) -> Bars:
     with _user_errors(config, "load_many"), _says_what_reads_them(config):
         bars = load()
-    return joined(_checked(bars, config), others, config.data)
+    return joined(_or_copy(_checked(bars, config), config), others, config.data)
+
+
+def _or_copy(bars: Bars, config: Config) -> Bars:
+    """The bars, or the placebo copy of them that the config names."""
+    data = cast("BarsConfig", config.data)
+    return bars if data.placebo is None else placebo.copy_of_bars(bars, data)
 
 
 def _source(config: Config) -> sources.Source:
