@@ -39,6 +39,8 @@ NOT_RUN = {
     r".* '?tracker=\S*mlflow": "takes long or needs a server; tests/trackers/test_trackers.py runs it",
     r".* export\.onnx=true": "takes long; tests/tasks/test_predict.py runs it",
     r".* \+experiment=tune_mlp": "takes long; tests/tasks/test_search.py runs it",
+    r".* task=placebo": "takes long; tests/tasks/test_placebo.py runs it",
+    r".* task=unseal": "its run is sealed; tests/tasks/test_sealed.py runs it",
     r".* task=combine": "its runs are of the same stock; tests/tasks/test_combine.py runs it",
     r"py-spy ": "looks at a process that hangs",
     r"pytest |ruff |\.ci/run": "the tests themselves, of which this is one",

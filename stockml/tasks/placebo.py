@@ -40,6 +40,8 @@ def run(config: Config, request: Request) -> None:
     """
     path, copies = Path(str(config.run)).absolute(), config.placebo.copies
     typed = [argument for argument in request.arguments if _key(argument) not in _OWN]
+    if "test" not in map(_key, typed):
+        typed.append("test=open")  # of the copies, also where that of the run is sealed
     again = f"the copies that are done are kept; go on with: python run.py task=placebo run={path}"
     try:
         found = (_of_sweep if SweepFolder.is_one(path) else _of_run)(path, copies, typed)
@@ -85,7 +87,8 @@ def _of_sweep(path: Path, copies: int, typed: Sequence[str]) -> Found:
         if number == 1:
             _refuse_changes(_planned_again(original, rows, command))
         ends.append(_repeated(command, lines, SweepFolder(folder), rows))
-        print(f"copy {number:<4} test {_figure(ends[-1], 'test'):+.2%}", flush=True)
+        split = next(split for split in _SPLITS if split in ends[-1].read_json("metrics.json"))
+        print(f"copy {number:<4} {split} {_figure(ends[-1], split):+.2%}", flush=True)
     return chosen, ends
 
 
@@ -174,7 +177,7 @@ def _cost(folders: Sequence[RunFolder], copies: int) -> str:
     """A line about what the copies cost."""
     seconds = sum(float(folder.read_json("result.json").get("seconds") or 0) for folder in folders if folder.outcome())
     return (
-        f"placebo     {copies} copies × {seconds:,.0f} s of computing, as the original took: {copies * seconds:,.0f} s "
+        f"placebo     {copies} cop{'y' if copies == 1 else 'ies'} × {seconds:,.0f} s of computing, as the original took: {copies * seconds:,.0f} s "
         "less those that are done; side by side with hydra/launcher=joblib"
     )
 
@@ -192,7 +195,8 @@ def _report(path: Path, original: RunFolder, ends: Sequence[RunFolder]) -> None:
     """Print where the original ranks among the copies, and write it beside them."""
     rows: list[list[str]] = []
     found: dict[str, Any] = {"copies": len(ends), "chosen": original.path.name}
-    for split in _SPLITS:
+    splits = [split for split in _SPLITS if all(split in of.read_json("metrics.json") for of in (original, *ends))]
+    for split in splits:
         own, others = _figure(original, split), [_figure(end, split) for end in ends]
         better = sum(other >= own for other in others)
         p_value = (1 + better) / (1 + len(others))
@@ -201,9 +205,11 @@ def _report(path: Path, original: RunFolder, ends: Sequence[RunFolder]) -> None:
         rows.append([split, *(f"{value:+.4g}" for value in (own, middle, max(others))), str(better), f"{p_value:.2g}"])
     header = ("", "R2 from zero", "mean of copies", "best copy", "at least as good", "p")
     print(text_table(header, rows, left=("",)))
+    by = found[splits[0]]
     print(
-        f"verdict     of {len(ends)} copies in which nothing can be forecast, {found['test']['at_least_as_good']} are "
-        f"at least as good on test: p = {found['test']['p_value']:.2g}, the whole search included"
+        f"verdict     of {len(ends)} copies in which nothing can be forecast, {by['at_least_as_good']} are at least as "
+        f"good on {splits[0]}: p = {by['p_value']:.2g}, the whole search included"
+        f"{'' if 'test' in splits else '; the test is sealed'}"
     )
     RunFolder(path).write_json(f"{NAME}.json", found)
     print(f"written     {path / NAME}.json, and the copies in {path / NAME}")
