@@ -87,7 +87,7 @@ def _of_sweep(path: Path, copies: int, typed: Sequence[str]) -> Found:
         if number == 1:
             _refuse_changes(_planned_again(original, rows, command))
         ends.append(_repeated(command, lines, SweepFolder(folder), rows))
-        split = next(split for split in _SPLITS if split in ends[-1].read_json("metrics.json"))
+        split = _common([chosen, ends[-1]])[0]
         print(f"copy {number:<4} {split} {_figure(ends[-1], split):+.2%}", flush=True)
     return chosen, ends
 
@@ -177,8 +177,8 @@ def _cost(folders: Sequence[RunFolder], copies: int) -> str:
     """A line about what the copies cost."""
     seconds = sum(float(folder.read_json("result.json").get("seconds") or 0) for folder in folders if folder.outcome())
     return (
-        f"placebo     {copies} cop{'y' if copies == 1 else 'ies'} × {seconds:,.0f} s of computing, as the original took: {copies * seconds:,.0f} s "
-        "less those that are done; side by side with hydra/launcher=joblib"
+        f"placebo     {_copies(copies)} × {seconds:,.0f} s of computing, as the original took: "
+        f"{copies * seconds:,.0f} s less those that are done; side by side with hydra/launcher=joblib"
     )
 
 
@@ -191,11 +191,20 @@ def _figure(folder: RunFolder, split: str) -> float:
     return float(r2) if r2 is not None else -float(loss or 0)
 
 
+def _copies(number: int) -> str:
+    return f"{number} {'copy' if number == 1 else 'copies'}"
+
+
+def _common(runs: Sequence[RunFolder]) -> list[str]:
+    """The splits that all runs have scores of: a sealed test has none."""
+    return [split for split in _SPLITS if all(split in of.read_json("metrics.json") for of in runs)]
+
+
 def _report(path: Path, original: RunFolder, ends: Sequence[RunFolder]) -> None:
     """Print where the original ranks among the copies, and write it beside them."""
     rows: list[list[str]] = []
     found: dict[str, Any] = {"copies": len(ends), "chosen": original.path.name}
-    splits = [split for split in _SPLITS if all(split in of.read_json("metrics.json") for of in (original, *ends))]
+    splits = _common([original, *ends])
     for split in splits:
         own, others = _figure(original, split), [_figure(end, split) for end in ends]
         better = sum(other >= own for other in others)
@@ -207,8 +216,9 @@ def _report(path: Path, original: RunFolder, ends: Sequence[RunFolder]) -> None:
     print(text_table(header, rows, left=("",)))
     by = found[splits[0]]
     print(
-        f"verdict     of {len(ends)} copies in which nothing can be forecast, {by['at_least_as_good']} are at least as "
-        f"good on {splits[0]}: p = {by['p_value']:.2g}, the whole search included"
+        f"verdict     {by['at_least_as_good']} of {_copies(len(ends))} in which nothing can be forecast "
+        f"{'is' if by['at_least_as_good'] == 1 else 'are'} at least as good on {splits[0]}: "
+        f"p = {by['p_value']:.2g}, the whole search included"
         f"{'' if 'test' in splits else '; the test is sealed'}"
     )
     RunFolder(path).write_json(f"{NAME}.json", found)
