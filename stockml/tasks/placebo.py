@@ -62,8 +62,9 @@ def _of_run(path: Path, copies: int, typed: Sequence[str]) -> Found:
     saved = run_metadata.saved_values(original)
     if saved.get("runs") or saved["update"]["of"]:
         raise UserError(f"run={path}: was made from other runs; name one that was trained by itself")
-    lines = ["-cp", str(path / ".hydra"), "-cn", "config", "-m", f"data.placebo=range(1,{copies + 1})"]
-    command, lines = _read(lines, typed, path / NAME)
+    lines = ["-cp", str(path / ".hydra"), "-cn", "config", "-m", "data.placebo=1"]
+    _read(lines, typed, path / NAME)  # what is wrong is said once, not of each copy
+    command, lines = _read([*lines[:-1], f"data.placebo=range(1,{copies + 1})"], typed, path / NAME)
     assert command.sweep is not None
     _refuse_changes([(original, command.jobs[0])])
     print(_cost([original], copies), flush=True)
