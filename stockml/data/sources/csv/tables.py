@@ -23,7 +23,9 @@ from stockml.data import spec, store
 from stockml.data.bars import PRICES, Bars, Floats, MissingColumnsError, adjusted_volume, split_ratios
 from stockml.data.sources.csv import cells, table_files
 from stockml.data.sources.csv.cells import Days
-from stockml.data.sources.csv.columns import Header, quoted, same_ticker, words
+from stockml.data.sources.csv.column_names import words
+from stockml.data.sources.csv.columns import Header, quoted, same_ticker
+from stockml.data.sources.csv.file_names import stem
 from stockml.data.sources.csv.table_files import Table
 from stockml.errors import UserError
 
@@ -47,7 +49,7 @@ def load_columns(config: Config, columns: Sequence[str]) -> Bars:
     """
     table, data = _table(config, lenient=True), cast("CsvConfig", config.data)
     ticker = config.stock.ticker
-    is_named = table.ticker or data.path is None or same_ticker(table_files.stem(table.path), ticker)
+    is_named = table.ticker or data.path is None or same_ticker(stem(table.path), ticker)
     if ticker in data.context and not is_named:
         raise UserError(
             f"{table.path}: does not say whether its bars are of {ticker}; name the folder with {ticker}.csv: "
@@ -61,6 +63,7 @@ def content(config: Config) -> str:
     data = cast("CsvConfig", config.data)
     path = table_files.find(data, config.stock.ticker)
     settings = f"{data.date_format} {data.on_bad_rows} {data.adjust_volume} {dict(data.columns)}"
+    settings += "" if data.header else " no header"
     return f"{path} {store.hash_of(path, Path(data.panel_cache))} {settings}"
 
 
@@ -75,10 +78,10 @@ def find_stocks(config: Config) -> list[tuple[str, CsvConfig]]:
         if not files:
             raise UserError(f"data.dir={data.dir}: holds no table of bars; name another folder")
         alone = dataclasses.replace(data, dir=None, context_path=data.context_path or data.dir)
-        return [(table_files.stem(path), dataclasses.replace(alone, path=str(path))) for path in files]
+        return [(stem(path), dataclasses.replace(alone, path=str(path))) for path in files]
     path = table_files.find(data, "")
-    found = table_files.by_ticker(table_files.whole(path, data.columns))
-    return [(ticker, data) for ticker in found or (table_files.stem(path),)]
+    found = table_files.by_ticker(table_files.whole(path, data))
+    return [(ticker, data) for ticker in found or (stem(path),)]
 
 
 def load_many(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
@@ -87,7 +90,7 @@ def load_many(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
     if data.path is None or any(config.data != data for config in configs):
         return (functools.partial(load, config) for config in configs)
     path = table_files.find(data, "")
-    tables = table_files.by_ticker(table_files.whole(path, data.columns))
+    tables = table_files.by_ticker(table_files.whole(path, data))
 
     def of_ticker(config: Config) -> Bars:
         ticker = config.stock.ticker
@@ -115,8 +118,8 @@ def columns(config: Config) -> tuple[list[str], list[str]]:
 def _table(config: Config, *, lenient: bool = False) -> Table:
     data, ticker = cast("CsvConfig", config.data), config.stock.ticker
     path = table_files.find(data, ticker)
-    sole = data.path is not None and ticker == table_files.stem(path)
-    return table_files.read(path, ticker, data.columns, sole=sole, lenient=lenient)
+    sole = data.path is not None and ticker == stem(path)
+    return table_files.read(path, ticker, data, sole=sole, lenient=lenient)
 
 
 def _bars(table: Table, config: Config, asked: Sequence[str]) -> Bars:
