@@ -21,6 +21,8 @@ _FIGURE = re.compile(rf"(?:.* )?(?:{_KNOWN})|(?:{_KNOWN}) .*")
 ROLES = {name.replace(" ", "_"): name for name in ENGLISH}
 """The roles by the names that data.columns gives them: adj_close."""
 _NUMBER = re.compile(r"\W*\d[\d.,]*\W*")
+PAIR_VOLUME = r"Volume [A-Z0-9]{2,6}"
+"""The name of a crypto-currency's volume in the base or the quote of its pair."""
 _STAMP = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*")
 
 
@@ -79,7 +81,7 @@ class Header:
             if found:
                 return found[0]
         if role == "volume":  # of crypto-currencies: first in the base, then in the quote
-            pairs = [n for n, name in enumerate(self.names) if re.fullmatch(r"Volume [A-Z0-9]{2,6}", name.strip())]
+            pairs = [n for n, name in enumerate(self.names) if re.fullmatch(PAIR_VOLUME, name.strip())]
             return pairs[0] if pairs else None
         return None
 
@@ -160,6 +162,9 @@ def header(rows: Sequence[Sequence[str]], given: Given = NO_COLUMNS, *, has_name
     named = next((n for n, row in enumerate(rows) if figures_named(row, given) >= 2), None) if has_names else None
     if named is None:
         named = next((n for n, row in enumerate(rows) if any(map(str.strip, row))), 0)
+        bars = next((n for n, row in enumerate(rows) if _holds_numbers(row)), 0)
+        if has_names and not given and bars > named and len(rows[bars - 1]) == len(rows[bars]):
+            named = bars - 1  # below lines about the table
         if rows and (not has_names or _is_of_bars(rows[named], given)):
             names = tuple(str(number + 1) for number in range(len(rows[named])))
             return Header(names, named, has_names=False, given=NO_COLUMNS if given else _positions(rows[named]))
@@ -206,6 +211,11 @@ def _is_of_bars(row: Sequence[str], given: Given) -> bool:
         return False
     if positions:
         return any(place <= len(row) and _NUMBER.fullmatch(row[place - 1].strip()) for place in positions)
+    return _holds_numbers(row)
+
+
+def _holds_numbers(row: Sequence[str]) -> bool:
+    """Whether most cells of a row, of three at least, are numbers or dates."""
     cells = [cell.strip() for cell in row]
     numbers = [cell for cell in cells if _NUMBER.fullmatch(cell) or _STAMP.fullmatch(cell)]
     return len(numbers) >= 3 and len(numbers) * 2 > len(cells)
