@@ -22,6 +22,7 @@ from stockml.config.values import show
 from stockml.data import sources
 from stockml.data.features import sets as feature_sets
 from stockml.data.settings import CLOSE_TARGETS, BarsConfig
+from stockml.data.sources.csv.file_names import stem
 from stockml.errors import UserError
 from stockml.training.settings import OF_STEPS
 
@@ -282,7 +283,7 @@ def infer_stock(values: dict[str, Any], typed: set[str], chosen_stock: str | Non
         stock.update({k: v for k, v in (("name", ""), ("simulator", None)) if f"stock.{k}" not in typed})
     names_stock = any(key == "stock" or key.startswith("stock.") for key in typed)
     if isinstance(path := data.get("path"), str) and path and not names_stock and not pooled:
-        stock.update(ticker=Path(path.removesuffix(".gz")).stem, name="", simulator=None)
+        stock.update(ticker=stem(Path(path)), name="", simulator=None)
         source = sources.source(str(data.get("source")))
         stock.update({"features": []} if source is not None and not source.is_dated else {})
 
