@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -106,8 +107,9 @@ def require_columns(asked: Iterable[str], known: Iterable[str], origin: str) -> 
 
 
 def place(path: str, line: int) -> str:
-    """A line of a table's file, as shown to the user; for Parquet, which has no lines, the row."""
-    return f"{path}, {'row' if path.lower().endswith(('.parquet', '.pq')) else 'line'} {line}"
+    """A line of a table's file, as shown to the user; of a file that has no lines, the row."""
+    has_rows = re.search(r"\.(parquet|pq|xlsx?|ods|jsonl?)(\.\w+)?$", path.lower())
+    return f"{path}, {'row' if has_rows else 'line'} {line}"
 
 
 _SPLITS = np.array([5 / 4, 4 / 3, 3 / 2, 2, 5 / 2, *range(3, 51), 100])

@@ -147,7 +147,7 @@ def _refuse_what_differs(folder: SweepFolder, jobs: Iterable[Job]) -> None:
         if job.config is None or run_folder.outcome() not in ("ok", "pruned"):
             continue
         config, changed = job.config, changed_settings(run_folder, job.config)
-        source = (config.stock, config.data)
+        source = (config.stock, config.data, config.features)
         if changed:
             for key, (then, now) in changed.items():
                 faults.setdefault(f"{key} was {show(then)}, and is to be {show(now)}", []).append(job.name)

@@ -21,6 +21,8 @@ class CsvConfig(BarsConfig):
     columns: Mapping[str, str | int] = bounded(least=1)
     """A role (date, open, …, adj_close, ticker) or another name → the column's name in the file, or its position from
     1."""
+    header: bool
+    """Whether a line of the file names its columns; if not, `columns` names them by position."""
     context_path: str | None
     """File or folder of the tickers of `context`; None: the same as the stock's."""
     date_format: str | None
@@ -46,6 +48,9 @@ class CsvConfig(BarsConfig):
         if several := next((place for place, count in places.items() if count > 1), None):
             names = ", ".join(name for name, place in self.columns.items() if place == several)
             yield f"columns: {names} are all the column {several!r}; name it once"
+        named = [name for name, place in self.columns.items() if isinstance(place, str)]
+        if named and not self.header:
+            yield f"columns.{named[0]}={self.columns[named[0]]}: must be a position, from 1, as data.header=false"
         codes = set(re.findall("%.", self.date_format or ""))
         if self.date_format is not None and not (
             {"%d"} & codes and {"%m", "%b", "%B"} & codes and {"%Y", "%y"} & codes
