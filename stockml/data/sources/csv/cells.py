@@ -59,7 +59,7 @@ def days(column: pd.Series[str], date_format: str | None = None) -> tuple[Days, 
         if fits.any():
             fitting |= {f: _days(texts.where(fits, ""), f) for f in formats}
     if not fitting:
-        return np.full(len(texts), np.datetime64("NaT"), "datetime64[D]"), ""
+        return np.full(len(texts), np.datetime64("NaT", "D")), ""
     unread = {f: int(np.isnat(found).sum()) for f, found in fitting.items()}
     likely = [f for f in fitting if unread[f] == min(unread.values())]
     if len(likely) > 1:
