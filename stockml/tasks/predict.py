@@ -166,7 +166,7 @@ def _known(value: float) -> float | None:
 def _target_days(panel: Panel, config: BarsConfig) -> NDArray[np.datetime64]:
     """(R,) the day that each row forecasts; NaT where the calendar is unknown."""
     assert panel.dates is not None
-    target_days = np.full(len(panel.dates), np.datetime64("NaT"), dtype="datetime64[D]")
+    target_days = np.full(len(panel.dates), np.datetime64("NaT", "D"))
     next_days = functools.cache(
         lambda last: (
             calendar.weekdays_after(last, panel.reach)

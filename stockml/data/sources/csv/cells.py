@@ -67,7 +67,7 @@ def days(column: pd.Series[str], date_format: str | None = None) -> tuple[Days, 
     if counted is not None and (~np.isnat(counted[0])).sum() * 2 > len(texts):
         return counted
     if not fitting:
-        return np.full(len(texts), np.datetime64("NaT"), "datetime64[D]"), ""
+        return np.full(len(texts), np.datetime64("NaT", "D")), ""
     unread = {f: int(np.isnat(found).sum()) for f, found in fitting.items()}
     likely = [f for f in fitting if unread[f] == min(unread.values())]
     if len(likely) > 1:
