@@ -12,7 +12,7 @@ import numpy as np
 
 from stockml.errors import UserError
 from stockml.evaluation.predictions import tickers_of
-from stockml.runs.folder import Folder
+from stockml.runs.files import Folder
 
 if TYPE_CHECKING:
     import pandas as pd

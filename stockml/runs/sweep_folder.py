@@ -10,7 +10,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from stockml.errors import UserError
-from stockml.runs.folder import Folder, RunFolder, folder_errors, new_folder
+from stockml.runs.files import Folder, folder_errors, new_folder
+from stockml.runs.folder import RunFolder
 
 
 class SweepFolder(Folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import time
@@ -64,6 +65,18 @@ def run(
     UserError for faults of config and data, before any folder is made; RunError for a run that failed; Pruned for one
     that `report_epoch` ended, Interrupted for one that a signal ended.
     """
+    with resume.held(config) if group.is_main else contextlib.nullcontext():
+        return _run(config, location, records, group, folds, report_epoch)
+
+
+def _run(
+    config: Config,
+    location: RunLocation | ExistingRun,
+    records: Mapping[str, str],
+    group: Group,
+    folds: Sequence[Data] | None,
+    report_epoch: Report | None,
+) -> float:
     started = time.time()
     run_log = terminal.RunLog(verbose=group.is_main and location.verbose)
     chosen = hardware.choose(_hardware(config), group.local_rank)
@@ -86,7 +99,7 @@ def run(
     resumed, notes = _states_to_resume(location, config, data, names, group)
     if group.is_main:
         looks.require_ledger(config, location.path(config.stock.ticker))
-    folder = location.create_folder(config.stock.ticker)
+    folder = location.create_folder(config.stock.ticker, records)
     with (
         tracking.tracked(config.tracker, folder, run_log.emit, is_main=group.is_main) as trackers,
         report.drawn_after(folder, config, run_log.emit, verbose=location.verbose),

@@ -118,7 +118,7 @@ def _is_attempt(folder: RunFolder, job: Config) -> bool:
     if not (folder.path / ".hydra").is_dir() or folder.outcome() in ("ok", "running"):
         return False
     if not (folder.path / "config.json").is_file():
-        return not any((folder.path / ".hydra").iterdir())
+        return True
     return run_metadata.saved_config(folder).update.of == job.update.of
 
 

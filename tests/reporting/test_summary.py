@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from stockml.reporting import summary
-from stockml.runs.folder import Folder
+from stockml.runs.files import Folder
 from stockml.runs.sweep_folder import SweepFolder
 from tests.conftest import ROOT
 
@@ -305,7 +305,7 @@ WRITER = """
 import sys, time
 from pathlib import Path
 from stockml.reporting import summary
-from stockml.runs.folder import Folder
+from stockml.runs.files import Folder
 from stockml.runs.sweep_folder import SweepFolder
 
 sweep, number = SweepFolder(Path(sys.argv[1])), sys.argv[2]

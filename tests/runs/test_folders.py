@@ -15,20 +15,22 @@ from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
 from stockml.runs.names import safe_name
 
+RECORDS = {"config.yaml": "seed: 0\n"}
+
 
 def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with ThreadPoolExecutor(8) as pool:
-        folders = list(pool.map(lambda _: RunLocation().create_folder("AAPL").path, range(20)))
+        folders = list(pool.map(lambda _: RunLocation().create_folder("AAPL", RECORDS).path, range(20)))
     assert len(set(folders)) == 20
     assert all(folder.parent == tmp_path / "outputs" and folder.name.startswith("AAPL_") for folder in folders)
 
 
 def test_an_exact_folder_takes_one_run(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    RunLocation(exact=tmp_path).create_folder("AAPL")
+    RunLocation(exact=tmp_path).create_folder("AAPL", RECORDS)
     with pytest.raises(UserError, match="already holds a run"):
-        RunLocation(exact=tmp_path).create_folder("AAPL")
+        RunLocation(exact=tmp_path).create_folder("AAPL", RECORDS)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
@@ -57,7 +59,7 @@ def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
 
 def test_discarding_removes_what_the_run_wrote_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    folder = RunLocation(exact=tmp_path).create_folder("AAPL")
+    folder = RunLocation(exact=tmp_path).create_folder("AAPL", RECORDS)
     folder.write_text("metrics.json", "{}")
     folder.write_text(".hydra/config.yaml", "")
     folder.log().close()
