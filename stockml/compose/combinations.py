@@ -84,7 +84,7 @@ class Combinations:
             paired = zip(axes[first], *(axes.pop(other) for other in others), strict=True)
             axes[first] = [tuple(itertools.chain(*values)) for values in paired]
         sets = [job for one in self.sets for job in itertools.product(*(_values(composer, o) for o in one))]
-        every = [*([sets] if self.sets else []), *axes.values()]
+        every: list[Sequence[tuple[Override, ...]]] = [*([sets] if self.sets else []), *axes.values()]
         jobs = [list(itertools.chain(*job)) for job in itertools.product(*every)]
         return self._without_excluded(jobs)
 

@@ -47,7 +47,8 @@ def parse(overrides: Iterable[str], loader: Any = None) -> list[Override]:
 
 def with_files(o: Override) -> Override:
     """The override; a glob of `data.path`, or of another path, as the files, or folders, that it stands for."""
-    pattern, kind = o.value(), o.key_or_group.rpartition(".")[2].rpartition("_")[2]
+    pattern: Any = o.value()
+    kind = o.key_or_group.rpartition(".")[2].rpartition("_")[2]
     if not isinstance(pattern, Glob) or kind not in ("path", "dir"):
         return o
     patterns = [str(Path(text).expanduser()) for text in pattern.include]

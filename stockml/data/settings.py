@@ -153,6 +153,8 @@ class BarsConfig(DataConfig):
     """Sessions, from Monday to Friday, after which the last bar of such a ticker no longer counts."""
     tickers: tuple[str, ...] | Literal["all"]
     """Stocks that one model is trained on; all: every stock of the source; empty: `stock.ticker` alone."""
+    on_bad_stock: Literal["error", "drop"]
+    """Several stocks: whether one whose bars have faults ends the run, or is left out by name."""
     scaler: Literal["per_stock", "global"]
     """Several stocks: whether each is scaled by its own mean and standard deviation, or all by shared ones."""
     min_scaler_samples: int = bounded(least=2)

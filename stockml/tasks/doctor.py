@@ -41,6 +41,9 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
         try:
             faulty += [one.stock.ticker] if _examine(one)[1] else []
         except UserError as error:
+            if getattr(config.data, "tickers", ()) == "all" and (why := loading.why_no_bars(one)):
+                print(f"left out    {one.stock.ticker}: {why}")
+                continue
             faulty.append(one.stock.ticker)
             print(*error.lines, sep="\n")
     if faulty:

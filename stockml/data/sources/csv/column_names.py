@@ -18,7 +18,18 @@ ENGLISH = {
     "adj close": ("adj close", _DIVIDENDS, "adjusted close", "close adj", "adj close price", "adjusted", "adj price"),
     "adj volume": ("adj volume", "adjusted volume", "volume adj", "volume adjusted"),
     "volume": ("volume", "vol", "px volume", "share volume", "shares traded", "traded volume", "total traded quantity"),
-    "ticker": ("ticker", "symbol", "tic", "stock symbol", "code", "stock", "instrument", "name"),
+    "ticker": (
+        "ticker",
+        "symbol",
+        "tic",
+        "stock symbol",
+        "ticker symbol",
+        "code",
+        "stock",
+        "instrument",
+        "secid",
+        "name",
+    ),
 }
 # Of exchanges and vendors (NSE, BSE, Binance, Dukascopy, MetaTrader, Polygon, Euronext), then German, Spanish, French,
 # Portuguese, Italian, Polish, Dutch, Turkish, Russian, Chinese, Japanese and Korean.
@@ -39,7 +50,9 @@ _OTHERS = {
     "adj volume": "",
     "volume": "ttltradgvol|tottrdqty|ttl trd qnty|no of shares|no of shrs|number of shares|tickvol|tick volume|stück|"
     "stücke|stuecke|volumen|volumi|wolumen|wol|volume|hac|hacim|объем|成交量|交易量|成交股数|出来高|거래량",
-    "ticker": "tckrsymb|ts code|股票代码|代码|símbolo|nazwa",
+    "ticker": "security|security id|security code|stock code|stock id|stock name|instrument id|instrument code|asset|"
+    "sid|permno|gvkey|isin|ric|cusip|sedol|figi|scrip|scrip code|unique id|item id|coin|company|company name|"
+    "tckrsymb|ts code|股票代码|代码|símbolo|nazwa",
 }
 SURE_TICKERS = ("ticker", "symbol", "tic", "stock symbol", "tckrsymb")
 _LETTERS = {"date": "t", "open": "o", "high": "h", "low": "l", "close": "c", "volume": "v"}

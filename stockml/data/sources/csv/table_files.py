@@ -84,7 +84,8 @@ def find(data: CsvConfig, ticker: str) -> Path:
 def files(folder: Path) -> list[Path]:
     """The tables in `data.dir`, sorted by name. Raises UserError where there is no such folder."""
     _require_folder(folder)
-    return sorted(path for path in folder.iterdir() if path.name.lower().endswith(ENDINGS) and path.is_file())
+    tables = (path for path in folder.iterdir() if path.name.lower().endswith(ENDINGS) and path.is_file())
+    return sorted(path for path in tables if not path.name.startswith("."))
 
 
 def _require_folder(folder: Path) -> None:
@@ -111,18 +112,25 @@ def _is_parquet(path: Path) -> bool:
 
 def _has_rows_of(path: Path, ticker: str, data: CsvConfig) -> bool:
     try:
-        if not _is_parquet(path):
-            content = containers.content(path)
-            rows = containers.rows(path, content)
-            if rows is None:
-                rows = _head(containers.text(path, content).split("\n", _HEAD)[:_HEAD], data.columns)[1]
-            header = columns.header(rows[:_HEAD], data.columns, has_names=data.header)
-            header = header.with_columns(data.columns, lenient=True)
-            if header.tickers is None and header.column("ticker", ticker) is None:
-                return False  # without reading the rest
+        header = header_of(path, data)
+        if header.tickers is None and header.column("ticker", ticker) is None:
+            return False  # without reading the rest
         return read(path, ticker, data).ticker != ""
     except (UserError, columns.AmbiguousTableError, csv.Error):
         return False
+
+
+def header_of(path: Path, data: CsvConfig) -> Header:
+    """The header alone, with the columns of data.columns that the file has. Raises as `read`."""
+    if _is_parquet(path):
+        return whole(path, data, lenient=True).header
+    content = containers.content(path)
+    rows = containers.rows(path, content)
+    with user_errors(path):
+        if rows is None:
+            rows = _head(containers.text(path, content).split("\n", _HEAD)[:_HEAD], data.columns)[1]
+        header = columns.header(rows[:_HEAD], data.columns, has_names=data.header)
+        return header.with_columns(data.columns, lenient=True)
 
 
 def read(path: Path, ticker: str, data: CsvConfig, *, sole: bool = False, lenient: bool = False) -> Table:
@@ -162,12 +170,21 @@ def by_ticker(table: Table) -> dict[str, Table]:
         return dict.fromkeys(_stocks_of_columns(header), table)
     with user_errors(table.path):
         column = header.column("ticker", "")
-    if column is None or not header.is_surely_tickers(column):
+    if column is None or not _holds_tickers(table, column):
         return {}
     texts = table.cells[column].astype(str).str.strip()
     anyone = (table.widths != len(header.names)) | (texts == "").to_numpy()  # reported for every stock
     groups = {str(name): rows for name, rows in texts.groupby(texts, sort=False).indices.items() if name}
     return {name: _rows(table, np.union1d(groups[name], anyone.nonzero()[0])) for name in sorted(groups)}
+
+
+def _holds_tickers(table: Table, column: int) -> bool:
+    """Whether the column names the stock of each row, by its name, or since days come again under other names."""
+    date = table.header.column("date", "")
+    if table.header.is_surely_tickers(column) or date is None:
+        return table.header.is_surely_tickers(column)
+    days, names = table.cells[date].astype(str), table.cells[column].astype(str)
+    return bool(days.duplicated().any()) and names.nunique() > 1
 
 
 def _stocks_of_columns(header: Header) -> list[str]:
@@ -274,7 +291,7 @@ def of_ticker(table: Table, ticker: str, *, sole: bool = False) -> Table:
     else:
         return table
     alike = [spelt for spelt in held if spelt.upper() == ticker.upper()] or [t for t in held if same_ticker(t, ticker)]
-    if not alike and column is not None and not header.is_surely_tickers(column):
+    if not alike and column is not None and not _holds_tickers(table, column):
         return table
     if not alike and sole and len(held) == 1:
         alike = held

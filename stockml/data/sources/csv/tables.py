@@ -6,7 +6,6 @@ is refused.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import re
 import textwrap
@@ -65,23 +64,6 @@ def content(config: Config) -> str:
     settings = f"{data.date_format} {data.on_bad_rows} {data.adjust_volume} {dict(data.columns)}"
     settings += "" if data.header else " no header"
     return f"{path} {store.hash_of(path, Path(data.panel_cache))} {settings}"
-
-
-def find_stocks(config: Config) -> list[tuple[str, CsvConfig]]:
-    """Every ticker in the file `data.path`, or with a file in `data.dir`, and the settings that load its bars.
-
-    Raises UserError where there is none.
-    """
-    data = cast("CsvConfig", config.data)
-    if data.path is None:
-        files = table_files.files(Path(str(data.dir)))
-        if not files:
-            raise UserError(f"data.dir={data.dir}: holds no table of bars; name another folder")
-        alone = dataclasses.replace(data, dir=None, context_path=data.context_path or data.dir)
-        return [(stem(path), dataclasses.replace(alone, path=str(path))) for path in files]
-    path = table_files.find(data, "")
-    found = table_files.by_ticker(table_files.whole(path, data))
-    return [(ticker, data) for ticker in found or (stem(path),)]
 
 
 def load_many(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
