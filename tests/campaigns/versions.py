@@ -5,9 +5,9 @@
 PYTHON are interpreters, the oldest first, such as python3.11 and python3.13. uv (which must be installed) makes an
 environment of the newest versions for each, and for the first, since new interpreters lack old builds, one of the
 lowest that pyproject.toml allows, in FOLDER (a temporary one by default; an environment that is there is used again).
-With `--torch`, it is that version everywhere, for a machine that cannot get others. In each: a default run, a sweep, ranks, a search, trees, their
-reproductions, forecasts and reports. Prints a line an environment, and ends with status 1 where one fails. Installing
-takes a minute, and 6 GB where torch comes with CUDA.
+With `--torch`, it is that version everywhere, for a machine that cannot get others. In each environment: a default run,
+a sweep, ranks, a search, trees, their reproductions, forecasts and reports. Prints a line an environment, and ends with
+status 1 where one fails. Installing takes a minute, and 6 GB where torch comes with CUDA.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def environment(interpreter: str, resolution: str, folder: Path, torch: str | No
     python = path / "bin" / "python"
     if not python.exists():
         subprocess.run(["uv", "venv", "--quiet", "--python", interpreter, path], check=True)
-        install = ["uv", "pip", "install", "--quiet", "--python", python]
+        install = ["uv", "pip", "install", "--quiet", "--python", str(python)]
         if torch is not None:  # first: what depends on torch must not choose another build
             subprocess.run([*install, f"torch=={torch}"], check=True)
         subprocess.run([*install, "--resolution", resolution, "-e", f"{ROOT}[{EXTRAS}]"], check=True)

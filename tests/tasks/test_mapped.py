@@ -149,7 +149,7 @@ def test_an_evaluation_is_labelled_with_the_stock_of_its_file(copy: Path, capsys
 
 def test_a_run_is_continued_from_bars_that_were_moved(copy: Path, tmp_path: Path) -> None:
     bars = shutil.copytree(copy / "bars", tmp_path / "moved")
-    once = ("report=false", "data=csv", "stock=AAA", "data.window=20", "model=mlp_flat")
+    once = ("report=false", "data=csv", "stock.ticker=AAA", "data.window=20", "model=mlp_flat")
     run = f"hydra.run.dir={copy / 'one'}"
     assert cli.main([*once, "trainer.epochs=1", f"data.dir={copy / 'bars'}", run]) == 0
     shutil.rmtree(copy / "bars")
