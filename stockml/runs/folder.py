@@ -238,7 +238,9 @@ class RunFolder(Folder):
                 "status": status,
                 "pid": os.getpid(),
                 "started": datetime.fromtimestamp(started).astimezone().isoformat(),
-                "seconds": None if status == "running" else round(now - started, 3),
+                "seconds": None
+                if status == "running"
+                else max(0.0, round(now - started, 3)),  # a clock may be set back
                 "error": error,
                 "synthetic": synthetic,
             },

@@ -25,7 +25,7 @@ from stockml.reporting import terminal, text_tables
 from stockml.runs.folder import RunFolder
 from stockml.runs.names import safe_name
 from stockml.tasks import NO_REQUEST, Request, export
-from stockml.tasks.predictor import Predictor, each_member
+from stockml.tasks.predictor import Predictor, each_member, named_by_file
 from stockml.training import hardware
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def forecasts(config: Config, emit: Callable[[str], None]) -> Forecasts:
     UserError where the run or the bars cannot be used.
     """
     folder = RunFolder.existing(Path(str(config.run)))
+    config = named_by_file(folder, config)
     each = each_member(folder, config)
     if config.export.onnx:
         export.require_installed()

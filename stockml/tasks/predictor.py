@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -171,6 +172,22 @@ def each_member(folder: RunFolder, config: Config) -> list[tuple[RunFolder, Conf
     base, found = run_metadata.saved_config(folder), members(folder)
     each = [(of.folder, _changed(run_metadata.saved_config(of.folder), base, config), of.weight) for of in found]
     return each or [(folder, config, 1.0)]
+
+
+def named_by_file(folder: RunFolder, config: Config) -> Config:
+    """The config under the ticker of its file, where that is another stock's than the run's and no stock was typed."""
+    own = run_metadata.saved_config(folder)
+    then, path = (getattr(of.data, "path", None) for of in (own, config))
+    was_named = then is not None and _ticker_of(then) != own.stock.ticker  # otherwise than its file
+    if not path or path == then or was_named or config.stock.ticker != own.stock.ticker:
+        return config
+    if getattr(config.data, "tickers", ()) or _ticker_of(path) == own.stock.ticker:
+        return config
+    return dataclasses.replace(config, stock=dataclasses.replace(config.stock, ticker=_ticker_of(path), name=""))
+
+
+def _ticker_of(path: str) -> str:
+    return Path(path.removesuffix(".gz")).stem
 
 
 def _changed(own: Any, base: Any, asked: Any) -> Any:

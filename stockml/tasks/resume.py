@@ -101,6 +101,8 @@ def changes_of_batch(folder: RunFolder, config: Config, world_size: int) -> list
 # Settings that may change, a section or the beginning of a key; trainer.epochs too, unless the learning rate depends on
 # it.
 _MAY_CHANGE = (
+    "data.dir",  # the data themselves are compared
+    "data.path",
     "trainer.patience",
     "hardware.",
     "trainer.name",
