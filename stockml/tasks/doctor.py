@@ -79,12 +79,12 @@ def _examine(config: Config) -> tuple[Bars, Counter[str]]:
 
 
 def _bars(config: Config) -> Bars:
-    """The bars with all columns; if there are not all, with all prices; else with the columns that the stock needs."""
+    """The bars with all columns; if there are not all, with all prices or the close alone."""
     numbers, texts = loading.further_columns(config)
     further = numbers or [name for name in spec.columns_read(config) if name not in COLUMNS]
     notes = [f"not examined, since they hold no numbers: {', '.join(texts)}"] if texts else []
     problem = ""
-    for columns in (COLUMNS, PRICES):
+    for columns in (COLUMNS, PRICES, ("close",)):
         try:
             loading.load_columns(config, columns)
         except UserError as error:
