@@ -142,7 +142,8 @@ def test_an_epoch_that_does_not_end_does_not_keep_an_interrupted_run_alive(tmp_p
 def test_no_worker_outlives_a_launcher_that_is_killed(tmp_path: Path, env: dict[str, str], launcher: str) -> None:
     process = begin(tmp_path, {**env, "SLOW": "0.1"}, f"trainer.launcher={launcher}")
     until(process, "epoch 1/")
-    assert len(workers := workers_of(tmp_path)) >= 2
+    workers = workers_of(tmp_path)
+    assert len(workers) >= 2
     os.kill(max(workers), signal.SIGSTOP)  # a rank, which sees no end of its launcher
     process.kill()
     process.communicate()
