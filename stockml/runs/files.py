@@ -39,7 +39,7 @@ class Folder:
             self.written.add(path)
         except BaseException as error:
             own.unlink(missing_ok=True)
-            if isinstance(error, OSError) and error.filename is None:  # as a full disk's is
+            if isinstance(error, OSError) and error.filename in (None, str(own)):  # None: a full disk
                 error.filename = str(path)
             raise
 

@@ -95,7 +95,7 @@ class RunFolder(Folder):
             try:
                 prepared.rename(whole)  # atomic: of two runs given one folder, one gets it
             except OSError as error:
-                if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                     raise FileExistsError(error.errno, error.strerror, str(path)) from error
                 raise
         except BaseException:

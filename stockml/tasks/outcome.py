@@ -83,9 +83,8 @@ def _errors_in_a_line(folder: RunFolder, run_log: terminal.RunLog) -> Iterator[N
         elif isinstance(error, FileNotFoundError) and not folder.path.is_dir():
             line = "the run folder is gone; somebody removed it while the run was in progress"
         elif _is_of_folder(folder, error):
-            remedy = (
-                f"once that is fixed: trainer.resume={folder.path}" if kept else "choose another: hydra.run.dir=FOLDER"
-            )
+            key = "hydra.sweep.dir" if folder.stays else "hydra.run.dir"
+            remedy = f"once that is fixed: trainer.resume={folder.path}" if kept else f"choose another: {key}=FOLDER"
             line = f"cannot write to the run folder ({reason}); {remedy}"
         elif isinstance(error, OSError) and error.filename is not None:
             line = f"{error.filename}: {error.strerror}"

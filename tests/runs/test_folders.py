@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -79,3 +80,48 @@ def test_a_run_whose_process_is_gone_reads_as_killed(tmp_path: Path) -> None:
     assert folder.status() == "killed"
     folder.record("ok", 0.0, None, synthetic=False)
     assert folder.status() == "ok"
+
+
+def test_a_run_folder_appears_with_its_config_or_not_at_all(tmp_path: Path) -> None:
+    program = (
+        "import os, pathlib, sys; from stockml.runs.location import RunLocation;"
+        "pathlib.Path.rename = lambda *_: os.kill(os.getpid(), 9);"
+        "RunLocation(exact=pathlib.Path(sys.argv[1])).create_folder('AAPL', {'config.yaml': 'seed: 0'})"
+    )
+    for path in (tmp_path / "a" / "run", tmp_path / "b"):
+        done = subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+        assert done.returncode == -9
+        assert not path.exists()
+        assert len(list(path.parent.glob(".*.tmp"))) == 1
+        folder = RunLocation(exact=path).create_folder("AAPL", RECORDS)  # and the leftover goes
+        assert not list(path.parent.glob(".*.tmp"))
+        assert (folder.path / ".hydra" / "config.yaml").read_text() == RECORDS["config.yaml"]
+        with pytest.raises(UserError, match=r"killed before it began to train; start it: trainer\.resume="):
+            RunFolder.existing(path)
+
+
+def test_a_run_in_progress_is_locked_against_other_processes(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    program = (
+        "import pathlib, sys; from stockml.runs.folder import RunFolder;"
+        "RunFolder(pathlib.Path(sys.argv[1])).held().__enter__()"
+    )
+
+    def other() -> str:
+        return subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False
+        ).stderr
+
+    with folder.held(), RunFolder(tmp_path).held():  # within one process it is free
+        assert "that run is still running" in other()
+    assert other() == ""
+
+
+def test_a_folder_that_is_removed_while_its_run_is_in_progress_is_not_made_again(tmp_path: Path) -> None:
+    folder = RunLocation(exact=tmp_path / "run").create_folder("AAPL", RECORDS)
+    with folder.held():
+        shutil.rmtree(folder.path)
+        with pytest.raises(FileNotFoundError):
+            folder.write_text("metrics.json", "{}")
+        assert folder.missing() == [".hydra/config.yaml", ".lock"]
+    assert not folder.path.exists()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from stockml.config.values import undecoded
 from stockml.data import placebo, sources, spec
 from stockml.data.bars import COLUMNS, Bars, MissingColumnsError
 from stockml.data.context import joined, of_context, reading_only
@@ -126,7 +127,10 @@ def _context(config: Config) -> dict[str, Bars]:
 
 def find_stocks(config: Config) -> Sequence[tuple[str, BarsConfig]]:
     """Every stock that the source has, with the settings that load it. Raises UserError."""
-    return cast("Sequence[tuple[str, BarsConfig]]", _call(config, "find_stocks", config))
+    found = cast("Sequence[tuple[str, BarsConfig]]", _call(config, "find_stocks", config))
+    if odd := [shown for ticker, _ in found if (shown := undecoded(ticker))]:
+        raise UserError(*(f"{shown}: a file's name holds bytes that are not UTF-8; rename the file" for shown in odd))
+    return found
 
 
 def why_no_bars(config: Config) -> str:

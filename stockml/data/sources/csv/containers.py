@@ -70,6 +70,7 @@ def _unpacked(path: Path, file: BinaryIO) -> BinaryIO:
             if len(names) != 1:
                 raise UserError(f"{path}: holds {len(names)} files; unpack it, and name the folder: data.dir=FOLDER")
             return cast("BinaryIO", archive.open(names[0]))
+        file.seek(0)
     return file
 
 
