@@ -16,7 +16,7 @@ from stockml.config.values import list_stocks, plain
 from stockml.data import doctor, store
 from stockml.data.panel import Panel, Stocks
 from stockml.data.samples import day_before, rows_of, unusable, usable
-from stockml.data.sources import loading
+from stockml.data.sources import loading, reading
 from stockml.data.spec import PanelSpec
 from stockml.errors import UserError
 
@@ -41,6 +41,7 @@ _ROW_SETTINGS = (
 """Settings that the rows of a panel depend on, in addition to those of the source."""
 
 
+@reading.kept()
 def load(config: Config, *, to_forecast: bool = False) -> Panel:
     """The panel of the config's stocks, from the file that is built first if it is missing.
 

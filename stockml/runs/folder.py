@@ -74,6 +74,8 @@ class RunFolder(Folder):
             try:
                 return cls._prepared(path, records)
             except FileExistsError:
+                if not path.is_dir():
+                    raise
                 raise UserError(
                     f"{path}: already holds a run; choose another hydra.run.dir, or continue it: trainer.resume={path}"
                 ) from None

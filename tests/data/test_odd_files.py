@@ -10,6 +10,8 @@ import pytest
 
 from stockml import cli
 from stockml.data.dataset import load_panel
+from stockml.data.sources import reading
+from stockml.data.sources.csv import table_files
 from stockml.errors import UserError
 from tests.conftest import random_bars, write_bars
 from tests.data.test_pool import config
@@ -107,6 +109,23 @@ def test_one_long_table_is_every_stock_of_it(column: str, by_day: bool, tmp_path
     panels = [load_panel(config(tmp_path, "data.dir=null", path))[0], load_panel(config(tmp_path / "long"))[0]]
     assert [panel.stocks and panel.stocks.tickers for panel in panels] == [SOUND, SOUND]
     np.testing.assert_array_equal(panels[0].values, panels[1].values)
+
+
+def test_a_long_table_is_read_once_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, whole = list[Path](), table_files.whole
+    monkeypatch.setattr(
+        table_files, "whole", lambda path, *rest, **more: reads.append(path) or whole(path, *rest, **more)
+    )
+    path, counts = tmp_path / "long.csv", list[int]()
+    for days in (60, 61):
+        each = [random_bars(days, seed=seed, ticker=ticker) for seed, ticker in enumerate(SOUND)]
+        pd.concat(pd.DataFrame({"date": x.dates, **x.columns, "ticker": x.ticker}) for x in each).to_csv(
+            path, index=False
+        )
+        counts.append(len(load_panel(config(tmp_path, "data.dir=null", f"data.path={path}"))[0].values))
+    assert reads == [path, path]
+    assert counts[1] - counts[0] == len(SOUND)
+    assert reading.once("read", lambda: 1) + reading.once("read", lambda: 2) == 3
 
 
 def test_a_company_s_name_is_no_stock_of_a_long_table(folder: Path) -> None:

@@ -37,7 +37,7 @@ def find_stocks(config: Config) -> list[tuple[str, CsvConfig]]:
 
 def _stocks_of(path: Path, data: CsvConfig) -> Sequence[str]:
     """The stocks that one file names. Raises UserError."""
-    return [*table_files.by_ticker(table_files.whole(path, data))]
+    return [*table_files.of_each_stock(path, data)]
 
 
 def why_no_bars(config: Config) -> str:

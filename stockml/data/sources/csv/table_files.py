@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from stockml.config.schema import nearest
 from stockml.data.bars import place
+from stockml.data.sources import reading
 from stockml.data.sources.csv import columns, containers
 from stockml.data.sources.csv.columns import Given, Header, same_ticker
 from stockml.data.sources.csv.file_names import ENDINGS, stem
@@ -161,6 +162,12 @@ def user_errors(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: {error}") from error
     except csv.Error as error:
         raise UserError(f"{path}: is not a table ({error}); save the bars again") from error
+
+
+def of_each_stock(path: Path, data: CsvConfig) -> dict[str, Table]:
+    """The rows that may be of each stock of the file, as `by_ticker`; read once per panel. Raises UserError."""
+    key = (path, tuple(data.columns.items()), data.header)
+    return reading.once(key, lambda: by_ticker(whole(path, data)))
 
 
 def by_ticker(table: Table) -> dict[str, Table]:

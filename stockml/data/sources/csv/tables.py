@@ -72,7 +72,7 @@ def load_many(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
     if data.path is None or any(config.data != data for config in configs):
         return (functools.partial(load, config) for config in configs)
     path = table_files.find(data, "")
-    tables = table_files.by_ticker(table_files.whole(path, data))
+    tables = table_files.of_each_stock(path, data)
 
     def of_ticker(config: Config) -> Bars:
         ticker = config.stock.ticker
