@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from stockml.config.values import list_stocks, plain
-from stockml.data import doctor, store
+from stockml.data import doctor, frequency, store
 from stockml.data.panel import Panel, Stocks
 from stockml.data.samples import day_before, rows_of, unusable, usable
 from stockml.data.sources import loading
@@ -110,17 +110,19 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
     data, spec = cast("BarsConfig", config.data), PanelSpec.of(config)
     starts, origins, days_before, faults = [0], [], list[str](), list[str]()
     parsing_notes, data_warnings, dropped = Counter[str](), Counter[str](), list[str]()
-    missing = np.zeros(len(spec.features.names), dtype=np.int64)
+    missing, frequencies = np.zeros(len(spec.features.names), dtype=np.int64), dict[str, str]()
 
     def read() -> Iterator[Bars]:
-        for load_one in loading.loaders(each):
+        for one, load_one in zip(each, loading.loaders(each), strict=True):
             with _collected(faults):
                 bars = load_one()
                 origins.append(bars.origin)
                 parsing_notes[bars.parsing_notes] += 1
                 dropped.extend(bars.dropped)
                 bars = _between(bars, data)
-                data_warnings.update(doctor.counts(bars))
+                data_warnings.update(doctor.counts(bars, data.calendar))
+                if len(bars.dates):
+                    frequencies.setdefault(frequency.of(bars.dates).name, one.stock.ticker)
                 yield bars
 
     for together in [list(read())] if spec.cross_sectional else ([bars] for bars in read()):
@@ -134,6 +136,9 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
                         writer.append(name, array)
                 starts.append(starts[-1] + len(rows["values"]))
                 days_before.append(str(day_before(bars, spec.lost)))
+    if len(frequencies) > 1:
+        named = ", ".join(f"{ticker} has {name} ones" for name, ticker in frequencies.items())
+        faults.append(f"data.tickers: the stocks' bars differ in frequency: {named}; take stocks of one frequency")
     if faults:
         more = [f"and {len(faults) - _MOST_FAULTS:,} faults more"] if len(faults) > _MOST_FAULTS else []
         raise UserError(*faults[:_MOST_FAULTS], *more)
@@ -180,7 +185,9 @@ def each_bars(config: Config, each: Sequence[Config]) -> list[Bars]:
 def _between(bars: Bars, data: BarsConfig) -> Bars:
     """The bars from data.start to data.end; possibly none."""
     first, last = (np.datetime64(str(day), "D") if day is not None else None for day in (data.start, data.end))
-    if (first is not None and bars.dates[-1] < first) or (last is not None and bars.dates[0] > last):
+    if (first is not None and bars.dates[-1] < first) or (
+        last is not None and bars.dates[0].astype("datetime64[D]") > last
+    ):
         return bars.first(0)
     return bars.between(data.start, data.end)
 

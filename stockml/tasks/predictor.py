@@ -207,5 +207,5 @@ def _load_fold(
     shape = (state["window"], len(state["features"]))
     model = models.averaged([models.build(config.model, *shape) for _ in config.each_member()]).to(chosen.dtype)
     model.load_state_dict(state["state_dict"])
-    first_day = np.datetime64(spans["test"][0], "D") if spans["test"] else None
+    first_day = np.datetime64(spans["test"][0]) if spans["test"] else None
     return FoldPredictor(model.to(chosen.device), shape, Scaler.from_dict(state["scaler"]), first_day)
