@@ -36,7 +36,7 @@ def opens_on(exchange: str) -> list[bool]:
     if days is None:
         return [exchange == "24/7" or weekday < 5 for weekday in range(7)]
     counts = np.bincount((days.astype(np.int64) + 3) % 7, minlength=7)
-    return (counts > len(days) / 20).tolist()
+    return [bool(count > len(days) / 20) for count in counts]
 
 
 def days_after(day: np.datetime64, count: int, exchange: str) -> NDArray[np.datetime64] | None:
@@ -63,12 +63,18 @@ def days_between(first: np.datetime64, last: np.datetime64, exchange: str) -> ND
     return None if days is None else days[days <= last]
 
 
-@functools.lru_cache(maxsize=64)  # the stocks of a pool ask for the same days
 def _sessions(first: datetime.date, last: datetime.date, exchange: str) -> NDArray[np.datetime64] | None:
     try:
-        import exchange_calendars
+        import exchange_calendars  # noqa: F401 - whether it is installed
     except ImportError:
         return None
+    return _known_sessions(first, last, exchange)
+
+
+@functools.lru_cache(maxsize=64)  # the stocks of a pool ask for the same days
+def _known_sessions(first: datetime.date, last: datetime.date, exchange: str) -> NDArray[np.datetime64]:
+    import exchange_calendars
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it uses deprecated parts of pandas

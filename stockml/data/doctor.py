@@ -16,7 +16,19 @@ from numpy.typing import NDArray
 
 from stockml.data import calendar, frequency
 from stockml.data.bars import COLUMNS, Bars, Floats
-from stockml.data.doctor_further import Case, Mask, constant, days, days_without, no_values, outliers, runs, sigma
+from stockml.data.doctor_further import (
+    Case,
+    Mask,
+    constant,
+    days,
+    days_without,
+    missing_periods,
+    no_values,
+    outliers,
+    runs,
+    sigma,
+    wrong_weekdays,
+)
 from stockml.errors import UserError
 
 Days = NDArray[np.datetime64]
@@ -103,10 +115,6 @@ class _Subject:
     @property
     def dates(self) -> Days:
         return self.bars.dates
-
-    @property
-    def days(self) -> Days:
-        return self.dates.astype("datetime64[D]")
 
     @functools.cached_property
     def prices(self) -> dict[str, Floats]:
@@ -203,19 +211,15 @@ def _outside(subject: _Subject, *, above: bool) -> Iterator[Case]:
 
 
 def _missing_sessions(subject: _Subject) -> Iterator[Case]:
-    found = frequency.of(subject.dates)
-    if found.period not in ("day", "intraday"):
-        missing = frequency.periods_missing(subject.dates, found)
-        for row in np.flatnonzero(missing) + 1:
-            count, since = missing[row - 1], subject.dates[row - 1]
-            yield int(row), subject.dates[row], f"no bar for {count:,} {found.noun}{'s' * (count > 1)}, since {since}"
+    if frequency.of(subject.dates).period not in ("day", "intraday"):
+        yield from missing_periods(subject.dates)
         return
     if subject.sessions is None:
-        steps = np.diff(subject.days).astype(np.int64)
+        steps = np.diff(subject.dates.astype("datetime64[D]")).astype(np.int64)
         for row in np.flatnonzero(steps > LONGEST_GAP_DAYS) + 1:
             yield int(row), subject.dates[row], f"no bar for {steps[row - 1]:,} days, since {subject.dates[row - 1]}"
         return
-    missing = np.isin(subject.sessions, subject.days, invert=True)
+    missing = np.isin(subject.sessions, subject.dates.astype("datetime64[D]"), invert=True)
     for start, stop in runs(missing):
         first, last = subject.sessions[start], subject.sessions[stop - 1]
         until = f"{stop - start:,} sessions, to {last}" if stop - start > 1 else "1 session"
@@ -224,14 +228,8 @@ def _missing_sessions(subject: _Subject) -> Iterator[Case]:
 
 def _closed_days(subject: _Subject) -> Iterator[Case]:
     if subject.sessions is not None and frequency.of(subject.dates).period in ("day", "intraday"):
-        for row in np.flatnonzero(np.isin(subject.days, subject.sessions, invert=True)):
+        for row in np.flatnonzero(np.isin(subject.dates.astype("datetime64[D]"), subject.sessions, invert=True)):
             yield int(row), subject.dates[row], f"{subject.dates[row].item():%A}"
-
-
-def _wrong_weekdays(subject: _Subject, check: str) -> Iterator[Case]:
-    for name, row, value in frequency.warnings(subject.dates, subject.exchange):
-        if name == check:
-            yield row, subject.dates[row], value
 
 
 def _stale(subject: _Subject) -> Iterator[Case]:
@@ -319,15 +317,9 @@ _CHECKS: Sequence[_Check] = (
     ),
     _Check(
         "warning",
-        frequency.SHIFTED,
-        functools.partial(_wrong_weekdays, check=frequency.SHIFTED),
-        "name the exchange's time zone, as data.timezone=Asia/Tokyo; or data.calendar where it trades on these days",
-    ),
-    _Check(
-        "warning",
-        frequency.CLOSED,
-        functools.partial(_wrong_weekdays, check=frequency.CLOSED),
-        "set data.calendar=24/7, or auto",
+        "days of the week do not fit the calendar (data.timezone, data.calendar)",
+        lambda subject: wrong_weekdays(subject.bars, subject.exchange),
+        "name the exchange's time zone, as data.timezone=Asia/Tokyo; or its data.calendar, 24/7 for one always open",
     ),
     _Check("warning", "stale bars", _stale, "delete the lines if nothing traded: their returns of 0 are not real"),
     _Check("warning", "spike", _spikes, _COMPARE),

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 _FEWEST = 10  # bars, to tell anything from
 _DAY = 86_400
 _SPARSE_DAYS = 4.5  # most between bars that are still daily, of a stock that seldom trades
-_CLASSES = (("week", 1, 5, 9), ("month", 1, 26, 33), ("quarter", 3, 85, 95), ("year", 12, 350, 380))
+_Period = Literal["intraday", "day", "week", "month", "quarter", "year"]
+_CLASSES: tuple[tuple[_Period, int, int, int], ...] = (
+    ("week", 1, 5, 9),
+    ("month", 1, 26, 33),
+    ("quarter", 3, 85, 95),
+    ("year", 12, 350, 380),
+)
 """Name, months (weekly: weeks), and the fewest and most days between two bars."""
 _REGULAR = 0.75  # least share of the steps that are of one length
 _BLOCK = 20  # steps in a row, by which a change of the frequency is found
@@ -31,7 +37,7 @@ _NAMES = {"day": "daily", "week": "weekly", "month": "monthly", "quarter": "quar
 class Frequency:
     """The step between bars."""
 
-    period: Literal["intraday", "day", "week", "month", "quarter", "year"]
+    period: _Period
     step: int
     """Seconds of intraday bars, months of monthly, quarterly and yearly ones; 1 of others."""
     every_day: bool
@@ -99,6 +105,12 @@ def fault(dates: Dates) -> str:
         return ""
     days = dates.astype("datetime64[D]")
     steps = np.diff(days).astype(np.int64)
+    if (change := _change(steps)) is not None:
+        row, before, after = change
+        return (
+            f"the bars are {before} up to {days[row]} and {after} from there on; take one part, "
+            f"data.end={days[row]} or data.start={days[row]}"
+        )
     median = float(np.median(steps))
     if median > _SPARSE_DAYS:
         within = next(((least, most) for _, _, least, most in _CLASSES if least <= median <= most), None)
@@ -107,17 +119,11 @@ def fault(dates: Dates) -> str:
                 f"the bars are irregular, half of them {median:g} days or more apart: neither daily, weekly, monthly, "
                 "quarterly nor yearly; resample them"
             )
-    if (change := _change(steps)) is not None:
-        row, before, after = change
-        return (
-            f"the bars are {before} up to {days[row]} and {after} from there on; take one part, "
-            f"data.end={days[row]} or data.start={days[row]}"
-        )
     return ""
 
 
-def warnings(dates: Dates, exchange: str) -> list[tuple[str, int, str]]:
-    """Where days of the week contradict the exchange: what is wrong, the first such row, and the share of bars."""
+def warnings(dates: Dates, exchange: str) -> list[tuple[int, str]]:
+    """Where days of the week contradict the exchange: the first such row, and what is wrong."""
     frequency = of(dates)
     if frequency.period not in ("day", "intraday") or len(dates) < _FEWEST:
         return []
@@ -130,16 +136,12 @@ def warnings(dates: Dates, exchange: str) -> list[tuple[str, int, str]]:
     for weekend, other, at in ((6, 4, "Sundays and none on Fridays"), (5, 0, "Saturdays and none on Mondays")):
         if shares[weekend] > 0.1 and shares[other] <= _RARE / 4 and not opens[weekend]:
             row = int((_weekdays(days) == weekend).argmax())
-            return [(SHIFTED, row, f"bars on {at}: a time zone other than the exchange's")]
+            return [(row, f"bars on {at}: a time zone other than the exchange's")]
     if frequency.every_day and not all(opens):
         return [
             (CLOSED, int((_weekdays(days) >= 5).argmax()), f"bars on all 7 days of the week, {name} closes on some")
         ]
     return []
-
-
-SHIFTED = "days shifted by a time zone, as they fall on a weekend (data.timezone)"
-CLOSED = "bars on days when the exchange is closed (data.calendar=24/7 or auto)"
 
 
 def periods_missing(dates: Dates, frequency: Frequency) -> NDArray[np.int64]:
@@ -148,11 +150,12 @@ def periods_missing(dates: Dates, frequency: Frequency) -> NDArray[np.int64]:
         numbers = (dates.astype("datetime64[D]").astype(np.int64) + 3) // 7
     else:
         numbers = dates.astype("datetime64[M]").astype(np.int64) // frequency.step
-    return np.maximum(np.diff(numbers) - 1, 0)
+    found: NDArray[np.int64] = np.maximum(np.diff(numbers) - 1, 0)
+    return found
 
 
 def session_starts(dates: Dates, frequency: Frequency) -> NDArray[np.bool_]:
-    """(R,) where an intraday bar begins a session: on another day than the bar before, and more than a step after it."""
+    """(R,) where an intraday bar begins a session: on another day, and more than a step after the one before."""
     days = dates.astype("datetime64[D]")
     found = np.zeros(len(dates), dtype=bool)
     if frequency.period == "intraday" and not frequency.every_day:
@@ -178,13 +181,13 @@ def next_dates(dates: Dates, count: int, exchange: str, *, synthetic: bool = Fal
     if frequency.period == "intraday":
         step = np.timedelta64(frequency.step, "s")
         if frequency.every_day:
-            return (dates[-1] + step * np.arange(1, count + 1)).astype(dates.dtype)
+            return np.asarray(dates[-1] + step * np.arange(1, count + 1), dtype=dates.dtype)
         times = _times_of_day(dates)
         later = calendar.days_after(last, count, name)
         if later is None:
             return None
         grid = (np.append(last, later)[:, None] + times[None, :]).ravel()
-        return grid[grid > dates[-1]][:count].astype(dates.dtype)
+        return np.asarray(grid[grid > dates[-1]][:count], dtype=dates.dtype)
     label = _Label.of(dates, frequency)
     firsts = label.first_days(last, count + 1)
     found = []
@@ -239,7 +242,7 @@ class _Label:
             return np.asarray(monday + 7 * ahead, dtype="datetime64[D]")
         month, step = int(last.astype("datetime64[M]").astype(np.int64)), self.frequency.step
         month -= (month - self.phase) % step
-        return (month + step * ahead).astype("datetime64[M]").astype("datetime64[D]")
+        return np.asarray((month + step * ahead).astype("datetime64[M]"), dtype="datetime64[D]")
 
     def nominal(self, first: np.datetime64, end: np.datetime64) -> np.datetime64:
         """The day that the period is dated by where every day is a session."""
@@ -263,15 +266,15 @@ def _share(days: Dates, *weekdays: int) -> float:
 def _steps_within_days(dates: Dates) -> NDArray[np.int64]:
     """Seconds between bars of the same day."""
     days = dates.astype("datetime64[D]")
-    steps: NDArray[np.int64] = np.diff(dates.astype("datetime64[s]")).astype(np.int64)
-    return steps[days[1:] == days[:-1]]
+    steps = np.diff(dates.astype("datetime64[s]")).astype(np.int64)
+    return np.asarray(steps[days[1:] == days[:-1]])
 
 
 def _times_of_day(dates: Dates) -> NDArray[np.timedelta64]:
     """The times at which at least half of the days have a bar."""
     days = dates.astype("datetime64[D]")
     times, counts = np.unique(dates.astype("datetime64[s]") - days, return_counts=True)
-    return times[counts * 2 >= min(len(np.unique(days)), counts.max())]
+    return np.asarray(times[counts * 2 >= min(len(np.unique(days)), counts.max())])
 
 
 def _change(steps: NDArray[np.int64]) -> tuple[int, str, str] | None:

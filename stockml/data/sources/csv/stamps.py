@@ -48,10 +48,13 @@ def read(column: pd.Series[str], date_format: str | None, timezone: str | None) 
     return (wall, form) if len(known) > 1 and same_day.mean() >= _LEAST_REPEATED else (days, form)
 
 
-def with_times(dates: pd.Series[str], clock: pd.Series[str]) -> pd.Series[str]:
-    """The dates with the times that a column of its own holds; as they are where it holds none."""
-    times = clock.astype(str).str.strip()
-    return dates.astype(str).str.strip() + " " + times if times.str.fullmatch(_TIME_ALONE).all() else dates
+def with_times(dates: pd.Series[str], *clocks: pd.Series[str]) -> pd.Series[str]:
+    """The dates with the times that a column of its own holds; as they are where none does."""
+    for clock in clocks:
+        times = clock.astype(str).str.strip()
+        if times.str.fullmatch(_TIME_ALONE).all():
+            return dates.astype(str).str.strip() + " " + times
+    return dates
 
 
 def _seconds(column: pd.Series[str], days: cells.Days, date_format: str | None) -> tuple[cells.Days, cells.Floats]:

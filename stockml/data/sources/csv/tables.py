@@ -194,10 +194,8 @@ def _parse(table: Table, config: Config, asked: Sequence[str]) -> Bars:
         raise UserError(f"{path}: holds no bars, only the names of the columns")
     column = {name: table.cells[number] for name, number in places.all.items()}
     _refuse_texts(table, places)
-    dates = column.pop("date")
     clock = [n for n, name in enumerate(table.header.names) if words(name) == "time" and n != places.roles["date"]]
-    if clock:
-        dates = stamps.with_times(dates, table.cells[clock[0]])
+    dates = stamps.with_times(column.pop("date"), *(table.cells[number] for number in clock[:1]))
     days, form = stamps.read(dates, data.date_format, data.timezone)
     read, notes = cells.numbers(column, places.further)
     prices = [name for name, role in places.names.items() if role in PRICES]
@@ -319,11 +317,9 @@ def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64]) -> bool:
     if late.any():
         row, before = rows[int(late.argmax()) + 1], rows[int(late.argmax())]
         what = "comes twice" if days[row] == days[before] else f"comes after {days[before]}"
-        unit = "day" if days.dtype == np.dtype("datetime64[D]") else "bar"
         order = "newest" if falls else "oldest"
         raise UserError(
-            f"{table.where(row)}: {days[row]} {what}; there must be one line per {unit}, in order, "
-            f"here the {order} first"
+            f"{table.where(row)}: {days[row]} {what}; there must be one line per bar, in order, here the {order} first"
         )
     return falls
 
