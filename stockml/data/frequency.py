@@ -138,9 +138,7 @@ def warnings(dates: Dates, exchange: str) -> list[tuple[int, str]]:
             row = int((_weekdays(days) == weekend).argmax())
             return [(row, f"bars on {at}: a time zone other than the exchange's")]
     if frequency.every_day and not all(opens):
-        return [
-            (CLOSED, int((_weekdays(days) >= 5).argmax()), f"bars on all 7 days of the week, {name} closes on some")
-        ]
+        return [(int((_weekdays(days) >= 5).argmax()), f"bars on all 7 days of the week, {name} closes on some")]
     return []
 
 
