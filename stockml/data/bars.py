@@ -1,4 +1,4 @@
-"""Dated daily bars of one ticker, from any source."""
+"""Dated bars of one ticker, from any source."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ COLUMNS = (*PRICES, "volume")
 
 @dataclass(frozen=True)
 class Bars:
-    """Daily bars, oldest first; prices adjusted for splits and dividends."""
+    """Daily, weekly, monthly or intraday bars, oldest first; prices adjusted for splits and dividends."""
 
     ticker: str
     dates: NDArray[np.datetime64]
-    """(R,) days, strictly increasing."""
+    """(R,) days, or of intraday bars times in seconds as at the exchange, strictly increasing."""
     columns: dict[str, Floats]
     """(R,) each: always `close`, and the other features that are needed."""
     origin: str
@@ -65,11 +65,11 @@ class Bars:
 
     def between(self, start: object, end: object) -> Bars:
         """The bars from `start` to `end`, both included; None means no limit. UserError where there are none."""
-        keep = np.ones(len(self.dates), dtype=bool)
+        keep, days = np.ones(len(self.dates), dtype=bool), self.dates.astype("datetime64[D]")
         if start is not None:
-            keep &= self.dates >= np.datetime64(str(start), "D")
+            keep &= days >= np.datetime64(str(start), "D")
         if end is not None:
-            keep &= self.dates <= np.datetime64(str(end), "D")
+            keep &= days <= np.datetime64(str(end), "D")
         if keep.all():
             return self
         if not keep.any():

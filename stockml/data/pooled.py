@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from stockml.config.values import list_stocks, plain
-from stockml.data import doctor, store
+from stockml.data import doctor, frequency, store
 from stockml.data.panel import Panel, Stocks
 from stockml.data.samples import day_before, rows_of, unusable, usable
 from stockml.data.sources import loading, reading
@@ -114,7 +114,7 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
     data, spec = cast("BarsConfig", config.data), PanelSpec.of(config)
     starts, tickers, origins, days_before = [0], list[str](), list[str](), list[str]()
     parsing_notes, data_warnings, dropped = Counter[str](), Counter[str](), list[str]()
-    missing = np.zeros(len(spec.features.names), dtype=np.int64)
+    missing, frequencies = np.zeros(len(spec.features.names), dtype=np.int64), dict[str, str]()
     left_out = _LeftOut(data)
 
     def read() -> Iterator[tuple[Config, Bars]]:
@@ -128,6 +128,7 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
         with left_out.if_bad(together[0][0] if len(together) == 1 else None):
             rows_of_each = rows_of([bars for _, bars in together], spec)
             for (one, bars), rows in zip(together, rows_of_each, strict=True):
+                found = doctor.counts(bars, data.calendar)
                 missing += rows.pop("missing", 0)
                 for name, array in rows.items():
                     if array is not None:
@@ -138,8 +139,13 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
                 origins.append(bars.origin)
                 parsing_notes[bars.parsing_notes] += 1
                 dropped.extend(bars.dropped)
-                data_warnings.update(doctor.counts(bars))
+                data_warnings.update(found)
+                if len(bars.dates):
+                    frequencies.setdefault(frequency.of(bars.dates).name, one.stock.ticker)
     left_out.raise_faults(is_empty=not tickers)
+    if len(frequencies) > 1:
+        named = ", ".join(f"{ticker} has {name} ones" for name, ticker in frequencies.items())
+        raise UserError(f"data.tickers: the stocks' bars differ in frequency: {named}; take stocks of one frequency")
     return {
         "tickers": tickers,
         "starts": starts,
@@ -216,7 +222,9 @@ def each_bars(config: Config, each: Sequence[Config]) -> list[Bars]:
 def _between(bars: Bars, data: BarsConfig) -> Bars:
     """The bars from data.start to data.end; possibly none."""
     first, last = (np.datetime64(str(day), "D") if day is not None else None for day in (data.start, data.end))
-    if (first is not None and bars.dates[-1] < first) or (last is not None and bars.dates[0] > last):
+    if (first is not None and bars.dates[-1] < first) or (
+        last is not None and bars.dates[0].astype("datetime64[D]") > last
+    ):
         return bars.first(0)
     return bars.between(data.start, data.end)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from stockml.config.values import list_stocks
-from stockml.data import calendar, doctor, pooled, spec
+from stockml.data import calendar, doctor, frequency, pooled, spec
 from stockml.data.bars import COLUMNS, PRICES
 from stockml.data.sources import loading
 from stockml.errors import RunError, UserError
@@ -56,19 +56,21 @@ def _examine(config: Config) -> tuple[Bars, Counter[str]]:
     """Print the findings in one stock's bars; the bars, and the number of errors of each check."""
     data = cast("BarsConfig", config.data)
     bars = _bars(config).between(data.start, data.end)
-    first, last = bars.dates[0], bars.dates[-1]
+    first, last = bars.dates[[0, -1]].astype("datetime64[D]")
     print(f"data        {bars.ticker} from {bars.origin}")
-    print(f"            {len(bars.dates):,} bars, {first} to {last}: {', '.join(bars.columns)}")
+    found = frequency.of(bars.dates)
+    exchange = calendar.resolve(data.calendar, every_day=found.every_day)
+    print(f"            {len(bars.dates):,} {found.name} bars, {first} to {last}: {', '.join(bars.columns)}")
     print("            the prices are those that a run uses: multiplied by Adj Close / Close where the data have it")
     if bars.synthetic:
         sessions: Days | None = calendar.weekdays_between(first, last)
         print("calendar    Monday to Friday, the simulator's trading days")
-    elif (sessions := calendar.days_between(first, last, data.calendar)) is not None:
-        print(f"calendar    {data.calendar}")
+    elif (sessions := calendar.days_between(first, last, exchange)) is not None:
+        print(f"calendar    {exchange}")
     else:
         gaps = f"only gaps of more than {doctor.LONGEST_GAP_DAYS} days are reported"
-        print(f"calendar    {data.calendar} is not available for these days, so {gaps}; {calendar.INSTALL}")
-    findings = doctor.examine(bars, sessions)
+        print(f"calendar    {exchange} is not available for these days, so {gaps}; {calendar.INSTALL}")
+    findings = doctor.examine(bars, sessions, data.calendar)
     if findings:
         print(text_tables.finding_table(_rows(bars, findings)))
         remedies = {finding.check: finding.remedy for finding in findings}

@@ -230,5 +230,5 @@ def _load_fold(
         raise UserError(checkpoint.misfit(file, error)) from error
     if not all(bool(values.isfinite().all()) for values in model.state_dict().values() if values.is_floating_point()):
         raise UserError(f"{file}: its weights are not finite: they forecast nothing; train again")
-    first_day = np.datetime64(spans["test"][0], "D") if spans["test"] else None
+    first_day = np.datetime64(spans["test"][0]) if spans["test"] else None
     return FoldPredictor(model.to(chosen.device), shape, scaler, first_day)

@@ -46,6 +46,11 @@ def duplicate(bars: Bars, row: int, draw: Draw) -> Planted:
     return replace(bars, dates=bars.dates[rows], columns=columns), bars.dates, bars.dates[row]
 
 
+def shifted(bars: Bars, row: int, draw: Draw) -> Planted:
+    dates = bars.dates - 1
+    return replace(bars, dates=dates), dates, dates[int((dates.astype(int) % 7 == 3).argmax())]
+
+
 def nan_amid(bars: Bars, row: int, draw: Draw) -> Planted:
     name = some_of(draw, tuple(bars.columns))
     holed = put(bars.columns[name], slice(row, row + draw(st.integers(1, 5))), np.nan)
@@ -185,6 +190,7 @@ FAULTS: dict[Callable[[Bars, int, Draw], Planted], str] = {
     missing: "missing sessions",
     long_gap: "missing sessions",
     closed: "exchange closed",
+    shifted: "days of the week do not fit the calendar (data.timezone, data.calendar)",
     stale: "stale bars",
     one_price: "stale bars",
     spike: "spike",

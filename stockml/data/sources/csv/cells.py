@@ -106,7 +106,7 @@ def _days(texts: pd.Series[str], date_format: str) -> Days:
 
 def _is_ordered(found: Days) -> bool:
     steps = np.diff(found[~np.isnat(found)]).astype(np.int64)
-    return bool((steps > 0).all() or (steps < 0).all())
+    return bool((steps >= 0).all() or (steps <= 0).all())
 
 
 _CURRENCY = r"(?P<{}>[$€£¥₹₩₽₺₪]|[A-Z]{{3}})?"

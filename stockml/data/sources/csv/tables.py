@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from stockml.data import spec, store
 from stockml.data.bars import PRICES, Bars, Floats, adjusted_volume, split_ratios
-from stockml.data.sources.csv import cells, table_files
+from stockml.data.sources.csv import cells, stamps, table_files
 from stockml.data.sources.csv.cells import Days
 from stockml.data.sources.csv.column_names import words
 from stockml.data.sources.csv.columns import PAIR_VOLUME, same_ticker
@@ -63,6 +63,7 @@ def content(config: Config) -> str:
     path = table_files.find(data, config.stock.ticker)
     settings = f"{data.date_format} {data.on_bad_rows} {data.adjust_volume} {dict(data.columns)}"
     settings += "" if data.header else " no header"
+    settings += f" {data.timezone}" if data.timezone else ""
     return f"{path} {store.hash_of(path, Path(data.panel_cache))} {settings}"
 
 
@@ -116,7 +117,9 @@ def _parse(table: Table, config: Config, asked: Sequence[str]) -> Bars:
         raise UserError(f"{path}: holds no bars, only the names of the columns")
     column = {name: table.cells[number] for name, number in places.all.items()}
     _refuse_texts(table, places)
-    days, form = cells.days(column.pop("date"), data.date_format)
+    clock = [n for n, name in enumerate(table.header.names) if words(name) == "time" and n != places.roles["date"]]
+    dates = stamps.with_times(column.pop("date"), *(table.cells[number] for number in clock[:1]))
+    days, form = stamps.read(dates, data.date_format, data.timezone)
     read, notes = cells.numbers(column, places.further)
     prices = [name for name, role in places.names.items() if role in PRICES]
     prices += [name for name in places.further if words(name) == "vwap"]
@@ -256,7 +259,7 @@ def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64]) -> bool:
         what = "comes twice" if days[row] == days[before] else f"comes after {days[before]}"
         order = "newest" if falls else "oldest"
         raise UserError(
-            f"{table.where(row)}: {days[row]} {what}; there must be one line per day, in order, here the {order} first"
+            f"{table.where(row)}: {days[row]} {what}; there must be one line per bar, in order, here the {order} first"
         )
     return falls
 
