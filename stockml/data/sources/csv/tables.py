@@ -319,7 +319,7 @@ def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64]) -> bool:
         what = "comes twice" if days[row] == days[before] else f"comes after {days[before]}"
         raise UserError(
             f"{table.where(row)}: {days[row]} {what}; there must be one line per "
-            f"{'day' if days.dtype == 'datetime64[D]' else 'bar'}, in order, here the {'newest' if falls else 'oldest'} first"
+            f"{'day' if days.dtype == 'M8[D]' else 'bar'}, in order, here the {'newest' if falls else 'oldest'} first"
         )
     return falls
 
