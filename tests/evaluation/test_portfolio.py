@@ -31,7 +31,7 @@ def samples(forecasts: Floats | None = None, *, stocks: int = 1, days: int = 300
     n = days * stocks
     returns = 0.01 * rng.standard_t(5, n) + 0.0005
     model = 0.001 * rng.standard_normal(n) if forecasts is None else forecasts
-    dates = np.busday_offset(np.datetime64("2020-01-01"), np.arange(days)).repeat(stocks)
+    dates = np.busday_offset(np.datetime64("2020-01-01", "D"), np.arange(days)).repeat(stocks)
     tickers = None if stocks == 1 else np.tile([f"S{number:02}" for number in range(stocks)], days)
     rivals = {"zero": 0 * returns, "last_return": np.roll(returns, stocks)}
     return Predictions(

@@ -257,9 +257,9 @@ def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64]) -> bool:
     if late.any():
         row, before = rows[int(late.argmax()) + 1], rows[int(late.argmax())]
         what = "comes twice" if days[row] == days[before] else f"comes after {days[before]}"
-        order = "newest" if falls else "oldest"
         raise UserError(
-            f"{table.where(row)}: {days[row]} {what}; there must be one line per bar, in order, here the {order} first"
+            f"{table.where(row)}: {days[row]} {what}; there must be one line per "
+            f"{'day' if days.dtype == 'M8[D]' else 'bar'}, in order, here the {'newest' if falls else 'oldest'} first"
         )
     return falls
 
