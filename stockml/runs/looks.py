@@ -120,7 +120,9 @@ def append(path: Path, look: Look) -> tuple[Ledger, Line]:
     Of several processes, one at a time does so. A line that a killed process left incomplete is replaced: its run has
     shown no scores. Raises OSError.
     """
-    with FileLock(path.with_name(f".{path.name}.lock")).acquire(poll_interval=0.002):
+    lock = path.with_name(f".{path.name}.lock")
+    lock.touch()  # FileLock waits forever for a file that cannot be made
+    with FileLock(lock).acquire(poll_interval=0.002):
         content = path.read_bytes() if path.exists() else b""
         found = _parsed(content)
         if known := next((line for line in found.lines if line.look.is_same(look)), None):
