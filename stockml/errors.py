@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 
+from stockml.config.printable import printable
+
 
 def describe_error(error: BaseException) -> str:
     """What an exception says, and of which kind it is, without line breaks."""
@@ -17,8 +19,8 @@ class UserError(Exception):
     status = 2
 
     def __init__(self, *lines: str) -> None:
-        super().__init__(*lines)
-        self.lines = lines
+        self.lines = tuple(map(printable, lines))
+        super().__init__(*self.lines)
         self._told = False
 
     def __str__(self) -> str:

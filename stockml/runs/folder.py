@@ -15,7 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
+from stockml.config.printable import csv_cell
 from stockml.errors import UserError
+from stockml.runs import plain_files
 from stockml.runs.names import fold_and_member, numbered_names
 from stockml.runs.old_releases import check_format
 
@@ -84,16 +86,18 @@ class Folder:
         with self.writing(name) as file:
             text = io.TextIOWrapper(file, "utf-8", newline="")
             writer = csv.writer(text, lineterminator="\n")
-            writer.writerow([*header, *mark[0]])
-            writer.writerows([*row, *mark[1]] for row in rows)
+            writer.writerow(map(csv_cell, [*header, *mark[0]]))
+            writer.writerows(
+                [*(csv_cell(cell) if isinstance(cell, str) else cell for cell in row), *mark[1]] for row in rows
+            )
             text.detach()  # flushes, and leaves the file open
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a JSON object. Raises UserError if it is missing, broken, or of a later release."""
         path = self.path / name
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            value = json.loads(plain_files.read(path, plain_files.MOST_JSON_BYTES))
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path}: cannot be read ({error})") from error
         if not isinstance(value, dict):
             raise UserError(f"{path}: is not a JSON object")
@@ -134,9 +138,10 @@ class RunFolder(Folder):
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
-        """The folder of an earlier run. Raises UserError if there is none."""
+        """The folder of an earlier run. Raises UserError if there is none, or a link leads out of it."""
         if not (path / "config.json").is_file():
             raise UserError(f"{path}: holds no run (there is no config.json); name a folder under outputs/")
+        plain_files.require_own_files(path)
         return cls(path)
 
     def within(self, name: str) -> RunFolder:
@@ -304,11 +309,11 @@ def folder_errors(path: Path, key: str) -> Iterator[None]:
 
 
 def _is_alive(pid: Any) -> bool:
-    if not isinstance(pid, int) or pid == os.getpid():
+    if not isinstance(pid, int) or pid < 1 or pid == os.getpid():
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

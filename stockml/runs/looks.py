@@ -19,6 +19,7 @@ from typing import NamedTuple
 from filelock import FileLock
 
 from stockml.errors import UserError
+from stockml.runs import plain_files
 from stockml.runs.folder import RunFolder
 from stockml.runs.sweep_folder import SweepFolder
 
@@ -97,6 +98,8 @@ def default_path(run: Path) -> Path:
 
 def problem(path: Path) -> str | None:
     """Why no line can be added to a ledger there, as a phrase with what to do; None where it can."""
+    if path.is_symlink() or _lock(path).is_symlink():
+        return f"is a link, or its lock is; name the file itself, looks.path={path.resolve()}"
     if path.is_dir():
         return f"is a folder; name a file, looks.path={path / NAME}"
     if not path.parent.is_dir():
@@ -109,7 +112,7 @@ def problem(path: Path) -> str | None:
 def read(path: Path) -> Ledger:
     """Read a ledger and check its chain. UserError where it cannot be read."""
     try:
-        return _parsed(path.read_bytes())
+        return _parsed(plain_files.read(path))
     except OSError as error:
         raise UserError(f"{path}: no ledger can be read here ({error.strerror}); name one: looks.path=FILE") from error
 
@@ -120,8 +123,8 @@ def append(path: Path, look: Look) -> tuple[Ledger, Line]:
     Of several processes, one at a time does so. A line that a killed process left incomplete is replaced: its run has
     shown no scores. Raises OSError.
     """
-    with FileLock(path.with_name(f".{path.name}.lock")).acquire(poll_interval=0.002):
-        content = path.read_bytes() if path.exists() else b""
+    with FileLock(_lock(path)).acquire(poll_interval=0.002):
+        content = plain_files.read(path) if path.exists() else b""
         found = _parsed(content)
         if known := next((line for line in found.lines if line.look.is_same(look)), None):
             return found, known
@@ -136,6 +139,10 @@ def append(path: Path, look: Look) -> tuple[Ledger, Line]:
             os.fsync(file.fileno())
         line = Line(len(before) + 1, _own_hash(text) or "", look)
         return Ledger([*found.lines, line], found.faults), line
+
+
+def _lock(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
 
 
 def missing(path: Path, ledger: Ledger) -> Iterator[str]:

@@ -22,11 +22,15 @@ from stockml.data.bars import place
 from stockml.data.sources.csv import columns
 from stockml.data.sources.csv.columns import NO_COLUMNS, Given, Header, same_ticker
 from stockml.errors import UserError
+from stockml.runs import plain_files
 
 if TYPE_CHECKING:
     from stockml.data.sources.csv import CsvConfig
 
 ENDINGS = (".csv", ".csv.gz", ".parquet", ".txt")
+_RATIO = 30  # text of bars is packed to a tenth at best
+_PARQUET_RATIO = 200  # a column of one value takes next to nothing
+_COPIES = 16  # of a table, while its cells are texts in memory
 _DELIMITERS = ",;\t|"
 _HEAD = 40
 """Number of rows that may hold the names of the columns."""
@@ -221,9 +225,10 @@ def _text_table(path: Path, given: Given) -> Table:
 
 def _text(path: Path) -> str:
     """The text of a file, gzipped or not, with lines that end in \\n."""
-    content = path.read_bytes()
+    content = plain_files.read(path, copies=_COPIES)
     try:
-        content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+        if content.startswith(b"\x1f\x8b"):
+            content = plain_files.unpacked(path, gzip.GzipFile(fileobj=io.BytesIO(content)), _RATIO, _COPIES)
         text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(
@@ -255,6 +260,7 @@ def _fields(lines: list[str], delimiter: str) -> list[list[str]]:
 
 def _parquet(path: Path) -> Table:
     try:
+        _check_parquet(path)
         cells = pd.read_parquet(path)
         if any(name is not None for name in cells.index.names) or cells.index.dtype.kind == "M":
             cells = cells.reset_index(names=[name or "" for name in cells.index.names])
@@ -271,6 +277,17 @@ def _parquet(path: Path) -> Table:
     cells = cells.set_axis(range(cells.shape[1]), axis=1)
     cells = cells.iloc[: int(cells.notna().any(axis=1).to_numpy().nonzero()[0].max(initial=-1)) + 1]
     return Table(path, header, cells, np.arange(1, len(cells) + 1), np.full(len(cells), cells.shape[1]))
+
+
+def _check_parquet(path: Path) -> None:
+    """UserError where a file declares more rows than there is memory for, or than its size can hold."""
+    from pyarrow import parquet
+
+    with plain_files.opened(path) as file:
+        facts = parquet.ParquetFile(file).metadata
+    size = 8 * facts.num_rows * facts.num_columns
+    plain_files.require_sound_packing(path, size, _PARQUET_RATIO)
+    plain_files.require_memory(path, size * _COPIES / 8)
 
 
 def of_ticker(table: Table, ticker: str, *, sole: bool = False) -> Table:
