@@ -47,6 +47,7 @@ OF_ONE_RUN = ("task", "run", "sweep", "export", "audit", "trainer.resume")
 
 _MOST_BYTES = 1_000_000
 _MOST_NODES = 20_000
+_MOST_LEVELS = 50
 
 
 @dataclass(frozen=True)
@@ -316,9 +317,12 @@ def _plain_yaml(path: Path, what: str) -> Any:
     """What a YAML file says, literally. UserError where it is too large, or refers to itself, or is no YAML."""
     try:
         content = plain_files.read(path, _MOST_BYTES)
-        count = 0
+        count = depth = 0
         for event in yaml.parse(content, Loader=_Loader):
             count += isinstance(event, yaml.NodeEvent)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _MOST_LEVELS:
+                raise UserError(f"{path}: cannot be read as {what} (it is nested more than {_MOST_LEVELS} deep)")
             if isinstance(event, yaml.AliasEvent):
                 raise UserError(f"{path}: cannot be read as {what} (it has a YAML alias, *{event.anchor})")
             if count > _MOST_NODES:

@@ -188,13 +188,18 @@ def _parsed(content: bytes) -> Ledger:
     before: str | None = ""
     for number, text in enumerate([*complete, last] if last and not is_cut else complete, 1):
         own = _own_hash(text)
-        if _is_as_written(text):
-            values = json.loads(text.decode())
-            if before not in (values["previous"], None):
-                faults.append(f"line {number}: does not follow the line before: lines were removed, added or moved")
+        try:
+            if not _is_as_written(text):
+                raise ValueError
+            values = json.loads(text)
             values["tickers"] = tuple(values["tickers"])
-            lines.append(Line(number, values["sha256"], Look(*map(values.__getitem__, Look._fields))))
-        else:
+            line = Line(number, values["sha256"], Look(*map(values.__getitem__, Look._fields)))
+            follows = before in (values["previous"], None)
+        except (ValueError, KeyError, TypeError, RecursionError):
             faults.append(f"line {number}: was edited, or is no look")
+        else:
+            lines.append(line)
+            if not follows:
+                faults.append(f"line {number}: does not follow the line before: lines were removed, added or moved")
         before = own
     return Ledger(lines, faults, is_cut)
