@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 from stockml.config.printable import printable
 from stockml.processes import streams
@@ -91,7 +91,7 @@ class RunLog:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(24), TextColumn("{task.description}"))
-        console = Console(file=streams.Controlling(sys.stdout))
+        console = Console(file=cast("TextIO", streams.Controlling(sys.stdout)))
         with Progress(*columns, TimeRemainingColumn(), TextColumn("left"), console=console) as self._progress:
             self._task = self._progress.add_task("", total=total, completed=done)
             try:

@@ -7,6 +7,7 @@ number and the hash of its own in metrics.json.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -98,7 +99,7 @@ def default_path(run: Path) -> Path:
 
 def problem(path: Path) -> str | None:
     """Why no line can be added to a ledger there, as a phrase with what to do; None where it can."""
-    if path.is_symlink() or _lock(path).is_symlink():
+    if _is_link(path):
         return f"is a link, or its lock is; name the file itself, looks.path={path.resolve()}"
     if path.is_dir():
         return f"is a folder; name a file, looks.path={path / NAME}"
@@ -121,8 +122,10 @@ def append(path: Path, look: Look) -> tuple[Ledger, Line]:
     """Add a look to the ledger, unless it repeats one that is there; what is in it then, and the line of the look.
 
     Of several processes, one at a time does so. A line that a killed process left incomplete is replaced: its run has
-    shown no scores. Raises OSError.
+    shown no scores. Raises OSError, also where a link would have it written elsewhere.
     """
+    if _is_link(path):
+        raise OSError(errno.ELOOP, "it is a link, or its lock is")
     with FileLock(_lock(path)).acquire(poll_interval=0.002):
         content = plain_files.read(path) if path.exists() else b""
         found = _parsed(content)
@@ -139,6 +142,10 @@ def append(path: Path, look: Look) -> tuple[Ledger, Line]:
             os.fsync(file.fileno())
         line = Line(len(before) + 1, _own_hash(text) or "", look)
         return Ledger([*found.lines, line], found.faults), line
+
+
+def _is_link(path: Path) -> bool:
+    return path.is_symlink() or _lock(path).is_symlink()
 
 
 def _lock(path: Path) -> Path:

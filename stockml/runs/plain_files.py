@@ -6,9 +6,9 @@ import contextlib
 import os
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 from stockml.errors import UserError
 from stockml.processes import machine
@@ -67,10 +67,10 @@ def require_sound_packing(path: Path, unpacked: int, ratio: int, packed: int | N
         )
 
 
-def unpacked(path: Path, file: IO[bytes], ratio: int, copies: int = _COPIES) -> bytes:
-    """What an open decompressing file, such as a `gzip.GzipFile`, holds; UserError as soon as it grows too large."""
+def unpacked(path: Path, read: Callable[[int], bytes], ratio: int, copies: int = _COPIES) -> bytes:
+    """What `read` unpacks of a file, as `gzip.GzipFile.read` does; UserError as soon as it grows too large."""
     size, content, free = path.stat().st_size, bytearray(), machine.free_memory()
-    while chunk := file.read(_CHUNK):
+    while chunk := read(_CHUNK):
         content += chunk
         require_sound_packing(path, len(content), ratio, size)
         if len(content) * copies > free:

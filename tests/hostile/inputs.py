@@ -26,9 +26,9 @@ from tests.hostile.makers import (
     npz,
     parquet_bomb,
     pickled,
-    socket,
     sparse,
     text,
+    unix_socket,
     zip_bomb,
 )
 from tests.hostile.witnesses import Witness
@@ -131,7 +131,7 @@ ROWS = [
     Row("overrides-fifo", fifo("run/.hydra/overrides.yaml"), AGAIN),
     Row("tracker-fifo", fifo("run/tracker.json"), "trainer.resume=COPY/run trainer.epochs=2"),
     Row("best-fifo", fifo("run/best.pt"), PREDICT, PIPE),
-    Row("best-socket", socket("run/best.pt"), PREDICT, PIPE),
+    Row("best-socket", unix_socket("run/best.pt"), PREDICT, PIPE),
     Row("job-fifo", fifo("sweep/AAPL-seed_1/metrics.json"), SWEPT, PIPE),
     Row("bars-fifo", fifo("bars.csv"), f"{DOCTOR}bars.csv", "there is no such file"),
     Row("best-zero", link("run/best.pt", "/dev/zero"), PREDICT, OUT),

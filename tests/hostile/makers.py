@@ -116,7 +116,7 @@ def fifo(name: str) -> Callable[[Path, Witness], None]:
     return spoil
 
 
-def socket(name: str) -> Callable[[Path, Witness], None]:
+def unix_socket(name: str) -> Callable[[Path, Witness], None]:
     def spoil(copy: Path, _: Witness) -> None:
         (copy / name).unlink(missing_ok=True)
         cwd = Path.cwd()
@@ -129,7 +129,11 @@ def socket(name: str) -> Callable[[Path, Witness], None]:
 
 
 def sparse(name: str, size: int) -> Callable[[Path, Witness], None]:
-    return lambda copy, _: (copy / name).touch() or os.truncate(copy / name, size)
+    def spoil(copy: Path, _: Witness) -> None:
+        (copy / name).touch()
+        os.truncate(copy / name, size)
+
+    return spoil
 
 
 def zip_bomb(name: str, member: str = "archive/data.pkl") -> Callable[[Path, Witness], None]:

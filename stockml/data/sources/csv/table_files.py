@@ -228,7 +228,7 @@ def _text(path: Path) -> str:
     content = plain_files.read(path, copies=_COPIES)
     try:
         if content.startswith(b"\x1f\x8b"):
-            content = plain_files.unpacked(path, gzip.GzipFile(fileobj=io.BytesIO(content)), _RATIO, _COPIES)
+            content = plain_files.unpacked(path, gzip.GzipFile(fileobj=io.BytesIO(content)).read, _RATIO, _COPIES)
         text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(
