@@ -14,13 +14,13 @@ from stockml.training.settings import TrainerConfig
 class DDPConfig(TrainerConfig):
     """Several processes that train one model together."""
 
-    world_size: int | Literal["auto"] = bounded(least=1, most=10_000)
+    world_size: int | Literal["auto"] = bounded(least=1)
     """Processes over all nodes; auto: one per GPU, else one per core, but no more than have a full batch each."""
     global_batch_size: int | None = bounded(least=1)
     """Samples per update over all processes, instead of batch_size."""
     launcher: Literal["local", "torchrun"]
     """What starts and supervises the workers on one machine; on several it is always torchrun."""
-    nnodes: int = bounded(least=1, most=10_000)
+    nnodes: int = bounded(least=1)
     """Number of machines; the same command is typed on each, with its own `node_rank`."""
     node_rank: int = bounded(least=0)
     rdzv_endpoint: str | None

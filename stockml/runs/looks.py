@@ -99,10 +99,10 @@ def default_path(run: Path) -> Path:
 
 def problem(path: Path) -> str | None:
     """Why no line can be added to a ledger there, as a phrase with what to do; None where it can."""
-    if _is_link(path):
-        return f"is a link, or its lock is; name the file itself, looks.path={path.resolve()}"
     if path.is_dir():
         return f"is a folder; name a file, looks.path={path / NAME}"
+    if _is_link(path):
+        return f"is a link, or its lock is; name the file itself, looks.path={path.resolve()}"
     if not path.parent.is_dir():
         return "its folder does not exist; make it, or name another file"
     if not os.access(path if path.exists() else path.parent, os.W_OK) or not os.access(path.parent, os.W_OK):
