@@ -206,3 +206,15 @@ ROWS = [
         SWEPT,
     ),
 ]
+
+MORE = (
+    *(f"resolver-{number}" for number in range(1, 5)),
+    *(f"job-named-{number}" for number in (1, 2, 4, 5, 7)),
+    *("data__folds-1000000000000", "data__window-1000000000000", "trainer__ensemble-1000000000000"),
+    *("trainer__epochs-1000000000000", "trainer__batch_size-1000000000000", "config-yaml-sparse", "name-escapes"),
+    *("sweep-deep", "tracker-deep", "norm-stats-deep", "tracker-fifo", "job-fifo", "npz-names-objects"),
+    *("weights-pickled", "best-pickle", "evaluations-link", "hydra-link", "bars-memory", "bars-of-an-address"),
+    *("target-in-data", "target-in-tracker", "source-of-a-module", "target-expression"),
+    *("cache-path", "ledger-path", "tracker-uri", "task", "callbacks", "launcher"),
+)
+"""The rows that are like others, or like those of tests/test_saved_configs.py: met in the campaign only."""
