@@ -9,15 +9,13 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from stockml.errors import UserError
 from stockml.result import Result
-from stockml.runs.folder import RunFolder
-from stockml.runs.location import RunLocation
+from stockml.runs.location import RememberedLocation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +70,7 @@ def train(
         config = command.jobs[0]
         _require_one_machine(config)
         made: list[Path] = []
-        place = _Remembered(command.folder, made=made, quiet=quiet)
+        place = RememberedLocation(command.folder, made=made, quiet=quiet)
         for note in () if quiet else command.notes:
             print(f"note        {note}")
         compose.within_hydra(command, lambda: start.train(config, place, command.records))
@@ -164,25 +162,6 @@ def _require_one_machine(config: Config) -> None:
             "trainer=ddp: torchrun or srun has started this process as a worker (RANK or SLURM_PROCID is set), and "
             "train() starts workers itself; unset it, or let them start run.py"
         )
-
-
-@dataclass(frozen=True)
-class _Remembered(RunLocation):
-    """Where a run writes; it keeps which folder was made, and says whether the run prints."""
-
-    made: list[Path] = field(default_factory=list)
-    quiet: bool = False
-
-    @property
-    def verbose(self) -> bool:
-        """Whether the run prints."""
-        return not self.quiet
-
-    def create_folder(self, ticker: str) -> RunFolder:
-        """Make the folder, and remember it."""
-        folder = super().create_folder(ticker)
-        self.made.append(folder.path)
-        return folder
 
 
 def _ignore(line: str) -> None:

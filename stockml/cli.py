@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from stockml.errors import Interrupted, UserError, describe_error
+from stockml.config.values import undecoded
+from stockml.errors import Interrupted, UserError, describe_error, describe_os_error
 from stockml.processes import signals, streams
 from stockml.tasks import TASKS, Request, Task
 
@@ -45,6 +46,9 @@ def main(arguments: Sequence[str] | None = None, tasks: Mapping[str, Task] = TAS
         return 1
     except Exception as error:
         _trace(error)
+        if isinstance(error, OSError) and (line := describe_os_error(error)) is not None:
+            print(line, file=sys.stderr)
+            return 1
         print(f"{describe_error(error)} (a fault of stockml's own; HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
         return 1
     asks = any(argument.partition("=")[0] in _QUESTIONS for argument in typed)
@@ -80,6 +84,8 @@ def _run(typed: Sequence[str], tasks: Mapping[str, Task]) -> None:
         Path.cwd()
     except FileNotFoundError:
         raise UserError("the folder that this was started in is gone; change to one that exists: cd FOLDER") from None
+    if odd := [shown for shown in map(undecoded, typed) if shown]:
+        raise UserError(*(f"{shown}: holds bytes that are not UTF-8; type others, or rename the file" for shown in odd))
     from stockml import compose
     from stockml.tasks import start
 

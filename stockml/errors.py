@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 
@@ -31,6 +32,28 @@ class UserError(Exception):
         if not self._told:
             print(*self.lines, sep="\n", file=sys.stderr)
         self._told = True
+
+
+def describe_os_error(error: OSError) -> str | None:
+    """A line about a file or disk that could not be used, and what to do; None where the error is not about one."""
+    where = error.filename
+    if where is None and error.errno not in _REMEDIES:
+        return None
+    remedy = _REMEDIES.get(error.errno or 0, "is it still there, and its disk in order?")
+    return f"{where or 'a file'}: {error.strerror}; {remedy}"
+
+
+_WRITABLE = "copy what it is about to a folder that you may write to, or change its rights"
+_SPACE = "free some space there, then try again"
+_REMEDIES = {
+    errno.EACCES: _WRITABLE,
+    errno.EPERM: _WRITABLE,
+    errno.EROFS: _WRITABLE,
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EFBIG: "allow larger files (ulimit -f), then try again",
+    errno.EMFILE: "allow more open files (ulimit -n 1024), then try again",
+}
 
 
 class RunError(UserError):

@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 
 from stockml import cli, compose
 from stockml.compose import repeats
+from stockml.compose.combinations import Combinations
 from stockml.compose.composing import Composer
 from stockml.compose.hydra_private import ConfigLoaderImpl, new_loader
-from stockml.compose.sweeps import grid
 from stockml.config.conf_folder import CONF
 from stockml.config.values import leaves
 from stockml.errors import UserError
@@ -120,7 +120,8 @@ GRIDS = [
 @pytest.mark.parametrize("typed", GRIDS, ids=" ".join)
 def test_every_job_is_what_hydra_composes(typed: list[str]) -> None:
     composer = Composer()
-    jobs = grid(composer, composer.parse(text.strip("'") if text.startswith("'") else text for text in typed))
+    overrides = composer.parse(text.strip("'") if text.startswith("'") else text for text in typed)
+    jobs = Combinations().grid(composer, overrides)
     assert len(jobs) > 1
     composing = repeats.Composing(composer)
     for job in jobs:

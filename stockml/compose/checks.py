@@ -12,6 +12,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
 from stockml import models
+from stockml.compose.combinations import SETTINGS
 from stockml.compose.composing import Composer, is_of_hydra
 from stockml.compose.grammar import extra
 from stockml.compose.modes import Mode, ray_settings
@@ -21,6 +22,7 @@ from stockml.config.values import show
 from stockml.data import sources
 from stockml.data.features import sets as feature_sets
 from stockml.data.settings import CLOSE_TARGETS, BarsConfig
+from stockml.data.sources.csv.file_names import stem
 from stockml.errors import UserError
 from stockml.training.settings import OF_STEPS
 
@@ -77,9 +79,9 @@ def misused(overrides: Sequence[Override], mode: Mode) -> dict[str, str]:
     resumed = any(o.key_or_group == "trainer.resume" and o.value() is not None for o in overrides)
     for o in overrides:
         key, sweeps = o.key_or_group, o.is_sweep_override()
-        if sweeps and key.split(".")[0] in ("looks", "tracker"):
-            several = f"several at once are a list: 'tracker=[{str(o.input_line).partition('=')[2]}]'"
-            advice = several if key == "tracker" else "take one value"
+        if sweeps and key.split(".")[0] in ("looks", "tracker", "sweep"):
+            several = f"several at once are a list: '{key}=[{str(o.input_line).partition('=')[2]}]'"
+            advice = several if key in ("tracker", "sweep.zip") else "take one value"
             faults[key] = f"{o.input_line}: is nothing to sweep, since no number depends on it; {advice}"
         elif sweeps and not mode.multirun:
             faults[key] = f"{o.input_line}: several values make a sweep; add -m"
@@ -176,10 +178,13 @@ def unknown_hydra_keys(composer: Composer, overrides: Iterable[Override]) -> dic
     }
 
 
+_LISTS = tuple(f"sweep.{name}" for name in SETTINGS)  # as likely typed with a plus as without
+
+
 def added_twice(composer: Composer, overrides: Sequence[Override]) -> dict[str, str]:
     """Settings that were added with a plus though they are there without it, by key."""
     added = [o for o in overrides if o.type == OverrideType.ADD and not is_of_hydra(o)]
-    added = [o for o in added if not composer.options(o.key_or_group)]
+    added = [o for o in added if not composer.options(o.key_or_group) and o.key_or_group not in _LISTS]
     structure = composer.structure([o for o in overrides if not o.is_sweep_override()]) if added else OmegaConf.create()
     return {
         o.key_or_group: f"{o.input_line}: exists already; write it without the plus"
@@ -278,7 +283,7 @@ def infer_stock(values: dict[str, Any], typed: set[str], chosen_stock: str | Non
         stock.update({k: v for k, v in (("name", ""), ("simulator", None)) if f"stock.{k}" not in typed})
     names_stock = any(key == "stock" or key.startswith("stock.") for key in typed)
     if isinstance(path := data.get("path"), str) and path and not names_stock and not pooled:
-        stock.update(ticker=Path(path.removesuffix(".gz")).stem, name="", simulator=None)
+        stock.update(ticker=stem(Path(path)), name="", simulator=None)
         source = sources.source(str(data.get("source")))
         stock.update({"features": []} if source is not None and not source.is_dated else {})
 

@@ -51,8 +51,11 @@ class Composer:
         self._bases: dict[tuple[str, ...], DictConfig] = {}
 
     def parse(self, overrides: Iterable[str]) -> list[Override]:
-        """Hydra's reading of each override; UserError with a line for each that has no meaning."""
-        return grammar.parse(overrides, self.loader)
+        """Hydra's reading of each override, with the files that a `glob` of paths stands for.
+
+        UserError with a line for each that has no meaning.
+        """
+        return [*map(grammar.with_files, grammar.parse(overrides, self.loader))]
 
     def groups(self) -> list[str]:
         """The config groups, those of Hydra's own left out."""

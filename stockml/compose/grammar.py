@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime
+import fnmatch
+import glob
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -42,6 +45,22 @@ def parse(overrides: Iterable[str], loader: Any = None) -> list[Override]:
     return parsed
 
 
+def with_files(o: Override) -> Override:
+    """The override; a glob of `data.path`, or of another path, as the files, or folders, that it stands for."""
+    pattern: Any = o.value()
+    kind = o.key_or_group.rpartition(".")[2].rpartition("_")[2]
+    if not isinstance(pattern, Glob) or kind not in ("path", "dir"):
+        return o
+    patterns = [str(Path(text).expanduser()) for text in pattern.include]
+    found = {path for text in patterns for path in glob.glob(text, recursive=True)}  # noqa: PTH207  (absolute ones too)
+    paths = [path for path in sorted(found) if Path(path).is_dir() == (kind == "dir")]
+    paths = [path for path in paths if not any(fnmatch.fnmatch(path, text) for text in pattern.exclude)]
+    if not paths:
+        raise UserError(f"{o.input_line}: matches no {'folder' if kind == 'dir' else 'file'}; correct the pattern")
+    (choice,) = parse([f"{o.get_key_element()}=choice({','.join(map(quote, paths))})"])
+    return replace(choice, input_line=o.input_line)
+
+
 def _unquoted(text: str) -> str:
     """How to write a word with letters that Hydra takes in quotes only, such as ö; empty where there is none."""
     value = re.sub(r"\"[^\"]*\"|'[^']*'", "", text.partition("=")[2])
@@ -56,13 +75,23 @@ def _advice(text: str) -> str:
     """How an override that cannot be read is to be typed."""
     key, _, value = text.partition("=")
     if not re.fullmatch(r"\+{0,2}features\.columns\..*|data\.target", key):
-        return "quote values with special characters"
+        return f"quote values with special characters{_quoted(key, value)}"
     name = key.rpartition(".")[2]
     if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
         return f"{name!r} is no feature's name: it has letters, digits and _ only, and begins with a letter"
     shown = "…" if {'"', "'"} & set(value) else value
     taken = "" if "$" in value else "; where a $name is missing, the shell has taken it out"
     return f"an expression needs quotes of both kinds: '{key}=\"{shown}\"'{taken}"
+
+
+def _quoted(key: str, value: str) -> str:
+    """An override with its words in quotes, as the shell is given it; empty where that cannot be read either."""
+    words = re.sub(r"[^\[\],\s\"'][^\[\],\"']*", lambda word: f'"{word[0]}"', value)
+    try:
+        OverridesParser.create().parse_override(f"{key}={words}")
+    except HydraException:
+        return ""
+    return f": '{key}={words}'"
 
 
 def quote(value: Any) -> str:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from stockml.compose.composing import Composer, is_of_hydra
 from stockml.compose.search import TARGET
 from stockml.config.schema import Reader
+from stockml.config.values import differences, leaves
 from stockml.errors import UserError
 from stockml.processes.settings import RayConfig
 
@@ -68,6 +69,39 @@ def mode(composer: Composer, overrides: Sequence[Override], multirun: bool) -> M
         [o for o in params if o.get_key_element() not in typed],
         is_search,
         composed,
+    )
+
+
+def changed_for_a_job(
+    asked: Mode, found: Sequence[DictConfig | None], jobs: Sequence[Sequence[Override]], swept: set[str]
+) -> list[str]:
+    """Settings of Hydra's that a swept file changes: they hold for a whole sweep, and would be ignored."""
+    faults: dict[str, str] = {}
+    of_sweep = _settings_of_hydra(asked.composed)
+    for composed, overrides in zip(found, jobs, strict=True):
+        chosen = " ".join(
+            str(o.input_line).lstrip("+") for o in overrides if o.key_or_group in swept and "." not in o.key_or_group
+        )
+        if composed is None or chosen in faults:
+            continue
+        changed = [f"hydra.{key}" for key in differences(of_sweep, _settings_of_hydra(composed))]
+        shown = f"{', '.join(changed[:3])}{', …' if len(changed) > 3 else ''}"
+        fault = f"{chosen}: sets {shown}, which holds for a whole sweep; run it by itself, without -m"
+        faults[chosen] = fault if changed else ""
+    return [fault for fault in faults.values() if fault]
+
+
+def _settings_of_hydra(composed: DictConfig) -> dict[str, Any]:
+    """What of Hydra's config holds for a whole sweep, by dotted key."""
+    section = composed.hydra
+    names = ("sweeper", "launcher", "callbacks", "run", "sweep")
+    return dict(
+        leaves(
+            {
+                "mode": str(section.mode),
+                **{name: OmegaConf.to_container(section[name], resolve=False) for name in names},
+            }
+        )
     )
 
 

@@ -24,13 +24,14 @@ from stockml.compose.checks import (
     unknown_hydra_keys,
     without_effect,
 )
+from stockml.compose.combinations import SETTINGS, Combinations
 from stockml.compose.composing import Composer, is_of_hydra, name_installed
-from stockml.compose.modes import Mode, mode
+from stockml.compose.modes import Mode, changed_for_a_job, mode
 from stockml.compose.records import Records, records_of
 from stockml.compose.repeats import Composing, Composition
 from stockml.compose.search import corners, read_search
 from stockml.config.root import Config
-from stockml.config.values import differences, leaves, plain
+from stockml.config.values import plain
 from stockml.data import sources
 from stockml.data.features import sets as feature_sets
 from stockml.errors import UserError
@@ -69,6 +70,8 @@ class Trials:
             found = self._composing.compose(overrides) if composed is None else Composition.of(composed)
             composed, values = found.composed, found.settings
             faults = self._misplaced(values, overrides)
+            if isinstance(values.get("sweep"), dict):
+                values["sweep"] = {k: v for k, v in values["sweep"].items() if k not in SETTINGS}
             config, problems = checked(values, keys, composed.hydra.runtime.choices.get("stock"), self._tasks)
             if config is None or faults:
                 return Checked(None, (*faults, *problems), composed)
@@ -146,7 +149,13 @@ def read(arguments: Sequence[str], tasks: Tasks = TRAINING) -> Command:
     faults = {**unknown_choices(composer, overrides), **unknown_hydra_keys(composer, overrides)}
     asked = mode(composer, _sound(overrides, faults), args.multirun)
     every = [*asked.params, *overrides]
+    jobs = Combinations.of(composer, asked.composed)
+    of_sets = [o for one in jobs.sets for o in one]
+    wrong = {**misused(of_sets, asked), **unknown_choices(composer, of_sets)}
+    if lines := [f"sweep.list: {line}" for key, line in wrong.items() if key in jobs.own_keys()]:
+        raise UserError(*lines)
     faults = {**misused(every, asked), **unknown_choices(composer, asked.params), **faults}
+    faults |= {line: line for line in jobs.faults(every, multirun=asked.multirun, is_search=asked.is_search)}
     sound = _sound(every, faults)
     faults = {**added_twice(composer, sound), **faults}
     sound = _sound(sound, faults)
@@ -154,7 +163,7 @@ def read(arguments: Sequence[str], tasks: Tasks = TRAINING) -> Command:
     trials = Trials(composer, base, tasks, fixed)
     notes = base.saved.notes if base else ()
     if asked.multirun:
-        command = _sweep(composer, trials, asked, sound, list(faults.values()), args)
+        command = _sweep(composer, trials, asked, jobs, sound, list(faults.values()), args)
         every_note = (*notes, *without_effect(command.jobs, [*asked.params, *typed]))
         return command if command.sweep is None else replace(command, notes=every_note)
     found = trials.check(fixed, asked.composed if len(fixed) == len(overrides) else None)
@@ -206,6 +215,7 @@ def _sweep(
     composer: Composer,
     trials: Trials,
     asked: Mode,
+    combinations: Combinations,
     overrides: Sequence[Override],
     faults: list[str],
     args: argparse.Namespace,
@@ -214,14 +224,14 @@ def _sweep(
     if args.cfg is not None and args.multirun:
         faults.append("command line: --cfg shows one config, and -m asks for several; leave out one of them")
     fixed = [o for o in overrides if not o.is_sweep_override()]
-    jobs_overrides = [fixed] if asked.is_search else sweeps.grid(composer, overrides)
-    swept = {o.key_or_group for o in overrides if o.is_sweep_override()}
+    jobs_overrides = [fixed] if asked.is_search else combinations.grid(composer, overrides)
+    swept = {o.key_or_group for o in overrides if o.is_sweep_override()} | combinations.own_keys()
     found = [trials.check(job) for job in jobs_overrides]
     if asked.is_search and found[0].faults:  # without what is searched
         found = [next((job for job in map(trials.check, corners(composer, overrides)) if not job.faults), found[0])]
     faults += _faults_of_jobs(found, jobs_overrides, swept)
     if not asked.is_search and not faults:
-        faults += _changed_for_a_job(asked, found, jobs_overrides, swept)
+        faults += changed_for_a_job(asked, [job.composed for job in found], jobs_overrides, swept)
     if faults:
         raise UserError(*dict.fromkeys(faults))
     configs = [job.config for job in found if job.config is not None]
@@ -271,39 +281,6 @@ def _faults_of_jobs(found: Sequence[Checked], jobs: Sequence[Sequence[Override]]
         fault if fault in of_all or fault.startswith(names_it) else f"{fault} (with {chosen})"
         for fault, chosen in first.items()
     ]
-
-
-def _changed_for_a_job(
-    asked: Mode, found: Sequence[Checked], jobs: Sequence[Sequence[Override]], swept: set[str]
-) -> list[str]:
-    """Settings of Hydra's that a swept file changes: they hold for a whole sweep, and would be ignored."""
-    faults: dict[str, str] = {}
-    of_sweep = _settings_of_hydra(asked.composed)
-    for job, overrides in zip(found, jobs, strict=True):
-        chosen = " ".join(
-            str(o.input_line).lstrip("+") for o in overrides if o.key_or_group in swept and "." not in o.key_or_group
-        )
-        if job.composed is None or chosen in faults:
-            continue
-        changed = [f"hydra.{key}" for key in differences(of_sweep, _settings_of_hydra(job.composed))]
-        shown = f"{', '.join(changed[:3])}{', …' if len(changed) > 3 else ''}"
-        fault = f"{chosen}: sets {shown}, which holds for a whole sweep; run it by itself, without -m"
-        faults[chosen] = fault if changed else ""
-    return [fault for fault in faults.values() if fault]
-
-
-def _settings_of_hydra(composed: DictConfig) -> dict[str, Any]:
-    """What of Hydra's config holds for a whole sweep, by dotted key."""
-    section = composed.hydra
-    names = ("sweeper", "launcher", "callbacks", "run", "sweep")
-    return dict(
-        leaves(
-            {
-                "mode": str(section.mode),
-                **{name: OmegaConf.to_container(section[name], resolve=False) for name in names},
-            }
-        )
-    )
 
 
 def _arguments(arguments: Sequence[str]) -> argparse.Namespace:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,9 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.types import Override
-
-from stockml.compose.composing import Composer
 from stockml.compose.records import Records
 from stockml.compose.search import Search
 from stockml.config.root import Config
@@ -67,15 +63,6 @@ class Sweep:
         return self.launcher.endswith(("BasicLauncher", "JoblibLauncher", "RayPool"))
 
 
-def grid(composer: Composer, overrides: Sequence[Override]) -> list[list[Override]]:
-    """The overrides of every job of a grid, in Hydra's order; what is drawn by chance is drawn here, once."""
-    choices: dict[str, list[Override]] = {}
-    for o in overrides:
-        key, swept = o.get_key_element(), o.is_sweep_override()
-        choices[key] = composer.parse(f"{key}={value}" for value in o.sweep_string_iterator()) if swept else [o]
-    return [list(job) for job in itertools.product(*choices.values())]
-
-
 def names_of(swept: Sequence[Mapping[str, Any]], configs: Sequence[Config]) -> list[str]:
     """A name for each job of a grid, no two the same."""
     plain = [_name(config, job) for config, job in zip(configs, swept, strict=True)]
@@ -109,7 +96,7 @@ def _name(config: Config | None, swept: Mapping[str, Any]) -> str:
     last = Counter(key.split(".")[-1] for key in swept)
     parts = [ticker]
     for key, value in swept.items():
-        text = _brief(value)
+        text = _brief(key, value)
         short = key.split(".")[-1]
         if text != ticker:
             parts.append(f"{short if last[short] == 1 else key}_{text}")
@@ -117,11 +104,11 @@ def _name(config: Config | None, swept: Mapping[str, Any]) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 9]}-{_hash(swept)}"
 
 
-def _brief(value: Any) -> str:
+def _brief(key: str, value: Any) -> str:
     if isinstance(value, str) and re.search(r"[$(]", value):  # an expression
         return re.sub(r"[^A-Za-z0-9.]+", "_", value).strip("_")
-    if isinstance(value, str) and "/" in value:
-        return Path(value).stem
+    if isinstance(value, str) and ("/" in value or key.endswith(".path")):
+        return Path(value.removesuffix(".gz")).stem
     return f"{value:.4g}" if isinstance(value, float) else show(value)
 
 

@@ -27,6 +27,12 @@ class SweepConfig:
 
     fail_fast: bool
     """Whether the first failed job ends the sweep."""
+    zip: tuple[str, ...] = ()
+    """Swept keys whose values are paired. This and the next two are empty in the config of a job."""
+    list: tuple[str, ...] = ()
+    """Sets of overrides, of which each job has one."""
+    exclude: tuple[str, ...] = ()
+    """Sets of overrides: jobs that have all of one are left out."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,9 +97,12 @@ class Reader:
         return result
 
     def _check_keys(self, values: Mapping[str, Any], names: Sequence[str], path: str) -> None:
+        section = path.removesuffix(".")
+        kind = values.get("source" if section == "data" else "name")
+        where = f"known with {section}={kind}" if section in self._sections else "known here"
         for key in values:
             if key not in names:
-                hint = self._elsewhere(key, path) or nearest(key, names, path) or f"; known here: {', '.join(names)}"
+                hint = self._elsewhere(key, path) or nearest(key, names, path) or f"; {where}: {', '.join(names)}"
                 self.problems.append(f"{path}{key}: no such key{hint}")
 
     def _advise(self, value: Any, wanted: Any, remedy: str) -> None:

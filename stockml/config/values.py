@@ -84,3 +84,10 @@ def list_stocks(tickers: Sequence[str], most: int = 10) -> str:
     """How many stocks, and the names of the first `most`."""
     shown = f"{', '.join(tickers[:most])}{', …' if len(tickers) > most else ''}"
     return f"{len(tickers):,} stock{'s' if len(tickers) > 1 else ''}: {shown}"
+
+
+def undecoded(text: str) -> str | None:
+    """The text of an argument or a file name with those of its bytes escaped that are not UTF-8; None: it has none."""
+    raw = text.encode(errors="surrogateescape")
+    shown = raw.decode(errors="backslashreplace")
+    return None if shown == text else shown

@@ -1,7 +1,8 @@
-"""Dated daily bars of one ticker, from any source."""
+"""Dated bars of one ticker, from any source."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -21,11 +22,11 @@ COLUMNS = (*PRICES, "volume")
 
 @dataclass(frozen=True)
 class Bars:
-    """Daily bars, oldest first; prices adjusted for splits and dividends."""
+    """Daily, weekly, monthly or intraday bars, oldest first; prices adjusted for splits and dividends."""
 
     ticker: str
     dates: NDArray[np.datetime64]
-    """(R,) days, strictly increasing."""
+    """(R,) days, or of intraday bars times in seconds as at the exchange, strictly increasing."""
     columns: dict[str, Floats]
     """(R,) each: always `close`, and the other features that are needed."""
     origin: str
@@ -64,11 +65,11 @@ class Bars:
 
     def between(self, start: object, end: object) -> Bars:
         """The bars from `start` to `end`, both included; None means no limit. UserError where there are none."""
-        keep = np.ones(len(self.dates), dtype=bool)
+        keep, days = np.ones(len(self.dates), dtype=bool), self.dates.astype("datetime64[D]")
         if start is not None:
-            keep &= self.dates >= np.datetime64(str(start), "D")
+            keep &= days >= np.datetime64(str(start), "D")
         if end is not None:
-            keep &= self.dates <= np.datetime64(str(end), "D")
+            keep &= days <= np.datetime64(str(end), "D")
         if keep.all():
             return self
         if not keep.any():
@@ -106,8 +107,9 @@ def require_columns(asked: Iterable[str], known: Iterable[str], origin: str) -> 
 
 
 def place(path: str, line: int) -> str:
-    """A line of a table's file, as shown to the user; for Parquet, which has no lines, the row."""
-    return f"{path}, {'row' if path.lower().endswith(('.parquet', '.pq')) else 'line'} {line}"
+    """A line of a table's file, as shown to the user; of a file that has no lines, the row."""
+    has_rows = re.search(r"\.(parquet|pq|xlsx?|ods|jsonl?)(\.\w+)?$", path.lower())
+    return f"{path}, {'row' if has_rows else 'line'} {line}"
 
 
 _SPLITS = np.array([5 / 4, 4 / 3, 3 / 2, 2, 5 / 2, *range(3, 51), 100])

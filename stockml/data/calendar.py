@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import warnings
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LONGEST_HOLIDAYS = 30  # days, more than enough
+AUTO = "auto"
+"""`data.calendar`: 24/7 where the bars are on all days of the week, else New York's."""
 INSTALL = "exchange calendars come with: pip install 'stockml[calendar]'"
+
+
+def resolve(exchange: str, *, every_day: bool) -> str:
+    """The calendar that `data.calendar` means for bars that are on all days of the week, or are not."""
+    return exchange if exchange != AUTO else "24/7" if every_day else "XNYS"
+
+
+def opens_on(exchange: str) -> list[bool]:
+    """Whether the exchange opens on each day of the week, from Monday; Monday to Friday without the calendar library.
+
+    Raises UserError where there is no such exchange.
+    """
+    first = datetime.date(2024, 1, 1)
+    days = _sessions(first, first + datetime.timedelta(days=363), exchange)
+    if days is None:
+        return [exchange == "24/7" or weekday < 5 for weekday in range(7)]
+    counts = np.bincount((days.astype(np.int64) + 3) % 7, minlength=7)
+    return [bool(count > len(days) / 20) for count in counts]
 
 
 def days_after(day: np.datetime64, count: int, exchange: str) -> NDArray[np.datetime64] | None:
@@ -44,9 +65,16 @@ def days_between(first: np.datetime64, last: np.datetime64, exchange: str) -> ND
 
 def _sessions(first: datetime.date, last: datetime.date, exchange: str) -> NDArray[np.datetime64] | None:
     try:
-        import exchange_calendars
+        import exchange_calendars  # noqa: F401 - whether it is installed
     except ImportError:
         return None
+    return _known_sessions(first, last, exchange)
+
+
+@functools.lru_cache(maxsize=64)  # the stocks of a pool ask for the same days
+def _known_sessions(first: datetime.date, last: datetime.date, exchange: str) -> NDArray[np.datetime64]:
+    import exchange_calendars
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it uses deprecated parts of pandas

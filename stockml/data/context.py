@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from stockml.data import frequency
 from stockml.data.settings import BarsConfig
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from stockml.config.root import Config
     from stockml.data.bars import Bars
+
+    Dates = NDArray[np.datetime64]
 
 
 def joined(bars: Bars, others: Mapping[str, Bars], data: Any) -> Bars:
@@ -24,10 +29,10 @@ def joined(bars: Bars, others: Mapping[str, Bars], data: Any) -> Bars:
     columns, notes = dict(bars.columns), [bars.parsing_notes] if bars.parsing_notes else []
     origins: dict[str, str] = {}
     for ticker, other in others.items():
-        days, known = bars.dates.astype("datetime64[D]"), other.dates.astype("datetime64[D]")
+        days, known = _comparable(bars.dates, other.dates)
         last = np.searchsorted(known, days, side="right") - 1
         is_known = last >= 0
-        is_known[is_known] = np.busday_count(known[last[is_known]], days[is_known]) <= data.context_max_age
+        is_known[is_known] = _sessions(known[last[is_known]], days[is_known]) <= data.context_max_age
         for name, values in other.columns.items():
             origins[f"{ticker}.{name}"] = other.origin
             columns[f"{ticker}.{name}"] = joined_values = np.full(len(days), np.nan)
@@ -36,6 +41,22 @@ def joined(bars: Bars, others: Mapping[str, Bars], data: Any) -> Bars:
     if not others:
         return bars
     return dataclasses.replace(bars, columns=columns, parsing_notes="; ".join(notes), context=origins)
+
+
+def _comparable(own: Dates, others: Dates) -> tuple[Dates, Dates]:
+    """The dates of two tickers' bars, such that one of the other's is known at an own one if it is not later.
+
+    Of intraday and daily bars, the daily one is known from the next day on.
+    """
+    if frequency.has_times(own) == frequency.has_times(others):
+        unit = "datetime64[s]" if frequency.has_times(own) else "datetime64[D]"
+        return own.astype(unit), others.astype(unit)
+    days = others.astype("datetime64[D]")
+    return (own, days + 1) if frequency.has_times(own) else (own.astype("datetime64[D]"), days)
+
+
+def _sessions(first: Dates, last: Dates) -> NDArray[np.int64]:
+    return np.busday_count(first.astype("datetime64[D]"), last.astype("datetime64[D]"))
 
 
 def of_context(config: Config, ticker: str) -> Config:

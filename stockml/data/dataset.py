@@ -128,7 +128,7 @@ def load_panel(config: Config) -> tuple[Panel, int | None]:
         _refuse_pooled_levels(config, data)
         return pooled.load(config), None
     bars = loading.load_bars(config).between(data.start, data.end)
-    data_warnings = doctor.labels(doctor.counts(bars))
+    data_warnings = doctor.labels(doctor.counts(bars, data.calendar))
     return dataclasses.replace(from_bars(bars, PanelSpec.of(config), data), data_warnings=data_warnings), None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from stockml.data import frequency
 from stockml.data.bars import COLUMNS, Bars, Floats
 
 Mask = NDArray[np.bool_]
@@ -69,3 +70,17 @@ def runs(mask: Mask) -> list[tuple[int, int]]:
 def days(count: int, first: str = "") -> str:
     """`first`, and for how many days it holds if there are several."""
     return first if count == 1 and first else f"{first}{' ' if first else ''}for {count:,} days"
+
+
+def wrong_weekdays(bars: Bars, exchange: str) -> Iterator[Case]:
+    """What days of the week contradict the exchange."""
+    return ((row, bars.dates[row], value) for row, value in frequency.warnings(bars.dates, exchange))
+
+
+def missing_periods(dates: NDArray[np.datetime64]) -> Iterator[Case]:
+    """Weeks or months without a bar."""
+    found = frequency.of(dates)
+    missing = frequency.periods_missing(dates, found)
+    for row in np.flatnonzero(missing) + 1:
+        count, since = missing[row - 1], dates[row - 1]
+        yield int(row), dates[row], f"no bar for {count:,} {found.noun}{'s' * (count > 1)}, since {since}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stockml.data import calendar
+from stockml.data import calendar, frequency
 
 if TYPE_CHECKING:
     from stockml.data.bars import Floats
@@ -76,7 +76,7 @@ class Panel:
     """Warnings of the data doctor, one text each; only for dated bars."""
     synthetic: bool = False
     dates: NDArray[np.datetime64] | None = None
-    """(R,) days of the rows; None for undated arrays."""
+    """(R,) days of the rows, times of intraday bars; None for undated arrays."""
     days_before: NDArray[np.datetime64] | None = None
     """(K,) the day of the bar that each stock's first row is a change from, (1,) for one stock; NaT where it has none.
     None if no row is a change."""
@@ -159,11 +159,19 @@ class Panel:
         if self.stocks is None:
             return np.arange(len(self.values))
         assert self.dates is not None
+        if self.dates.dtype != np.dtype("datetime64[D]"):
+            return np.unique(self.dates, return_inverse=True)[1]
         since = (self.dates - self.dates.min()).astype(np.int32)
         is_day = np.zeros(int(since.max()) + 1, dtype=bool)
         is_day[since] = True
         numbers: NDArray[np.int32] = (is_day.cumsum(dtype=np.int32) - 1)[since]
         return numbers
+
+    @functools.cached_property
+    def frequency(self) -> frequency.Frequency:
+        """How far the bars are apart; of a pool, those of the stock with the most."""
+        assert self.dates is not None
+        return frequency.of(self.dates[max(self.spans(), key=lambda rows: rows.stop - rows.start)])
 
     def ended(self) -> dict[str, np.datetime64]:
         """The last day of each stock of a pooled panel that ends before the pool does: delisted, halted or not up to
@@ -179,9 +187,10 @@ class Panel:
         """The gaps of more than `most` sessions between two bars of a stock, one after the other.
 
         Sessions are the days from Monday to Friday on which the exchange was open, if its calendar is known; of a
-        pooled panel, those on which any of the stocks has a row.
+        pooled panel, those on which any of the stocks has a row. Of weekly and monthly bars, weeks and months count.
         """
         assert self.dates is not None
+        exchange = calendar.resolve(exchange, every_day=self.frequency.every_day)
         days = self.dates.astype("datetime64[D]")
         before = np.append(days[:1], days[:-1])
         firsts = [rows.start for rows in self.spans() if rows.start < rows.stop]
@@ -189,6 +198,11 @@ class Panel:
         if self.days_before is not None:
             known = self.days_before[[rows.start < rows.stop for rows in self.spans()]]
             before[firsts] = np.where(np.isnat(known), days[firsts], known)
+        if self.frequency.period not in ("day", "intraday"):
+            rows = np.flatnonzero(
+                frequency.periods_missing(np.stack([before, days], axis=1), self.frequency)[:, 0] > most
+            )
+            return WideGaps(rows, before[rows], f"{self.frequency.noun}s" if len(rows) else "")
         rows = np.flatnonzero(np.busday_count(before, days) - 1 > most)
         last, after = before[rows], days[rows]
         if not len(rows):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stockml.data import frequency
 from stockml.data.bars import PRICES, Bars, Floats
 from stockml.data.panel import Panel
 
@@ -88,7 +89,9 @@ def copy_of_windows(panel: Panel, before_test: int, number: int) -> Panel:
 
 def signs(days: NDArray[Any], number: int) -> Floats:
     """(R,) −1 or 1 for each day or number, drawn for the copy: SplitMix64 (Steele, Lea & Flood 2014) of both."""
-    counts = days.astype("datetime64[D]").astype(np.int64) if days.dtype.kind == "M" else days.astype(np.int64)
+    if days.dtype.kind == "M":
+        days = days.astype("datetime64[s]" if frequency.has_times(days) else "datetime64[D]")
+    counts = days.astype(np.int64)
     mixed = _mixed(_mixed(np.array([number], dtype=np.uint64)) + counts.astype(np.uint64))
     return np.where(mixed >> np.uint64(63), 1.0, -1.0)
 

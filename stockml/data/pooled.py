@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from stockml.config.values import list_stocks, plain
-from stockml.data import doctor, store
+from stockml.data import doctor, frequency, store
 from stockml.data.panel import Panel, Stocks
 from stockml.data.samples import day_before, rows_of, unusable, usable
-from stockml.data.sources import loading
+from stockml.data.sources import loading, reading
 from stockml.data.spec import PanelSpec
 from stockml.errors import UserError
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from stockml.data.settings import BarsConfig
 
 _MOST_FAULTS = 10
+_MOST_NAMED = 100
 _ROW_SETTINGS = (
     "transform",
     "target",
@@ -40,6 +41,7 @@ _ROW_SETTINGS = (
 """Settings that the rows of a panel depend on, in addition to those of the source."""
 
 
+@reading.kept()
 def load(config: Config, *, to_forecast: bool = False) -> Panel:
     """The panel of the config's stocks, from the file that is built first if it is missing.
 
@@ -50,6 +52,8 @@ def load(config: Config, *, to_forecast: bool = False) -> Panel:
     each = each_stock(config)
     tickers = [one.stock.ticker for one in each]
     contents = loading.contents(each)
+    if data.on_bad_stock != "error":
+        contents.append(data.on_bad_stock)
     settings = {name: plain(getattr(data, name)) for name in _ROW_SETTINGS}
     features = [config.stock.features, {n: v for n, v in plain(config.features).items() if n != "set"}]
     made_of = [features, {name: str(value) for name, value in settings.items()}, tickers, contents]
@@ -108,53 +112,91 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
     of all stocks.
     """
     data, spec = cast("BarsConfig", config.data), PanelSpec.of(config)
-    starts, origins, days_before, faults = [0], [], list[str](), list[str]()
+    starts, tickers, origins, days_before = [0], list[str](), list[str](), list[str]()
     parsing_notes, data_warnings, dropped = Counter[str](), Counter[str](), list[str]()
-    missing = np.zeros(len(spec.features.names), dtype=np.int64)
+    missing, frequencies = np.zeros(len(spec.features.names), dtype=np.int64), dict[str, str]()
+    left_out = _LeftOut(data)
 
-    def read() -> Iterator[Bars]:
-        for load_one in loading.loaders(each):
-            with _collected(faults):
-                bars = load_one()
-                origins.append(bars.origin)
-                parsing_notes[bars.parsing_notes] += 1
-                dropped.extend(bars.dropped)
-                bars = _between(bars, data)
-                data_warnings.update(doctor.counts(bars))
-                yield bars
+    def read() -> Iterator[tuple[Config, Bars]]:
+        for one, load_one in zip(each, loading.loaders(each), strict=True):
+            with left_out.if_bad(one):
+                yield one, _between(load_one(), data)
 
-    for together in [list(read())] if spec.cross_sectional else ([bars] for bars in read()):
+    for together in [list(read())] if spec.cross_sectional else ([one] for one in read()):
         if not together:  # none could be read
             continue
-        with _collected(faults):
-            for bars, rows in zip(together, rows_of(together, spec), strict=True):
+        with left_out.if_bad(together[0][0] if len(together) == 1 else None):
+            rows_of_each = rows_of([bars for _, bars in together], spec)
+            for (one, bars), rows in zip(together, rows_of_each, strict=True):
+                found = doctor.counts(bars, data.calendar)
                 missing += rows.pop("missing", 0)
                 for name, array in rows.items():
                     if array is not None:
                         writer.append(name, array)
+                tickers.append(one.stock.ticker)
                 starts.append(starts[-1] + len(rows["values"]))
                 days_before.append(str(day_before(bars, spec.lost)))
-    if faults:
-        more = [f"and {len(faults) - _MOST_FAULTS:,} faults more"] if len(faults) > _MOST_FAULTS else []
-        raise UserError(*faults[:_MOST_FAULTS], *more)
+                origins.append(bars.origin)
+                parsing_notes[bars.parsing_notes] += 1
+                dropped.extend(bars.dropped)
+                data_warnings.update(found)
+                if len(bars.dates):
+                    frequencies.setdefault(frequency.of(bars.dates).name, one.stock.ticker)
+    left_out.raise_faults(is_empty=not tickers)
+    if len(frequencies) > 1:
+        named = ", ".join(f"{ticker} has {name} ones" for name, ticker in frequencies.items())
+        raise UserError(f"data.tickers: the stocks' bars differ in frequency: {named}; take stocks of one frequency")
     return {
-        "tickers": [one.stock.ticker for one in each],
+        "tickers": tickers,
         "starts": starts,
         "origins": origins,
         "understood": _parsing_notes(parsing_notes),
         "doubts": doctor.labels(data_warnings),
-        "dropped": [f"in {len(dropped)} stocks bad rows (the first: {dropped[0]})"] if len(dropped) > 1 else dropped,
+        "dropped": [
+            *([f"in {len(dropped)} stocks bad rows (the first: {dropped[0]})"] if len(dropped) > 1 else dropped),
+            *left_out.notes(),
+        ],
         store.UNHASHED: {"days_before": days_before, "missing": missing.tolist()},
     }
 
 
-@contextlib.contextmanager
-def _collected(faults: list[str]) -> Iterator[None]:
-    """Add the lines of a UserError to the faults."""
-    try:
-        yield
-    except UserError as error:
-        faults += error.lines
+class _LeftOut:
+    """The stocks that cannot be used: those that are left out, and the faults of those that may not be."""
+
+    def __init__(self, data: BarsConfig) -> None:
+        self._data = data
+        self._faults: list[str] = []
+        self._no_bars: list[str] = []
+        self._bad: list[str] = []
+
+    @contextlib.contextmanager
+    def if_bad(self, config: Config | None) -> Iterator[None]:
+        """Around the work on a stock, or on several: note the stock, or the faults, if it ends in a UserError."""
+        try:
+            yield
+        except UserError as error:
+            why = loading.why_no_bars(config) if config is not None and self._data.tickers == "all" else ""
+            if config is not None and why:
+                self._no_bars.append(f"{config.stock.ticker} ({why})")
+            elif config is not None and self._data.on_bad_stock == "drop":
+                self._bad.append(f"{config.stock.ticker} ({error.lines[0].partition('; ')[0]})")
+            else:
+                self._faults += error.lines
+
+    def raise_faults(self, *, is_empty: bool) -> None:
+        """Raise UserError with the faults of stocks that may not be left out, or, if none is left, of all."""
+        faults = self._faults or ([*self._bad, *self._no_bars] if is_empty else [])
+        if not faults:
+            return
+        shown, more = faults[:_MOST_FAULTS], len(faults) - _MOST_FAULTS
+        if self._data.on_bad_stock == "error" and not is_empty:
+            shown[-1] += "; or leave such stocks out: data.on_bad_stock=drop"
+        raise UserError(*shown, *([f"and {more:,} faults more"] if more > 0 else []))
+
+    def notes(self) -> list[str]:
+        """What is left out, and why."""
+        notes = [list_stocks(self._no_bars, _MOST_NAMED)] if self._no_bars else []
+        return notes + ([f"{list_stocks(self._bad, _MOST_NAMED)} (data.on_bad_stock=drop)"] if self._bad else [])
 
 
 def each_stock(config: Config) -> list[Config]:
@@ -180,7 +222,9 @@ def each_bars(config: Config, each: Sequence[Config]) -> list[Bars]:
 def _between(bars: Bars, data: BarsConfig) -> Bars:
     """The bars from data.start to data.end; possibly none."""
     first, last = (np.datetime64(str(day), "D") if day is not None else None for day in (data.start, data.end))
-    if (first is not None and bars.dates[-1] < first) or (last is not None and bars.dates[0] > last):
+    if (first is not None and bars.dates[-1] < first) or (
+        last is not None and bars.dates[0].astype("datetime64[D]") > last
+    ):
         return bars.first(0)
     return bars.between(data.start, data.end)
 

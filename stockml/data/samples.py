@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stockml.data import store
+from stockml.data import frequency, store
 from stockml.data.panel import Panel
 from stockml.errors import UserError
 
@@ -65,7 +65,8 @@ def usable(panel: Panel, spec: PanelSpec, config: BarsConfig, *, to_forecast: bo
 
     Raises UserError where none is left.
     """
-    return _without_gaps(_without_missing(panel, to_forecast=to_forecast), spec, config)
+    panel = _without_gaps(_without_missing(panel, to_forecast=to_forecast), spec, config)
+    return _within_sessions(panel, spec, config)
 
 
 def _without_missing(panel: Panel, *, to_forecast: bool) -> Panel:
@@ -107,10 +108,37 @@ def _without_gaps(panel: Panel, spec: PanelSpec, config: BarsConfig) -> Panel:
         raise UserError(
             f"{panel.origin}: every window or target spans more than {config.max_gap} missing {wide.counted_in} "
             f"({where}); "
-            "set data.max_gap=null if the bars are not daily"
+            "set data.max_gap=null if that is as it should be"
         )
     text = f"{spans_gap.sum():,} samples (more than {config.max_gap} {wide.counted_in} missing: {where}; data.max_gap)"
     return replace(panel, samples=panel.samples[~spans_gap], dropped=(*panel.dropped, text))
+
+
+def _within_sessions(panel: Panel, spec: PanelSpec, config: BarsConfig) -> Panel:
+    """The panel without the samples of intraday bars whose target, or window, spans a session's end, as
+    `across_sessions` says; UserError where none is left. Targets after the last bar are not known to span one."""
+    if config.across_sessions == "all" or panel.dates is None or panel.frequency.period != "intraday":
+        return panel
+    starts = np.concatenate([frequency.session_starts(panel.dates[rows], panel.frequency) for rows in panel.spans()])
+    firsts = np.flatnonzero(starts)
+    begins = panel.samples + 1
+    if config.across_sessions == "none":
+        begins = panel.samples - panel.window + 2 - spec.features.lookback
+    last = panel.samples + panel.reach
+    if panel.stocks is not None:
+        last = np.minimum(last, panel.stocks.starts[panel.stocks.of(panel.samples) + 1] - 1)
+    spans_end = np.searchsorted(firsts, begins) < np.searchsorted(firsts, last, side="right")
+    if not spans_end.any():
+        return panel
+    what = "target" if config.across_sessions == "windows" else "window or target"
+    if spans_end.all():
+        raise UserError(
+            f"{panel.origin}: every {what} of these {panel.frequency.name} bars spans the end of a session "
+            f"(data.across_sessions={config.across_sessions}); set data.across_sessions=all, or a lower data.horizon"
+            + (" and data.window" if config.across_sessions == "none" else "")
+        )
+    text = f"{spans_end.sum():,} samples (the {what} spans the end of a session; data.across_sessions)"
+    return replace(panel, samples=panel.samples[~spans_end], dropped=(*panel.dropped, text))
 
 
 def unusable(spec: PanelSpec, window: int, stocks: int = 1) -> tuple[str, ...]:

@@ -112,9 +112,9 @@ class BarsConfig(DataConfig):
     """Settings of every source of dated daily bars."""
 
     window: int = bounded(least=1)
-    """Days in a sample."""
+    """Bars in a sample, which are days if the bars are daily."""
     horizon: int = bounded(least=1)
-    """Days from the end of the window to the end of the target."""
+    """Bars from the end of the window to the end of the target."""
     target: str
     """A name of `stockml.data.target.NAMES`, or an expression over later days."""
     benchmark: str | None
@@ -142,7 +142,10 @@ class BarsConfig(DataConfig):
     embargo: int = bounded(least=0)
     """Days left out before validation and before test, in addition to the purged ones."""
     calendar: str
-    """ISO 10383 code of the exchange whose trading days apply."""
+    """ISO 10383 code of the exchange whose trading days apply; 24/7: every day; auto: 24/7 where the bars are on all
+    days of the week, else XNYS."""
+    across_sessions: Literal["none", "windows", "all"]
+    """Intraday bars: whether windows, and targets too (all), may span the end of a session."""
     max_gap: int | None = bounded(least=0)
     """Sessions missing between two bars in a row up to which a window or target may span them; None: any number."""
     lag: Mapping[str, int] = bounded(least=0)
@@ -153,6 +156,8 @@ class BarsConfig(DataConfig):
     """Sessions, from Monday to Friday, after which the last bar of such a ticker no longer counts."""
     tickers: tuple[str, ...] | Literal["all"]
     """Stocks that one model is trained on; all: every stock of the source; empty: `stock.ticker` alone."""
+    on_bad_stock: Literal["error", "drop"]
+    """Several stocks: whether one whose bars have faults ends the run, or is left out by name."""
     scaler: Literal["per_stock", "global"]
     """Several stocks: whether each is scaled by its own mean and standard deviation, or all by shared ones."""
     min_scaler_samples: int = bounded(least=2)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import distributed
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from stockml.distributed.environment import WorkerEnvironment
+
+_Result = TypeVar("_Result")
 
 
 class Group:
@@ -112,12 +116,15 @@ class RankGroup(Group):
         # CPU tensors go through gloo also where gradients go through nccl, so that nothing waits for a GPU's steps.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         with self._waiting():
-            distributed.init_process_group(
-                backend,
-                store=PrefixStore("ranks", store),
-                rank=self.rank,
-                world_size=self.world_size,
-                timeout=timedelta(seconds=timeout_seconds),
+            _within(
+                timeout_seconds + _GRACE_SECONDS,
+                lambda: distributed.init_process_group(
+                    backend,
+                    store=PrefixStore("ranks", store),
+                    rank=self.rank,
+                    world_size=self.world_size,
+                    timeout=timedelta(seconds=timeout_seconds),
+                ),
             )
         group = distributed.group.WORLD
         assert group is not None
@@ -144,7 +151,7 @@ class RankGroup(Group):
             self._store.set(what, json.dumps(value))
             return
         with self._waiting():
-            expected = json.loads(self._store.get(what))
+            expected = json.loads(_within(self._timeout_seconds + _GRACE_SECONDS, lambda: self._store.get(what)))
         if expected != value:
             problem = f"rank {self.rank}: its {what} {_difference(expected, value)}; all ranks need the same"
             self.announce_failure([problem])
@@ -162,9 +169,10 @@ class RankGroup(Group):
 
     def announce_failure(self, lines: Iterable[str]) -> None:
         """Let the other ranks know why this one is about to end."""
+        text = "; ".join(lines)
         with contextlib.suppress(RuntimeError):
             self._store.set_timeout(timedelta(seconds=1))
-            self._store.set("why", "; ".join(lines))
+            _within(_GRACE_SECONDS, lambda: self._store.set("why", text))
 
     @contextlib.contextmanager
     def _timed(self, tensor: Tensor) -> Iterator[None]:
@@ -190,35 +198,73 @@ class RankGroup(Group):
         """An error that names the rank at fault: each rank that waits in vain says so; one that hangs is silent."""
         reason = " ".join(str(error).split())[:200]
         silent = [0] if self.rank else list(range(1, self.world_size))
+        answers = False
         with contextlib.suppress(RuntimeError):  # rank 0 serves the store: without it there is no answer
             self._store.set_timeout(timedelta(seconds=1))
-            self._store.set(f"waits/{self.rank}", "")
-            time.sleep(0.5)
-            if self._store.check(["why"]):
-                return LostRank(self._store.get("why").decode())
+            why = _within(_GRACE_SECONDS, self._why)
+            answers = True
+            if why is not None:
+                return LostRank(why)
         if "timed out" not in reason.lower() and "timeout" not in reason.lower():
             return LostRank(f"rank {self.rank} has lost the others ({reason})")
         with contextlib.suppress(RuntimeError):
-            others = [rank for rank in range(self.world_size) if rank != self.rank]
-            silent = [rank for rank in others if not self._store.check([f"waits/{rank}"])] or silent
+            if answers:
+                silent = _within(_GRACE_SECONDS, self._silent) or silent
         return LostRank(f"{_named(silent)} not answered for {self._timeout_seconds:g} s; {_HANGS}")
+
+    def _why(self) -> str | None:
+        """Say that this rank waits in vain; why another one has ended, where it has said so."""
+        self._store.set(f"waits/{self.rank}", "")
+        time.sleep(0.5)
+        return self._store.get("why").decode() if self._store.check(["why"]) else None
+
+    def _silent(self, what: str = "waits") -> list[int]:
+        """The other ranks that have not said that they are there, or that they wait."""
+        others = [rank for rank in range(self.world_size) if rank != self.rank]
+        return [rank for rank in others if not self._store.check([f"{what}/{rank}"])]
+
+    def _meet(self) -> None:
+        self._store.set(f"is there/{self.rank}", "")
+        each = [f"is there/{rank}" for rank in range(self.world_size)]
+        self._store.wait(each, timedelta(seconds=self._timeout_seconds))
 
     def _await_all(self) -> None:
         """Wait until all ranks have come; LostRank names those that have not."""
         try:
-            self._store.set(f"is there/{self.rank}", "")
-            self._store.wait(
-                [f"is there/{rank}" for rank in range(self.world_size)], timedelta(seconds=self._timeout_seconds)
-            )
+            _within(self._timeout_seconds + _GRACE_SECONDS, self._meet)
         except RuntimeError as error:
             missing: list[int] = []
             with contextlib.suppress(RuntimeError):
                 self._store.set_timeout(timedelta(seconds=1))
-                missing = [r for r in range(self.world_size) if not self._store.check([f"is there/{r}"])]
+                missing = _within(_GRACE_SECONDS, lambda: self._silent("is there"))
             raise LostRank(
                 f"{_named(missing or [0])} not come within {self._timeout_seconds:g} s (trainer.timeout_seconds); "
                 "is it running, and is the way to it open?"
             ) from error
+
+
+_GRACE_SECONDS = 2.0
+"""Time for an answer of the store, of the process that serves it or of the network to it."""
+
+
+def _within(seconds: float, call: Callable[[], _Result]) -> _Result:
+    """What a call returns, in a thread: the store waits without end for the answer of a process that is stopped.
+
+    Raises what the call raises, or RuntimeError where it has not returned in time; its thread is then left behind.
+    """
+    future: Future[_Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return future.result(seconds)
+    except TimeoutError as error:
+        raise RuntimeError(f"timed out: no answer within {seconds:g} s") from error
 
 
 _HANGS = "it hangs, or is slower than trainer.timeout_seconds allows"
@@ -244,13 +290,16 @@ def _store(own: WorkerEnvironment, timeout_seconds: float) -> Store:
     host, port, serves = own.host, own.port, own.rank == 0 and not own.agent_serves
     require_resolvable(host)
     try:
-        return TCPStore(
-            host,
-            port,
-            is_master=serves,
-            timeout=timedelta(seconds=max(1.0, timeout_seconds)),
-            wait_for_workers=False,
-            master_listen_fd=own.listener if serves else None,
+        return _within(
+            max(1.0, timeout_seconds) + _GRACE_SECONDS,
+            lambda: TCPStore(
+                host,
+                port,
+                is_master=serves,
+                timeout=timedelta(seconds=max(1.0, timeout_seconds)),
+                wait_for_workers=False,
+                master_listen_fd=own.listener if serves else None,
+            ),
         )
     except RuntimeError as error:
         raise _unreachable(own, serves, timeout_seconds, error) from error

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stockml.data import frequency
 from stockml.data.settings import CLOSE_TARGETS, BarsConfig
 from stockml.data.target import TargetSpec
 from stockml.evaluation.settings import PortfolioConfig
@@ -29,7 +30,6 @@ TRADING_DAYS = 252.0
 """A year's, where days are a day apart."""
 MOST_SCALED = 2.0
 """The most that a volatility target multiplies positions by."""
-_LONGEST_DAILY_STEP = 3.0  # days between most bars
 
 
 @dataclass(frozen=True)
@@ -136,11 +136,10 @@ class Market:
 
     @cached_property
     def periods_per_year(self) -> float:
-        """252 where days are known to be a day apart or not known at all; else what their step comes to."""
+        """The bars of a year: 252 where days are not known."""
         if self._samples.dates is None or len(self._days) < 2:
             return TRADING_DAYS
-        step = float(np.median(np.diff(self._days.astype("datetime64[D]")).astype(float)))
-        return TRADING_DAYS if step <= _LONGEST_DAILY_STEP else 365.25 / step
+        return frequency.of(self._days).per_year
 
     def holding(self) -> Account:
         """The same share of every stock of the day, always: one stock is bought and held."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import threading
@@ -45,6 +46,7 @@ def follow(reader: int) -> None:
     """Start a process group for this process, and kill the whole group as soon as the pipe `reader` closes."""
     with contextlib.suppress(PermissionError):  # it leads a session already
         os.setpgid(0, 0)
+    _die_with_parent()
 
     def wait() -> None:
         os.read(reader, 1)
@@ -53,8 +55,15 @@ def follow(reader: int) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def _die_with_parent() -> None:
+    """On Linux, let the kernel kill this process once its parent has ended, even while this one is stopped."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def follow_parent(seconds: float = 0.5) -> None:
     """Kill this process once its parent has ended, checked every `seconds`: for where it inherits no pipe."""
+    _die_with_parent()
     parent = os.getppid()
 
     def watch() -> None:

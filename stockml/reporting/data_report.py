@@ -145,7 +145,8 @@ def _target(data: Data, config: Config | None) -> str:
         return f"a class, 0 or 1{f': {name}' if name else ''}; {moments}"
     if panel.kind == "level":
         return f"a level, its direction relative to {panel.last_name}; {moments}"
-    ahead = f"{panel.reach} day{'s' if panel.reach > 1 else ''} ahead" if panel.reach else ""
+    noun = "day" if panel.dates is None else panel.frequency.noun
+    ahead = f"{panel.reach} {noun}{'s' if panel.reach > 1 else ''} ahead" if panel.reach else ""
     if name:
         return f"a return, ends {ahead}: {name}; {moments}"
     return f"a return{f' {ahead}' if ahead else ''}; {moments}"

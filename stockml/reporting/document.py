@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stockml.reporting import drawing
 from stockml.reporting.drawing import Plot
-from stockml.runs.folder import Folder
+from stockml.runs.files import Folder
 
 FILE = "report.html"
 

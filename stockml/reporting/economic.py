@@ -57,7 +57,7 @@ def section(metrics: Mapping[str, Any]) -> list[Section]:
     text = (
         f"{found['n']:,} test days, traded {RULES[found['rule']]}{scaled}, at the close of the day{delay}. Figures are "
         f"after costs of {found['cost_bps']:g} bp of what is bought or sold, except those called gross. They are of a "
-        f"year of {found['periods_per_year']:.4g} days. Turnover is in multiples of the capital; at the break-even "
+        f"year of {found['periods_per_year']:.4g} bars. Turnover is in multiples of the capital; at the break-even "
         "cost, in bp, the mean return is 0. Exposure is the mean sum of absolute positions. The 95 % CI is that of a "
         f"stationary bootstrap (Politis & Romano 1994) in blocks of {found['block_days']} days on average."
     )

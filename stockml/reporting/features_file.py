@@ -13,7 +13,7 @@ import numpy as np
 from stockml.config.printable import csv_cell
 from stockml.errors import UserError
 from stockml.evaluation.predictions import tickers_of
-from stockml.runs.folder import Folder
+from stockml.runs.files import Folder
 
 if TYPE_CHECKING:
     import pandas as pd

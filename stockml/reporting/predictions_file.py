@@ -137,7 +137,7 @@ def _predictions(
             data["quantile"],
         ),
         rows=column(own, "sample", np.int64),
-        dates=column(own, "date", "datetime64[D]") if own["date"][chosen[0]] else None,
+        dates=column(own, "date", np.datetime64(own["date"][chosen[0]]).dtype) if own["date"][chosen[0]] else None,
         tickers=column(own, "ticker", np.str_) if data.get("tickers") else None,
         model=column(own, "y_pred"),
         baselines=rivals,

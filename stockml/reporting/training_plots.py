@@ -98,7 +98,7 @@ def timeline(rows: Mapping[str, Sequence[Span]], *, dated: bool) -> Plot:
     several = any(len(spans) > 1 for spans in rows.values())
     for number, spans in enumerate(rows.values()):
         for span in spans:
-            first, last = (float(np.datetime64(day).astype(int)) if dated else day for day in (span.first, span.last))
+            first, last = (_days(day) if dated else day for day in (span.first, span.last))
             label = span.split if number == 0 else "_"
             axes.barh(number, last + 1 - first, 0.62, left=first, color=_COLOURS[span.split], linewidth=0, label=label)
     if dated:
@@ -118,6 +118,11 @@ def timeline(rows: Mapping[str, Sequence[Span]], *, dated: bool) -> Plot:
 
 
 _COLOURS = {"train": MUTED, "validation": RIVAL, "test": MODEL}
+
+
+def _days(date: str) -> float:
+    """Days since 1970, as matplotlib counts them."""
+    return float(np.datetime64(date).astype("datetime64[s]").astype(int)) / 86_400
 
 
 def _from_to(values: Floats) -> str:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import errno
 import io
-import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import BinaryIO, TextIO
 
-from stockml.config.printable import csv_cell
+from filelock import FileLock, Timeout
+
 from stockml.errors import UserError
 from stockml.runs import plain_files
+from stockml.runs.files import Folder, folder_errors
 from stockml.runs.names import fold_and_member, numbered_names
-from stockml.runs.old_releases import check_format
+from stockml.runs.temporary import is_alive, remove, remove_leftovers, temporary
 
 _FILES_OF_A_RUN = (
     "best.pt",
@@ -45,66 +45,6 @@ _FILES_OF_A_RUN = (
 _FOLDERS_OF_A_RUN = ("folds", "members", "plots", "tensorboard")
 
 
-class Folder:
-    """A folder whose files are written under a temporary name, flushed and renamed."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.written: set[Path] = set()
-
-    @contextlib.contextmanager
-    def writing(self, name: str) -> Iterator[BinaryIO]:
-        """A file to write to. It replaces an older one of that name once it is complete and on the disk."""
-        path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            self.written.add(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-
-    def write_text(self, name: str, text: str) -> None:
-        """Write a text file."""
-        with self.writing(name) as file:
-            file.write(text.encode())
-
-    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write JSON. Raises ValueError for a NaN, which is a bug of the caller."""
-        self.write_text(name, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
-
-    def write_csv(
-        self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]], *, synthetic: bool = False
-    ) -> None:
-        """Write a table row by row. With `synthetic` it gets a last column that says so."""
-        mark = (["synthetic"], ["true"]) if synthetic else ([], [])
-        with self.writing(name) as file:
-            text = io.TextIOWrapper(file, "utf-8", newline="")
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(map(csv_cell, [*header, *mark[0]]))
-            writer.writerows(
-                [*(csv_cell(cell) if isinstance(cell, str) else cell for cell in row), *mark[1]] for row in rows
-            )
-            text.detach()  # flushes, and leaves the file open
-
-    def read_json(self, name: str) -> dict[str, Any]:
-        """Read a JSON object. Raises UserError if it is missing, broken, or of a later release."""
-        path = self.path / name
-        try:
-            value = json.loads(plain_files.read(path, plain_files.MOST_JSON_BYTES))
-        except (OSError, ValueError, RecursionError) as error:
-            raise UserError(f"{path}: cannot be read ({error})") from error
-        if not isinstance(value, dict):
-            raise UserError(f"{path}: is not a JSON object")
-        check_format(path, value)
-        return value
-
-
 class RunFolder(Folder):
     """The folder of one run."""
 
@@ -115,34 +55,107 @@ class RunFolder(Folder):
     """Prefix of an error message: which of several processes reports it."""
 
     @classmethod
-    def create(cls, parent: Path, name: str) -> RunFolder:
-        """Make `<parent>/<name>`, with a suffix `_2`, `_3`, … if the name is taken."""
-        return cls(new_folder(parent, name, "hydra.run.dir"))
+    def create(cls, parent: Path, name: str, records: Mapping[str, str]) -> RunFolder:
+        """Make `<parent>/<name>`, with a suffix `_2`, `_3`, … if the name is taken; it appears with its records."""
+        with folder_errors(parent, "hydra.run.dir"):
+            parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(parent.glob(".*.tmp"))
+            for own in numbered_names(name):
+                if (parent / own).exists():
+                    continue
+                with contextlib.suppress(FileExistsError):
+                    return cls._prepared(parent / own, records)
+        raise AssertionError("unreachable")
 
     @classmethod
-    def at(cls, path: Path) -> RunFolder:
-        """Make the folder `path` itself. Raises UserError if it already holds a run."""
+    def at(cls, path: Path, records: Mapping[str, str]) -> RunFolder:
+        """Make the folder `path` itself; it appears with its records. Raises UserError if it already holds a run."""
         with folder_errors(path, "hydra.run.dir"):
-            path.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                (path / ".hydra").mkdir()  # atomic: of two runs given one folder, one gets it
-            except OSError as error:
-                if not isinstance(error, FileExistsError):
-                    with contextlib.suppress(OSError):
-                        path.rmdir()
+                return cls._prepared(path, records)
+            except FileExistsError:
+                if not path.is_dir():
                     raise
                 raise UserError(
                     f"{path}: already holds a run; choose another hydra.run.dir, or continue it: trainer.resume={path}"
                 ) from None
-        return cls(path)
+
+    @classmethod
+    def _prepared(cls, path: Path, records: Mapping[str, str]) -> RunFolder:
+        """Make a run folder, or only `.hydra` in a folder that exists; FileExistsError where another run has it."""
+        folder = cls(path)
+        whole = path / ".hydra" if path.is_dir() else path
+        prepared = temporary(whole)
+        prepared.mkdir()
+        try:
+            within = prepared if whole.name == ".hydra" else prepared / ".hydra"
+            within.mkdir(exist_ok=True)
+            for name, text in records.items():
+                Folder(within).write_text(name, text)
+            try:
+                prepared.rename(whole)  # atomic: of two runs given one folder, one gets it
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise FileExistsError(error.errno, error.strerror, str(path)) from error
+                raise
+        except BaseException:
+            remove(prepared)
+            raise
+        folder.written |= {path / ".hydra" / name for name in records}
+        return folder
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
-        """The folder of an earlier run. Raises UserError if there is none, or a link leads out of it."""
+        """The folder of an earlier run, without what a killed process has left there.
+
+        Raises UserError if there is none, or a link leads out of it.
+        """
         if not (path / "config.json").is_file():
+            if cls(path).is_unbegun:
+                raise UserError(f"{path}: was killed before it began to train; start it: trainer.resume={path}")
             raise UserError(f"{path}: holds no run (there is no config.json); name a folder under outputs/")
         plain_files.require_own_files(path)
+        remove_leftovers(path.rglob(".*.tmp"))
         return cls(path)
+
+    @property
+    def is_unbegun(self) -> bool:
+        """Whether the run was killed before there was more of it than its records."""
+        return (self.path / ".hydra" / "config.yaml").is_file() and not (self.path / "config.json").exists()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Lock the run against other processes; UserError where one has it. Where locks are impossible, there is none.
+
+        Within the context, a folder that is removed is not made again by what is written.
+        """
+        own, lock = self.path.resolve(), FileLock(self.path / ".lock")
+        if own in _HELD:
+            yield
+            return
+        try:
+            lock.acquire(timeout=0)
+            self.written.add(self.path / ".lock")
+        except Timeout:
+            raise UserError(f"{self.path}: that run is still running; wait for it, or end it first") from None
+        except (OSError, NotImplementedError):
+            pass
+        _HELD.add(own)
+        try:
+            yield
+        finally:
+            _HELD.discard(own)
+            lock.release()
+
+    def _make_parents(self, path: Path) -> None:
+        if self.path.resolve() in _HELD and not self.path.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path))
+        super()._make_parents(path)
+
+    def missing(self) -> list[str]:
+        """The files that were written through this object and are there no more."""
+        return sorted(path.relative_to(self.path).as_posix() for path in self.written if not path.exists())
 
     def within(self, name: str) -> RunFolder:
         """The folder of one of the run's models, such as `folds/0`, which may not exist yet."""
@@ -184,7 +197,7 @@ class RunFolder(Folder):
     def write_records(self, records: Mapping[str, str], *, resumed: bool) -> None:
         """Write the files of `.hydra/`, given as text by name. A resumed run keeps the command that it began with."""
         for name, text in records.items():
-            if not resumed or name == "config.yaml":
+            if self.path / ".hydra" / name not in self.written and (not resumed or name == "config.yaml"):
                 self.write_text(f".hydra/{name}", text)
 
     def make_logs_of_ranks(self, names: Iterable[str]) -> None:
@@ -198,7 +211,7 @@ class RunFolder(Folder):
     def keep(self, name: str, older: str) -> None:
         """Keep the file `name`, if there is one, under the name `older` too, before `name` is written again."""
         path = self.path / name
-        link = path.with_name(f".{older}.{os.getpid()}.tmp")
+        link = temporary(path.with_name(older))
         with contextlib.suppress(FileNotFoundError):
             try:
                 os.link(path, link)
@@ -211,12 +224,13 @@ class RunFolder(Folder):
             self.written.add(path.with_name(older))
 
     def remove_leftovers(self) -> None:
-        """Remove the temporary files of a process that was killed."""
-        for path in self.path.rglob(".*.tmp"):
-            path.unlink(missing_ok=True)
+        """Remove all temporary files: of a run that nobody else has."""
+        for path in list(self.path.rglob(".*.tmp")):
+            remove(path)
 
     def clear(self) -> None:
         """Remove what an earlier attempt at this run wrote, except its log."""
+        self.remove_leftovers()
         for name in _FILES_OF_A_RUN:
             (self.path / name).unlink(missing_ok=True)
         for name in _FOLDERS_OF_A_RUN:
@@ -231,7 +245,9 @@ class RunFolder(Folder):
                 "status": status,
                 "pid": os.getpid(),
                 "started": datetime.fromtimestamp(started).astimezone().isoformat(),
-                "seconds": None if status == "running" else round(now - started, 3),
+                "seconds": None
+                if status == "running"
+                else max(0.0, round(now - started, 3)),  # a clock may be set back
                 "error": error,
                 "synthetic": synthetic,
             },
@@ -241,7 +257,7 @@ class RunFolder(Folder):
         """The run's status: running, ok, failed, interrupted, pruned or, if its process is gone, killed."""
         result = self.read_json("result.json")
         status = str(result.get("status"))
-        return "killed" if status == "running" and not _is_alive(result.get("pid")) else status
+        return "killed" if status == "running" and not is_alive(result.get("pid")) else status
 
     def outcome(self) -> str | None:
         """The run's status; None if it has not begun, or left no readable result."""
@@ -252,7 +268,12 @@ class RunFolder(Folder):
 
 
 class WorkerRun(RunFolder):
-    """The run folder of a worker process that writes there. Its launcher records the status."""
+    """The run folder of a worker process that writes there. Its launcher holds it, and records the status."""
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Do nothing: the launcher does it."""
+        yield
 
     def record(self, status: str, started: float, error: str | None, *, synthetic: bool) -> None:
         """Do nothing: the launcher does it."""
@@ -284,39 +305,5 @@ class NullRun(WorkerRun):
         return self
 
 
-def new_folder(parent: Path, name: str, key: str) -> Path:
-    """Make `<parent>/<name>`, with a suffix `_2`, `_3`, … if the name is taken; `key` is the setting that names it."""
-    with folder_errors(parent, key):
-        parent.mkdir(parents=True, exist_ok=True)
-        for own in numbered_names(name):
-            path = parent / own
-            with contextlib.suppress(FileExistsError):
-                path.mkdir()
-                return path
-    raise AssertionError("unreachable")
-
-
-@contextlib.contextmanager
-def folder_errors(path: Path, key: str) -> Iterator[None]:
-    """Turn an OSError about a folder into a UserError that names the setting `key`."""
-    try:
-        yield
-    except OSError as error:
-        what = "run folder" if key == "hydra.run.dir" else "sweep folder"
-        raise UserError(
-            f"{path}: cannot make a {what} here ({error.strerror}); choose another with {key}=FOLDER"
-        ) from error
-
-
-def _is_alive(pid: Any) -> bool:
-    if not isinstance(pid, int) or pid < 1 or pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    with contextlib.suppress(OSError):  # with a /proc: a zombie, whose parent has not waited for it, is dead
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return True
+_HELD: set[Path] = set()
+"""The run folders that this process has locked."""

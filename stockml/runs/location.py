@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from stockml.runs.folder import RunFolder, folder_errors
+from stockml.runs.files import folder_errors
+from stockml.runs.folder import RunFolder
 from stockml.runs.names import safe_name
 
 
@@ -29,10 +31,13 @@ class RunLocation:
         default = Path("outputs").absolute() / f"{safe_name(ticker)}_{datetime.now():%Y%m%d_%H%M%S}"
         return self.exact or self.job or default
 
-    def create_folder(self, ticker: str) -> RunFolder:
-        """Make a folder that no other run has. Raises UserError if that is impossible."""
+    def create_folder(self, ticker: str, records: Mapping[str, str]) -> RunFolder:
+        """Make a folder that no other run has, with the files of its `.hydra`, given as text by name, in it.
+
+        A job's folder may exist, and gets no records here. Raises UserError if that is impossible.
+        """
         if self.exact is not None:
-            return RunFolder.at(self.exact)
+            return RunFolder.at(self.exact, records)
         if self.job is not None:
             with folder_errors(self.job, "hydra.sweep.dir"):
                 self.job.mkdir(parents=True, exist_ok=True)
@@ -40,7 +45,26 @@ class RunLocation:
             folder.stays = True
             return folder
         path = self.path(ticker)
-        return RunFolder.create(path.parent, path.name)
+        return RunFolder.create(path.parent, path.name, records)
+
+
+@dataclass(frozen=True)
+class RememberedLocation(RunLocation):
+    """Where a run writes; it keeps which folder was made, and says whether the run prints."""
+
+    made: list[Path] = field(default_factory=list)
+    quiet: bool = False
+
+    @property
+    def verbose(self) -> bool:
+        """Whether the run prints."""
+        return not self.quiet
+
+    def create_folder(self, ticker: str, records: Mapping[str, str]) -> RunFolder:
+        """Make the folder, and remember it."""
+        folder = super().create_folder(ticker, records)
+        self.made.append(folder.path)
+        return folder
 
 
 @dataclass(frozen=True)
@@ -55,6 +79,6 @@ class ExistingRun:
         """The folder's path."""
         return self.folder.path
 
-    def create_folder(self, _ticker: str) -> RunFolder:
+    def create_folder(self, _ticker: str, _records: Mapping[str, str]) -> RunFolder:
         """The folder, which exists."""
         return self.folder

@@ -99,6 +99,10 @@ ADDED = (
     Added("2026-11-29", "a ledger of looks", {"looks.record": False, "looks.path": None}),
     Added("2026-11-29", "a sealed test", {"test": "open", "unseal.best": None}),
     Added("2026-11-29", "task=placebo", {"data.placebo": None, "placebo.copies": 20}),
+    Added("2026-11-29", "pools with odd files", {"data.on_bad_stock": "error"}, _BARS),
+    Added("2026-11-29", "files without names of columns", {"data.header": True}, ("csv",)),
+    Added("2026-11-29", "intraday bars", {"data.across_sessions": "all"}, _BARS),
+    Added("2026-11-29", "time zones", {"data.timezone": None}, ("csv",)),
 )
 """Oldest first. A release that adds a setting appends an entry."""
 

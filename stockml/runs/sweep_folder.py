@@ -11,7 +11,8 @@ from filelock import FileLock, Timeout
 
 from stockml.errors import UserError
 from stockml.runs import plain_files
-from stockml.runs.folder import Folder, RunFolder, folder_errors, new_folder
+from stockml.runs.files import Folder, folder_errors, new_folder
+from stockml.runs.folder import RunFolder
 from stockml.runs.names import safe_name
 
 

@@ -97,7 +97,8 @@ def _pool(config: Config) -> PoolSubject:
     panel, _ = dataset.load_panel(config)
     assert panel.stocks is not None
     splits = [split(panel, fold.data) for fold in config.each_fold()]
-    each, spec = pooled.each_stock(config), PanelSpec.of(config)
+    used, spec = set(panel.stocks.tickers), PanelSpec.of(config)
+    each = [one for one in pooled.each_stock(config) if one.stock.ticker in used]
     bars, alone = functools.partial(pooled.each_bars, config, each), each
     if spec.target.expression is not None and spec.target.expression.cross_sectional:
         alone = [_with_own_target(one, spec.target.end) for one in each]

@@ -118,7 +118,8 @@ def combine(config: Config, place: RunLocation, records: Mapping[str, str]) -> R
     )
     synthetic = bool(first.metadata["synthetic"])
     looks.require_ledger(config, place.path(own.stock.ticker))
-    folder = place.create_folder(f"combined_{own.stock.ticker}")
+    records = {**records, **compose.records(own)}
+    folder = place.create_folder(f"combined_{own.stock.ticker}", records)
     with (
         report.drawn_after(folder, config, run_log.emit, verbose=place.verbose),
         outcome.record_outcome(folder, run_log, started, synthetic=synthetic),
@@ -135,7 +136,7 @@ def combine(config: Config, place: RunLocation, records: Mapping[str, str]) -> R
         facts = {"config": saved(own), "data": data, **run_metadata.software(), "combination": text, "members": members}
         own_facts = {key: value for key, value in first.metadata.items() if key not in ("init_from", "updates")}
         folder.write_json("config.json", {**own_facts, "format": FORMAT, **facts})
-        folder.write_records({**records, **compose.records(own)}, resumed=False)
+        folder.write_records(records, resumed=False)
         evaluated = evaluate(scored, horizon, synthetic=synthetic, portfolio=Portfolio.of(own, horizon))
         evaluated["verdict"] += f" {text}"
         evaluated = looks.record(evaluated, scored["test"], own, folder)

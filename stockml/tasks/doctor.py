@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from stockml.config.values import list_stocks
-from stockml.data import calendar, doctor, pooled, spec
+from stockml.data import calendar, doctor, frequency, pooled, spec
 from stockml.data.bars import COLUMNS, PRICES
 from stockml.data.sources import loading
 from stockml.errors import RunError, UserError
@@ -41,6 +41,9 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
         try:
             faulty += [one.stock.ticker] if _examine(one)[1] else []
         except UserError as error:
+            if getattr(config.data, "tickers", ()) == "all" and (why := loading.why_no_bars(one)):
+                print(f"left out    {one.stock.ticker}: {why}")
+                continue
             faulty.append(one.stock.ticker)
             print(*error.lines, sep="\n")
     if faulty:
@@ -53,19 +56,21 @@ def _examine(config: Config) -> tuple[Bars, Counter[str]]:
     """Print the findings in one stock's bars; the bars, and the number of errors of each check."""
     data = cast("BarsConfig", config.data)
     bars = _bars(config).between(data.start, data.end)
-    first, last = bars.dates[0], bars.dates[-1]
+    first, last = bars.dates[[0, -1]].astype("datetime64[D]")
     print(f"data        {bars.ticker} from {bars.origin}")
-    print(f"            {len(bars.dates):,} bars, {first} to {last}: {', '.join(bars.columns)}")
+    found = frequency.of(bars.dates)
+    exchange = calendar.resolve(data.calendar, every_day=found.every_day)
+    print(f"            {len(bars.dates):,} {found.name} bars, {first} to {last}: {', '.join(bars.columns)}")
     print("            the prices are those that a run uses: multiplied by Adj Close / Close where the data have it")
     if bars.synthetic:
         sessions: Days | None = calendar.weekdays_between(first, last)
         print("calendar    Monday to Friday, the simulator's trading days")
-    elif (sessions := calendar.days_between(first, last, data.calendar)) is not None:
-        print(f"calendar    {data.calendar}")
+    elif (sessions := calendar.days_between(first, last, exchange)) is not None:
+        print(f"calendar    {exchange}")
     else:
         gaps = f"only gaps of more than {doctor.LONGEST_GAP_DAYS} days are reported"
-        print(f"calendar    {data.calendar} is not available for these days, so {gaps}; {calendar.INSTALL}")
-    findings = doctor.examine(bars, sessions)
+        print(f"calendar    {exchange} is not available for these days, so {gaps}; {calendar.INSTALL}")
+    findings = doctor.examine(bars, sessions, data.calendar)
     if findings:
         print(text_tables.finding_table(_rows(bars, findings)))
         remedies = {finding.check: finding.remedy for finding in findings}
@@ -76,12 +81,12 @@ def _examine(config: Config) -> tuple[Bars, Counter[str]]:
 
 
 def _bars(config: Config) -> Bars:
-    """The bars with all columns; if there are not all, with all prices; else with the columns that the stock needs."""
+    """The bars with all columns; if there are not all, with all prices or the close alone."""
     numbers, texts = loading.further_columns(config)
     further = numbers or [name for name in spec.columns_read(config) if name not in COLUMNS]
     notes = [f"not examined, since they hold no numbers: {', '.join(texts)}"] if texts else []
     problem = ""
-    for columns in (COLUMNS, PRICES):
+    for columns in (COLUMNS, PRICES, ("close",)):
         try:
             loading.load_columns(config, columns)
         except UserError as error:

@@ -24,7 +24,7 @@ from stockml.runs.comparison import different_numbers
 from stockml.runs.folder import RunFolder
 from stockml.runs.old_releases import require_baselines
 from stockml.tasks import NO_REQUEST, Request, chain, looks, run_metadata
-from stockml.tasks.predictor import Predictor, each_member
+from stockml.tasks.predictor import Predictor, each_member, named_by_file
 
 if TYPE_CHECKING:
     from stockml.data.panel import Panel
@@ -75,6 +75,7 @@ def _own_predictions(folder: RunFolder, metrics: dict[str, Any], own: Config, as
 
 
 def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -> None:
+    config = named_by_file(folder, config)
     each = each_member(folder, config)
     panel, found = _forecast(*each[0][:2])
     if panel.synthetic:

@@ -6,6 +6,7 @@ import contextlib
 import signal
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stockml.errors import Interrupted, Pruned, RunError, UserError
@@ -27,9 +28,11 @@ def record_outcome(folder: RunFolder, run_log: terminal.RunLog, started: float, 
         folder.record(status, started, error, synthetic=synthetic)
 
     try:
-        with run_log.writing_to(folder.log), _errors_in_a_line(folder, run_log):
+        with folder.held(), run_log.writing_to(folder.log), _errors_in_a_line(folder, run_log):
             record("running")
             yield
+            if missing := folder.missing():
+                raise RunError(f"{folder.path}: removed while the run was in progress: {', '.join(missing)}")
             record("ok")
     except (UserError, Interrupted) as error:
         if not _is_worth_keeping(folder, error.__cause__ or error):
@@ -46,7 +49,14 @@ def record_outcome(folder: RunFolder, run_log: terminal.RunLog, started: float, 
 def _is_worth_keeping(folder: RunFolder, cause: BaseException | None) -> bool:
     """Whether a failed run's folder is worth keeping: not if the run never began, or could not write to it."""
     refused = isinstance(cause, UserError) and cause.status == UserError.status
-    return not (refused or isinstance(cause, OSError)) or folder.has_checkpoint
+    return not (refused or _is_of_folder(folder, cause)) or folder.has_checkpoint
+
+
+def _is_of_folder(folder: RunFolder, error: BaseException | None) -> bool:
+    """Whether an error is about writing to the run's folder, not about a file elsewhere."""
+    if not isinstance(error, OSError):
+        return False
+    return error.filename is None or Path(str(error.filename)).is_relative_to(folder.path)
 
 
 @contextlib.contextmanager
@@ -70,11 +80,14 @@ def _errors_in_a_line(folder: RunFolder, run_log: terminal.RunLog) -> Iterator[N
         # Of a GPU, of Python, or of torch on the CPU.
         if "OutOfMemoryError" in names or "MemoryError" in names or "allocate memory" in reason:
             line = f"out of memory ({reason[:200]}); lower trainer.batch_size, model.hidden_dim or data.window"
-        elif isinstance(error, OSError):
-            remedy = (
-                f"once that is fixed: trainer.resume={folder.path}" if kept else "choose another: hydra.run.dir=FOLDER"
-            )
+        elif isinstance(error, FileNotFoundError) and not folder.path.is_dir():
+            line = "the run folder is gone; somebody removed it while the run was in progress"
+        elif _is_of_folder(folder, error):
+            key = "hydra.sweep.dir" if folder.stays else "hydra.run.dir"
+            remedy = f"once that is fixed: trainer.resume={folder.path}" if kept else f"choose another: {key}=FOLDER"
             line = f"cannot write to the run folder ({reason}); {remedy}"
+        elif isinstance(error, OSError) and error.filename is not None:
+            line = f"{error.filename}: {error.strerror}"
         else:
             line = f"{type(error).__name__}: {reason[:300]}"
         where = f"; the traceback is in {folder.log_name}" if kept else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -13,7 +12,7 @@ import numpy as np
 
 from stockml.config.root import Config
 from stockml.config.values import list_names, list_stocks
-from stockml.data import calendar
+from stockml.data import calendar, frequency
 from stockml.data.features.expressions import parse
 from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
@@ -25,7 +24,7 @@ from stockml.reporting import terminal, text_tables
 from stockml.runs.folder import RunFolder
 from stockml.runs.names import safe_name
 from stockml.tasks import NO_REQUEST, Request, export
-from stockml.tasks.predictor import Predictor, each_member
+from stockml.tasks.predictor import Predictor, each_member, named_by_file
 from stockml.training import hardware
 
 if TYPE_CHECKING:
@@ -98,6 +97,7 @@ def forecasts(config: Config, emit: Callable[[str], None]) -> Forecasts:
     UserError where the run or the bars cannot be used.
     """
     folder = RunFolder.existing(Path(str(config.run)))
+    config = named_by_file(folder, config)
     each = each_member(folder, config)
     if config.export.onnx:
         export.require_installed()
@@ -151,7 +151,7 @@ def _forecast(folder: RunFolder, config: Config, warn: Callable[[str], object]) 
         )
     y_pred, tickers = predictor.forecast(panel, rows), tickers_of(panel, rows)
     names = [panel.ticker] * len(rows) if tickers is None else tickers.tolist()
-    keys = zip(panel.dates[rows].astype("datetime64[D]").tolist(), names, strict=True)
+    keys = zip(panel.dates[rows].tolist(), names, strict=True)
     for line in _other_forecasts(
         folder, predictor, panel, dict(zip(keys, zip(rows.tolist(), y_pred.tolist(), strict=True), strict=True))
     ):
@@ -166,19 +166,15 @@ def _known(value: float) -> float | None:
 def _target_days(panel: Panel, config: BarsConfig) -> NDArray[np.datetime64]:
     """(R,) the day that each row forecasts; NaT where the calendar is unknown."""
     assert panel.dates is not None
-    target_days = np.full(len(panel.dates), np.datetime64("NaT"), dtype="datetime64[D]")
-    next_days = functools.cache(
-        lambda last: (
-            calendar.weekdays_after(last, panel.reach)
-            if panel.synthetic
-            else calendar.days_after(last, panel.reach, config.calendar)
-        )
-    )
+    target_days = np.full(len(panel.dates), np.datetime64("NaT"), dtype=panel.dates.dtype)
     for rows in panel.spans():
         days, own = panel.dates[rows], target_days[rows]
         own[: -panel.reach] = days[panel.reach :]
         count = min(panel.reach, len(days))
-        if count and (later := next_days(days[-1])) is not None:
+        if count == 0:
+            continue
+        later = frequency.next_dates(days, panel.reach, config.calendar, synthetic=panel.synthetic)
+        if later is not None:
             own[-count:] = later[-count:]
     return target_days
 
@@ -228,7 +224,7 @@ def _other_forecasts(
         return []
     own = [predictor.config.stock.ticker] * len(then.rows) if then.tickers is None else then.tickers.tolist()
     changed, largest, scale = list[date](), 0.0, predictor.folds[0].scaler.target_std
-    days = then.dates.astype("datetime64[D]").tolist()
+    days = then.dates.tolist()
     for day, ticker, y_true, y_pred in zip(days, own, then.truth.y_true, then.model, strict=True):
         row, again = found.get((day, ticker), (-1, y_pred))
         difference = abs(again - y_pred) / scale

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,6 +174,22 @@ def each_member(folder: RunFolder, config: Config) -> list[tuple[RunFolder, Conf
     return each or [(folder, config, 1.0)]
 
 
+def named_by_file(folder: RunFolder, config: Config) -> Config:
+    """The config under the ticker of its file, where that is another stock's than the run's and no stock was typed."""
+    own = run_metadata.saved_config(folder)
+    then, path = (getattr(of.data, "path", None) for of in (own, config))
+    was_named = then is not None and _ticker_of(then) != own.stock.ticker  # otherwise than its file
+    if not path or path == then or was_named or config.stock.ticker != own.stock.ticker:
+        return config
+    if getattr(config.data, "tickers", ()) or _ticker_of(path) == own.stock.ticker:
+        return config
+    return dataclasses.replace(config, stock=dataclasses.replace(config.stock, ticker=_ticker_of(path), name=""))
+
+
+def _ticker_of(path: str) -> str:
+    return Path(path.removesuffix(".gz")).stem
+
+
 def _changed(own: Any, base: Any, asked: Any) -> Any:
     """A config, or a section, with the settings in which `asked` differs from `base`."""
     if asked == base:
@@ -203,9 +220,15 @@ SAMPLE_SETTINGS = {f"data.{f.name}" for f in dataclasses.fields(BarsConfig) if f
 def _load_fold(
     folder: RunFolder, path: str, config: Config, spans: dict[str, Any], chosen: hardware.Hardware
 ) -> FoldPredictor:
-    state = checkpoint.load(folder.path / path / "best.pt")
-    shape = (state["window"], len(state["features"]))
-    model = models.averaged([models.build(config.model, *shape) for _ in config.each_member()]).to(chosen.dtype)
-    model.load_state_dict(state["state_dict"])
-    first_day = np.datetime64(spans["test"][0], "D") if spans["test"] else None
-    return FoldPredictor(model.to(chosen.device), shape, Scaler.from_dict(state["scaler"]), first_day)
+    file = folder.path / path / "best.pt"
+    state = checkpoint.load(file)
+    try:
+        shape, scaler = (state["window"], len(state["features"])), Scaler.from_dict(state["scaler"])
+        model = models.averaged([models.build(config.model, *shape) for _ in config.each_member()]).to(chosen.dtype)
+        model.load_state_dict(state["state_dict"])
+    except (RuntimeError, LookupError, TypeError, AttributeError) as error:  # RuntimeError: weights of other shapes
+        raise UserError(checkpoint.misfit(file, error)) from error
+    if not all(bool(values.isfinite().all()) for values in model.state_dict().values() if values.is_floating_point()):
+        raise UserError(f"{file}: its weights are not finite: they forecast nothing; train again")
+    first_day = np.datetime64(spans["test"][0]) if spans["test"] else None
+    return FoldPredictor(model.to(chosen.device), shape, scaler, first_day)

@@ -19,7 +19,7 @@ from stockml.processes import job_pool
 from stockml.reporting import summary
 from stockml.runs.comparison import different_numbers
 from stockml.runs.folder import RunFolder
-from stockml.runs.location import RunLocation
+from stockml.runs.location import RememberedLocation, RunLocation
 from stockml.runs.members import members
 from stockml.runs.sweep_folder import SweepFolder
 from stockml.tasks import TASKS, Request, combine, run_metadata, start, supervisor, sweep
@@ -58,9 +58,9 @@ def run(config: Config, request: Request) -> None:
     print(f"reproducing {original.path}", *differences, sep="\n", flush=True)
     if reason := changed_data(original, DataState.of(data)) or changed_weights(original, config):
         raise RunError(f"{original.path}: {reason}; nothing was trained")
-    folder = request.place.exact or request.place.create_folder(config.stock.ticker).path
-    start.train(config, RunLocation(exact=folder), {**request.records, **compose.records(config)})
-    _compare(original, RunFolder(folder))
+    place = RememberedLocation(request.place.exact)
+    start.train(config, place, {**request.records, **compose.records(config)})
+    _compare(original, RunFolder(place.made[-1]))
 
 
 def _compare(original: RunFolder, again: RunFolder) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +20,19 @@ if TYPE_CHECKING:
     from stockml.training.interface import TrainState
 
 
+@contextlib.contextmanager
+def held(config: Config) -> Iterator[None]:
+    """Lock the run that the config resumes, if it resumes one. UserError where another process has it."""
+    with contextlib.ExitStack() as stack:
+        if (path := config.trainer.resume) is not None:
+            stack.enter_context(RunFolder(Path(path)).held())
+        yield
+
+
 def resumable(path: Path, config: Config) -> RunFolder:
     """The folder of a run that can be continued; UserError where it is running, or its settings would change."""
+    if RunFolder(path).is_unbegun:
+        return RunFolder(path)
     folder = RunFolder.existing(path)
     if folder.status() == "running":
         raise UserError(f"trainer.resume={path}: that run is still running")
@@ -52,7 +64,7 @@ def resumable(path: Path, config: Config) -> RunFolder:
 
 def check_same_data(folder: RunFolder, data: Data) -> None:
     """UserError where the data are not those that the run began with."""
-    if reason := changed_data(folder, DataState.of(data)):
+    if not folder.is_unbegun and (reason := changed_data(folder, DataState.of(data))):
         raise UserError(f"trainer.resume={folder.path}: {reason}; start a new run")
 
 
@@ -74,7 +86,7 @@ def nothing_left(
 
 def changes_of_batch(folder: RunFolder, config: Config, world_size: int) -> list[str]:
     """A line for the user where a run continued at another world size has another global batch, else no line."""
-    facts = folder.read_json("config.json")
+    facts = {} if folder.is_unbegun else folder.read_json("config.json")
     before, batch_before = facts.get("world_size", 1), facts.get("global_batch_size")
     batch = config.trainer.global_batch(world_size)
     if batch_before is None or batch == batch_before:
@@ -89,6 +101,8 @@ def changes_of_batch(folder: RunFolder, config: Config, world_size: int) -> list
 # Settings that may change, a section or the beginning of a key; trainer.epochs too, unless the learning rate depends on
 # it.
 _MAY_CHANGE = (
+    "data.dir",  # the data themselves are compared
+    "data.path",
     "trainer.patience",
     "hardware.",
     "trainer.name",

@@ -113,7 +113,7 @@ class Supervisor:
 
     def _ended(self, job: Job, ended: job_pool.Ended) -> None:
         folder = self._folder.job(job.name)
-        if folder.outcome() not in ("ok", "failed", "interrupted", "pruned"):
+        if folder.outcome() not in ("ok", "failed", "interrupted", "pruned", "running"):
             folder.record("failed", time.time(), ended.error, synthetic=is_synthetic(job.config))
         if self._search is not None:
             self._search.ended(job)

@@ -147,7 +147,7 @@ def _refuse_what_differs(folder: SweepFolder, jobs: Iterable[Job]) -> None:
         if job.config is None or run_folder.outcome() not in ("ok", "pruned"):
             continue
         config, changed = job.config, changed_settings(run_folder, job.config)
-        source = (config.stock, config.data)
+        source = (config.stock, config.data, config.features)
         if changed:
             for key, (then, now) in changed.items():
                 faults.setdefault(f"{key} was {show(then)}, and is to be {show(now)}", []).append(job.name)
@@ -182,10 +182,10 @@ def job(
     """
     location = RunLocation(job=folder / given.name)
     if given.config is None or given.records is None:
-        location.create_folder("").record("failed", time.time(), "; ".join(given.faults), synthetic=False)
+        location.create_folder("", {}).record("failed", time.time(), "; ".join(given.faults), synthetic=False)
         return None
     config = given.config
-    run_folder = location.create_folder(config.stock.ticker)
+    run_folder = location.create_folder(config.stock.ticker, {})
     if run_folder.outcome() in ("ok", "pruned"):  # a launcher other than ours is given all the jobs
         return None
     started = time.time()
@@ -193,31 +193,32 @@ def job(
     def record(status: str, error: str | None) -> None:
         run_folder.record(status, started, error, synthetic=supervisor.is_synthetic(config))
 
-    try:
-        if can_go_on(run_folder, config, given.folds):
-            trainer = dataclasses.replace(config.trainer, resume=str(run_folder.path))
-            config = dataclasses.replace(config, trainer=trainer)
-        else:
-            run_folder.clear()
-            record("running", None)
-        with gpus_of_its_own(config):
-            records = given.records.of_job(home or folder, given.name, given.number)
-            return train(config, location, records.texts(), given.folds, report_epoch)
-    except Pruned:  # which train has recorded
-        return None
-    except UserError as error:
-        if not isinstance(error, RunError):  # which train has printed already
-            print(*error.lines, sep="\n", flush=True)
-        record("failed", str(error))
-    except KeyboardInterrupt:
-        record("interrupted", "interrupted")
-        raise
-    except Exception as error:
-        traceback.print_exc()
-        record("failed", describe_error(error))
-    finally:
-        if summarise:
-            summary.write(SweepFolder(folder), joint=False)
+    with run_folder.held():  # not while somebody resumes it
+        try:
+            if can_go_on(run_folder, config, given.folds):
+                trainer = dataclasses.replace(config.trainer, resume=str(run_folder.path))
+                config = dataclasses.replace(config, trainer=trainer)
+            else:
+                run_folder.clear()
+                record("running", None)
+            with gpus_of_its_own(config):
+                records = given.records.of_job(home or folder, given.name, given.number)
+                return train(config, location, records.texts(), given.folds, report_epoch)
+        except Pruned:  # which train has recorded
+            return None
+        except UserError as error:
+            if not isinstance(error, RunError):  # which train has printed already
+                print(*error.lines, sep="\n", flush=True)
+            record("failed", str(error))
+        except KeyboardInterrupt:
+            record("interrupted", "interrupted")
+            raise
+        except Exception as error:
+            traceback.print_exc()
+            record("failed", describe_error(error))
+        finally:
+            if summarise:
+                summary.write(SweepFolder(folder), joint=False)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import time
@@ -19,6 +20,7 @@ from stockml.data.dataset import Data
 from stockml.data.settings import BarsConfig
 from stockml.distributed.group import SINGLE_PROCESS, Group
 from stockml.distributed.settings import DDPConfig
+from stockml.errors import UserError
 from stockml.evaluation import intervals, predictions
 from stockml.evaluation.evaluate import evaluate
 from stockml.evaluation.portfolio import Portfolio
@@ -43,6 +45,7 @@ from stockml.tasks.fold_training import FoldTraining, TrainedFold, TrainingRun
 from stockml.trackers import tracking
 from stockml.training import checkpoint, hardware
 from stockml.training.engine import OVERFITTED
+from stockml.training.flat_parameters import FlatParameters
 from stockml.training.interface import Report, TrainState
 from stockml.training.settings import HardwareConfig
 
@@ -64,6 +67,18 @@ def run(
     UserError for faults of config and data, before any folder is made; RunError for a run that failed; Pruned for one
     that `report_epoch` ended, Interrupted for one that a signal ended.
     """
+    with resume.held(config) if group.is_main else contextlib.nullcontext():
+        return _run(config, location, records, group, folds, report_epoch)
+
+
+def _run(
+    config: Config,
+    location: RunLocation | ExistingRun,
+    records: Mapping[str, str],
+    group: Group,
+    folds: Sequence[Data] | None,
+    report_epoch: Report | None,
+) -> float:
     started = time.time()
     run_log = terminal.RunLog(verbose=group.is_main and location.verbose)
     chosen = hardware.choose(_hardware(config), group.local_rank)
@@ -86,7 +101,7 @@ def run(
     resumed, notes = _states_to_resume(location, config, data, names, group)
     if group.is_main:
         looks.require_ledger(config, location.path(config.stock.ticker))
-    folder = location.create_folder(config.stock.ticker)
+    folder = location.create_folder(config.stock.ticker, records)
     with (
         tracking.tracked(config.tracker, folder, run_log.emit, is_main=group.is_main) as trackers,
         report.drawn_after(folder, config, run_log.emit, verbose=location.verbose),
@@ -253,7 +268,7 @@ def _states_to_resume(
         for name in names:
             state, problems = checkpoint.load_last(folder.within(name))
             if state is not None:
-                states[name] = TrainState.from_dict(state)
+                states[name] = _state(folder.within(name).path / "last.pt", state, config, data)
                 if not models.continues_interrupted(config.model) and not resume.is_finished(states[name], config):
                     del states[name]
                     notes.append(f"resumed     {config.model.name} begins again: its random draws cannot be continued")
@@ -265,6 +280,18 @@ def _states_to_resume(
         shared = ((name, _broadcast_state(states.get(name), group)) for name in names)
         states = {name: state for name, state in shared if state is not None}
     return states, notes
+
+
+def _state(path: Path, values: dict[str, Any], config: Config, data: Data) -> TrainState:
+    """The state in a checkpoint; UserError where it is not one of the config's model."""
+    try:
+        state = TrainState.from_dict(values)
+        if not models.is_fitted_whole(config.model):
+            model = models.build(config.model, data.panel.window, len(data.panel.features))
+            FlatParameters(model.to(state.weights.dtype)).restore(state.weights)
+    except (RuntimeError, LookupError, TypeError, AttributeError) as error:  # RuntimeError: weights of other shapes
+        raise UserError(checkpoint.misfit(path, error)) from error
+    return state
 
 
 def _broadcast_state(state: TrainState | None, group: Group) -> TrainState | None:

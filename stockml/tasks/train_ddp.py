@@ -37,13 +37,24 @@ def run(config: Config, location: RunLocation, records: Mapping[str, str], repor
     A process that torchrun or SLURM has started as a worker becomes that worker. In any other, faults of config and
     data are found before a folder is made or a worker started.
     """
-    started = time.time()
     trainer = cast("DDPConfig", config.trainer)
     own = environment.read(trainer.endpoint())
     if own is not None:
         if location.job is not None:
             raise UserError("-m: the runs of a sweep start their workers themselves; leave out torchrun or srun")
         worker.run(config, location, records, own)
+    with resume.held(config):
+        return _launch(config, trainer, location, records, report_epoch)
+
+
+def _launch(
+    config: Config,
+    trainer: DDPConfig,
+    location: RunLocation,
+    records: Mapping[str, str],
+    report_epoch: Report | None,
+) -> float:
+    started = time.time()
     resumed = None if trainer.resume is None else resume.resumable(Path(trainer.resume), config)
     data = dataset.prepare(config)
     if resumed is not None:
@@ -57,7 +68,8 @@ def run(config: Config, location: RunLocation, records: Mapping[str, str], repor
         return _train_on_other_node(config, trainer, data, world_size)
     notes = [] if resumed is None else resume.changes_of_batch(resumed, config, world_size)
     looks.require_ledger(config, resumed.path if resumed else location.path(config.stock.ticker))
-    folder = resumed or location.create_folder(config.stock.ticker)
+    records = worker.with_saved_config(config, records)
+    folder = resumed or location.create_folder(config.stock.ticker, records)
     channel = None if report_epoch is None else parent.descriptor()
     launch = Launch(worker.__name__, folder.path, trainer, world_size, verbose=location.verbose, channel=channel)
     run_log = terminal.RunLog(verbose=location.verbose)
@@ -68,7 +80,7 @@ def run(config: Config, location: RunLocation, records: Mapping[str, str], repor
     ):
         run_log.emit(*notes)
         folder.write_json("config.json", run_metadata.collect(config, [data], None, world_size, links=links))
-        folder.write_records(worker.with_saved_config(config, records), resumed=resumed is not None)
+        folder.write_records(records, resumed=resumed is not None)
         folder.make_logs_of_ranks(launch.logs())
         trackers.remember()
         launch.train(run_log.emit)

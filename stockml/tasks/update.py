@@ -85,14 +85,14 @@ def _settings(folder: RunFolder, own: Config, config: Config, *, keeps_end: bool
     facts = folder.read_json("config.json")["data"]
     spans = [fold["spans"] for fold in facts.get("folds", [facts])]
     last = np.datetime64(spans[-1]["test"][1], "D")
-    if days[-1] <= last:
+    if days[-1].astype("datetime64[D]") <= last:
         raise UserError(
             f"{panel.origin}: has no day since the test of {folder.path}, which ends on {last}; the last day with a "
             f"known target is {days[-1]}: give later bars{', or a later data.end' if end else ''}"
         )
 
     def count(split: str, until: str) -> int:
-        first, after = (np.datetime64(spans[0][name][0], "D") for name in (split, until))
+        first, after = (np.datetime64(spans[0][name][0]) for name in (split, until))
         return int(np.searchsorted(days, after) - np.searchsorted(days, first))
 
     if data.train_span == "rolling" and data.train_days is None:
@@ -118,7 +118,7 @@ def _is_attempt(folder: RunFolder, job: Config) -> bool:
     if not (folder.path / ".hydra").is_dir() or folder.outcome() in ("ok", "running"):
         return False
     if not (folder.path / "config.json").is_file():
-        return not any((folder.path / ".hydra").iterdir())
+        return True
     return run_metadata.saved_config(folder).update.of == job.update.of
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from stockml.config.values import show
 from stockml.errors import UserError
 from stockml.reporting import summary
-from stockml.runs.folder import Folder
+from stockml.runs.files import Folder
 from stockml.runs.sweep_folder import SweepFolder
 from stockml.trackers.records import Outcome, Point, Start
 

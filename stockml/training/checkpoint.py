@@ -57,6 +57,12 @@ def load_last(folder: RunFolder) -> tuple[dict[str, Any] | None, list[str]]:
     return None, []
 
 
+def misfit(path: Path, error: Exception) -> str:
+    """A line about a readable checkpoint that is not one of the run's model."""
+    reason = " ".join(str(error).split())
+    return f"{path}: does not fit the run's model ({type(error).__name__}: {reason[:160]}); train again"
+
+
 def to_bytes(state: Mapping[str, Any]) -> memoryview:
     """A checkpoint's bytes: a zip archive with a CRC of each member."""
     content = io.BytesIO()

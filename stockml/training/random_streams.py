@@ -13,4 +13,4 @@ def stream_seed(purpose: int, *numbers: int) -> int:
 
     Trailing zeros make no difference: (purpose, 5) and (purpose, 5, 0) have the same seed.
     """
-    return int(np.random.SeedSequence((purpose, *numbers)).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence((purpose, *numbers)).generate_state(1, np.uint64)[0]) >> 1

@@ -87,7 +87,7 @@ def test_a_day_has_the_last_bar_up_to_it_unless_it_is_too_old(
 def test_no_later_bar_of_the_other_ticker_has_an_influence(
     days: np.ndarray, known: np.ndarray, age: int, last: int
 ) -> None:
-    day = np.datetime64("2020-01-01") + last
+    day = np.datetime64("2020-01-01") + np.timedelta64(last, "D")
     values, up_to = np.random.default_rng(0).random(len(known)), known <= day
     later = np.where(up_to, values, 1e9)
     stock = Bars("A", days, {"close": np.ones(len(days))}, "a")

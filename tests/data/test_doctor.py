@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stockml import compose
-from stockml.data import doctor
+from stockml.data import doctor, jumps
 from stockml.data.bars import Bars, Floats
 from stockml.data.doctor import Days, Finding
 from stockml.data.sources.loading import load_bars
@@ -44,6 +44,11 @@ def duplicate(bars: Bars, row: int, draw: Draw) -> Planted:
     rows = np.sort(np.append(np.arange(DAYS), row))
     columns = {name: values[rows] for name, values in bars.columns.items()}
     return replace(bars, dates=bars.dates[rows], columns=columns), bars.dates, bars.dates[row]
+
+
+def shifted(bars: Bars, row: int, draw: Draw) -> Planted:
+    dates = bars.dates - 1
+    return replace(bars, dates=dates), dates, dates[int((dates.astype(int) % 7 == 3).argmax())]
 
 
 def nan_amid(bars: Bars, row: int, draw: Draw) -> Planted:
@@ -118,11 +123,26 @@ def spike(bars: Bars, row: int, draw: Draw) -> Planted:
 
 
 def split(bars: Bars, row: int, draw: Draw) -> Planted:
-    ratio = doctor._SPLITS[draw(st.integers(0, len(doctor._SPLITS) - 1))] ** (1 if draw(st.integers(0, 1)) else -1)
+    ratio = jumps.SPLITS[draw(st.integers(0, len(jumps.SPLITS) - 1))] ** (1 if draw(st.integers(0, 1)) else -1)
     ratio *= 1 + draw(st.integers(-14, 14)) / 1000
     factor = ratio * bars.columns["close"][row - 1] / bars.columns["open"][row]
     columns = {name: np.r_[bars.columns[name][:row], bars.columns[name][row:] * factor] for name in PRICES}
+    volume = np.r_[bars.columns["volume"][:row], bars.columns["volume"][row:] / ratio]
+    return changed(bars, **columns, volume=volume), bars.dates, bars.dates[row]
+
+
+def lasting(bars: Bars, row: int, draw: Draw) -> Planted:
+    row, factor = max(row, 5), 10.0 ** (draw(st.integers(2, 7)) * (1 if draw(st.integers(0, 1)) else -1))
+    columns = {name: np.r_[bars.columns[name][:row] * factor, bars.columns[name][row:]] for name in PRICES}
     return changed(bars, **columns), bars.dates, bars.dates[row]
+
+
+def swapped(bars: Bars, row: int, draw: Draw) -> Planted:
+    night = np.exp(0.001 * np.random.default_rng(row).standard_normal(DAYS))
+    close = bars.columns["close"]
+    opened = np.r_[close[0], close[:-1]] * night  # as real opens: near the last close
+    high, low = np.maximum(opened, close) * 1.001, np.minimum(opened, close) / 1.001
+    return changed(bars, open=close, close=opened, high=high, low=low), bars.dates, bars.dates[0]
 
 
 def no_volume(bars: Bars, row: int, draw: Draw) -> Planted:
@@ -170,10 +190,13 @@ FAULTS: dict[Callable[[Bars, int, Draw], Planted], str] = {
     missing: "missing sessions",
     long_gap: "missing sessions",
     closed: "exchange closed",
+    shifted: "days of the week do not fit the calendar (data.timezone, data.calendar)",
     stale: "stale bars",
     one_price: "stale bars",
     spike: "spike",
     split: "split not adjusted",
+    lasting: "lasting jump",
+    swapped: "open and close swapped",
     no_volume: "zero volume",
     opens_repeat: "open repeats close",
     no_value: "days without a value",
@@ -257,6 +280,40 @@ def test_real_bars_have_no_errors_and_few_warnings(market: Path, ticker: str) ->
     every = "stock.features=[open,high,low,close,volume]"
     bars = load_bars(compose.compose("data=csv", f"data.dir={market / 'ohlcv'}", f"stock={ticker}", every))
     assert seen(doctor.examine(bars)) == WARNED.get(ticker, set())
+
+
+@pytest.mark.parametrize(
+    ("factor", "volume", "check", "cause"),
+    [
+        (1 / 12, 1, "lasting jump", "a split of about 12 without its volume"),
+        (1 / 12, 12, "split not adjusted", "about 1/12"),
+        (1 / 2.6, 2.6, "split not adjusted", "about 1/2.6"),
+        (100, 1, "lasting jump", "about 100: another unit"),
+        (100, 1 / 100, "split not adjusted", "about 100"),
+        (1000, 1, "lasting jump", "dots and commas"),
+        (1e-6, 1, "lasting jump", "about 1/1,000,000: another currency unit"),
+    ],
+)
+def test_the_volume_tells_a_split_from_another_unit(factor: float, volume: float, check: str, cause: str) -> None:
+    bars, row = random_bars(DAYS), 90
+    after = np.arange(DAYS) >= row
+    columns = {name: np.where(after, bars.columns[name] * factor, bars.columns[name]) for name in PRICES}
+    bars = changed(bars, **columns, volume=np.where(after, bars.columns["volume"] * volume, bars.columns["volume"]))
+    (found,) = doctor.examine(bars)
+    assert (found.check, found.row) == (check, row) and cause in found.value
+    fixed = changed(bars, **{name: np.where(after, v, v * factor) for name in PRICES for v in [bars.columns[name]]})
+    assert doctor.examine(bars.between(found.date, None)) == doctor.examine(fixed) == []  # both remedies
+
+
+@pytest.mark.parametrize(("daily", "move"), [(0.01, -0.205), (0.02, -0.3), (0.05, -0.4), (0.06, 0.9)])
+def test_a_crash_that_markets_have_seen_is_no_jump(daily: float, move: float) -> None:
+    """As the S&P 500 in October 1987, a stock after bad earnings, a cryptocurrency in March 2020, a penny stock."""
+    returns = daily / 1.5 * np.random.default_rng(0).standard_t(4, 2000)
+    returns[1000] = np.log1p(move)
+    close = np.exp(np.cumsum(returns))
+    dates = np.busday_offset("2015-01-01", np.arange(2000), roll="forward")
+    found = {finding.check for finding in doctor.examine(Bars("X", dates, {"close": close}, "x.csv"))}
+    assert not found & {"lasting jump", "split not adjusted"}
 
 
 def test_errors_are_refused_in_a_line_with_file_line_day_and_value() -> None:

@@ -141,12 +141,12 @@ def test_five_missing_sessions_are_bridged_and_the_limit_can_be_set() -> None:
     assert len(closes_of(bars, settings("data.max_gap=4")).samples) < 200 - 5 - 1 - WINDOW
 
 
-def test_bars_that_are_not_daily_are_refused_with_the_remedy() -> None:
+def test_gaps_of_monthly_bars_are_counted_in_months() -> None:
     bars = random_bars(3000)
     monthly = replace(bars, dates=bars.dates[::22], columns={name: v[::22] for name, v in bars.columns.items()})
-    with pytest.raises(UserError, match=r"spans more than 5 missing sessions of XNYS .* data.max_gap=null"):
-        closes_of(monthly, settings())
-    assert len(closes_of(monthly, settings("data.max_gap=null")).samples)
+    assert len(closes_of(monthly, settings()).samples) == len(monthly.dates) - 1 - WINDOW
+    halted = closes_of(without(monthly, 60, 66), settings())
+    assert len(halted.samples) == len(monthly.dates) - 1 - 2 * WINDOW - 8 and halted.gaps_in == "months"
 
 
 @pytest.fixture(scope="module")

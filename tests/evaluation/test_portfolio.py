@@ -31,7 +31,7 @@ def samples(forecasts: Floats | None = None, *, stocks: int = 1, days: int = 300
     n = days * stocks
     returns = 0.01 * rng.standard_t(5, n) + 0.0005
     model = 0.001 * rng.standard_normal(n) if forecasts is None else forecasts
-    dates = np.arange("2020-01-01", days, dtype="datetime64[D]").repeat(stocks)
+    dates = np.busday_offset(np.datetime64("2020-01-01", "D"), np.arange(days)).repeat(stocks)
     tickers = None if stocks == 1 else np.tile([f"S{number:02}" for number in range(stocks)], days)
     rivals = {"zero": 0 * returns, "last_return": np.roll(returns, stocks)}
     return Predictions(
@@ -262,5 +262,6 @@ def test_the_bootstrap_draws_each_day_equally_often_in_blocks() -> None:
 def test_the_days_of_a_year_follow_from_the_dates() -> None:
     daily = samples()
     weekly = replace(daily, dates=np.datetime64("2020-01-03") + 7 * np.arange(300))
-    years = [Market(of, traded()).periods_per_year for of in (daily, replace(daily, dates=None), weekly)]
-    assert years == [252, 252, pytest.approx(365.25 / 7)]
+    always = replace(daily, dates=np.datetime64("2020-01-01") + np.arange(300))
+    years = [Market(of, traded()).periods_per_year for of in (daily, replace(daily, dates=None), always, weekly)]
+    assert years == [252, 252, 365, pytest.approx(365.25 / 7)]

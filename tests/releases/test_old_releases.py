@@ -30,7 +30,14 @@ _CASES += [("walk_forward", None), ("walk_forward", "task=predict")]
 _CASES += [("ensemble", None)]
 
 
-_OLD_MEANINGS = ("data.max_gap=null", "data.min_scaler_samples=2", "intervals=[]", "portfolio.rule=none")
+_OLD_MEANINGS = (
+    "data.max_gap=null",
+    "data.min_scaler_samples=2",
+    "data.calendar=XNYS",
+    "data.across_sessions=all",
+    "intervals=[]",
+    "portfolio.rule=none",
+)
 """What is typed to go on with a sweep from before these settings, which are not what they were by default."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stockml.reporting import document
-from stockml.runs.folder import Folder
+from stockml.runs.files import Folder
 
 
 class Rows(list[list[str]]):

@@ -138,3 +138,22 @@ def test_a_copy_of_mapped_values_is_in_memory(runs: Path) -> None:
     assert panel.mapped
     assert not dataclasses.replace(panel, values=panel.values.copy()).mapped
     assert not dataclasses.replace(panel, values=np.concatenate([panel.values, panel.values], axis=-1)).mapped
+
+
+def test_an_evaluation_is_labelled_with_the_stock_of_its_file(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = save_arrays(copy / "OTHER.npz", seed=1)
+    assert cli.main(["task=evaluate", f"run={copy / 'arrays'}", f"data.path={path}"]) == 0
+    assert "data        OTHER from " in capsys.readouterr().out
+    assert [one.name[:6] for one in (copy / "arrays" / "evaluations").iterdir()] == ["OTHER_"]
+
+
+def test_a_run_is_continued_from_bars_that_were_moved(copy: Path, tmp_path: Path) -> None:
+    bars = shutil.copytree(copy / "bars", tmp_path / "moved")
+    once = ("report=false", "data=csv", "stock.ticker=AAA", "data.window=20", "model=mlp_flat")
+    run = f"hydra.run.dir={copy / 'one'}"
+    assert cli.main([*once, "trainer.epochs=1", f"data.dir={copy / 'bars'}", run]) == 0
+    shutil.rmtree(copy / "bars")
+    resumed = [f"trainer.resume={copy / 'one'}", f"data.dir={bars}"]
+    assert cli.main([*resumed, "trainer.epochs=2"]) == 0
+    write_bars(random_bars(300, seed=9, ticker="AAA"), bars)
+    assert cli.main([*resumed, "trainer.epochs=3"]) == 2  # other bars

@@ -76,15 +76,15 @@ ONE = [
         bars(), "'data.columns={close: Clse}'", "data.columns.close names; it has …; did you mean Close?", id="similar"
     ),
     pytest.param(
-        bars(lambda rows: rows[0].__setitem__(0, "Datum")),
+        bars(lambda rows: rows[0].__setitem__(0, "Pvm")),
         "",
-        "AAPL.csv: has no column Date; it has Datum, Open…; if Datum is the date: 'data.columns={date: Datum}'",
+        "AAPL.csv: has no column Date; it has Pvm, Open…; if Pvm is the date: 'data.columns={date: Pvm}'",
         id="no-date",
     ),
     pytest.param(
-        bars(lambda rows: rows[0].__setitem__(1, "Eröffnung")),
+        bars(lambda rows: rows[0].__setitem__(1, "Nyitó")),
         "",
-        "has no column Open; …; if Eröffnung is the open: 'data.columns={open: \"Eröffnung\"}'",
+        "has no column Open; …; if Nyitó is the open: 'data.columns={open: \"Nyitó\"}'",
         id="no-open",
     ),
     pytest.param(

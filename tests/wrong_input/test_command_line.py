@@ -18,7 +18,9 @@ TYPED = [
     pytest.param("+trainer.lr=0.1", ["+trainer.lr=0.1: exists already; write it without the plus"], id="plus-known"),
     pytest.param("+model._target_=os.system", ["model._target_: no such key"], id="plus-code"),
     pytest.param(
-        "model=linear model.hidden_dim=3", ["model.hidden_dim: no such key; known here: name"], id="key-of-mlp"
+        "model=linear model.hidden_dim=3",
+        ["model.hidden_dim: no such key; known with model=linear: name"],
+        id="key-of-mlp",
     ),
     pytest.param("data=csv data.dir=. data.days=9", ["data.days: no such key; …data=simulated"], id="key-of-simulated"),
     pytest.param("~trainer.lr", ["trainer.lr: missing"], id="deleted-key"),
@@ -262,7 +264,7 @@ TYPED = [
     ),
     pytest.param(
         "-m model=linear,mlp model.hidden_dim=8",
-        ["model.hidden_dim: no such key; …(with model=linear)"],
+        ["model.hidden_dim: no such key; known with model=linear: name (with model=linear)"],
         id="key-of-one-job",
     ),
     pytest.param(

@@ -68,9 +68,11 @@ def test_wrong_arrays_are_told_by_file_and_key(making: Making, says: str, capsys
 
 CSV = [
     # files
-    pytest.param(nothing, "data.dir=…: holds no AAPL.csv, …; it holds no csv", id="no-file"),
+    pytest.param(nothing, "data.dir=…: holds no AAPL.csv, …; it holds no table", id="no-file"),
     pytest.param(file("AAPL.csv", ""), "AAPL.csv: …empty…", id="empty"),
-    pytest.param(file("AAPL.csv", b"PK\x03\x04\xff\xfe"), "AAPL.csv: is not a text file …as UTF-8 CSV", id="binary"),
+    pytest.param(
+        file("AAPL.csv", b"PK\x03\x04\xff\xfe"), "AAPL.csv: cannot be unpacked (File is not a zip …again", id="binary"
+    ),
     pytest.param(
         file("AAPL.csv", cut(text(table()).encode(), 0.51)), "AAPL.csv, line 32: has fewer cells than", id="truncated"
     ),

@@ -206,7 +206,7 @@ WITH_DATA = [
         only("Open", "High", "Low", "Close"),
         f"{BARS} features=technical",
         [
-            "AAPL.csv: has no column Volume; it has Date, Open, High, Low, Close; features=technical needs …volume; "
+            "AAPL.csv: has no column Volume; it has Date, Open, High, Low, Close; …features=technical needs …volume; "
             "drop what reads the missing ones with '~features.columns.NAME': OBV20, MFI14, CMF20, VOLUME20"
         ],
         id="index-without-volume",
@@ -214,7 +214,7 @@ WITH_DATA = [
     pytest.param(
         only("Close"),
         f"{BARS} features=momentum",
-        ["AAPL.csv: has no column Volume; it has Date, Close; read by features.columns.VOLUME="],
+        ["AAPL.csv: has no column Volume; it has Date, Close; …read by features.columns.VOLUME="],
         id="closes-only",
     ),
     pytest.param(

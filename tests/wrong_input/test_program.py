@@ -74,7 +74,10 @@ def test_the_real_program_says_nothing_else_on_stderr(making: Making, typed: str
 DISKS = [
     pytest.param("ro", 2, "disk/run: cannot make a run folder here (Read-only …hydra.run.dir=FOLDER", id="read-only"),
     pytest.param("nr_inodes=2", 2, "disk/run: cannot make a run folder here (No space …hydra.run.dir", id="no-inode"),
-    pytest.param("nr_inodes=4", 1, "disk/run: …No space left on device…hydra.run.dir", id="full-at-the-first-file"),
+    pytest.param(
+        "nr_inodes=4", 2, "disk/run: cannot make a run folder here (No space …hydra.run.dir", id="full-at-its-config"
+    ),
+    pytest.param("nr_inodes=9", 1, "disk/run: …No space left on device…hydra.run.dir", id="full-at-the-first-file"),
     pytest.param("size=40k", 1, "disk/run: …No space left on device…hydra.run.dir", id="full-at-the-checkpoint"),
 ]
 

@@ -53,6 +53,9 @@ class Source:
     """`(config) -> str` that differs when the bars differ; None: a hash of the loaded bars."""
     find_stocks: str | None = None
     """`(config) -> [(ticker, its settings), …]` for `data.tickers=all`; needed if `config.can_find_stocks` is set."""
+    why_no_bars: str | None = None
+    """`(config) -> str`: why a stock that `find_stocks` found is none after all, where its bars cannot be loaded; empty
+    where it is one. Such stocks are left out by name."""
     load_many: str | None = None
     """`(configs) -> iterator of functions () -> Bars`, for a source with many stocks in one file; None: `load` each."""
     load_columns: str | None = None
@@ -81,6 +84,7 @@ class Source:
             self.load,
             self.content,
             self.find_stocks,
+            self.why_no_bars,
             self.load_many,
             self.load_columns,
             self.columns,
@@ -100,7 +104,8 @@ BUILT_IN = {
         CsvConfig,
         f"{_CSV}:load",
         f"{_CSV}:content",
-        f"{_CSV}:find_stocks",
+        "stockml.data.sources.csv.pool:find_stocks",
+        "stockml.data.sources.csv.pool:why_no_bars",
         f"{_CSV}:load_many",
         f"{_CSV}:load_columns",
         f"{_CSV}:columns",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from stockml.config.values import undecoded
 from stockml.data import placebo, sources, spec
 from stockml.data.bars import COLUMNS, Bars, MissingColumnsError
 from stockml.data.context import joined, of_context, reading_only
@@ -81,9 +82,18 @@ def content(config: Config) -> str:
 
 
 def contents(configs: Sequence[Config]) -> list[str]:
-    """The same of several stocks, which have the same context."""
+    """The same of several stocks, which have the same context; of one that may be left out, its fault if it has one."""
     others = [_digest(bars) for bars in _context(configs[0]).values()]
-    return [" ".join([_own_content(config), *others]) for config in configs]
+    return [" ".join([_own_content_or_fault(config), *others]) for config in configs]
+
+
+def _own_content_or_fault(config: Config) -> str:
+    try:
+        return _own_content(config)
+    except UserError as error:
+        if getattr(config.data, "on_bad_stock", "error") == "error":
+            raise
+        return str(error)
 
 
 def _own_content(config: Config) -> str:
@@ -117,7 +127,15 @@ def _context(config: Config) -> dict[str, Bars]:
 
 def find_stocks(config: Config) -> Sequence[tuple[str, BarsConfig]]:
     """Every stock that the source has, with the settings that load it. Raises UserError."""
-    return cast("Sequence[tuple[str, BarsConfig]]", _call(config, "find_stocks", config))
+    found = cast("Sequence[tuple[str, BarsConfig]]", _call(config, "find_stocks", config))
+    if odd := [shown for ticker, _ in found if (shown := undecoded(ticker))]:
+        raise UserError(*(f"{shown}: a file's name holds bytes that are not UTF-8; rename the file" for shown in odd))
+    return found
+
+
+def why_no_bars(config: Config) -> str:
+    """Why a stock whose bars cannot be loaded is none at all, as a phrase; empty where it may be one."""
+    return "" if _source(config).why_no_bars is None else str(_call(config, "why_no_bars", config))
 
 
 def loaders(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:

@@ -42,7 +42,7 @@ def spans(rows: Rows) -> list[tuple[int, int]]:
 @some
 def test_rows_that_come_later_change_nothing(name: str, rows: Rows, extra: int, until: int) -> None:
     text = call(OPERATORS[name], extra)
-    before = rows.dates < rows.dates[0] + until
+    before = rows.dates < rows.dates[0] + np.timedelta64(until, "D")
     assert bits(values(text, cut(rows, before))) == bits(values(text, rows)[before])
 
 
@@ -51,7 +51,7 @@ def test_rows_that_come_later_change_nothing(name: str, rows: Rows, extra: int, 
 @some
 def test_another_future_changes_nothing_before_it(name: str, rows: Rows, extra: int, until: int, seed: int) -> None:
     text = call(OPERATORS[name], extra)
-    before = rows.dates < rows.dates[0] + until
+    before = rows.dates < rows.dates[0] + np.timedelta64(until, "D")
     other = np.random.default_rng(seed).normal(size=before.size)
     scrambled = {column: np.where(before, known, other) for column, known in rows.columns.items()}
     found = values(text, Rows(scrambled, rows.dates, rows.starts))
@@ -63,8 +63,8 @@ def test_another_future_changes_nothing_before_it(name: str, rows: Rows, extra: 
 @some
 def test_rows_before_the_lookback_change_nothing(name: str, rows: Rows, extra: int, since: int) -> None:
     text = call(OPERATORS[name], extra)
-    kept = rows.dates >= rows.dates[0] + since
-    ripe = rows.dates >= rows.dates[0] + since + parse(text).lookback
+    kept = rows.dates >= rows.dates[0] + np.timedelta64(since, "D")
+    ripe = rows.dates >= rows.dates[0] + np.timedelta64(since + parse(text).lookback, "D")
     assert bits(values(text, cut(rows, kept))[ripe[kept]]) == bits(values(text, rows)[ripe])
 
 

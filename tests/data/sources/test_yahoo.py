@@ -205,7 +205,7 @@ def test_a_bar_of_a_day_that_is_not_over_is_left_out_and_reported(server: YahooS
     assert load(tmp_path / "over").dates[-1] == np.datetime64(today)
     server.hold(bars, over=False, zone=zone)
     read = load(tmp_path / "not over")
-    assert read.dates[-1] == np.datetime64(today) - 1
+    assert read.dates[-1] == np.datetime64(today) - np.timedelta64(1, "D")
     assert read.dropped == (f"1 bar ({today}: its trading was not over)",)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stockml.data.sources.csv import date_words
 from stockml.data.sources.csv.columns import AmbiguousTableError
 
 Floats = NDArray[np.float64]
@@ -18,10 +19,11 @@ Days = NDArray[np.datetime64]
 
 # What may follow a day: a time and its time zone.
 _TIME = re.compile(
-    r"(?:T|,?\s+)\d\d?:\d\d(?::\d\d(?:\.\d+)?)?(?:\s*[AaPp]\.?[Mm]\.?)?(?:\s*(?:[A-Z]{1,4}|[+-]\d\d:?\d\d))?$"
+    r"(?:T|,?\s+)\d\d?:\d\d(?::\d\d(?:\.\d+)?)?(?:\s*[AaPp]\.?[Mm]\.?)?(?:\s*(?:[A-Z]{1,4}|(?:GMT|UTC)?[+-]\d\d:?\d\d))?$"
 )
 _WEEKDAY = re.compile(r"^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*[\s,.]+", re.IGNORECASE)
 _MONTH = re.compile(r"([^\W\d_]{3})[^\W\d_]*\.?")
+MONTHS_KNOWN = "English, German, Spanish, French, Portuguese, Italian, Polish, Dutch, Swedish, Turkish or Russian"
 _FORMS: dict[str, tuple[str, ...]] = {
     r"[0-9]{8}": ("%Y%m%d",),
     r"[0-9]{1,2}-[A-Za-z]{3}-[0-9]{4}": ("%d-%b-%Y",),
@@ -51,6 +53,9 @@ def days(column: pd.Series[str], date_format: str | None = None) -> tuple[Days, 
     texts = column.astype(str).str.strip()
     if date_format is not None:
         whole, day_alone = (_days(t, date_format) for t in (texts, texts.str.replace(_TIME, "", regex=True)))
+        if "%b" in date_format.lower():
+            english = _days(texts.map(date_words.with_english_month), date_format.replace("%B", "%b"))
+            day_alone = np.where(np.isnat(day_alone), english, day_alone)
         return np.where(np.isnat(whole), day_alone, whole), form(date_format)
     texts = pd.Series([_tidy(text) for text in texts], dtype=str)
     fitting: dict[str, Days] = {}
@@ -58,8 +63,11 @@ def days(column: pd.Series[str], date_format: str | None = None) -> tuple[Days, 
         fits = texts.str.fullmatch(pattern).to_numpy(dtype=bool)
         if fits.any():
             fitting |= {f: _days(texts.where(fits, ""), f) for f in formats}
+    counted = date_words.counted(texts)
+    if counted is not None and (~np.isnat(counted[0])).sum() * 2 > len(texts):
+        return counted
     if not fitting:
-        return np.full(len(texts), np.datetime64("NaT"), "datetime64[D]"), ""
+        return np.full(len(texts), np.datetime64("NaT", "D")), ""
     unread = {f: int(np.isnat(found).sum()) for f, found in fitting.items()}
     likely = [f for f in fitting if unread[f] == min(unread.values())]
     if len(likely) > 1:
@@ -87,7 +95,7 @@ def _tidy(text: str) -> str:
     text = _TIME.sub("", text)
     if text.replace("-", "").replace("/", "").isdigit():
         return text
-    text = _WEEKDAY.sub("", text)
+    text = date_words.with_english_month(date_words.with_dashes(_WEEKDAY.sub("", text)))
     return re.sub(r"[\s,/.-]+", "-", _MONTH.sub(r"\1", text)) if _MONTH.search(text) else text
 
 
@@ -98,11 +106,13 @@ def _days(texts: pd.Series[str], date_format: str) -> Days:
 
 def _is_ordered(found: Days) -> bool:
     steps = np.diff(found[~np.isnat(found)]).astype(np.int64)
-    return bool((steps > 0).all() or (steps < 0).all())
+    return bool((steps >= 0).all() or (steps <= 0).all())
 
 
 _CURRENCY = r"(?P<{}>[$€£¥₹₩₽₺₪]|[A-Z]{{3}})?"
-_SCALES = {"": "", "K": "e3", "M": "e6", "B": "e9", "T": "e12"}
+_SCALES = {"": "", "K": "e3", "M": "e6", "B": "e9", "T": "e12"} | {"MIO": "e6", "MLN": "e6", "MRD": "e9"}
+_SCALES |= {"万": "e4", "亿": "e8"}
+_SCALE = r"(?:(?P<scale>[KkMmBbTt万亿]|[Mm](?:io|ln|rd))\.?)?"
 _GROUPS = {
     "thousands": r"[0-9]{{1,3}}(?P<group>{0})[0-9]{{3}}(?:(?P=group)[0-9]{{3}})*",
     "lakhs": r"[0-9]{{1,2}}(?:,[0-9]{{2}})*(?P<group>,)[0-9]{{3}}",
@@ -114,7 +124,7 @@ def _pattern(decimal: str, groups: str) -> re.Pattern[str]:
     whole = _GROUPS[groups].format(r"[\s'’,]" if decimal == "." else r"[\s'’.]")
     number = rf"[+-]?(?=[.,]?[0-9])(?:{whole}|[0-9]+)?(?:{re.escape(decimal)}[0-9]*)?(?:[eE][+-]?[0-9]+)?"
     before, after = _CURRENCY.format("before"), _CURRENCY.format("after")
-    return re.compile(rf"{before}\s*(?P<number>{number})\s?(?P<scale>[KkMmBbTt])?\s*(?:{after}|(?P<percent>%))")
+    return re.compile(rf"{before}\s*(?P<number>{number})\s?{_SCALE}\s*(?:{after}|(?P<percent>%))")
 
 
 @dataclass(frozen=True)

@@ -4,53 +4,26 @@ from __future__ import annotations
 
 import re
 import textwrap
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from stockml.config.schema import nearest
+from stockml.data.sources.csv.column_names import ENGLISH, SURE_TICKERS, folded, is_known, letters, spellings, words
 
 Given = Mapping[str, str | int]
 """What data.columns names: a role, or another name → the column's name in the file, or its position from 1."""
 NO_COLUMNS: Given = {}
 
-# As copied from Yahoo's page, with the text of the tooltips.
-_SPLITS = "close close price adjusted for splits"
-_DIVIDENDS = "adj close adjusted close price adjusted for splits and dividend and or capital gain distributions"
-# The known names of each role, words only; the earliest is taken if a table has several of them.
-# Only the dates may have an empty name: an index that was saved without one.
-_NAMES = {
-    "date": ("date", "trade date", "trading date", "datetime", "date time", "timestamp", "time", "day", "index", ""),
-    "open": ("open", "open price", "px open", "opening price"),
-    "high": ("high", "high price", "px high", "day high"),
-    "low": ("low", "low price", "px low", "day low"),
-    "close": ("close", _SPLITS, "close last", "close price", "closing price", "last", "last price", "px last", "price"),
-    "adj close": ("adj close", _DIVIDENDS, "adjusted close", "close adj", "adj close price", "adjusted", "adj price"),
-    "adj volume": ("adj volume", "adjusted volume", "volume adj", "volume adjusted"),
-    "volume": ("volume", "vol", "px volume", "share volume", "shares traded", "traded volume", "total traded quantity"),
-    "ticker": ("ticker", "symbol", "tic", "stock symbol", "code", "stock", "instrument", "name"),
-}
 _FIGURES = ("open", "high", "low", "close", "adj close", "volume")
 _NUMBERS = (*_FIGURES, "adj volume")
-_KNOWN = "|".join(name.replace(" ", " ?") for role in ("date", *_FIGURES) for name in _NAMES[role] if name)
+_KNOWN = "|".join(name.replace(" ", " ?") for role in ("date", *_FIGURES) for name in ENGLISH[role])
 _FIGURE = re.compile(rf"(?:.* )?(?:{_KNOWN})|(?:{_KNOWN}) .*")
-_ROLES = {name.replace(" ", "_"): name for name in _NAMES}
+ROLES = {name.replace(" ", "_"): name for name in ENGLISH}
 """The roles by the names that data.columns gives them: adj_close."""
-_SURE_TICKERS = ("ticker", "symbol", "tic", "stock symbol")
 _NUMBER = re.compile(r"\W*\d[\d.,]*\W*")
-
-
-def words(name: str) -> str:
-    """The words of a name in lower case: `Adj. Close**` and `ADJ_CLOSE` are `adj close`."""
-    name = unicodedata.normalize("NFKC", name).lower().strip()
-    name = re.sub(r"^(\d+\.\s|unnamed: \d+(_level_\d+)?$)", "", name)
-    name = re.sub(r"(?<=\w)\s*\(.*\)$", "", name)  # a unit, as in Close (USD)
-    return re.sub(r"[\W_]+", " ", name).strip()
-
-
-def _letters(name: str) -> str:
-    """The letters and digits of a name: `adjClose` and `Adj Close` are `adjclose`."""
-    return words(name).replace(" ", "")
+PAIR_VOLUME = r"Volume [A-Z0-9]{2,6}"
+"""The name of a crypto-currency's volume in the base or the quote of its pair."""
+_STAMP = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*")
 
 
 def same_ticker(one: str, other: str) -> bool:
@@ -77,6 +50,8 @@ class Header:
     """The number of rows above the first bar."""
     tickers: tuple[str, ...] | None = None
     """The stock of each column, where the header has a row of them."""
+    has_names: bool = True
+    """Whether the file names its columns; if not, the names are the positions."""
     given: Given = field(default_factory=dict)
     """The columns that data.columns names, by role or by another name of the user's."""
 
@@ -89,19 +64,25 @@ class Header:
         if place is not None:
             return place - 1 if isinstance(place, int) else self._named(place, ticker)
         others = {self._named(p, ticker) if isinstance(p, str) else p - 1 for p in self.given.values()}
-        own, stock = [_letters(name) for name in self.names], _letters(ticker)
-        own = ["-" if number in others else letters for number, letters in enumerate(own)]
+        own, stock = [folded(name) for name in self.names], folded(ticker)
+        own = ["-" if number in others else name for number, name in enumerate(own)]
         is_figure = role in _NUMBERS
         if self.tickers is not None and is_figure:
             own = [n if same_ticker(t, ticker) else "" for n, t in zip(own, self.tickers, strict=True)]
-        for name in _NAMES[role]:
-            name = name.replace(" ", "")
+        for name in spellings(role, own):
             spelt = {name, stock + name, name + stock} if is_figure else {name}
             found = [number for number, letters in enumerate(own) if letters in spelt]
             if len(found) > 1 and name:
-                raise AmbiguousTableError(f"has the column {self.names[found[0]].strip()} twice; rename or delete one")
+                key = role.replace(" ", "_")
+                raise AmbiguousTableError(
+                    f"has the column {self.names[found[0]].strip()} twice; choose one by its position: "
+                    f"'data.columns={{{key}: {found[0] + 1}}}'"
+                )
             if found:
                 return found[0]
+        if role == "volume":  # of crypto-currencies: first in the base, then in the quote
+            pairs = [n for n, name in enumerate(self.names) if re.fullmatch(PAIR_VOLUME, name.strip())]
+            return pairs[0] if pairs else None
         return None
 
     def extra(self, name: str, ticker: str) -> int | None:
@@ -111,23 +92,23 @@ class Header:
         `news_score` is also the column `News score`, if no other has this very name. Raises AmbiguousTableError where
         several have it.
         """
-        if name in self.given and name not in _ROLES:
+        if name in self.given and name not in ROLES:
             return self.column(name, ticker)
         return self._named(name, ticker)
 
     def _named(self, name: str, ticker: str) -> int | None:
-        stock = _letters(ticker)
+        stock = letters(ticker)
         own = [
             (number, text.strip())
             for number, text in enumerate(self.names)
             if self.tickers is None or not self.tickers[number] or same_ticker(self.tickers[number], ticker)
         ]
-        spelt = {_letters(name), stock + _letters(name), _letters(name) + stock}
+        spelt = {letters(name), stock + letters(name), letters(name) + stock}
         alike: Sequence[Callable[[str], bool]] = (
             lambda text: text == name.strip(),
             lambda text: text.lower() == name.strip().lower(),
             lambda text: words(text) == words(name) != "",
-            lambda text: _letters(name) != "" and _letters(text) in spelt,
+            lambda text: letters(name) != "" and letters(text) in spelt,
         )
         for is_alike in alike:
             found = [number for number, text in own if text and is_alike(text)]
@@ -153,7 +134,7 @@ class Header:
                 listed = textwrap.shorten(", ".join(known), 300, placeholder=" …") or "none"
                 is_there = self.tickers is not None or self._named(place, "") is not None
                 what = f"it has {listed}{nearest(place, known)}"
-                if name not in _ROLES and place in _ROLES and self._named(name, "") is not None:
+                if name not in ROLES and place in ROLES and self._named(name, "") is not None:
                     what = f"the role comes first: 'data.columns={{{place}: {quoted(name)}}}'"
             if is_there:
                 kept[name] = place
@@ -163,25 +144,30 @@ class Header:
 
     def is_plain(self, role: str, number: int, ticker: str) -> bool:
         """Whether the column's name is that of its role, with or without the ticker."""
-        stock, name = _letters(ticker), _letters(role)
-        return _letters(self.names[number]) in (name, stock + name, name + stock)
+        stock, name = letters(ticker), letters(role)
+        return letters(self.names[number]) in (name, stock + name, name + stock)
 
     def is_surely_tickers(self, number: int) -> bool:
         """Whether the column can only hold tickers; a column `Name` may hold the company's name."""
-        return "ticker" in self.given or words(self.names[number]) in _SURE_TICKERS
+        return "ticker" in self.given or words(self.names[number]) in SURE_TICKERS
 
 
-def header(rows: Sequence[Sequence[str]], given: Given = NO_COLUMNS) -> Header:
+def header(rows: Sequence[Sequence[str]], given: Given = NO_COLUMNS, *, has_names: bool = True) -> Header:
     """The header in a table's first rows: names and, as yfinance writes them, tickers and the name of the index.
 
-    `given` are the columns that data.columns names; where it names positions only, there may be no header, and the
-    columns are named by their positions. Raises AmbiguousTableError where a row above the names holds numbers.
+    `given` are the columns that data.columns names; where it names positions only, there may be no header, as without
+    `has_names`: the columns are named by their positions. Raises AmbiguousTableError where a row above the names holds
+    numbers.
     """
-    named = next((n for n, row in enumerate(rows) if figures_named(row, given) >= 2), None)
-    if named is None and given and (first := _first_of_bars(rows, given)) is not None:
-        return Header(tuple(str(number + 1) for number in range(len(rows[first]))), first)
+    named = next((n for n, row in enumerate(rows) if figures_named(row, given) >= 2), None) if has_names else None
     if named is None:
         named = next((n for n, row in enumerate(rows) if any(map(str.strip, row))), 0)
+        bars = next((n for n, row in enumerate(rows) if _holds_numbers(row)), 0)
+        if has_names and not given and bars > named and len(rows[bars - 1]) == len(rows[bars]):
+            named = bars - 1  # below lines about the table
+        if rows and (not has_names or _is_of_bars(rows[named], given)):
+            names = tuple(str(number + 1) for number in range(len(rows[named])))
+            return Header(names, named, has_names=False, given=NO_COLUMNS if given else _positions(rows[named]))
     names = tuple(rows[named]) if rows else ()
     found = Header(names, named + 1)
     above = range(named)
@@ -195,11 +181,11 @@ def header(rows: Sequence[Sequence[str]], given: Given = NO_COLUMNS) -> Header:
             f"line {numbers[0] + 1} holds numbers above the names of line {named + 1}; put the names first"
         )
     index = rows[found.first] if len(rows) > found.first else []
-    if index and words(index[0]) in _NAMES["date"][:-1] and not any(map(str.strip, index[1:])):
+    if index and words(index[0]) in ENGLISH["date"] and not any(map(str.strip, index[1:])):
         found = replace(found, names=(index[0], *names[1:]), first=found.first + 1)
     elif found.tickers is not None:
         found = replace(found, names=("", *names[1:]))
-    elif len(index) == len(names) + 1 and not any(words(name) in _NAMES["date"] for name in names):
+    elif len(index) == len(names) + 1 and not any(words(name) in ("", *ENGLISH["date"]) for name in names):
         found = replace(found, names=("", *names))  # as R writes row names: without a name
     return found
 
@@ -209,18 +195,40 @@ def figures_named(row: Sequence[str], given: Given = NO_COLUMNS) -> int:
     data.columns."""
     spelt = [words(cell) for cell in row]
     own = {words(place) for place in given.values() if isinstance(place, str)} - {""}
-    known = sum(cell in own or _FIGURE.fullmatch(cell) is not None for cell in spelt)
-    return known + (spelt[:1] == [""] and len(row) > 1)
+    known = sum(
+        cell in own or _FIGURE.fullmatch(cell) is not None or is_known(text)
+        for cell, text in zip(spelt, row, strict=True)
+    )
+    return known + (spelt[:1] == [""] and len(row) > 1) + 4 * (set("ohlc") <= set(spelt))
 
 
-def _first_of_bars(rows: Sequence[Sequence[str]], given: Given) -> int | None:
-    """The first row that is not blank, if it is no header: it has a number in the place of a price or the volume."""
-    first = next((n for n, row in enumerate(rows) if any(map(str.strip, row))), None)
-    places = [place for name, place in given.items() if isinstance(place, int) and _ROLES.get(name) in _NUMBERS]
-    if first is None or len(places) < len([name for name in given if _ROLES.get(name) in _NUMBERS]):
-        return None
-    row = rows[first]
-    return first if any(place <= len(row) and _NUMBER.fullmatch(row[place - 1].strip()) for place in places) else None
+def _is_of_bars(row: Sequence[str], given: Given) -> bool:
+    """Whether a row is no header: it has numbers where `given` says that a price or the volume is; without positions,
+    its cells are numbers and dates."""
+    places = [place for name, place in given.items() if ROLES.get(name) in _NUMBERS]
+    positions = [place for place in places if isinstance(place, int)]
+    if len(positions) < len(places):
+        return False
+    if positions:
+        return any(place <= len(row) and _NUMBER.fullmatch(row[place - 1].strip()) for place in positions)
+    return _holds_numbers(row)
+
+
+def _holds_numbers(row: Sequence[str]) -> bool:
+    """Whether most cells of a row, of three at least, are numbers or dates."""
+    cells = [cell.strip() for cell in row]
+    numbers = [cell for cell in cells if _NUMBER.fullmatch(cell) or _STAMP.fullmatch(cell)]
+    return len(numbers) >= 3 and len(numbers) * 2 > len(cells)
+
+
+def _positions(row: Sequence[str]) -> Given:
+    """The columns of a file without names that Binance (klines) or MetaTrader has written; none of any other."""
+    cells = [cell.strip() for cell in row]
+    if len(cells) == 12 and all(re.fullmatch(r"\d{13}|\d{16}", cells[n]) for n in (0, 6)):
+        return {"date": 1, "open": 2, "high": 3, "low": 4, "close": 5, "volume": 6}
+    if len(cells) == 7 and re.fullmatch(r"\d{4}\.\d\d\.\d\d", cells[0]) and re.fullmatch(r"\d\d:\d\d", cells[1]):
+        return {"date": 1, "open": 3, "high": 4, "low": 5, "close": 6, "volume": 7}
+    return NO_COLUMNS
 
 
 def _is_of_tickers(row: Sequence[str], width: int, sure: Sequence[str] = ("ticker", "symbol", "")) -> bool:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import gzip
 import io
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,18 +17,15 @@ from numpy.typing import NDArray
 
 from stockml.config.schema import nearest
 from stockml.data.bars import place
-from stockml.data.sources.csv import columns
-from stockml.data.sources.csv.columns import NO_COLUMNS, Given, Header, same_ticker
+from stockml.data.sources import reading
+from stockml.data.sources.csv import columns, containers
+from stockml.data.sources.csv.columns import Given, Header, same_ticker
+from stockml.data.sources.csv.file_names import ENDINGS, stem
 from stockml.errors import UserError
-from stockml.runs import plain_files
 
 if TYPE_CHECKING:
     from stockml.data.sources.csv import CsvConfig
 
-ENDINGS = (".csv", ".csv.gz", ".parquet", ".txt")
-_RATIO = 30  # text of bars is packed to a tenth at best
-_PARQUET_RATIO = 200  # a column of one value takes next to nothing
-_COPIES = 16  # of a table, while its cells are texts in memory
 _DELIMITERS = ",;\t|"
 _HEAD = 40
 """Number of rows that may hold the names of the columns."""
@@ -72,7 +67,7 @@ def find(data: CsvConfig, ticker: str) -> Path:
             return folder / f"{ticker}{ending}"
     tables = files(folder)
     found = [path for path in tables if _is_word(ticker, stem(path))] or [
-        p for p in tables if _has_rows_of(p, ticker, data.columns)
+        p for p in tables if _has_rows_of(p, ticker, data)
     ]
     if len(found) == 1:
         return found[0]
@@ -80,9 +75,9 @@ def find(data: CsvConfig, ticker: str) -> Path:
         names = ", ".join(path.name for path in found)
         raise UserError(f"data.dir={folder}: {names} may each be {ticker}; choose one with data.path=FILE")
     there = [stem(path) for path in tables]
-    held = f"{', '.join(there[:20])}{', …' if len(there) > 20 else ''}" or "no csv or parquet file"
+    held = f"{', '.join(there[:20])}{', …' if len(there) > 20 else ''}" or "no table of bars"
     raise UserError(
-        f"data.dir={folder}: holds no {ticker}.csv, .csv.gz, .parquet or .txt, and no other file of {ticker}; "
+        f"data.dir={folder}: holds no {ticker}.csv, .txt, .parquet, .xlsx, …, and no other file of {ticker}; "
         f"it holds {held}{nearest(ticker, there)}"
     )
 
@@ -90,7 +85,8 @@ def find(data: CsvConfig, ticker: str) -> Path:
 def files(folder: Path) -> list[Path]:
     """The tables in `data.dir`, sorted by name. Raises UserError where there is no such folder."""
     _require_folder(folder)
-    return sorted(path for path in folder.iterdir() if path.name.lower().endswith(ENDINGS) and path.is_file())
+    tables = (path for path in folder.iterdir() if path.name.lower().endswith(ENDINGS) and path.is_file())
+    return sorted(path for path in tables if not path.name.startswith("."))
 
 
 def _require_folder(folder: Path) -> None:
@@ -98,12 +94,6 @@ def _require_folder(folder: Path) -> None:
         raise UserError(f"data.dir={folder}: is a file; type data.path={folder}")
     if not folder.is_dir():
         raise UserError(f"data.dir={folder}: there is no such folder")
-
-
-def stem(path: Path) -> str:
-    """A file's name without its ending."""
-    ending = next((e for e in sorted(ENDINGS, key=len, reverse=True) if path.name.lower().endswith(e)), path.suffix)
-    return path.name[: len(path.name) - len(ending)]
 
 
 def _is_word(ticker: str, name: str) -> bool:
@@ -121,33 +111,46 @@ def _is_parquet(path: Path) -> bool:
     return path.suffix.lower() in (".parquet", ".pq")
 
 
-def _has_rows_of(path: Path, ticker: str, given: Given) -> bool:
+def _has_rows_of(path: Path, ticker: str, data: CsvConfig) -> bool:
     try:
-        if not _is_parquet(path):
-            header = columns.header(_head(_text(path).split("\n", _HEAD)[:_HEAD], given)[1], given)
-            header = header.with_columns(given, lenient=True)
-            if header.tickers is None and header.column("ticker", ticker) is None:
-                return False  # without reading the rest
-        return read(path, ticker, given).ticker != ""
+        header = header_of(path, data)
+        if header.tickers is None and header.column("ticker", ticker) is None:
+            return False  # without reading the rest
+        return read(path, ticker, data).ticker != ""
     except (UserError, columns.AmbiguousTableError, csv.Error):
         return False
 
 
-def read(path: Path, ticker: str, given: Given = NO_COLUMNS, *, sole: bool = False, lenient: bool = False) -> Table:
+def header_of(path: Path, data: CsvConfig) -> Header:
+    """The header alone, with the columns of data.columns that the file has. Raises as `read`."""
+    if _is_parquet(path):
+        return whole(path, data, lenient=True).header
+    content = containers.content(path)
+    rows = containers.rows(path, content)
+    with user_errors(path):
+        if rows is None:
+            rows = _head(containers.text(path, content).split("\n", _HEAD)[:_HEAD], data.columns)[1]
+        header = columns.header(rows[:_HEAD], data.columns, has_names=data.header)
+        return header.with_columns(data.columns, lenient=True)
+
+
+def read(path: Path, ticker: str, data: CsvConfig, *, sole: bool = False, lenient: bool = False) -> Table:
     """The ticker's rows, without blank ones at the end; with `sole`, of a single stock by any name.
 
-    `given` are the columns that data.columns names; with `lenient`, the file may lack some. Raises UserError where the
-    file is not a table, or only holds other tickers.
+    With `lenient`, the file may lack columns that data.columns names. Raises UserError where the file is not a table,
+    or only holds other tickers.
     """
     with user_errors(path):
-        return of_ticker(whole(path, given, lenient=lenient), ticker, sole=sole)
+        return of_ticker(whole(path, data, lenient=lenient), ticker, sole=sole)
 
 
-def whole(path: Path, given: Given = NO_COLUMNS, *, lenient: bool = False) -> Table:
+def whole(path: Path, data: CsvConfig, *, lenient: bool = False) -> Table:
     """All rows of the file, without blank ones at the end. Raises UserError."""
     with user_errors(path):
-        table = _parquet(path) if _is_parquet(path) else _text_table(path, given)
-        return replace(table, header=table.header.with_columns(given, lenient=lenient)) if given else table
+        table = _parquet(path) if _is_parquet(path) else _table(path, data.columns, has_names=data.header)
+        if not data.columns:
+            return table
+        return replace(table, header=table.header.with_columns(data.columns, lenient=lenient))
 
 
 @contextlib.contextmanager
@@ -161,6 +164,12 @@ def user_errors(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: is not a table ({error}); save the bars again") from error
 
 
+def of_each_stock(path: Path, data: CsvConfig) -> dict[str, Table]:
+    """The rows that may be of each stock of the file, as `by_ticker`; read once per panel. Raises UserError."""
+    key = (path, tuple(data.columns.items()), data.header)
+    return reading.once(key, lambda: by_ticker(whole(path, data)))
+
+
 def by_ticker(table: Table) -> dict[str, Table]:
     """The rows that may be of each stock, by its name in the file; empty if the file names no stocks."""
     header = table.header
@@ -168,12 +177,21 @@ def by_ticker(table: Table) -> dict[str, Table]:
         return dict.fromkeys(_stocks_of_columns(header), table)
     with user_errors(table.path):
         column = header.column("ticker", "")
-    if column is None or not header.is_surely_tickers(column):
+    if column is None or not _holds_tickers(table, column):
         return {}
     texts = table.cells[column].astype(str).str.strip()
     anyone = (table.widths != len(header.names)) | (texts == "").to_numpy()  # reported for every stock
     groups = {str(name): rows for name, rows in texts.groupby(texts, sort=False).indices.items() if name}
     return {name: _rows(table, np.union1d(groups[name], anyone.nonzero()[0])) for name in sorted(groups)}
+
+
+def _holds_tickers(table: Table, column: int) -> bool:
+    """Whether the column names the stock of each row, by its name, or since days come again under other names."""
+    date = table.header.column("date", "")
+    if table.header.is_surely_tickers(column) or date is None:
+        return table.header.is_surely_tickers(column)
+    days, names = table.cells[date].astype(str), table.cells[column].astype(str)
+    return bool(days.duplicated().any()) and names.nunique() > 1
 
 
 def _stocks_of_columns(header: Header) -> list[str]:
@@ -188,22 +206,43 @@ def _rows(table: Table, chosen: NDArray[np.int64]) -> Table:
     return replace(table, cells=cells, lines=lines, widths=widths)
 
 
-def _text_table(path: Path, given: Given) -> Table:
-    text = _text(path).rstrip("\n")
-    lines = text.split("\n")
-    delimiter, head = _head(lines[:_HEAD], given)
-    header = columns.header(head, given)
+def _table(path: Path, given: Given, *, has_names: bool) -> Table:
+    content = containers.content(path)
+    rows = containers.rows(path, content)
+    if rows is None:
+        text = containers.text(path, content).rstrip("\n")
+        lines = text.split("\n")
+        delimiter, head = _head(lines[:_HEAD], given)
+    else:
+        head = rows[:_HEAD]
+    header = columns.header(head, given, has_names=has_names)
     names = len(header.names)
     if not any(map(str.strip, header.names)):
         raise UserError(f"{path}: is empty; save the bars again")
-    width = min(max(line.count(delimiter) for line in lines) + 1, max(map(len, head)) + 20)
+    if rows is None:
+        cells = _cells(path, text, lines, delimiter, max(names, *(len(row) + 20 for row in head)))
+    else:
+        cells = pd.DataFrame(rows, dtype=str)
+    is_filled = (cells != "").to_numpy()
+    widths = np.where(is_filled[:, names:].any(axis=1), names + 1, names)
+    if rows is None:
+        for row in np.flatnonzero(~is_filled[:, names - 1] & (widths == names)):  # pandas pads short lines
+            widths[row] = min(names, len(_fields([lines[row]], delimiter)[0]))
+    filled = np.flatnonzero(is_filled.any(axis=1))
+    chosen = slice(header.first, int(filled.max(initial=-1)) + 1)
+    return Table(path, header, cells[chosen], np.arange(1, len(cells) + 1)[chosen], widths[chosen])
+
+
+def _cells(path: Path, text: str, lines: list[str], delimiter: str, most: int) -> pd.DataFrame:
+    """The cells of all lines, at most so many of each. Raises UserError."""
+    width = min(max(line.count(delimiter) for line in lines) + 1, most)
     try:
         # Blank lines are kept, so that a row's number is that of its line.
         cells = pd.read_csv(
             io.StringIO(text),
             sep=delimiter,
             header=None,
-            names=list(range(max(width, names))),
+            names=list(range(width)),
             index_col=False,
             dtype=str,
             keep_default_na=False,
@@ -215,30 +254,7 @@ def _text_table(path: Path, given: Given) -> Table:
     if len(cells) != len(lines):
         broken = cells.apply(lambda column: column.str.contains("\n", regex=False)).any(axis=1)
         raise UserError(f"{path}, line {int(broken.argmax()) + 1}: has a quote that is not closed on the line; fix it")
-    widths = np.where((cells[range(names, cells.shape[1])] != "").to_numpy().any(axis=1), names + 1, names)
-    for row in np.flatnonzero((cells[names - 1].to_numpy() == "") & (widths == names)):  # pandas pads short lines
-        widths[row] = min(names, len(_fields([lines[row]], delimiter)[0]))
-    filled = np.flatnonzero((cells != "").to_numpy().any(axis=1))
-    rows = slice(header.first, int(filled.max(initial=-1)) + 1)
-    return Table(path, header, cells[rows], np.arange(1, len(cells) + 1)[rows], widths[rows])
-
-
-def _text(path: Path) -> str:
-    """The text of a file, gzipped or not, with lines that end in \\n."""
-    content = plain_files.read(path, copies=_COPIES)
-    try:
-        if content.startswith(b"\x1f\x8b"):
-            content = plain_files.unpacked(path, gzip.GzipFile(fileobj=io.BytesIO(content)).read, _RATIO, _COPIES)
-        text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: is not a text file ({error.reason} at byte {error.start}); save it as UTF-8 CSV"
-        ) from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be unpacked ({error}); it may be truncated: save it again") from error
-    if "\0" in text:
-        raise UserError(f"{path}: is not a text file (a zero byte at {text.index(chr(0))}); save it as UTF-8 CSV")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return cells
 
 
 def _head(lines: list[str], given: Given) -> tuple[str, list[list[str]]]:
@@ -248,7 +264,7 @@ def _head(lines: list[str], given: Given) -> tuple[str, list[list[str]]]:
     heads = {delimiter: _fields(lines, delimiter) for delimiter in _DELIMITERS}
     named = {d: max(columns.figures_named(row, given) for row in heads[d]) for d in heads}
     # Without names, a comma may be the decimal one.
-    best = max(heads, key=lambda d: (named[d], max(map(len, heads[d])), bool(given) and not named[d] and d != ","))
+    best = max(heads, key=lambda d: (named[d], max(map(len, heads[d])), not named[d] and d != ","))
     return best, heads[best]
 
 
@@ -259,15 +275,7 @@ def _fields(lines: list[str], delimiter: str) -> list[list[str]]:
 
 
 def _parquet(path: Path) -> Table:
-    try:
-        _check_parquet(path)
-        cells = pd.read_parquet(path)
-        if any(name is not None for name in cells.index.names) or cells.index.dtype.kind == "M":
-            cells = cells.reset_index(names=[name or "" for name in cells.index.names])
-    except ImportError as error:
-        raise UserError(f"{path}: reading Parquet needs pyarrow: pip install 'stockml[parquet]'") from error
-    except (OSError, ValueError, TypeError, LookupError, NotImplementedError) as error:
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+    cells = containers.parquet(path)
     if cells.columns.nlevels == 1:
         header = Header(tuple(map(str, cells.columns)), 0)
     else:
@@ -277,17 +285,6 @@ def _parquet(path: Path) -> Table:
     cells = cells.set_axis(range(cells.shape[1]), axis=1)
     cells = cells.iloc[: int(cells.notna().any(axis=1).to_numpy().nonzero()[0].max(initial=-1)) + 1]
     return Table(path, header, cells, np.arange(1, len(cells) + 1), np.full(len(cells), cells.shape[1]))
-
-
-def _check_parquet(path: Path) -> None:
-    """UserError where a file declares more rows than there is memory for, or than its size can hold."""
-    from pyarrow import parquet
-
-    with plain_files.opened(path) as file:
-        facts = parquet.ParquetFile(file).metadata
-    size = 8 * facts.num_rows * facts.num_columns
-    plain_files.require_sound_packing(path, size, _PARQUET_RATIO)
-    plain_files.require_memory(path, size * _COPIES / 8)
 
 
 def of_ticker(table: Table, ticker: str, *, sole: bool = False) -> Table:
@@ -301,7 +298,7 @@ def of_ticker(table: Table, ticker: str, *, sole: bool = False) -> Table:
     else:
         return table
     alike = [spelt for spelt in held if spelt.upper() == ticker.upper()] or [t for t in held if same_ticker(t, ticker)]
-    if not alike and column is not None and not header.is_surely_tickers(column):
+    if not alike and column is not None and not _holds_tickers(table, column):
         return table
     if not alike and sole and len(held) == 1:
         alike = held

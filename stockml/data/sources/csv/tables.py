@@ -6,11 +6,10 @@ is refused.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,12 +17,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stockml.config.schema import nearest
 from stockml.data import spec, store
-from stockml.data.bars import PRICES, Bars, Floats, MissingColumnsError, adjusted_volume, split_ratios
-from stockml.data.sources.csv import cells, table_files
+from stockml.data.bars import PRICES, Bars, Floats, adjusted_volume, split_ratios
+from stockml.data.sources.csv import cells, stamps, table_files
 from stockml.data.sources.csv.cells import Days
-from stockml.data.sources.csv.columns import Header, quoted, same_ticker, words
+from stockml.data.sources.csv.column_names import words
+from stockml.data.sources.csv.columns import PAIR_VOLUME, same_ticker
+from stockml.data.sources.csv.file_names import stem
+from stockml.data.sources.csv.places import ROLES, Places
 from stockml.data.sources.csv.table_files import Table
 from stockml.errors import UserError
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from stockml.config.root import Config
     from stockml.data.sources.csv import CsvConfig
 
-_ROLES = (*PRICES, "volume")
-_MOST_SHOWN = 300  # characters of a list of columns
+
+_NO_MONTHS = "no date with a month's name that is known"
 
 
 def load(config: Config) -> Bars:
@@ -47,7 +48,7 @@ def load_columns(config: Config, columns: Sequence[str]) -> Bars:
     """
     table, data = _table(config, lenient=True), cast("CsvConfig", config.data)
     ticker = config.stock.ticker
-    is_named = table.ticker or data.path is None or same_ticker(table_files.stem(table.path), ticker)
+    is_named = table.ticker or data.path is None or same_ticker(stem(table.path), ticker)
     if ticker in data.context and not is_named:
         raise UserError(
             f"{table.path}: does not say whether its bars are of {ticker}; name the folder with {ticker}.csv: "
@@ -61,24 +62,9 @@ def content(config: Config) -> str:
     data = cast("CsvConfig", config.data)
     path = table_files.find(data, config.stock.ticker)
     settings = f"{data.date_format} {data.on_bad_rows} {data.adjust_volume} {dict(data.columns)}"
+    settings += "" if data.header else " no header"
+    settings += f" {data.timezone}" if data.timezone else ""
     return f"{path} {store.hash_of(path, Path(data.panel_cache))} {settings}"
-
-
-def find_stocks(config: Config) -> list[tuple[str, CsvConfig]]:
-    """Every ticker in the file `data.path`, or with a file in `data.dir`, and the settings that load its bars.
-
-    Raises UserError where there is none.
-    """
-    data = cast("CsvConfig", config.data)
-    if data.path is None:
-        files = table_files.files(Path(str(data.dir)))
-        if not files:
-            raise UserError(f"data.dir={data.dir}: holds no table of bars; name another folder")
-        alone = dataclasses.replace(data, dir=None, context_path=data.context_path or data.dir)
-        return [(table_files.stem(path), dataclasses.replace(alone, path=str(path))) for path in files]
-    path = table_files.find(data, "")
-    found = table_files.by_ticker(table_files.whole(path, data.columns))
-    return [(ticker, data) for ticker in found or (table_files.stem(path),)]
 
 
 def load_many(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
@@ -87,7 +73,7 @@ def load_many(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
     if data.path is None or any(config.data != data for config in configs):
         return (functools.partial(load, config) for config in configs)
     path = table_files.find(data, "")
-    tables = table_files.by_ticker(table_files.whole(path, data.columns))
+    tables = table_files.of_each_stock(path, data)
 
     def of_ticker(config: Config) -> Bars:
         ticker = config.stock.ticker
@@ -104,7 +90,7 @@ def columns(config: Config) -> tuple[list[str], list[str]]:
     table = _table(config)
     with table_files.user_errors(table.path):
         header, ticker = table.header, table.ticker or config.stock.ticker
-        known = [header.column(role, ticker) for role in ("date", "ticker", "adj close", "adj volume", *_ROLES)]
+        known = [header.column(role, ticker) for role in ("date", "ticker", "adj close", "adj volume", *ROLES)]
         named = {header.extra(name, ticker): name for name in header.given}
         names = {n: named.get(n, name.strip()) for n, name in enumerate(header.names) if name.strip()}
         own = {n: name for n, name in names.items() if n not in known and header.extra(name, ticker) == n}
@@ -115,8 +101,8 @@ def columns(config: Config) -> tuple[list[str], list[str]]:
 def _table(config: Config, *, lenient: bool = False) -> Table:
     data, ticker = cast("CsvConfig", config.data), config.stock.ticker
     path = table_files.find(data, ticker)
-    sole = data.path is not None and ticker == table_files.stem(path)
-    return table_files.read(path, ticker, data.columns, sole=sole, lenient=lenient)
+    sole = data.path is not None and ticker == stem(path)
+    return table_files.read(path, ticker, data, sole=sole, lenient=lenient)
 
 
 def _bars(table: Table, config: Config, asked: Sequence[str]) -> Bars:
@@ -124,76 +110,16 @@ def _bars(table: Table, config: Config, asked: Sequence[str]) -> Bars:
         return _parse(table, config, asked)
 
 
-@dataclass(frozen=True)
-class _Places:
-    """The numbers of a table's columns."""
-
-    roles: dict[str, int]
-    """Of the date, the prices and the volume, those that are there."""
-    names: dict[str, str]
-    """Columns asked for that are a price or the volume, by whatever name: the role."""
-    further: dict[str, int]
-    """Of the other columns asked for."""
-    volume_is_adjusted: bool
-
-    @classmethod
-    def of(cls, table: Table, ticker: str, asked: Sequence[str], data: CsvConfig) -> _Places:
-        """The places of the columns asked for. UserError where the table lacks one."""
-        header = table.header
-        found = {role: header.column(role, ticker) for role in ("date", *PRICES, "adj close", "volume")}
-        adjusts = data.adjust_volume and found["adj close"] is not None
-        adj_volume = header.column("adj volume", ticker) if adjusts else None
-        is_adjusted = adj_volume is not None and "volume" in map(words, asked)
-        if is_adjusted:
-            found["volume"] = adj_volume
-        names = {name: words(name) for name in asked if words(name) in _ROLES}
-        missing = [role.title() for role in ("date", *names.values()) if found[role] is None]
-        further: dict[str, int] = {}
-        for name in (name for name in asked if name not in names):
-            number = header.extra(name, ticker)
-            role = next((role for role, n in found.items() if n == number is not None), None)
-            if role == "date":
-                raise UserError(f"{table.path}: {name} is the day of a bar, no number; use DayOfWeek() or Month()")
-            if number is None:
-                missing.append(name)
-            elif role is not None:
-                names[name] = role
-            else:
-                further[name] = number
-        if missing:
-            known = [name.strip() for name in header.names if name.strip()]
-            listed = textwrap.shorten(", ".join(known), _MOST_SHOWN, placeholder=" …") or "none"
-            hint = nearest(missing[0], known) if len(missing) == 1 else ""
-            hint += _example(missing, header, [number for number in found.values() if number is not None])
-            absent = [name for name in asked if found.get(names.get(name, "")) is None and name not in further]
-            raise MissingColumnsError(
-                f"{table.path}: has no column {', '.join(missing)}; it has {listed}{hint}", absent
-            )
-        return cls({r: n for r, n in found.items() if n is not None}, names, further, is_adjusted)
-
-    @property
-    def all(self) -> dict[str, int]:
-        """Of the roles and the further columns."""
-        return self.roles | self.further
-
-
-def _example(missing: Sequence[str], header: Header, taken: Sequence[int]) -> str:
-    """How to name the first missing role, with a column that has no role yet; empty where there is none."""
-    role = next((name for name in missing if name.lower() in ("date", *_ROLES)), None)
-    free = [name.strip() for number, name in enumerate(header.names) if number not in taken and name.strip()]
-    if role is None or not free:
-        return ""
-    return f"; if {free[0]} is the {role.lower()}: 'data.columns={{{role.lower()}: {quoted(free[0])}}}'"
-
-
 def _parse(table: Table, config: Config, asked: Sequence[str]) -> Bars:
     path, ticker, data = table.path, config.stock.ticker, cast("CsvConfig", config.data)
-    places = _Places.of(table, table.ticker or ticker, asked, data)
+    places = Places.of(table, config, asked)
     if not len(table.cells):
         raise UserError(f"{path}: holds no bars, only the names of the columns")
     column = {name: table.cells[number] for name, number in places.all.items()}
     _refuse_texts(table, places)
-    days, form = cells.days(column.pop("date"), data.date_format)
+    clock = [n for n, name in enumerate(table.header.names) if words(name) == "time" and n != places.roles["date"]]
+    dates = stamps.with_times(column.pop("date"), *(table.cells[number] for number in clock[:1]))
+    days, form = stamps.read(dates, data.date_format, data.timezone)
     read, notes = cells.numbers(column, places.further)
     prices = [name for name, role in places.names.items() if role in PRICES]
     prices += [name for name in places.further if words(name) == "vwap"]
@@ -236,7 +162,7 @@ def _adjustment(*, is_adjusted: bool) -> str:
     return "no Adj Close: not adjusted for dividends, unless the file is"
 
 
-def _refuse_texts(table: Table, places: _Places) -> None:
+def _refuse_texts(table: Table, places: Places) -> None:
     """Raise UserError where a further column holds text."""
     for name, number in places.further.items():
         column = table.cells[number]
@@ -265,7 +191,7 @@ def _usable_rows(
     days: Days,
     form: str,
     read: Mapping[str, Floats],
-    places: _Places,
+    places: Places,
     data: CsvConfig,
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """The rows that can be used, and a text on those left out; UserError where a row may not be left out."""
@@ -274,7 +200,7 @@ def _usable_rows(
         (np.asarray((table.cells == "").all(axis=1), dtype=bool), "is blank"),
         (table.widths < len(names), f"has fewer cells than the {len(names)} names"),
         (table.widths > len(names), f"has more cells than the {len(names)} names"),
-        (np.isnat(days), f"{{cell}}; must be a date, {form or 'YYYY-MM-DD'}, or as data.date_format= says"),
+        (np.isnat(days), _no_date(table.cells[places.roles["date"]], days, form)),
     ]
     roles = ["", "", "", "date"]
     for role, values in read.items():
@@ -299,11 +225,28 @@ def _usable_rows(
     number = places.all.get(role)
     cell = "" if number is None else f"{names[number].strip() or 'the date'} is {_shown(table.cells[number].iloc[row])}"
     first = f"{table.where(row)}: {what.format(cell=cell)}"
-    if data.on_bad_rows == "error" or bad.all():
+    is_frequent = (
+        np.mean(next(mask for r, (mask, _) in zip(roles, faults, strict=True) if r == role and mask[row])) > 0.1
+    )
+    has_no_months = _NO_MONTHS in what and is_frequent
+    if data.on_bad_rows == "error" or bad.all() or has_no_months:
         others = f" ({bad.sum():,} bad rows in all)" if bad.sum() > 1 else ""
-        raise UserError(f"{first}{others}; fix or delete the line, or set data.on_bad_rows=drop")
+        remedy = "fix or delete the line, or set data.on_bad_rows=drop"
+        if has_no_months:
+            remedy = "write the months as numbers"
+        elif is_frequent and role == "volume":
+            remedy = "fix the lines, or leave the volume out: 'stock.features=[open,high,low,close]'"
+        raise UserError(f"{first}{others}; {remedy}")
     note = f"{bad.sum():,} bad row{'s' if bad.sum() > 1 else ''} (data.on_bad_rows=drop; the first, {first})"
     return (~bad).nonzero()[0], (note,)
+
+
+def _no_date(column: pd.Series[str], days: Days, form: str) -> str:
+    """What is wrong with the first cell that is no date."""
+    unread = column[np.isnat(days)].astype(str)
+    if len(unread) and re.search(r"\d.*[^\W\d_]{3}|[^\W\d_]{3}.*\d", unread.iloc[0]):
+        return f"{{cell}}, {_NO_MONTHS}; it is read in {cells.MONTHS_KNOWN}"
+    return f"{{cell}}; must be a date, {form or 'YYYY-MM-DD'}, or as data.date_format= says"
 
 
 def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64]) -> bool:
@@ -314,14 +257,14 @@ def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64]) -> bool:
     if late.any():
         row, before = rows[int(late.argmax()) + 1], rows[int(late.argmax())]
         what = "comes twice" if days[row] == days[before] else f"comes after {days[before]}"
-        order = "newest" if falls else "oldest"
         raise UserError(
-            f"{table.where(row)}: {days[row]} {what}; there must be one line per day, in order, here the {order} first"
+            f"{table.where(row)}: {days[row]} {what}; there must be one line per "
+            f"{'day' if days.dtype == 'M8[D]' else 'bar'}, in order, here the {'newest' if falls else 'oldest'} first"
         )
     return falls
 
 
-def _choices(table: Table, places: _Places, ticker: str) -> list[str]:
+def _choices(table: Table, places: Places, ticker: str) -> list[str]:
     """Notes on the columns and rows that were chosen among several."""
     header, own = table.header, table.ticker or ticker
     roles = dict.fromkeys(role for role in places.names.values() if role in PRICES)
@@ -332,6 +275,8 @@ def _choices(table: Table, places: _Places, ticker: str) -> list[str]:
         if role in header.given and not header.is_plain(role, places.roles[role], own)
     }
     chosen |= {name: number for name, number in places.further.items() if name in header.given}
+    if "volume" in places.names.values() and re.fullmatch(PAIR_VOLUME, header.names[places.roles["volume"]].strip()):
+        chosen["volume"] = places.roles["volume"]
     notes = [f"{header.names[number].strip()} taken for {name}" for name, number in chosen.items()]
     if table.tickers > 1:
         notes.append(f"{table.ticker}, one of {table.tickers:,} tickers")

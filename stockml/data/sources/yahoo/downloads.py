@@ -22,7 +22,7 @@ from stockml.data import spec
 from stockml.data.bars import COLUMNS, Bars, adjusted, require_columns
 from stockml.data.sources.yahoo import QUOTE_DELAY
 from stockml.errors import RunError, UserError
-from stockml.runs.folder import Folder
+from stockml.runs.files import Folder
 
 if TYPE_CHECKING:
     import pandas as pd
