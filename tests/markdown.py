@@ -30,8 +30,8 @@ class Block:
 
 
 def readmes() -> list[Path]:
-    """Every README of the repository."""
-    command = ["git", "ls-files", "README.md", "*/README.md"]
+    """Every page of the repository: the READMEs, and the pages beside them."""
+    command = ["git", "ls-files", "*.md", ":!tests/releases"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return [ROOT / name for name in listed.stdout.splitlines()]
 

@@ -39,6 +39,9 @@ NOT_RUN = {
     r".* '?tracker=\S*mlflow": "takes long or needs a server; tests/trackers/test_trackers.py runs it",
     r".* export\.onnx=true": "takes long; tests/tasks/test_predict.py runs it",
     r".* \+experiment=tune_mlp": "takes long; tests/tasks/test_search.py runs it",
+    r".* model=(lightgbm|extra_trees)": "takes long; tests/tasks/test_trees.py runs it",
+    r".* task=placebo": "takes long; tests/tasks/test_placebo.py runs it",
+    r".* task=unseal": "its run is sealed; tests/tasks/test_sealed.py runs it",
     r".* task=combine": "its runs are of the same stock; tests/tasks/test_combine.py runs it",
     r"py-spy ": "looks at a process that hangs",
     r"pytest |ruff |\.ci/run": "the tests themselves, of which this is one",
@@ -53,7 +56,7 @@ NOT_RUN_BLOCKS = {
     r"text:\$ python run\.py stock=AAPL": "what a run prints: tests/campaigns/example_run.py writes it",
     r"toml:# spread/|python:# spread/": "tests/data/features/test_own_operator.py installs and runs it",
     r"toml:# my_factors/|python:# my_factors/": "tests/data/features/test_own_set.py installs and runs it",
-    r"mermaid:": "a drawing",
+    r"mermaid:|text:first run  train": "a drawing",
     r"toml:# attention_pool/|python:# attention_pool/": "tests/models/test_own_model.py installs and runs it",
 }
 """Blocks of code that are neither commands nor run, as language and beginning, and why."""
@@ -253,7 +256,7 @@ def test_settings_that_are_named_exist(readme: Path) -> None:
         r"(?<![\w.])((?:stock|data|model|trainer|hardware|tracker|sweep|export|audit)\.[a-z_]+)(?==|`|,|\))",
         "\n".join(re.findall(r"`[^`\n]+`|^python run.*$", readme.read_text(encoding="utf-8"), re.MULTILINE)),
     )
-    files = {"model.onnx", "hardware.py"}
+    files = {"model.onnx", "hardware.py", "sweep.json"}
     assert set(named) - files <= _settings()
 
 

@@ -10,7 +10,19 @@ import pytest
 
 from tests.benchmarks import run
 from tests.benchmarks.measuring import Breakdown, Figure, Grid
-from tests.campaigns import audits, example_run, factors, feature_sets, model_zoo, significance, verdicts
+from tests.campaigns import (
+    audits,
+    economic,
+    example_run,
+    factors,
+    feature_sets,
+    intervals,
+    looks,
+    model_zoo,
+    placebo,
+    significance,
+    verdicts,
+)
 from tests.markdown import readmes, table, update_rows, write_table, written_table
 
 WRITTEN = {
@@ -23,6 +35,10 @@ WRITTEN = {
     *((factors.README, name) for name in factors.TABLES),
     *((feature_sets.README, name) for name in feature_sets.TABLES),
     (example_run.README, "run"),
+    (looks.README, "looks"),
+    (placebo.README, "placebo"),
+    *((economic.PAGE, f"economic_{what}") for what in ("null", "stocks")),
+    *((intervals.PAGE, f"intervals_{what}") for what in ("simulated", "stocks")),
     *((path, name) for name, path in model_zoo.READMES.items()),
 }
 """Every table that a command writes."""

@@ -35,7 +35,7 @@ def evaluate(
     loss where a quantile is forecast. Of a walk-forward run, validation is that of the first fold alone
     (`predictions.deciding`), and `decided_on` its days. `calibration` has the errors that intervals are calibrated on,
     those of validation by default. `portfolio` is how the forecasts are traded; without it they are not valued.
-    Where the test is sealed, `splits` lack it, and so do the scores.
+    Where the test is sealed, `splits` lack it, and so do the scores; `portfolio` is written for a sweep's validation.
     """
     splits = deciding(splits)
     table = _table(splits)
@@ -44,7 +44,8 @@ def evaluate(
     found = {**model, "baselines": table, "best_baseline": best}
     further = {**({"oracle": oracle} if synthetic else {}), **_decided_on(splits)}
     if "test" not in splits:
-        return {**found, "verdict": _SEALED, **further}
+        how = {} if portfolio is None or portfolio.settings.rule == "none" else {"portfolio": portfolio.to_json()}
+        return {**found, "verdict": _SEALED, **further, **how}
     significance, word, text = _judged(splits["test"], best, horizon)
     origin, month = where.evaluate(splits["test"], best, horizon, word)
     calibration = calibration or splits.get("validation")

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -43,14 +43,13 @@ class _Job:
     losses: Floats
     gains: Mapping[str, Floats | None]
     """By baseline that knows the drift and no more: its losses minus the job's; None if both forecast the same."""
-    trading: _Trading | None
-    """None where the job's forecasts are not valued."""
 
 
 @dataclass(frozen=True)
 class _Trading:
     """What a job's forecasts come to on validation, by which jobs are chosen."""
 
+    name: str
     days: bytes
     returns: Floats
     """Daily, after costs."""
@@ -89,18 +88,17 @@ def _columns(
     names = list(folders)[:MOST_JOBS]
     if best is not None and best not in names:
         names.append(best)
-    jobs = [job for name in names if (job := _job(name, folders[name])) is not None]
+    read = [job for name in names if (job := _read(name, folders[name])) is not None]
     if tested:
-        _test_losses(jobs, found)
-    unread = max(0, trials - len(jobs))
-    for group in _groups((job.trading.days, job) for job in jobs if job.trading is not None):
-        traded = {job.name: job.trading for job in group if job.trading is not None}
-        returns = np.column_stack([of.returns for of in traded.values()])
+        _test_losses([job for job, _ in read if job is not None], found)
+    unread = max(0, trials - len(read))
+    for group in _groups((of.days, of) for _, of in read if of is not None):
+        returns = np.column_stack([of.returns for of in group])
         deflated = overfitting.deflated_sharpe(returns, len(group) + unread)
         both = {"pbo": overfitting.probability_of_overfitting(returns), "trials": len(group) + unread}
-        for (name, of), ratio, own in zip(traded.items(), overfitting.sharpe(returns), deflated, strict=True):
+        for of, ratio, own in zip(group, overfitting.sharpe(returns), deflated, strict=True):
             of_year = float(ratio) * of.periods_per_year**0.5
-            found[name].update(val_net_sharpe=of_year, deflated_sharpe=own, **both)
+            found[of.name].update(val_net_sharpe=of_year, deflated_sharpe=own, **both)
     return found
 
 
@@ -125,24 +123,37 @@ def _test_losses(jobs: Sequence[_Job], found: dict[str, dict[str, Any]]) -> None
             found[job.name]["in_mcs"] = same[job.name] in included
 
 
-def _groups(keyed: Iterable[tuple[bytes, _Job]]) -> list[list[_Job]]:
+_T = TypeVar("_T")
+
+
+def _groups(keyed: Iterable[tuple[bytes, _T]]) -> list[list[_T]]:
     """The jobs with the same key, where there are several."""
-    groups: dict[bytes, list[_Job]] = defaultdict(list)
+    groups: dict[bytes, list[_T]] = defaultdict(list)
     for key, job in keyed:
         groups[key].append(job)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _job(name: str, folder: RunFolder) -> _Job | None:
-    """A job's losses; None where its predictions cannot be read, or are a quantile."""
+def _read(name: str, folder: RunFolder) -> tuple[_Job | None, _Trading | None] | None:
+    """A job's losses, none of a sealed test, and its returns, none where it is not valued.
+
+    None where its predictions cannot be read, or are a quantile.
+    """
     try:
-        metadata, splits = folder.read_json("config.json"), predictions_file.read(folder)
-        valued, test = folder.read_json("metrics.json").get("economic") or {"none": ""}, splits["test"]
+        metadata, splits = folder.read_json("config.json"), deciding(predictions_file.read(folder))
+        metrics = folder.read_json("metrics.json")
+        valued = metrics.get("economic") or metrics.get("portfolio") or {"none": ""}
         seed, horizon = int(metadata["config"]["seed"]), max(1, int(metadata["data"]["horizon"]))
+        validation, test = splits["validation"], splits.get("test")
     except (UserError, KeyError, TypeError, ValueError):
         return None
-    if test.truth.quantile is not None:
+    if validation.truth.quantile is not None:
         return None
+    of_trading = None if "none" in valued else _traded(name, validation, Portfolio.from_json(valued))
+    return None if test is None else _job(name, seed, horizon, test), of_trading
+
+
+def _job(name: str, seed: int, horizon: int, test: Predictions) -> _Job:
     truth, pooled = test.truth, test.tickers is not None and test.dates is not None
     realised, model = truth.changes(truth.y_true), truth.changes(test.model)
     by_day = cross_section.by_day(test.dates) if pooled and test.dates is not None else np.asarray
@@ -152,7 +163,6 @@ def _job(name: str, folder: RunFolder) -> _Job | None:
         for name in baselines.drifts(truth.kind, reverts=test.reverts)
         if name in test.baselines
     }
-    of_trading = None if "none" in valued else _traded(deciding(splits)["validation"], Portfolio.from_json(valued))
     return _Job(
         name=name,
         seed=seed,
@@ -164,14 +174,13 @@ def _job(name: str, folder: RunFolder) -> _Job | None:
             rival: None if are_same(realised, model, f) else by_day(np.square(realised - f)) - losses
             for rival, f in rivals.items()
         },
-        trading=of_trading,
     )
 
 
-def _traded(validation: Predictions, how: Portfolio) -> _Trading | None:
+def _traded(name: str, validation: Predictions, how: Portfolio) -> _Trading | None:
     if how.why_none(validation):
         return None
     market = Market(validation, how, validation)  # of a rule in proportion, the scale alone knows these days
     account = market.traded("model")
     days = str(len(account.net)).encode() if account.dates is None else account.dates.tobytes()
-    return _Trading(days, account.net, market.periods_per_year)
+    return _Trading(name, days, account.net, market.periods_per_year)

@@ -158,6 +158,7 @@ _EVERY = (
         name="looks",
         summary="show how often one has looked at which test days, and verify the ledger of looks",
         function="stockml.tasks.looks:run",
+        takes_sweep=True,
     ),
     Task(
         name="audit",

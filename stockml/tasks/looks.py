@@ -21,6 +21,7 @@ from stockml.reporting.text_tables import text_table
 from stockml.runs import looks
 from stockml.runs.folder import RunFolder
 from stockml.runs.looks import Ledger, Line, Look
+from stockml.runs.sweep_folder import SweepFolder
 from stockml.tasks import Request
 
 if TYPE_CHECKING:
@@ -86,14 +87,13 @@ def counted(ledger: Ledger, line: Line) -> dict[str, Any]:
 def run(config: Config, request: Request) -> None:  # noqa: ARG001  (as every task has it)
     """Print the looks by test days, and verify the ledger; RunError where it is not what was written.
 
-    It is that of `looks.path`, or of the run `config.run`, or the one of this folder.
+    It is that of `looks.path`, or of the run or sweep `config.run`, or the one of this folder.
     """
     path = Path(looks.NAME).absolute()
     if config.looks.path is not None:
         path = Path(config.looks.path)
     elif config.run is not None:
-        folder = RunFolder.existing(Path(config.run))
-        path = Path(folder.read_json("metrics.json").get("looks", {}).get("ledger") or looks.default_path(folder.path))
+        path = _ledger_of(Path(config.run))
     ledger = looks.read(path)
     header = ("stocks", "test days", "looks", "overlapping", "lowest p", "corrected", "skill", "its run")
     print(text_table(header, _rows(ledger), left=[*header[:2], *header[-2:]], width=1000, wrap=False))
@@ -103,6 +103,16 @@ def run(config: Config, request: Request) -> None:  # noqa: ARG001  (as every ta
     if faults := [*ledger.faults, *looks.missing(path, ledger)]:
         raise RunError(*faults, f"{path}: is not the ledger that was written")
     print(f"chain       sound: {len(ledger.lines)} looks in {path}")
+
+
+def _ledger_of(run: Path) -> Path:
+    """The ledger that a run, or the jobs of a sweep, wrote into."""
+    jobs = [SweepFolder(run).job(name) for name in SweepFolder(run).jobs()] if SweepFolder.is_one(run) else []
+    for folder in jobs or [RunFolder.existing(run)]:
+        if (folder.path / "metrics.json").exists():
+            ledger = folder.read_json("metrics.json").get("looks", {}).get("ledger")
+            return Path(ledger or looks.default_path(folder.path))
+    raise UserError(f"{run}: is not finished, so it has shown no score and has no look")
 
 
 def _path(config: Config, folder: Path) -> Path | None:

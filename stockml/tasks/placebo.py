@@ -40,6 +40,8 @@ def run(config: Config, request: Request) -> None:
     """
     path, copies = Path(str(config.run)).absolute(), config.placebo.copies
     typed = [argument for argument in request.arguments if _key(argument) not in _OWN]
+    if "test" not in map(_key, typed):
+        typed.append("test=open")  # of the copies, also where that of the run is sealed
     again = f"the copies that are done are kept; go on with: python run.py task=placebo run={path}"
     try:
         found = (_of_sweep if SweepFolder.is_one(path) else _of_run)(path, copies, typed)
@@ -60,8 +62,9 @@ def _of_run(path: Path, copies: int, typed: Sequence[str]) -> Found:
     saved = run_metadata.saved_values(original)
     if saved.get("runs") or saved["update"]["of"]:
         raise UserError(f"run={path}: was made from other runs; name one that was trained by itself")
-    lines = ["-cp", str(path / ".hydra"), "-cn", "config", "-m", f"data.placebo=range(1,{copies + 1})"]
-    command, lines = _read(lines, typed, path / NAME)
+    lines = ["-cp", str(path / ".hydra"), "-cn", "config", "-m", "data.placebo=1"]
+    _read(lines, typed, path / NAME)  # what is wrong is said once, not of each copy
+    command, lines = _read([*lines[:-1], f"data.placebo=range(1,{copies + 1})"], typed, path / NAME)
     assert command.sweep is not None
     _refuse_changes([(original, command.jobs[0])])
     print(_cost([original], copies), flush=True)
@@ -85,7 +88,8 @@ def _of_sweep(path: Path, copies: int, typed: Sequence[str]) -> Found:
         if number == 1:
             _refuse_changes(_planned_again(original, rows, command))
         ends.append(_repeated(command, lines, SweepFolder(folder), rows))
-        print(f"copy {number:<4} test {_figure(ends[-1], 'test'):+.2%}", flush=True)
+        split = _common([chosen, ends[-1]])[0]
+        print(f"copy {number:<4} {split} {_figure(ends[-1], split):+.2%}", flush=True)
     return chosen, ends
 
 
@@ -174,8 +178,8 @@ def _cost(folders: Sequence[RunFolder], copies: int) -> str:
     """A line about what the copies cost."""
     seconds = sum(float(folder.read_json("result.json").get("seconds") or 0) for folder in folders if folder.outcome())
     return (
-        f"placebo     {copies} copies × {seconds:,.0f} s of computing, as the original took: {copies * seconds:,.0f} s "
-        "less those that are done; side by side with hydra/launcher=joblib"
+        f"placebo     {_copies(copies)} × {seconds:,.0f} s of computing, as the original took: "
+        f"{copies * seconds:,.0f} s less those that are done; side by side with hydra/launcher=joblib"
     )
 
 
@@ -188,11 +192,21 @@ def _figure(folder: RunFolder, split: str) -> float:
     return float(r2) if r2 is not None else -float(loss or 0)
 
 
+def _copies(number: int) -> str:
+    return f"{number} {'copy' if number == 1 else 'copies'}"
+
+
+def _common(runs: Sequence[RunFolder]) -> list[str]:
+    """The splits that all runs have scores of: a sealed test has none."""
+    return [split for split in _SPLITS if all(split in of.read_json("metrics.json") for of in runs)]
+
+
 def _report(path: Path, original: RunFolder, ends: Sequence[RunFolder]) -> None:
     """Print where the original ranks among the copies, and write it beside them."""
     rows: list[list[str]] = []
     found: dict[str, Any] = {"copies": len(ends), "chosen": original.path.name}
-    for split in _SPLITS:
+    splits = _common([original, *ends])
+    for split in splits:
         own, others = _figure(original, split), [_figure(end, split) for end in ends]
         better = sum(other >= own for other in others)
         p_value = (1 + better) / (1 + len(others))
@@ -201,9 +215,12 @@ def _report(path: Path, original: RunFolder, ends: Sequence[RunFolder]) -> None:
         rows.append([split, *(f"{value:+.4g}" for value in (own, middle, max(others))), str(better), f"{p_value:.2g}"])
     header = ("", "R2 from zero", "mean of copies", "best copy", "at least as good", "p")
     print(text_table(header, rows, left=("",)))
+    by = found[splits[0]]
     print(
-        f"verdict     of {len(ends)} copies in which nothing can be forecast, {found['test']['at_least_as_good']} are "
-        f"at least as good on test: p = {found['test']['p_value']:.2g}, the whole search included"
+        f"verdict     {by['at_least_as_good']} of {_copies(len(ends))} in which nothing can be forecast "
+        f"{'is' if by['at_least_as_good'] == 1 else 'are'} at least as good on {splits[0]}: "
+        f"p = {by['p_value']:.2g}, the whole search included"
+        f"{'' if 'test' in splits else '; the test is sealed'}"
     )
     RunFolder(path).write_json(f"{NAME}.json", found)
     print(f"written     {path / NAME}.json, and the copies in {path / NAME}")

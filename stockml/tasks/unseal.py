@@ -57,7 +57,7 @@ def _of_sweep(sweep: SweepFolder, config: Config, typed: Sequence[str]) -> None:
         if len(rows) < best:
             raise UserError(
                 f"unseal.best={best}: {sweep.path} has {len(rows)} finished jobs whose scores on validation can be "
-                "compared"
+                "compared; take at most as many"
             )
     sealed = [row["job"] for row in rows if "test" not in sweep.job(row["job"]).read_json("metrics.json")]
     if not sealed:

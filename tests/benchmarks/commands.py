@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import operator
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from statistics import median
 
+from stockml.evaluation import economic, factor, where
+from stockml.evaluation.portfolio import Portfolio
+from stockml.reporting import predictions_file
+from stockml.runs.folder import RunFolder
+from stockml.tasks import looks, run_metadata
 from tests.benchmarks.measuring import ROOT, Figure, in_turn, python, seconds_of
 
 _ROUNDS = 9
@@ -38,6 +45,30 @@ def default_run() -> Iterator[Figure]:
     yield Figure("`python run.py report=false`, less `import torch`", difference, "s", most=1.0, note=note)
     page = median(map(operator.sub, drawn, runs))
     yield Figure("drawing its page", page, "s", most=1.5)
+
+
+def value() -> Iterator[Figure]:
+    """What economic value, the parts of a result, the factor report and the ledger of looks add to a run."""
+    for name, typed in (
+        ("a default run", []),
+        ("a pool of seven stocks", ["data.tickers=[AAPL,AMZN,JNJ,JPM,MSFT,TSLA,XOM]"]),
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            python(_RUN, "report=false", "hydra.run.dir=run", *typed, cwd=folder)
+            run = RunFolder(Path(folder) / "run")
+            metrics, splits = run.read_json("metrics.json"), predictions_file.read(run)
+            config, test, horizon = run_metadata.saved_config(run), splits["test"], metrics["significance"]["horizon"]
+            seconds = []
+            for _ in range(_ROUNDS):
+                (Path(folder) / "looks.jsonl").unlink()
+                began = time.process_time()
+                economic.evaluate(test, Portfolio.of(config, horizon), splits["validation"])
+                where.evaluate(test, metrics["best_baseline"], horizon, metrics["skill"])
+                factor.evaluate(test, horizon)
+                looks.record(metrics, test, config, run)
+                seconds.append(time.process_time() - began)
+        parts = "process time of economic value, parts, factor report and ledger"
+        yield Figure(f"{parts}, which they add to {name}", 1000 * median(seconds), "ms", most=30)
 
 
 def _timed(folder: str, *arguments: str, status: int = 0) -> Callable[[], float]:

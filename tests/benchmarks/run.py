@@ -23,7 +23,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks.commands import answers, default_run
+from tests.benchmarks.commands import answers, default_run, value
 from tests.benchmarks.distributed import much_to_compute, start_of_ranks, update_of_ranks
 from tests.benchmarks.measuring import Breakdown, Figure, Grid
 from tests.benchmarks.memory import memory
@@ -40,6 +40,7 @@ Result = Figure | Breakdown | Grid
 BENCHMARKS: dict[str, Callable[[], Iterable[Result]]] = {
     "answers": answers,
     "default_run": default_run,
+    "value": value,
     "training": training,
     "models": of_models,
     "memory": memory,

@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # a script finds its own fol
 from tests.campaigns.model_zoo import sweep
 from tests.markdown import ROOT, table, write_table
 
+PAGE = ROOT / "stockml/evaluation/INTERVALS.md"
 MODELS = ("ridge", "mlp")
 COMMON = (
     "stock=glob(*)",
@@ -150,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     broken = faults(found, WITHIN[asked.what])
     print("\n".join(["", found_table(found), *broken]))
     if asked.write:
-        write_table(ROOT / "stockml/evaluation/INTERVALS.md", f"intervals_{asked.what}", found_table(found))
+        write_table(PAGE, f"intervals_{asked.what}", found_table(found))
     return 1 if broken else 0
 
 

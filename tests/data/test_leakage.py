@@ -66,7 +66,9 @@ def test_features_scaler_and_forecasts_up_to_a_day_ignore_every_later_row(bars: 
         write_bars(dataclasses.replace(version, ticker="TEST"), tmp_path / f"{name}_data")
         run(name, "data=csv", f"data.dir={tmp_path / f'{name}_data'}", "stock.ticker=TEST", "+experiment=quick")
         rows = [line.split(",") for line in (tmp_path / name / "predictions.csv").read_text().splitlines()[1:]]
-        forecasts.append([(date, of_day) for _, _, date, _, _, *of_day in rows if date <= str(bars.dates[last])])
+        forecasts.append(
+            [(date, of_day) for _, _, date, _, _, *of_day, _next_return in rows if date <= str(bars.dates[last])]
+        )
     assert forecasts[0] == forecasts[1]
     assert any(date == str(bars.dates[last]) for date, _ in forecasts[0])
     folders = [tmp_path / name for name in ("whole", "scrambled")]

@@ -50,8 +50,8 @@ def test_a_copy_keeps_drift_volatility_and_volume_and_mirrors_whole_bars() -> No
     assert (copy.columns["volume"] == bars.columns["volume"]).all()
     assert copy.synthetic
     assert copy.origin == "placebo copy 3 of test"
-    ranges = [np.log(of.columns["high"] / of.columns["low"]) for of in (bars, copy)]
-    np.testing.assert_allclose(*ranges, atol=1e-12)
+    ranges, own_ranges = (np.log(of.columns["high"] / of.columns["low"]) for of in (bars, copy))
+    np.testing.assert_allclose(ranges, own_ranges, atol=1e-12)
     for name in ("open", "close"):
         assert (copy.columns["low"] <= copy.columns[name] * (1 + 1e-12)).all()
         assert (copy.columns["high"] >= copy.columns[name] * (1 - 1e-12)).all()
@@ -104,8 +104,8 @@ def test_stocks_of_a_pool_and_their_context_share_each_days_sign(tmp_path: Path)
     real, copy = (loading.load_bars(compose.compose(*asked, *more)) for more in ((), ("data.placebo=2",)))
     drawn = signs(real.dates[1:], 2)
     for column in ("close", "MKT.close"):
-        r, own = (np.diff(np.log(of.columns[column])) for of in (real, copy))
-        np.testing.assert_allclose(own, r.mean() + drawn * (r - r.mean()), atol=1e-9)
+        r, copied = (np.diff(np.log(of.columns[column])) for of in (real, copy))
+        np.testing.assert_allclose(copied, r.mean() + drawn * (r - r.mean()), atol=1e-9)
     high = real.columns["MKT.high"][1:] / real.columns["MKT.close"][:-1]
     assert np.allclose((copy.columns["MKT.high"][1:] / copy.columns["MKT.close"][:-1])[drawn > 0], high[drawn > 0])
     assert (copy.columns["MKT.high"] >= copy.columns["MKT.close"] * (1 - 1e-12)).all()

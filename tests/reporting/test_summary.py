@@ -75,7 +75,7 @@ def test_the_columns_are_those_of_the_design(sweep: SweepFolder) -> None:
         "test_mae", "test_r2", "test_r2_zero", "best_baseline", "beats_baseline", "seconds", "error", "synthetic",
         "r2_zero_low", "r2_zero_high", "dm_p", "dm_p_holm", "dm_p_bh", "skill", "test_ic",
         "spa_p", "in_mcs", "test_r2_ct", "net_return", "net_sharpe", "holding_sharpe", "break_even_bps",
-        "look", "skill_corrected",
+        "look", "skill_corrected", "val_net_sharpe", "deflated_sharpe", "pbo",
     ]  # fmt: skip
     assert list(table(sweep)["AAPL"]) == expected
 

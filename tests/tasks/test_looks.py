@@ -85,6 +85,7 @@ def test_ranks_and_jobs_of_a_sweep_write_into_one_ledger(bars: Path) -> None:
     looks = sorted((row["stock.ticker"], row["look"]) for row in rows)
     assert looks == [("AAA", "2"), ("AAA", "3"), ("BBB", "1"), ("BBB", "2")]
     assert {row["skill_corrected"] for row in rows} <= {"shown", "hinted", "not shown", "worse"}
+    typed("task=looks", f"run={sweep}")
 
 
 def test_only_new_forecasts_of_a_test_are_looks(bars: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,6 +87,16 @@ def test_every_mode_has_placebo_copies(mode: str) -> None:
     assert not Path("looks.jsonl").exists()
 
 
+def test_a_sealed_run_is_ranked_on_validation_until_it_is_unsealed(capsys: pytest.CaptureFixture[str]) -> None:
+    typed(*SMALL, "test=sealed", "hydra.run.dir=run")
+    typed("task=placebo", "run=run", "placebo.copies=1")
+    assert "least as good on validation: p = " in capsys.readouterr().out
+    assert "test" not in read("run/placebo.json")
+    typed("task=unseal", "run=run", "report=false")
+    typed("task=placebo", "run=run", "placebo.copies=1")
+    assert read("run/placebo.json")["test"]["figure"] == read("run/metrics.json")["test"]["r2_zero"]
+
+
 def test_copies_of_a_sweep_are_chosen_among_as_it_was_and_kept_when_it_is_asked_again() -> None:
     typed("-m", "model.alpha=1,1000", *SMALL, "hydra.sweep.dir=sweep")
     typed("task=placebo", "run=sweep", "placebo.copies=1")

@@ -132,7 +132,7 @@ def test_a_job_whose_node_dies_has_the_numbers_of_the_same_run_alone(
 
     write_bars(random_bars(), tmp_path / "bars")
     bars = ("data=csv", f"data.dir={tmp_path}/bars", "stock.ticker=TEST")
-    settings = (*bars, "trainer.epochs=200", "trainer.patience=null", "seed=1")
+    settings = (*bars, "trainer.epochs=800", "trainer.patience=null", "seed=1")
     killer = threading.Thread(target=kill_its_node)
     killer.start()
     launcher = ("hydra/launcher=ray", f"hydra.launcher.address={address}", "hydra.sweep.dir=s")

@@ -157,6 +157,8 @@ def test_the_best_of_a_sealed_sweep_on_validation_are_opened(bars: Path, capsys:
     best = sorted(before, key=lambda job: -float(before[job]["val_r2"]))[:2]
     after = rows(bars / "sweep")
     assert {job for job, row in after.items() if row["test_mse"]} == set(best)
+    for column in ("val_net_sharpe", "deflated_sharpe"):
+        assert [row[column] for row in after.values()] == [row[column] for row in before.values()] != [""] * 3
     assert after[best[0]]["in_mcs"]
     assert shown_among(set.union(*(figures(bars / "sweep" / job) for job in best)), iter(kept)) == []
     (other,) = after.keys() - set(best)

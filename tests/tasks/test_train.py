@@ -52,7 +52,7 @@ def test_a_run_folder_holds_what_the_design_says(run: Run, tmp_path: Path) -> No
     scores = json.loads((folder / "metrics.json").read_text())
     assert set(scores) == {
         "format", "validation", "test", "baselines", "best_baseline", "significance", "skill", "verdict", "oracle",
-        "validation_loss", "timing", "synthetic", "intervals", "looks",
+        "validation_loss", "timing", "synthetic", "intervals", "looks", "economic", "where",
     }  # fmt: skip
     tables = [scores, scores["oracle"], *scores["baselines"].values()]
     assert all(set(table[part]) == SCORES for table in tables for part in ("validation", "test"))

@@ -17,7 +17,7 @@ from stockml.data import dataset
 from tests.conftest import RUN_PY
 from tests.markdown import ROOT, files_shown, install
 
-README = ROOT / "conf" / "README.md"
+README = ROOT / "conf" / "FEATURES.md"
 BROKEN_ENTRIES = """
 Range = "further:RANGE"
 with_range = "further:WITH_RANGE"
@@ -51,7 +51,7 @@ SMALL = ("data.days=300", "data.window=5", "trainer.epochs=1", "model=linear", "
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the package is installed."""
     folder = tmp_path_factory.mktemp("own set")
-    files = files_shown(README, "Features")
+    files = files_shown(README, "A set of your own")
     broken = {path: text + BROKEN_ENTRIES for path, text in files.items() if path.endswith(".toml")}
     site = install(files | broken, folder, "my_factors")
     (site / "further.py").write_text(FURTHER)
