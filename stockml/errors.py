@@ -6,6 +6,8 @@ import errno
 import signal
 import sys
 
+from stockml.config.printable import printable
+
 
 def describe_error(error: BaseException) -> str:
     """What an exception says, and of which kind it is, without line breaks."""
@@ -18,8 +20,8 @@ class UserError(Exception):
     status = 2
 
     def __init__(self, *lines: str) -> None:
-        super().__init__(*lines)
-        self.lines = lines
+        self.lines = tuple(map(printable, lines))
+        super().__init__(*self.lines)
         self._told = False
 
     def __str__(self) -> str:

@@ -23,6 +23,7 @@ from stockml.compose.grammar import from_literal, literal, one_line, quote
 from stockml.config.root import INSTALLATION_KEYS, Config, identity
 from stockml.config.values import ABSENT, differences, is_within, leaves, show
 from stockml.errors import UserError
+from stockml.runs import plain_files
 from stockml.runs.folder import RunFolder
 from stockml.runs.old_releases import upgrade_config
 from stockml.runs.sweep_folder import SweepFolder
@@ -46,6 +47,7 @@ OF_ONE_RUN = ("task", "run", "sweep", "export", "audit", "trainer.resume")
 
 _MOST_BYTES = 1_000_000
 _MOST_NODES = 20_000
+_MOST_LEVELS = 50
 
 
 @dataclass(frozen=True)
@@ -314,13 +316,13 @@ def _without(values: Mapping[str, Any], keys: Sequence[str], path: str = "") -> 
 def _plain_yaml(path: Path, what: str) -> Any:
     """What a YAML file says, literally. UserError where it is too large, or refers to itself, or is no YAML."""
     try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise UserError(f"{path}: is larger than {what} can be ({_MOST_BYTES:,} bytes)")
-        count = 0
+        content = plain_files.read(path, _MOST_BYTES)
+        count = depth = 0
         for event in yaml.parse(content, Loader=_Loader):
             count += isinstance(event, yaml.NodeEvent)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _MOST_LEVELS:
+                raise UserError(f"{path}: cannot be read as {what} (it is nested more than {_MOST_LEVELS} deep)")
             if isinstance(event, yaml.AliasEvent):
                 raise UserError(f"{path}: cannot be read as {what} (it has a YAML alias, *{event.anchor})")
             if count > _MOST_NODES:

@@ -83,7 +83,7 @@ class ExplainConfig:
     """Settings of task=explain."""
 
     split: Literal["validation", "test"]
-    repeats: int = bounded(least=1)
+    repeats: int = bounded(least=1, most=10_000)
     """Permutations that an importance is averaged over."""
     samples: int = bounded(least=100)
     """About the most samples that are used; of more, those of every n-th day."""
@@ -111,7 +111,7 @@ class CombineConfig:
 class PlaceboConfig:
     """Settings of task=placebo."""
 
-    copies: int = bounded(least=1)
+    copies: int = bounded(least=1, most=100_000)
     """Copies of the data on which the run or the sweep is repeated."""
 
 

@@ -131,7 +131,7 @@ class BarsConfig(DataConfig):
     split: Literal["holdout", "walk_forward"]
     """holdout: one train, validation and test split. walk_forward: the test days are cut into folds, and a model is
     trained for each."""
-    folds: int = bounded(least=2)
+    folds: int = bounded(least=2, most=10_000)
     """Walk-forward: number of folds that the test days are cut into."""
     fold: int | None = bounded(least=0)
     """Walk-forward: the only fold to run, counted from 0; None: all of them in one run."""

@@ -12,6 +12,7 @@ has a complete example.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ from stockml.models.settings import (
     TCNConfig,
     TSMixerConfig,
 )
+from stockml.runs import plain_files
 
 if TYPE_CHECKING:
     from torch import nn
@@ -156,7 +158,25 @@ def build(config: ModelConfig, window: int, features: int) -> nn.Module:
             raise
         advice = f"needs {error.name}: pip install 'stockml[{found.extra}]'"
         raise UserError(f"model={config.name}: {advice}") from error
+    sizes = [value for value in vars(config).values() if isinstance(value, int)]
+    if not found.fitted_whole and max([*sizes, window * features]) > _SMALL:
+        _require_memory(config.name, lambda: builder(config, window, features))
     return builder(config, window, features)
+
+
+_SMALL = 512
+"""Sizes up to which no model needs much memory."""
+_COPIES = 4
+"""The numbers for each weight while a model trains: itself, its gradient, and two of the optimizer."""
+
+
+def _require_memory(name: str, build: Callable[[], nn.Module]) -> None:
+    """UserError where a model does not fit into memory, found out by building it without its numbers."""
+    import torch
+
+    with contextlib.suppress(NotImplementedError), torch.random.fork_rng(devices=[]), torch.device("meta"):
+        size = sum(weights.numel() for weights in build().parameters())
+        plain_files.require_memory(f"model={name} with {size:,} weights", size * _COPIES * 4, "lower its sizes")
 
 
 def averaged(members: Sequence[nn.Module]) -> nn.Module:

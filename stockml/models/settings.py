@@ -8,6 +8,8 @@ from typing import Literal
 
 from stockml.config.schema import bounded
 
+MOST_LAYERS = 1000
+"""Of layers, and of days that one looks at: a wish beyond it is no model, and would be built for hours."""
 MOST_RIDGE_INPUTS = 3000
 """Of a ridge regression: the sums take inputs² × 8 bytes, the eigendecomposition inputs³ steps."""
 
@@ -52,7 +54,7 @@ class GKXConfig(ModelConfig):
 class DLinearConfig(ModelConfig):
     """A trend, and the rest."""
 
-    kernel_size: int = bounded(least=1)
+    kernel_size: int = bounded(least=1, most=MOST_LAYERS)
     """Number of days over which the trend is the mean."""
 
     def conflicts(self) -> Iterator[str]:
@@ -66,7 +68,7 @@ class RecurrentConfig(ModelConfig):
     """A stack of recurrent layers; GRU and LSTM share it."""
 
     hidden_dim: int = bounded(least=1)
-    layers: int = bounded(least=1)
+    layers: int = bounded(least=1, most=MOST_LAYERS)
     dropout: float = bounded(least=0, below=1)
     """Before each layer but the first, and before the output."""
 
@@ -76,8 +78,8 @@ class TCNConfig(ModelConfig):
     """Levels of dilated convolutions, each of which looks twice as far back as the one below."""
 
     channels: int = bounded(least=1)
-    kernel_size: int = bounded(least=2)
-    levels: int = bounded(least=1)
+    kernel_size: int = bounded(least=2, most=MOST_LAYERS)
+    levels: int = bounded(least=1, most=MOST_LAYERS)
     """A day's output sees 1 + 2 · (kernel_size − 1) · (2^levels − 1) days."""
     dropout: float = bounded(least=0, below=1)
 
@@ -86,13 +88,13 @@ class TCNConfig(ModelConfig):
 class PatchTSTConfig(ModelConfig):
     """A transformer encoder over patches of days."""
 
-    patch_length: int = bounded(least=1)
+    patch_length: int = bounded(least=1, most=MOST_LAYERS)
     """Days of a patch."""
-    stride: int = bounded(least=1)
+    stride: int = bounded(least=1, most=MOST_LAYERS)
     """Days from one patch's start to the next one's."""
     dim: int = bounded(least=1)
-    heads: int = bounded(least=1)
-    layers: int = bounded(least=1)
+    heads: int = bounded(least=1, most=MOST_LAYERS)
+    layers: int = bounded(least=1, most=MOST_LAYERS)
     ff_dim: int = bounded(least=1)
     """Hidden units of each layer's feed-forward network."""
     dropout: float = bounded(least=0, below=1)
@@ -107,7 +109,7 @@ class PatchTSTConfig(ModelConfig):
 class TSMixerConfig(ModelConfig):
     """Blocks that mix days, then features."""
 
-    blocks: int = bounded(least=1)
+    blocks: int = bounded(least=1, most=MOST_LAYERS)
     ff_dim: int = bounded(least=1)
     """Hidden units where features are mixed."""
     dropout: float = bounded(least=0, below=1)

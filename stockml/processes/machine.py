@@ -1,7 +1,8 @@
-"""The cores, GPUs and network interfaces of this machine, without importing torch."""
+"""The cores, memory, GPUs and network interfaces of this machine, without importing torch."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import os
@@ -13,6 +14,21 @@ from pathlib import Path
 def cores() -> int:
     """The number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_memory() -> float:
+    """Bytes of memory that this process may still take: of the machine, or of its container; inf where unknown."""
+    found = [float("inf")]
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        text = Path("/proc/meminfo").read_text(encoding="utf-8")
+        found.append(1024 * float(text.partition("MemAvailable:")[2].split()[0]))
+    for limit in _CGROUP_LIMITS:  # "max", which is no number, where there is none
+        with contextlib.suppress(OSError, ValueError):
+            found.append(float(Path(limit).read_text(encoding="utf-8")))
+    return min(found)
+
+
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def gpus() -> int:

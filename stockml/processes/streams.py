@@ -6,14 +6,17 @@ import io
 import os
 import select
 import sys
-from typing import Any
+from typing import Any, TextIO
+
+from stockml.config.printable import printable
 
 
 def make_robust(encoding: str | None = None) -> None:
     """Let this process print to stdout and stderr without an error, whatever becomes of them. Call it at its start.
 
     Characters that the encoding lacks are printed as "?". What cannot be written is dropped: the reader has gone, the
-    disk is full, or the stream was closed from the start. `encoding` replaces that of the environment.
+    disk is full, or the stream was closed from the start. Control characters are printed escaped, but by `Controlling`.
+    `encoding` replaces that of the environment.
     """
     for number in range(3):
         _open_if_closed(number)
@@ -27,7 +30,7 @@ def make_robust(encoding: str | None = None) -> None:
         raw = getattr(stream.buffer, "raw", stream.buffer)
         if type(raw) is io.FileIO and stream is getattr(sys, f"__{name}__"):
             stream.flush()
-            stream = io.TextIOWrapper(
+            stream = _Printing(
                 io.BufferedWriter(_Output(raw.fileno(), "wb", closefd=False)),
                 line_buffering=stream.line_buffering,
                 write_through=stream.write_through,
@@ -50,12 +53,36 @@ def print_line(line: str) -> bool:
     """Print a line and flush it; False where that is impossible. For programs that have not called `make_robust`."""
     try:
         try:
-            print(line, flush=True)
+            print(line := printable(line), flush=True)
         except UnicodeEncodeError as error:
             print(line.encode(error.encoding, "replace").decode(error.encoding), flush=True)
     except (OSError, ValueError):  # ValueError: it is closed
         return False
     return True
+
+
+class _Printing(io.TextIOWrapper):
+    """Text whose control characters are written escaped: it may come from a file of anybody's."""
+
+    def write(self, text: str) -> int:
+        super().write(printable(text))
+        return len(text)
+
+
+class Controlling:
+    """A stream for texts of our own that move the cursor or choose colours, which are written as they are."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text unescaped."""
+        if isinstance(self._stream, _Printing):
+            return io.TextIOWrapper.write(self._stream, text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class _Output(io.FileIO):

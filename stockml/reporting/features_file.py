@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from stockml.config.printable import csv_cell
 from stockml.errors import UserError
 from stockml.evaluation.predictions import tickers_of
 from stockml.runs.files import Folder
@@ -48,7 +49,9 @@ def write(path: Path, panel: Panel) -> None:
 
 def _write_csv(file: BinaryIO, panel: Panel) -> None:
     for number, frame in enumerate(_frames(panel)):
-        file.write(frame.to_csv(index=False, header=number == 0, lineterminator="\n").encode())
+        frame["ticker"] = frame["ticker"].map(csv_cell)
+        text = frame.rename(columns=csv_cell).to_csv(index=False, header=number == 0, lineterminator="\n")
+        file.write(text.encode())
 
 
 def _write_parquet(file: BinaryIO, panel: Panel) -> None:

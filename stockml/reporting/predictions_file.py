@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stockml.config.printable import from_csv_cell
 from stockml.errors import UserError
 from stockml.evaluation import intervals
 from stockml.evaluation.baselines import known_drift
 from stockml.evaluation.metrics import Target
 from stockml.evaluation.predictions import Predictions, PredictionsBySplit
+from stockml.runs import plain_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from stockml.runs.folder import RunFolder
 
+_COPIES = 8  # of a table, while its cells are texts in memory
 _CHUNK = 4096  # samples converted to Python's numbers at a time, as these take four times the memory
 _SAMPLE = ("sample", "ticker", "date", "split")
 
@@ -91,7 +95,7 @@ def content_hash(folder: RunFolder) -> str:
     digest = hashlib.sha256()
     for name in ("predictions.csv", "baselines.csv"):
         try:
-            digest.update((folder.path / name).read_bytes())
+            digest.update(plain_files.read(folder.path / name))
         except OSError as error:
             raise UserError(f"{folder.path / name}: cannot be read ({error})") from error
     return digest.hexdigest()
@@ -101,9 +105,12 @@ def read_columns(folder: RunFolder, name: str) -> dict[str, list[str]]:
     """The columns of a CSV file of the run folder as text; UserError where it is missing, empty or broken."""
     path = folder.path / name
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
-        return dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+        text = plain_files.read(path, copies=_COPIES).decode()
+        header, *rows = csv.reader(io.StringIO(text, newline=""))
+        found = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+        if "'" in text:
+            found = {from_csv_cell(name): list(map(from_csv_cell, cells)) for name, cells in found.items()}
+        return found
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
 

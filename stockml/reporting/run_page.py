@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stockml.config.printable import from_csv_cell
 from stockml.config.values import leaves, show
 from stockml.data.target import NAMES
 from stockml.errors import UserError
@@ -142,7 +143,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        return [{name: from_csv_cell(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
 
 
 def _key_figures(metrics: Mapping[str, Any]) -> list[KeyFigure]:

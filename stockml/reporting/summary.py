@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from stockml.config.printable import printable
 from stockml.evaluation import joint_tests
 from stockml.evaluation.metrics import ERROR, columns, metric, of_column
 from stockml.evaluation.multiple_testing import LEVEL
@@ -114,7 +115,7 @@ def write(sweep: SweepFolder, *, joint: bool = True) -> list[Row]:
 def _write_files(sweep: SweepFolder, rows: Sequence[Row]) -> None:
     header = ["job", "status", *_swept(rows), *_columns(rows)]
     sweep.write_csv("summary.csv", header, ([_cell(row.get(name)) for name in header] for row in rows))
-    sweep.write_text("summary.md", _markdown(rows))
+    sweep.write_text("summary.md", printable(_markdown(rows)))
 
 
 def read(sweep: SweepFolder) -> list[Row]:

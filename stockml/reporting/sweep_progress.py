@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stockml.evaluation.metrics import metric
+from stockml.processes import streams
 
 _NAME_WIDTH = 16
 """Of a search's jobs, which are not known beforehand."""
@@ -82,7 +83,7 @@ class SweepProgress:
 
     def _clear(self) -> None:
         if self._live:
-            print("\r\x1b[K", end="")
+            streams.Controlling(sys.stdout).write("\r\x1b[K")
 
     def _state(self) -> str:
         counts = ((self._done, "done"), (self._pruned, "pruned"), (self._failed, "failed"), (self._running, "running"))

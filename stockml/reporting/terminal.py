@@ -6,8 +6,9 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
+from stockml.config.printable import printable
 from stockml.processes import streams
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class RunLog:
 
     def emit(self, *lines: str) -> None:
         """Print lines, if verbose, and keep them."""
-        for line in lines:
+        for line in map(printable, lines):
             if not self._verbose:
                 break
             if self._progress is not None:
@@ -57,7 +58,7 @@ class RunLog:
     def record(self, *lines: str) -> None:
         """Keep lines without printing them."""
         self._waiting += [
-            f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}" for text in lines for line in text.splitlines()
+            f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}" for text in lines for line in printable(text).splitlines()
         ]
         if self._log is not None:
             with contextlib.suppress(OSError):  # a full disk fails a run where it matters, at its next checkpoint
@@ -86,10 +87,12 @@ class RunLog:
         if not (self._verbose and sys.stdout.isatty()):
             yield
             return
+        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(24), TextColumn("{task.description}"))
-        with Progress(*columns, TimeRemainingColumn(), TextColumn("left")) as self._progress:
+        console = Console(file=cast("TextIO", streams.Controlling(sys.stdout)))
+        with Progress(*columns, TimeRemainingColumn(), TextColumn("left"), console=console) as self._progress:
             self._task = self._progress.add_task("", total=total, completed=done)
             try:
                 yield

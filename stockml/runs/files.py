@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from stockml.config.printable import csv_cell
 from stockml.errors import UserError
+from stockml.runs import plain_files
 from stockml.runs.names import numbered_names
 from stockml.runs.old_releases import check_format
 from stockml.runs.temporary import temporary
@@ -63,16 +65,18 @@ class Folder:
         with self.writing(name) as file:
             text = io.TextIOWrapper(file, "utf-8", newline="")
             writer = csv.writer(text, lineterminator="\n")
-            writer.writerow([*header, *mark[0]])
-            writer.writerows([*row, *mark[1]] for row in rows)
+            writer.writerow(map(csv_cell, [*header, *mark[0]]))
+            writer.writerows(
+                [*(csv_cell(cell) if isinstance(cell, str) else cell for cell in row), *mark[1]] for row in rows
+            )
             text.detach()  # flushes, and leaves the file open
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a JSON object. Raises UserError if it is missing, broken, or of a later release."""
         path = self.path / name
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            value = json.loads(plain_files.read(path, plain_files.MOST_JSON_BYTES))
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path}: cannot be read ({error})") from error
         if not isinstance(value, dict):
             raise UserError(f"{path}: is not a JSON object")

@@ -16,6 +16,7 @@ from typing import BinaryIO, TextIO
 from filelock import FileLock, Timeout
 
 from stockml.errors import UserError
+from stockml.runs import plain_files
 from stockml.runs.files import Folder, folder_errors
 from stockml.runs.names import fold_and_member, numbered_names
 from stockml.runs.temporary import is_alive, remove, remove_leftovers, temporary
@@ -106,11 +107,15 @@ class RunFolder(Folder):
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
-        """The folder of an earlier run, without what a killed process has left there. UserError if there is none."""
+        """The folder of an earlier run, without what a killed process has left there.
+
+        Raises UserError if there is none, or a link leads out of it.
+        """
         if not (path / "config.json").is_file():
             if cls(path).is_unbegun:
                 raise UserError(f"{path}: was killed before it began to train; start it: trainer.resume={path}")
             raise UserError(f"{path}: holds no run (there is no config.json); name a folder under outputs/")
+        plain_files.require_own_files(path)
         remove_leftovers(path.rglob(".*.tmp"))
         return cls(path)
 

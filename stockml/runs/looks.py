@@ -7,6 +7,7 @@ number and the hash of its own in metrics.json.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from typing import NamedTuple
 from filelock import FileLock
 
 from stockml.errors import UserError
+from stockml.runs import plain_files
 from stockml.runs.folder import RunFolder
 from stockml.runs.sweep_folder import SweepFolder
 
@@ -99,6 +101,8 @@ def problem(path: Path) -> str | None:
     """Why no line can be added to a ledger there, as a phrase with what to do; None where it can."""
     if path.is_dir():
         return f"is a folder; name a file, looks.path={path / NAME}"
+    if _is_link(path):
+        return f"is a link, or its lock is; name the file itself, looks.path={path.resolve()}"
     if not path.parent.is_dir():
         return "its folder does not exist; make it, or name another file"
     if not os.access(path if path.exists() else path.parent, os.W_OK) or not os.access(path.parent, os.W_OK):
@@ -109,7 +113,7 @@ def problem(path: Path) -> str | None:
 def read(path: Path) -> Ledger:
     """Read a ledger and check its chain. UserError where it cannot be read."""
     try:
-        return _parsed(path.read_bytes())
+        return _parsed(plain_files.read(path))
     except OSError as error:
         raise UserError(f"{path}: no ledger can be read here ({error.strerror}); name one: looks.path=FILE") from error
 
@@ -118,12 +122,14 @@ def append(path: Path, look: Look) -> tuple[Ledger, Line]:
     """Add a look to the ledger, unless it repeats one that is there; what is in it then, and the line of the look.
 
     Of several processes, one at a time does so. A line that a killed process left incomplete is replaced: its run has
-    shown no scores. Raises OSError.
+    shown no scores. Raises OSError, also where a link would have it written elsewhere.
     """
-    lock = path.with_name(f".{path.name}.lock")
+    if _is_link(path):
+        raise OSError(errno.ELOOP, "it is a link, or its lock is")
+    lock = _lock(path)
     lock.touch()  # FileLock waits forever for a file that cannot be made
     with FileLock(lock).acquire(poll_interval=0.002):
-        content = path.read_bytes() if path.exists() else b""
+        content = plain_files.read(path) if path.exists() else b""
         found = _parsed(content)
         if known := next((line for line in found.lines if line.look.is_same(look)), None):
             return found, known
@@ -138,6 +144,14 @@ def append(path: Path, look: Look) -> tuple[Ledger, Line]:
             os.fsync(file.fileno())
         line = Line(len(before) + 1, _own_hash(text) or "", look)
         return Ledger([*found.lines, line], found.faults), line
+
+
+def _is_link(path: Path) -> bool:
+    return path.is_symlink() or _lock(path).is_symlink()
+
+
+def _lock(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
 
 
 def missing(path: Path, ledger: Ledger) -> Iterator[str]:
@@ -183,13 +197,18 @@ def _parsed(content: bytes) -> Ledger:
     before: str | None = ""
     for number, text in enumerate([*complete, last] if last and not is_cut else complete, 1):
         own = _own_hash(text)
-        if _is_as_written(text):
-            values = json.loads(text.decode())
-            if before not in (values["previous"], None):
-                faults.append(f"line {number}: does not follow the line before: lines were removed, added or moved")
+        try:
+            if not _is_as_written(text):
+                raise ValueError
+            values = json.loads(text)
             values["tickers"] = tuple(values["tickers"])
-            lines.append(Line(number, values["sha256"], Look(*map(values.__getitem__, Look._fields))))
-        else:
+            line = Line(number, values["sha256"], Look(*map(values.__getitem__, Look._fields)))
+            follows = before in (values["previous"], None)
+        except (ValueError, KeyError, TypeError, RecursionError):
             faults.append(f"line {number}: was edited, or is no look")
+        else:
+            lines.append(line)
+            if not follows:
+                faults.append(f"line {number}: does not follow the line before: lines were removed, added or moved")
         before = own
     return Ledger(lines, faults, is_cut)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stockml.errors import UserError
+from stockml.runs import plain_files
 from stockml.runs.folder import RunFolder
 
 _KEPT = (
@@ -30,8 +31,10 @@ def members(folder: RunFolder) -> list[Member]:
     """The members of a combined run, none of any other. UserError where one has other weights than were combined."""
     found = []
     for entry in folder.read_json("config.json").get("members", []):
-        kept = RunFolder(folder.path / entry["folder"])
-        if changed := {name for name, digest in entry["sha256"].items() if _digest(kept.path / name) != digest}:
+        kept = RunFolder(plain_files.inside(folder.path, entry["folder"]))
+        if changed := {
+            name for name, digest in entry["sha256"].items() if _digest(plain_files.inside(kept.path, name)) != digest
+        }:
             raise UserError(f"{kept.path / min(changed)}: is not the model that was combined; combine the runs again")
         found.append(Member(kept, entry["weight"]))
     return found

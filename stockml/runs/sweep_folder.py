@@ -10,8 +10,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from stockml.errors import UserError
+from stockml.runs import plain_files
 from stockml.runs.files import Folder, folder_errors, new_folder
 from stockml.runs.folder import RunFolder
+from stockml.runs.names import safe_name
 
 
 class SweepFolder(Folder):
@@ -29,6 +31,7 @@ class SweepFolder(Folder):
             raise UserError(f"{path}: already holds a run, no sweep; choose another hydra.sweep.dir")
         with folder_errors(path, "hydra.sweep.dir"):
             path.mkdir(parents=True, exist_ok=True)
+        plain_files.require_own_files(path)
         return cls(path)
 
     @staticmethod
@@ -38,9 +41,10 @@ class SweepFolder(Folder):
 
     @classmethod
     def existing(cls, path: Path) -> SweepFolder:
-        """The folder of an earlier sweep. Raises UserError if there is none."""
+        """The folder of an earlier sweep. Raises UserError if there is none, or a link leads out of it."""
         if not cls.is_one(path):
             raise UserError(f"{path}: holds no sweep (there is no {_PLAN}); name a folder under multirun/")
+        plain_files.require_own_files(path)
         return cls(path)
 
     @contextlib.contextmanager
@@ -71,8 +75,11 @@ class SweepFolder(Folder):
     def jobs(self) -> dict[str, dict[str, Any]]:
         """The plan: job name → swept keys and their values, in the order of planning."""
         jobs = self.read_json(_PLAN).get("jobs")
-        if not isinstance(jobs, dict):
+        if not isinstance(jobs, dict) or not all(isinstance(swept, dict) for swept in jobs.values()):
             raise UserError(f"{self.path / _PLAN}: lists no jobs; start the sweep in another folder")
+        for name in jobs:
+            if name != safe_name(name) or plain_files.inside(self.path, name).name != name:
+                raise UserError(f"{self.path / _PLAN}: {name!r} is no name of a job; restore the file")
         return jobs
 
     def arguments(self) -> list[str] | None:

@@ -41,7 +41,7 @@ def remove(path: Path) -> None:
 
 def is_alive(pid: Any) -> bool:
     """Whether a process of this number, as it is found in a file, exists on this machine and is not this one."""
-    if not isinstance(pid, int) or pid == os.getpid():
+    if not isinstance(pid, int) or pid < 1 or pid == os.getpid():
         return False
     try:
         os.kill(pid, 0)

@@ -177,7 +177,7 @@ def _folders(config: Config) -> tuple[list[RunFolder], str]:
             found.append(RunFolder.existing(path))
             named += 1
             continue
-        sweep = SweepFolder(path)
+        sweep = SweepFolder.existing(path)
         rows = [row for row in summary.read(sweep) if row["status"] == "ok"]
         if (best := config.combine.best) is not None:
             candidates += len(rows)

@@ -54,9 +54,9 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     if not SweepFolder.is_one(path):
         if not (path / "config.json").is_file():
             raise UserError(f"{path}: holds neither a run nor a sweep; name a folder under outputs/ or multirun/")
-        print(f"report      {run_page.draw(RunFolder(path))}")
+        print(f"report      {run_page.draw(RunFolder.existing(path))}")
         return
-    sweep = SweepFolder(path)
+    sweep = SweepFolder.existing(path)
     rows = summary.write(sweep)
     print(summary.table(rows), summary.location_line(sweep), sep="\n", flush=True)
     with drawing.style():  # where it is impossible, say so once

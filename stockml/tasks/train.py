@@ -91,8 +91,8 @@ def _run(
     for data in folds:
         rank_count.require_samples(group.world_size, len(data.split.train))
     data = folds[0]
-    if models.is_fitted_whole(config.model):
-        models.build(config.model, data.panel.window, len(data.panel.features))  # before a folder is made
+    with torch.device("meta"):  # before a folder is made
+        models.build(config.model, data.panel.window, len(data.panel.features))
     initial = initial_weights.load(config, data, group)
     links = run_metadata.links(config, initial.sha256 if initial else None) if group.is_main else {}
     group.check_same_on_all_ranks("data", data.fingerprint)

@@ -28,7 +28,7 @@ def run(config: Config, request: Request) -> None:
     """
     path = Path(str(config.run))
     if SweepFolder.is_one(path):
-        _of_sweep(SweepFolder(path), config, request.arguments)
+        _of_sweep(SweepFolder.existing(path), config, request.arguments)
         return
     if config.unseal.best is not None:
         raise UserError(f"unseal.best={config.unseal.best}: chooses among a sweep's jobs, and {path} is none")

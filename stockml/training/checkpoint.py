@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import torch
 
 from stockml.errors import UserError
+from stockml.runs import plain_files
 
 if TYPE_CHECKING:
     from stockml.runs.folder import RunFolder
 
+_RATIO = 4  # torch packs no weights, only their names
 _OLD_CHECKSUM = "sha256"  # a key of the checkpoints that earlier releases wrote
 
 
@@ -80,6 +82,8 @@ def content_hash(state_dict: Mapping[str, torch.Tensor]) -> str:
 def load(source: Path | BinaryIO) -> dict[str, Any]:
     """Read a checkpoint onto the CPU, without running code of it; UserError where it is damaged."""
     try:
+        if isinstance(source, Path):
+            plain_files.require_memory(source, plain_files.archive_size(source, _RATIO))
         with zipfile.ZipFile(source) as archive:
             damaged = archive.testzip()  # torch itself does not compare the CRCs
         if damaged is not None:
@@ -89,6 +93,8 @@ def load(source: Path | BinaryIO) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about files that are refused anyway
             state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except Exception as error:  # a damaged file can fail anywhere in zip, pickle or torch
         if isinstance(error, pickle.UnpicklingError):  # whose advice is to run the code
             error = TypeError("it holds more than tensors and plain values")

@@ -14,10 +14,10 @@ class TrainerConfig:
     """Settings of every trainer."""
 
     name: str
-    epochs: int = bounded(least=1)
+    epochs: int = bounded(least=1, most=10_000_000)
     batch_size: int = bounded(least=1)
     """Samples per process and update."""
-    ensemble: int = bounded(least=1)
+    ensemble: int = bounded(least=1, most=1000)
     """Number of models, trained with the seeds from `seed` on, whose forecasts are averaged."""
     lr: float = bounded(above=0)
     schedule: Literal["constant", "cosine", "plateau"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from pathlib import Path
 
 import pytest
 
 from stockml import cli
+from stockml.processes import machine
 from tests.wrong_input.inputs import (
     ARRAYS,
     BARS,
@@ -39,8 +41,9 @@ FAILING = [
 
 @pytest.mark.parametrize(("typed", "says"), FAILING)
 def test_a_run_that_fails_says_why_and_keeps_its_folder(
-    typed: str, says: str, capsys: pytest.CaptureFixture[str]
+    typed: str, says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(machine, "free_memory", lambda: math.inf)  # so that what is too large is not refused before
     status = cli.main(shlex.split(f"{SIMULATED} hardware=cpu hydra.run.dir=run {typed}"))
     err = capsys.readouterr().err
     assert_told(err, [says])

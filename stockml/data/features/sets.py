@@ -46,7 +46,7 @@ def installed(name: str) -> dict[str, str] | None:
 def names_in(name: str) -> Collection[str] | None:
     """The names of the expressions of a set; None of one that is not known, as in a further config folder."""
     path = CONF / "features" / f"{name}.yaml"
-    if path.is_file():
+    if name == path.stem and path.is_file():
         return dict(yaml.safe_load(path.read_text(encoding="utf-8")).get("columns") or {})
     with contextlib.suppress(UserError):
         return installed(name)

@@ -19,23 +19,24 @@ from typing import Any, BinaryIO, cast
 import pandas as pd
 
 from stockml.errors import UserError
+from stockml.runs import plain_files
 
 Rows = list[list[str]]
 _SPREADSHEETS = {"xl/workbook.xml", "xl/workbook.bin", "content.xml"}
 """What a spreadsheet's ZIP archive holds: xlsx, xlsb, ods."""
+_RATIO = 30  # text of bars is packed to a tenth at best
+_PARQUET_RATIO = 200  # a column of one value takes next to nothing
+_COPIES = 16  # of a table, while its cells are texts in memory
 _XLS = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
 def content(path: Path) -> bytes:
     """The bytes of a file, unpacked if it is packed; those of a spreadsheet as they are. Raises UserError."""
+    packed = plain_files.read(path, copies=_COPIES)
     try:
-        with path.open("rb") as file, _unpacked(path, file) as stream:
-            return stream.read()
-    except (zlib.error, EOFError, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise _unpackable(path, error) from error
-    except OSError as error:
-        if error.errno is not None:  # of the file itself
-            raise
+        stream = _unpacked(path, packed)
+        return packed if stream is None else plain_files.unpacked(path, stream.read, _RATIO, _COPIES)
+    except (zlib.error, EOFError, OSError, lzma.LZMAError, zipfile.BadZipFile, ValueError, RuntimeError) as error:
         raise _unpackable(path, error) from error
     except Exception as error:
         if type(error).__name__ != "ZstdError":  # zstandard's own, known only where it is installed
@@ -47,31 +48,30 @@ def _unpackable(path: Path, error: Exception) -> UserError:
     return UserError(f"{path}: cannot be unpacked ({error}); it may be truncated: save it again")
 
 
-def _unpacked(path: Path, file: BinaryIO) -> BinaryIO:
-    """The stream of a file's bytes, unpacked."""
-    start = file.read(8)
-    file.seek(0)
-    if start.startswith(b"\x1f\x8b"):
+def _unpacked(path: Path, packed: bytes) -> BinaryIO | None:
+    """The stream of a packed file's bytes, unpacked; None where it is not packed, or a spreadsheet."""
+    file = io.BytesIO(packed)
+    if packed.startswith(b"\x1f\x8b"):
         return cast("BinaryIO", gzip.open(file))
-    if start.startswith(b"BZh"):
+    if packed.startswith(b"BZh"):
         return cast("BinaryIO", bz2.open(file))
-    if start.startswith(b"\xfd7zXZ\0"):
+    if packed.startswith(b"\xfd7zXZ\0"):
         return cast("BinaryIO", lzma.open(file))
-    if start.startswith(b"\x28\xb5\x2f\xfd"):
+    if packed.startswith(b"\x28\xb5\x2f\xfd"):
         try:
             import zstandard
         except ImportError as error:
             raise UserError(f"{path}: reading zst needs zstandard: pip install 'stockml[zstd]'") from error
         return cast("BinaryIO", zstandard.open(file, "rb"))
-    if start.startswith(b"PK\x03\x04"):
+    if packed.startswith(b"PK\x03\x04"):
+        plain_files.archive_size(path, _RATIO)
         archive = zipfile.ZipFile(file)
         names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
         if _SPREADSHEETS.isdisjoint(names):
             if len(names) != 1:
                 raise UserError(f"{path}: holds {len(names)} files; unpack it, and name the folder: data.dir=FOLDER")
             return cast("BinaryIO", archive.open(names[0]))
-        file.seek(0)
-    return file
+    return None
 
 
 def text(path: Path, content: bytes) -> str:
@@ -158,6 +158,7 @@ def _shown(cell: Any) -> str:
 def parquet(path: Path) -> pd.DataFrame:
     """The table of a Parquet file, its index among the columns if it has a name or holds days. Raises UserError."""
     try:
+        _check_parquet(path)
         cells = pd.read_parquet(path)
         if any(name is not None for name in cells.index.names) or cells.index.dtype.kind == "M":
             cells = cells.reset_index(names=[name or "" for name in cells.index.names])
@@ -166,3 +167,14 @@ def parquet(path: Path) -> pd.DataFrame:
     except (OSError, ValueError, TypeError, LookupError, NotImplementedError) as error:
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
     return cells
+
+
+def _check_parquet(path: Path) -> None:
+    """UserError where a file declares more rows than there is memory for, or than its size can hold."""
+    from pyarrow import parquet
+
+    with plain_files.opened(path) as file:
+        facts = parquet.ParquetFile(file).metadata
+    size = 8 * facts.num_rows * facts.num_columns
+    plain_files.require_sound_packing(path, size, _PARQUET_RATIO)
+    plain_files.require_memory(path, size * _COPIES / 8)

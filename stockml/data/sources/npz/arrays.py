@@ -18,6 +18,7 @@ from stockml.data import store
 from stockml.data.panel import Panel
 from stockml.data.sources.npz.horizon import Horizon, infer
 from stockml.errors import UserError
+from stockml.runs import plain_files
 
 if TYPE_CHECKING:
     from stockml.config.root import Config
@@ -28,6 +29,7 @@ KEYS = ("X_train", "y_train", "X_test", "y_test")
 _NAMES = "feature_names"
 _BLOCK_BYTES = 2**25
 _MOST_LABELS = 20  # different whole numbers that are taken for classes
+_RATIO = 200  # windows repeat each day as often as they have days, so they can be packed well
 _LEVEL_R2 = 0.5  # the target is a level if a window's last value explains this much of its variance
 
 
@@ -35,6 +37,7 @@ def load(config: Config) -> tuple[Panel, int]:
     """The panel, and how many of its samples come before the test split. Raises UserError."""
     data = cast("NpzConfig", config.data)
     path = _file(data, config.stock.ticker)
+    _check_sizes(path)
     found = _from_store(path, data) if _size(path) > data.memory_limit * 1e9 else None
     values, target, n_train = _in_memory(path) if found is None else _mapped(found)
     window, width = values.shape[1:]
@@ -127,8 +130,23 @@ def _size(path: Path) -> int:
     return sum(math.prod(shape) for shape in shapes) * np.dtype(np.float32).itemsize
 
 
+def _check_sizes(path: Path) -> None:
+    """UserError where the archive, or an array's header, declares more than the file can hold."""
+    try:
+        plain_files.archive_size(path, _RATIO)
+        with zipfile.ZipFile(path) as archive:
+            sizes = {member.filename: member.file_size for member in archive.infolist()}
+        for name, size in sizes.items():
+            with contextlib.suppress(KeyError, ValueError), _opened(path, name.removesuffix(".npy")) as (_, shape, of):
+                if not of.hasobject and math.prod(shape) * of.itemsize > size:
+                    raise UserError(f"{path}: {name} says that its shape is {shape}, and holds less; save it again")
+    except _UNREADABLE:
+        return  # which is said where it is read
+
+
 def _in_memory(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64], int]:
     """Windows (N, T, F) and targets (N,) of train and test, and the number of train samples."""
+    plain_files.require_memory(path, 2 * _size(path))
     x_train, y_train, x_test, y_test = arrays = _read(path)
     _check_shapes(path, [array.shape for array in arrays])
     values = np.empty((len(x_train) + len(x_test), *x_train.shape[1:]), dtype=np.float32)
