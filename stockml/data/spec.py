@@ -107,7 +107,7 @@ def faults(config: Config) -> Iterator[str]:
             )
             yield (
                 f"{named}: expressions need dated bars; the arrays of data.source={data.source} "
-                "hold their features already, so take features=bars"
+                f"hold their features already; {'leave it out' if config.features.set == 'bars' else 'take features=bars'}"
             )
         return
     yield from (found := list(_of_expressions(config)))
