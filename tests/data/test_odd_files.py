@@ -11,7 +11,7 @@ import pytest
 from stockml import cli
 from stockml.data.dataset import load_panel
 from stockml.data.sources import reading
-from stockml.data.sources.csv import table_files
+from stockml.data.sources.csv import CsvConfig, table_files
 from stockml.errors import UserError
 from tests.conftest import random_bars, write_bars
 from tests.data.test_pool import config
@@ -113,9 +113,12 @@ def test_one_long_table_is_every_stock_of_it(column: str, by_day: bool, tmp_path
 
 def test_a_long_table_is_read_once_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads, whole = list[Path](), table_files.whole
-    monkeypatch.setattr(
-        table_files, "whole", lambda path, *rest, **more: reads.append(path) or whole(path, *rest, **more)
-    )
+
+    def counted(path: Path, data: CsvConfig, *, lenient: bool = False) -> table_files.Table:
+        reads.append(path)
+        return whole(path, data, lenient=lenient)
+
+    monkeypatch.setattr(table_files, "whole", counted)
     path, counts = tmp_path / "long.csv", list[int]()
     for days in (60, 61):
         each = [random_bars(days, seed=seed, ticker=ticker) for seed, ticker in enumerate(SOUND)]
