@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import shlex
+import zlib
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -30,17 +32,20 @@ _PROPOSED = re.compile(
     r"(?:\b(?:take|only|set|type|add|(?:one|another|added) with|or|either|is|chosen by|set by)|[:,]|\() "
     rf"?({_SETTING}(?: {_SETTING})*(?: {_QUOTED})?)"
 )
-_INSTEAD = re.compile(r"chosen by|added by|added with|set by|folder is|by itself|either|quotes?|a list: |about several")
+_INSTEAD = re.compile(
+    r"chosen by|added by|added with|set by|folder is|by itself|either|quotes?|a list: |about several|for another"
+)
 
 
 def assert_they_lead_on(capsys: pytest.CaptureFixture[str], typed: Sequence[str], err: str) -> None:
     """Each proposal of each line, typed, brings a run that could begin, or another message than this line.
 
-    A proposal of one kind is tried once in a session.
+    A proposal of one kind is tried once in a session, and half of the kinds unless STOCKML_ALL_REMEDIES is set.
     """
     for line in err.splitlines():
         kind = _masked(line)
-        if kind in _tried:
+        is_left_out = zlib.crc32(kind.encode()) % 2 == 0 and not os.environ.get("STOCKML_ALL_REMEDIES")
+        if kind in _tried or is_left_out:
             continue
         _tried.add(kind)
         for better in _remedied(line, typed):
