@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +14,9 @@ from stockml import Result, cli, compose, predict, train
 from stockml.compose import grammar
 from stockml.errors import UserError
 from stockml.tasks import TASKS
+from tests.hostile.witnesses import SECRET, listening
 
 QUICK = ("data.days=300", "data.window=10", "trainer.epochs=1", "report=false", "model=linear")
-SECRET = "hunter2-of-the-environment"
 
 
 @pytest.fixture(scope="module")
@@ -29,28 +26,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert cli.main([*QUICK, f"hydra.run.dir={folder / 'run'}"]) == 0
     assert cli.main(["-m", *QUICK, "seed=1,2", f"hydra.sweep.dir={folder / 'sweep'}"]) == 0
     return folder
-
-
-@contextlib.contextmanager
-def listening() -> Iterator[tuple[str, list[bytes]]]:
-    """An address of this machine, and what is sent there."""
-    heard: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(0.2)
-        stop = threading.Event()
-
-        def listen() -> None:
-            while not stop.is_set():
-                with contextlib.suppress(TimeoutError):
-                    connection, _ = server.accept()
-                    heard.append(connection.recv(4096))
-                    connection.close()
-
-        thread = threading.Thread(target=listen)
-        thread.start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}", heard
-        stop.set()
-        thread.join()
 
 
 def poison(run: Path, address: str, elsewhere: Path) -> None:

@@ -277,13 +277,13 @@ def _times_of_day(dates: Dates) -> NDArray[np.timedelta64]:
 
 def _change(steps: NDArray[np.int64]) -> tuple[int, str, str] | None:
     """The bar at which the frequency changes for good, and what it is before and after; None where it does not."""
-    names = []
-    for start in range(0, len(steps) - _BLOCK + 1, _BLOCK):
-        block = steps[start : start + _BLOCK]
-        inside = {"daily": (block <= _SPARSE_DAYS).mean()}
-        inside |= {_NAMES[name]: ((block >= least) & (block <= most)).mean() for name, _, least, most in _CLASSES}
-        best = max(inside, key=lambda name: inside[name])
-        names.append(best if inside[best] >= 0.9 else "")
+    blocks = steps[: len(steps) // _BLOCK * _BLOCK].reshape(-1, _BLOCK)
+    inside = {"daily": (blocks <= _SPARSE_DAYS).mean(axis=1)}
+    inside |= {_NAMES[name]: ((blocks >= least) & (blocks <= most)).mean(axis=1) for name, _, least, most in _CLASSES}
+    shares, known = np.stack([*inside.values()]), [*inside]
+    names = [
+        known[at] if share >= 0.9 else "" for at, share in zip(shares.argmax(axis=0), shares.max(axis=0), strict=True)
+    ]
     for at in range(2, len(names) - 1):
         before, after = names[at - 1], names[at] or names[at + 1]
         if before and after and before != after and names[at - 2] == before and names[at + 1] == after:

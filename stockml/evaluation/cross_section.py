@@ -30,6 +30,23 @@ def by_day(dates: NDArray[Any]) -> Callable[[Floats], Floats]:
     return lambda values: np.add.reduceat(values, firsts, axis=-1) * scale
 
 
+class Grid:
+    """Values of samples (N,) as (D, K), by day and stock."""
+
+    def __init__(self, days: NDArray[Any], stocks: NDArray[Any]) -> None:
+        """`days` and `stocks` are those of each sample (N,); a day may be a date or a number."""
+        self.days: NDArray[Any]
+        self.days, self._day = np.unique(days, return_inverse=True)
+        names, self._stock = np.unique(stocks, return_inverse=True)
+        self.shape = (len(self.days), len(names))
+
+    def of(self, values: Floats) -> Floats:
+        """NaN where there is no sample."""
+        found = np.full(self.shape, np.nan)
+        found[self._day, self._stock] = values
+        return found
+
+
 def mean(daily: Floats) -> float | None:
     """Of daily correlations (D,); None where there is none."""
     return float(daily.mean()) if len(daily) else None

@@ -29,7 +29,7 @@ def evaluate(test: Predictions, horizon: int) -> Figures:
     if test.tickers is None or test.dates is None or test.truth.quantile is not None:
         return {}
     truth = test.truth
-    grid = _Grid(test.dates, test.tickers)
+    grid = cross_section.Grid(test.dates, test.tickers)
     forecasts, returns = grid.of(truth.changes(test.model)), grid.of(truth.changes(truth.y_true))
     ranks = row_ranks(forecasts)
     quantile = quantiles(forecasts)
@@ -43,21 +43,6 @@ def evaluate(test: Predictions, horizon: int) -> Figures:
             "ic_decay": _decay(ranks, grid, test.next_return),
         }
     }
-
-
-class _Grid:
-    """Values of samples (N,) as (D, K), by day and stock."""
-
-    def __init__(self, dates: NDArray[np.datetime64], tickers: NDArray[np.str_]) -> None:
-        days, self._day = np.unique(dates, return_inverse=True)
-        names, self._stock = np.unique(tickers, return_inverse=True)
-        self._shape = (len(days), len(names))
-
-    def of(self, values: Floats) -> Floats:
-        """NaN where there is no sample."""
-        found = np.full(self._shape, np.nan)
-        found[self._day, self._stock] = values
-        return found
 
 
 def row_ranks(values: Floats) -> Floats:
@@ -140,7 +125,7 @@ def _of_quantiles(quantile: NDArray[np.int64], returns: Floats, horizon: int) ->
     }
 
 
-def _decay(ranks: Floats, grid: _Grid, next_return: Floats | None) -> dict[str, Figures | None]:
+def _decay(ranks: Floats, grid: cross_section.Grid, next_return: Floats | None) -> dict[str, Figures | None]:
     """IC with the returns from the day's close over each of HORIZONS, as far as the test's days reach; by days."""
     if next_return is None:
         return {}

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from stockml.data import frequency
 from stockml.data.settings import CLOSE_TARGETS, BarsConfig
 from stockml.data.target import TargetSpec
+from stockml.evaluation.cross_section import Grid
 from stockml.evaluation.settings import PortfolioConfig
 from stockml.evaluation.volatility import DECAY
 
@@ -122,12 +123,10 @@ class Market:
         self._samples, self._portfolio, self._before = samples, portfolio, calibration
         days = samples.rows if samples.dates is None else samples.dates
         stocks = np.zeros(len(days)) if samples.tickers is None else samples.tickers
-        self._days: NDArray[Any]
-        self._days, self._day = np.unique(days, return_inverse=True)
-        names, self._stock = np.unique(stocks, return_inverse=True)
-        self._shape = (len(self._days), len(names))
+        self._grid = Grid(days, stocks)
+        self._days, self._shape = self._grid.days, self._grid.shape
         returns = samples.truth.y_true if samples.next_return is None else samples.next_return
-        by_day = self._grid(returns)
+        by_day = self._grid.of(returns)
         self._returns, self._known = np.nan_to_num(by_day), np.isfinite(by_day)
 
     @cached_property
@@ -203,15 +202,11 @@ class Market:
         samples, truth = self._samples, self._samples.truth
         forecasts = samples.model if name == "model" else samples.baselines[name]
         if truth.kind == "class":
-            return self._grid(forecasts - 0.5)
+            return self._grid.of(forecasts - 0.5)
         changes = truth.changes(forecasts)
-        return self._grid(np.expm1(changes) if self._portfolio.target in ("log_return", "excess_return") else changes)
-
-    def _grid(self, values: Floats) -> Floats:
-        """(D, K) the values (N,) by day and stock; NaN where there is none."""
-        found = np.full(self._shape, np.nan)
-        found[self._day, self._stock] = values
-        return found
+        return self._grid.of(
+            np.expm1(changes) if self._portfolio.target in ("log_return", "excess_return") else changes
+        )
 
     def _account(self, weights: Floats) -> Account:
         """What positions (D, K) come to.

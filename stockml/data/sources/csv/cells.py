@@ -63,9 +63,8 @@ def days(column: pd.Series[str], date_format: str | None = None) -> tuple[Days, 
         fits = texts.str.fullmatch(pattern).to_numpy(dtype=bool)
         if fits.any():
             fitting |= {f: _days(texts.where(fits, ""), f) for f in formats}
-    counted = date_words.counted(texts)
-    if counted is not None and (~np.isnat(counted[0])).sum() * 2 > len(texts):
-        return counted
+    if (counted := date_words.counted(texts)) is not None:
+        return counted[0].astype("datetime64[D]"), counted[1]
     if not fitting:
         return np.full(len(texts), np.datetime64("NaT", "D")), ""
     unread = {f: int(np.isnat(found).sum()) for f, found in fitting.items()}

@@ -59,8 +59,8 @@ def with_dashes(text: str) -> str:
 
 
 def counted(texts: pd.Series[str]) -> tuple[NDArray[np.datetime64], str] | None:
-    """(R,) days of counts of days, seconds, milli-, micro- or nanoseconds, told by their size, NaT where a cell is none
-    of them; and the unit. None where no cell is a count."""
+    """(R,) times, in seconds, of counts of days, seconds, milli-, micro- or nanoseconds, told by their size, NaT where
+    a cell is none of them; and the unit. None where no more than half of the cells are counts."""
     fits = texts.str.fullmatch(_COUNT).to_numpy(dtype=bool)
     if not fits.any():
         return None
@@ -73,6 +73,9 @@ def counted(texts: pd.Series[str]) -> tuple[NDArray[np.datetime64], str] | None:
     if unit is None:
         return None
     per_day, least, most = _UNITS[unit]
-    days = whole // per_day - (25_569 if per_day == 1 else 0)  # Excel counts from 1899-12-30
     is_date = fits & (whole >= least) & (whole < most)
-    return np.where(is_date, days.astype("datetime64[D]"), np.datetime64("NaT")), unit
+    if is_date.sum() * 2 <= len(texts):
+        return None
+    # Excel counts from 1899-12-30.
+    seconds = (whole - 25_569) * _DAY if per_day == 1 else whole // (per_day // _DAY)
+    return np.where(is_date, seconds.astype("datetime64[s]"), np.datetime64("NaT")), unit

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -28,16 +27,11 @@ def find_stocks(config: Config) -> list[tuple[str, CsvConfig]]:
         if not files:
             raise UserError(f"data.dir={data.dir}: holds no table of bars; name another folder")
         alone = dataclasses.replace(data, dir=None, context_path=data.context_path or data.dir)
-        if len(files) == 1 and len(of_one := _stocks_of(files[0], data)) > 1:
+        if len(files) == 1 and len(of_one := table_files.of_each_stock(files[0], data)) > 1:
             return [(ticker, dataclasses.replace(alone, path=str(files[0]))) for ticker in of_one]
         return [(stem(path), dataclasses.replace(alone, path=str(path))) for path in files]
     path = table_files.find(data, "")
-    return [(ticker, data) for ticker in _stocks_of(path, data) or (stem(path),)]
-
-
-def _stocks_of(path: Path, data: CsvConfig) -> Sequence[str]:
-    """The stocks that one file names. Raises UserError."""
-    return [*table_files.of_each_stock(path, data)]
+    return [(ticker, data) for ticker in table_files.of_each_stock(path, data) or (stem(path),)]
 
 
 def why_no_bars(config: Config) -> str:

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from stockml.data.sources.csv import cells
+from stockml.data.sources.csv import cells, date_words
 from stockml.errors import UserError
 
 _CLOCK = re.compile(
@@ -15,7 +15,6 @@ _CLOCK = re.compile(
     r"(?:\s*(?P<zone>[A-Z]{1,4}(?![+-])|(?:GMT|UTC)?[+-]\d\d:?\d\d))?$"
 )
 _TIME_ALONE = re.compile(r"\d\d?:\d\d(?::\d\d(?:\.\d+)?)?")
-_COUNT = re.compile(r"\d{9,19}(?:\.\d+)?")
 _UTC = ("Z", "UTC", "GMT")
 _LEAST_REPEATED = 0.2  # share of the bars that are of the same day as the one before, of intraday bars
 
@@ -67,12 +66,8 @@ def _seconds(column: pd.Series[str], days: cells.Days, date_format: str | None) 
             return wall, nowhere
         return wall, (wall - stamps.tz_convert(None).to_numpy().astype("datetime64[s]")).astype(np.float64)
     texts = column.astype(str).str.strip()
-    counts = texts.str.fullmatch(_COUNT).to_numpy(dtype=bool)
-    if counts.mean() > 1 / 2:
-        whole = texts.where(counts, "0").str.partition(".")[0]
-        per_second = 10 ** (3 * max(0, (int(whole.str.len().median()) - 9) // 3))
-        wall = (whole.astype(np.int64) // per_second).to_numpy().astype("datetime64[s]")
-        return np.where(np.isnat(days), np.datetime64("NaT"), wall), nowhere
+    if date_format is None and (counted := date_words.counted(texts)) is not None:
+        return counted[0], nowhere
     if date_format is not None and "%H" in date_format:
         parsed = pd.to_datetime(texts, format=date_format, errors="coerce").dt.tz_localize(None)
         return parsed.to_numpy().astype("datetime64[s]"), nowhere
