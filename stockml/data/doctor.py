@@ -41,6 +41,7 @@ _STALE_DAYS = 3
 _MOST_OPENS_REPEATED = 0.05
 _LEAST_SWAPPED = 60
 _SWAPPED_RATIO = 1.4
+_SWAPPED_SIGMAS = 4.0
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,8 @@ def _jumps(subject: _Subject, *, splits: bool) -> Iterator[Case]:
 
 
 def _swapped(subject: _Subject) -> Iterator[Case]:
-    """Opens that are nearer to the next close than closes to the next open: a night moves prices less than two days."""
+    """Opens nearer to the next close than closes to the next open, on more days than by chance (sign test): a night
+    moves prices less than two days."""
     if "open" not in subject.prices or len(subject.dates) < 2:
         return
     opened, close = subject.prices["open"], subject.prices["close"]
@@ -251,7 +253,7 @@ def _swapped(subject: _Subject) -> Iterator[Case]:
     if moves.shape[1] < _LEAST_SWAPPED:
         return
     night, both = np.median(moves, axis=1)
-    if night > _SWAPPED_RATIO * both:
+    if night > _SWAPPED_RATIO * both and np.sign(moves[0] - moves[1]).sum() > _SWAPPED_SIGMAS * moves.shape[1] ** 0.5:
         yield 0, subject.dates[0], f"from close to open {night:.2%}, from open to the next day's close {both:.2%}"
 
 

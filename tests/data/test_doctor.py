@@ -209,6 +209,11 @@ def seen(findings: list[Finding]) -> set[tuple[str, str, str]]:
     return {(finding.severity, finding.check, str(finding.date)) for finding in findings}
 
 
+def test_opens_far_from_the_closes_before_are_not_swapped_by_chance() -> None:
+    found = {of.check for seed in range(300) for of in doctor.examine(random_bars(doctor._LEAST_SWAPPED + 1, seed))}
+    assert "open and close swapped" not in found
+
+
 def test_every_check_has_an_injected_fault() -> None:
     assert {check.name for check in doctor._CHECKS} == set(FAULTS.values())
 
