@@ -44,7 +44,7 @@ NOT_RUN = {
     r".* task=unseal": "its run is sealed; tests/tasks/test_sealed.py runs it",
     r".* task=combine": "its runs are of the same stock; tests/tasks/test_combine.py runs it",
     r"py-spy ": "looks at a process that hangs",
-    r"pytest |ruff |\.ci/run": "the tests themselves, of which this is one",
+    r"([A-Z_]+=\S+ )?pytest |ruff |\.ci/run": "the tests themselves, of which this is one",
     r"python tests/benchmarks/run\.py": "measures for minutes; tests/test_tables.py writes its tables",
     r"python tests/campaigns/reproduce_all\.py": "tests/test_reproduce_all.py runs it",
     r"python tests/campaigns/example_run\.py": "needs Chromium; tests/reporting/test_page.py draws the page",
