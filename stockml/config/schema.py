@@ -147,6 +147,8 @@ def _convert(value: Any, wanted: Any, bounds: Mapping[str, float]) -> Any:
                 return result
     choices = [c for option in _options(wanted) for c in _choices(option)]
     given = [v for v in value if v not in choices] if isinstance(value, (list, tuple)) else [value]
+    if isinstance(value, str) and any(typing.get_origin(option) is tuple for option in _options(wanted)):
+        given, choices = [f"[{value}]"], [f"[{choice}]" for choice in choices]
     hint = nearest(str(given[0]), choices) if given else ""
     advice = ""
     if str in _options(wanted) and isinstance(value, (bool, int, float)):

@@ -105,9 +105,10 @@ def faults(config: Config) -> Iterator[str]:
             named = (
                 f"features={features.set}" if not features.bars else f"features.columns.{next(iter(features.columns))}"
             )
+            remedy = "leave it out" if config.features.set == "bars" else "take features=bars"
             yield (
                 f"{named}: expressions need dated bars; the arrays of data.source={data.source} "
-                "hold their features already, so take features=bars"
+                f"hold their features already; {remedy}"
             )
         return
     yield from (found := list(_of_expressions(config)))

@@ -14,6 +14,7 @@ NO_MEETING = "no_meeting.txt"
 
 if __name__ == "__main__":
     lifelines.follow(int(os.environ.pop(environment.LIFELINE)))  # workers end when their parent, this process, does
+    lifelines.die_with_parent()
     from torch.distributed import DistNetworkError, DistStoreError, run
 
     try:

@@ -28,6 +28,7 @@ def started_by_launcher() -> WorkerEnvironment:
     """The environment of a worker that our launcher has started; from here on it ends when the launcher does."""
     if environment.LIFELINE in os.environ:
         lifelines.follow(int(os.environ.pop(environment.LIFELINE)))
+        lifelines.die_with_parent()
     if environment.CHANNEL in os.environ:
         parent.connect(Connection(int(os.environ.pop(environment.CHANNEL))))
     found = environment.read()

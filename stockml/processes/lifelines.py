@@ -46,7 +46,6 @@ def follow(reader: int) -> None:
     """Start a process group for this process, and kill the whole group as soon as the pipe `reader` closes."""
     with contextlib.suppress(PermissionError):  # it leads a session already
         os.setpgid(0, 0)
-    _die_with_parent()
 
     def wait() -> None:
         os.read(reader, 1)
@@ -55,15 +54,15 @@ def follow(reader: int) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _die_with_parent() -> None:
-    """On Linux, let the kernel kill this process once its parent has ended, even while this one is stopped."""
+def die_with_parent() -> None:
+    """On Linux, let the kernel kill this process, not its group, once its parent has ended, even if it is stopped."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def follow_parent(seconds: float = 0.5) -> None:
     """Kill this process once its parent has ended, checked every `seconds`: for where it inherits no pipe."""
-    _die_with_parent()
+    die_with_parent()
     parent = os.getppid()
 
     def watch() -> None:

@@ -126,7 +126,9 @@ def append(path: Path, look: Look) -> tuple[Ledger, Line]:
     """
     if _is_link(path):
         raise OSError(errno.ELOOP, "it is a link, or its lock is")
-    with FileLock(_lock(path)).acquire(poll_interval=0.002):
+    lock = _lock(path)
+    lock.touch()  # FileLock waits forever for a file that cannot be made
+    with FileLock(lock).acquire(poll_interval=0.002):
         content = plain_files.read(path) if path.exists() else b""
         found = _parsed(content)
         if known := next((line for line in found.lines if line.look.is_same(look)), None):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,8 +11,7 @@ import pytest
 from stockml import cli
 from stockml.data.dataset import load_panel
 from stockml.data.sources import reading
-from stockml.data.sources.csv import table_files
-from stockml.data.sources.csv.table_files import Table
+from stockml.data.sources.csv import CsvConfig, table_files
 from stockml.errors import UserError
 from tests.conftest import random_bars, write_bars
 from tests.data.test_pool import config
@@ -116,9 +114,9 @@ def test_one_long_table_is_every_stock_of_it(column: str, by_day: bool, tmp_path
 def test_a_long_table_is_read_once_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads, whole = list[Path](), table_files.whole
 
-    def counted(path: Path, *rest: Any, **more: Any) -> Table:
+    def counted(path: Path, data: CsvConfig, *, lenient: bool = False) -> table_files.Table:
         reads.append(path)
-        return whole(path, *rest, **more)
+        return whole(path, data, lenient=lenient)
 
     monkeypatch.setattr(table_files, "whole", counted)
     path, counts = tmp_path / "long.csv", list[int]()

@@ -28,7 +28,7 @@ def job(folder: Path, model: Floats, realised: Floats = RETURNS, first: int = 0,
     """A run folder with these forecasts on validation and test, at no cost; its days begin `first` days later."""
     folder.mkdir()
     run = RunFolder(folder)
-    days = np.arange(first, first + len(realised)).astype("datetime64[D]")
+    days = np.arange(first, first + len(realised)).astype("datetime64[D]")  # every day of the week
     rivals = {"zero": 0 * realised, "train_mean": 0 * realised + 1e-4, "expanding_mean": 0 * realised + 2e-4}
     samples = Predictions(Target(realised, "return"), np.arange(len(realised)), days, model, rivals)
     samples = replace(samples, next_return=realised)
@@ -79,7 +79,7 @@ def test_the_best_job_s_sharpe_ratio_is_deflated_by_all_trials(tmp_path: Path) -
     )
     assert {found[name]["pbo"] for name in same_days} == {overfitting.probability_of_overfitting(returns)}
     ratio = RETURNS * np.sign(0.1 * RETURNS + 0.1 * NOISE[0])
-    assert found["good"]["val_net_sharpe"] == pytest.approx(252**0.5 * (ratio.mean() / ratio.std(ddof=1)))
+    assert found["good"]["val_net_sharpe"] == pytest.approx(365**0.5 * (ratio.mean() / ratio.std(ddof=1)))
     assert "pbo" not in found["other days"]
     best = {"job": "good", "status": "ok", "val_r2": 0.1, "beats_baseline": True, **found["good"]}
     assert summary.findings([best])[-1].startswith("deflated Sharpe ratio of the best job ")

@@ -138,3 +138,9 @@ def test_one_ledger_is_beside_outputs_and_multirun(tmp_path: Path) -> None:
         (tmp_path / name / "sweep.json").write_text("{}")
     for name in ("outputs/a", "multirun/s/a", "a", "sweep/a"):
         assert default_path(tmp_path / name) == tmp_path / "looks.jsonl", name
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which even root can make no file")
+def test_a_ledger_that_cannot_be_made_is_an_error_and_not_a_wait() -> None:
+    with pytest.raises(OSError, match="looks"):
+        append(Path("/proc/looks.jsonl"), LOOK)

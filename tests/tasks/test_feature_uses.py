@@ -129,7 +129,7 @@ def test_missing_values_of_newer_bars_are_to_be_filled_and_the_old_market_is_nam
     later = bars("AAA", 0)
     write_bars(dataclasses.replace(later, columns=later.columns | {"mood": poor}), folder / "later")
     capsys.readouterr()
-    remedy = "fill these days in the file, or train again with features.missing=drop, ffill or zero\n"
+    remedy = "fill these days in the file, or train again with features.missing=drop, ffill or zero"
     assert cli.main(["task=predict", f"run={run}", "data.dir=later"]) == 2
     printed = capsys.readouterr().err
     assert "AAA: features.columns.mood=Mean($mood, 3): no value on 3 of " in printed and remedy in printed

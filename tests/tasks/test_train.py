@@ -47,7 +47,7 @@ def test_a_run_folder_holds_what_the_design_says(run: Run, tmp_path: Path) -> No
     folder = tmp_path / "a"
     assert {path.name for path in folder.iterdir()} == {
         "best.pt", "last.pt", "previous.pt", "config.json", "metrics.json", "norm_stats.json", "history.csv",
-        "predictions.csv", "baselines.csv", "result.json", "train.log", ".hydra",
+        "predictions.csv", "baselines.csv", "result.json", "train.log", ".hydra", ".lock",
     }  # fmt: skip
     scores = json.loads((folder / "metrics.json").read_text())
     assert set(scores) == {

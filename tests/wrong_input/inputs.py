@@ -20,6 +20,7 @@ import pytest
 import torch
 
 from stockml import cli
+from tests.wrong_input import remedies
 
 RUN_PY = Path(__file__).parents[2] / "run.py"
 ARRAYS = "data=npz data.path=a.npz trainer.epochs=1"
@@ -204,6 +205,7 @@ def assert_refused(capsys: pytest.CaptureFixture[str], making: Making, typed: st
     assert "Traceback" not in out
     assert "epoch 1/" not in out
     assert contents() == before
+    remedies.assert_they_lead_on(capsys, shlex.split(typed), err)
 
 
 def run_py(typed: str, prefix: list[str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -103,7 +103,7 @@ TYPED = [
     pytest.param("features.bars=maybe", ["features.bars=maybe: must be true or false"], id="maybe"),
     pytest.param(
         "features.bars=false",
-        ["features.columns: no feature is left; add one, …, or take features=bars"],
+        ["features.columns: no feature is left; add one, …, or features.bars=true"],
         id="none-left",
     ),
     pytest.param(

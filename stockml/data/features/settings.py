@@ -30,7 +30,7 @@ class FeaturesConfig:
             if not _NAME.fullmatch(name):
                 yield f"columns.{name}: a feature's name has letters, digits and _ only, and begins with a letter"
         if not self.bars and not self.columns:
-            yield "columns: no feature is left; add one, '+features.columns.NAME=\"expression\"', or take features=bars"
+            yield "columns: no feature is left; add one, '+features.columns.NAME=\"expression\"', or features.bars=true"
 
     def conflicts_with(self, config: Any) -> Iterator[str]:
         """Broken rules between these settings and others of `config`."""

@@ -234,6 +234,8 @@ def _usable_rows(
         remedy = "fix or delete the line, or set data.on_bad_rows=drop"
         if has_no_months:
             remedy = "write the months as numbers"
+        elif bad.all():
+            remedy = "no line can be used; save the bars again"
         elif is_frequent and role == "volume":
             remedy = "fix the lines, or leave the volume out: 'stock.features=[open,high,low,close]'"
         raise UserError(f"{first}{others}; {remedy}")

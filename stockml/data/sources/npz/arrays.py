@@ -52,7 +52,7 @@ def load(config: Config) -> tuple[Panel, int]:
     elif len(features) != width:
         raise UserError(
             f"{path}: has {width} feature{'s' if width > 1 else ''}, but stock.features names {len(features)} "
-            f"({', '.join(features)}); set stock.features, or name only the file: data.path={path}"
+            f"({', '.join(features)}); set as many, or leave out stock= and stock.features="
         )
     return Panel(
         ticker=config.stock.ticker,
