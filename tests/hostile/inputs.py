@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,19 +18,21 @@ from tests.hostile.makers import (
     bars,
     config,
     fifo,
-    gz_bomb,
     job,
     jobs,
     json_of,
     ledger,
     link,
     npz,
+    packed_bomb,
     parquet_bomb,
     pickled,
     sparse,
+    spreadsheet,
     text,
     unix_socket,
     zip_bomb,
+    zip_of,
 )
 from tests.hostile.witnesses import Witness
 
@@ -54,6 +57,11 @@ DOCTOR = "task=doctor data=csv stock.ticker=AAPL data.path=COPY/"
 NPZ = "data=npz data.path=COPY/x.npz trainer.epochs=1 report=false"
 OUT = "is a link out of the folder"
 PIPE = "is no plain file"
+MANY_ROWS = '<table:table-row table:number-rows-repeated="1000000">'
+CELL = '<table:table-cell office:value-type="string" {}><text:p>{}</text:p></table:table-cell>'
+MANY_CELLS = CELL.format('table:number-columns-repeated="16000"', "x")
+RAGGED_JSON = json.dumps([{str(number): 1} for number in range(300_000)])
+RAGGED_CSV = f"Date,Close{',' * 100_000}\n" + "\n" * 500_000 + "2020-01-01,1\n"
 
 ROWS = [
     # Code: pickles, targets, names of modules, expressions.
@@ -106,7 +114,43 @@ ROWS = [
     Row("config-yaml-sparse", sparse("run/.hydra/config.yaml", 10**12), AGAIN, "is larger than"),
     Row("predictions-sparse", sparse("run/predictions.csv", 10**13), EVALUATE, "GB of memory"),
     Row("checkpoint-bomb", zip_bomb("run/best.pt"), PREDICT, "unpacks to more than"),
-    Row("gz-bomb", gz_bomb, f"{DOCTOR}bomb.csv.gz", "unpacks to more than"),
+    *(
+        Row(f"{ending}-bomb", packed_bomb(ending), f"{DOCTOR}bomb.csv.{ending}", "unpacks to more than")
+        for ending in ("gz", "bz2", "xz", "zst")
+    ),
+    *(
+        Row(f"{ending}-bomb", zip_bomb(f"x.{ending}", member), f"{DOCTOR}x.{ending}", "unpacks to more than")
+        for ending, member in (("zip", "bars.csv"), ("xlsx", "xl/workbook.xml"), ("ods", "content.xml"))
+    ),
+    Row(
+        "xlsx-corner",
+        spreadsheet("xlsx", "</sheetData>", '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row></sheetData>'),
+        f"{DOCTOR}x.xlsx",
+        "GB of memory",
+    ),
+    Row(
+        "xlsx-wide",
+        spreadsheet("xlsx", "</sheetData>", f'<row r="1048576">{"<c><v>1</v></c>" * 16384}</row></sheetData>'),
+        f"{DOCTOR}x.xlsx",
+        "GB of memory",
+    ),
+    Row(
+        "ods-repeated",
+        spreadsheet("ods", "<table:table-row>", MANY_ROWS + MANY_CELLS),
+        f"{DOCTOR}x.ods",
+        "GB of memory",
+    ),
+    Row(
+        "ods-one-text",
+        spreadsheet("ods", "<table:table-row>", MANY_ROWS + CELL.format("", "x" * 10**6)),
+        f"{DOCTOR}x.ods",
+        "GB of memory",
+    ),
+    Row("zip-several", zip_of("a.csv", "b.csv"), f"{DOCTOR}x.zip", "holds 2 files"),
+    Row("zip-upwards", zip_of("../../elsewhere/kept"), f"{DOCTOR}x.zip"),
+    Row("json-deep", text("x.json", DEEP), f"{DOCTOR}x.json", "holds no JSON records"),
+    Row("json-ragged", text("x.json", RAGGED_JSON), f"{DOCTOR}x.json", "GB of memory"),
+    Row("csv-ragged", text("bars.csv", RAGGED_CSV), f"{DOCTOR}bars.csv", "GB of memory"),
     Row("npz-bomb", zip_bomb("x.npz", "X_train.npy"), NPZ, "unpacks to more than"),
     Row("npz-lies", npz(header=(10**9, 10, 5)), NPZ, "holds less"),
     Row("parquet-bomb", parquet_bomb, f"{DOCTOR}bomb.parquet", "unpacks to more than"),
@@ -207,14 +251,11 @@ ROWS = [
     ),
 ]
 
-MORE = (
-    *(f"resolver-{number}" for number in range(1, 5)),
-    *(f"job-named-{number}" for number in (1, 2, 4, 5, 7)),
-    *("data__folds-1000000000000", "data__window-1000000000000", "trainer__ensemble-1000000000000"),
-    *("trainer__epochs-1000000000000", "trainer__batch_size-1000000000000", "config-yaml-sparse", "name-escapes"),
-    *("sweep-deep", "tracker-deep", "norm-stats-deep", "tracker-fifo", "job-fifo", "npz-names-objects"),
-    *("weights-pickled", "best-pickle", "evaluations-link", "hydra-link", "bars-memory", "bars-of-an-address"),
-    *("target-in-data", "target-in-tracker", "source-of-a-module", "target-expression"),
-    *("cache-path", "ledger-path", "tracker-uri", "task", "callbacks", "launcher"),
+SAMPLE = (
+    *("best-pickled-by-torch", "npz-objects", "target-in-model", "model-of-a-module", "expression", "yaml-tag"),
+    *("resolver-0", "aliases", "config.json-deep", "config-json-sparse", "gz-bomb"),
+    *("xlsx-corner", "ods-repeated", "json-ragged", "hidden-dim"),
+    *("best-fifo", "bars-environment", "metrics-link", "ledger-link", "job-named-0", "member-file"),
+    *("ticker-path", "cell-escapes", "verdict-html", "sweep-escapes"),
 )
-"""The rows that are like others, or like those of tests/test_saved_configs.py: met in the campaign only."""
+"""The rows that the suite meets, some of each kind; the campaign meets all."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import pickle
 import socket
@@ -16,7 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+import zstandard
 
+from tests.data.sources.exports import spreadsheet as spreadsheet_of
 from tests.hostile.witnesses import Witness
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eX"
@@ -145,11 +149,37 @@ def zip_bomb(name: str, member: str = "archive/data.pkl") -> Callable[[Path, Wit
     return spoil
 
 
-def gz_bomb(copy: Path, _: Witness) -> None:
-    with gzip.open(copy / "bomb.csv.gz", "wb") as file:
-        file.write(b"Date,Open,High,Low,Close,Volume\n")
-        for _block in range(70):
-            file.write(b"1,2,3,4\n" * 2**17)
+def packed_bomb(ending: str) -> Callable[[Path, Witness], None]:
+    """A packed file of bars that goes on and on: the same part many times."""
+
+    def spoil(copy: Path, _: Witness) -> None:
+        pack = {"gz": gzip, "bz2": bz2, "xz": lzma, "zst": zstandard}[ending].compress
+        (copy / f"bomb.csv.{ending}").write_bytes(pack(b"1,2,3,4\n" * 2**17) * 70)
+
+    return spoil
+
+
+def spreadsheet(ending: str, old: str, new: str) -> Callable[[Path, Witness], None]:
+    """A spreadsheet of two rows, with a change of its XML."""
+
+    def spoil(copy: Path, _: Witness) -> None:
+        content = spreadsheet_of([["Date", "Close"], ["2020-01-01", "1"]], ending)
+        with zipfile.ZipFile(io.BytesIO(content)) as of, zipfile.ZipFile(copy / f"x.{ending}", "w") as archive:
+            for name in of.namelist():
+                archive.writestr(name, of.read(name).replace(old.encode(), new.encode()))
+
+    return spoil
+
+
+def zip_of(*names: str) -> Callable[[Path, Witness], None]:
+    """An archive in which the file of bars has these names."""
+
+    def spoil(copy: Path, _: Witness) -> None:
+        with zipfile.ZipFile(copy / "x.zip", "w") as archive:
+            for name in names:
+                archive.write(copy / "bars.csv", name)
+
+    return spoil
 
 
 def npz(header: tuple[int, ...] = (100, 10, 5), **arrays: Any) -> Callable[[Path, Witness], None]:

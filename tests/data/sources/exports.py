@@ -147,10 +147,8 @@ def packed(content: bytes, form: Form) -> bytes:
     text = io.StringIO(content.decode(form.encoding), newline="")
     table = list(csv.reader(text, delimiter=form.delimiter))
     plain = _PLAIN if form.decimal == "." and form.thousands != "." else _NEVER
-    if form.container == "xlsx":
-        return _xlsx(table, plain)
-    if form.container == "ods":
-        return _ods(table, plain)
+    if form.container in ("xlsx", "ods"):
+        return spreadsheet(table, form.container, plain)
     values = [[json.loads(cell) if plain.fullmatch(cell) else cell for cell in row] for row in table[1:] if any(row)]
     records = [dict(zip(table[0], row, strict=True)) for row in values]
     if form.container == "jsonl":
@@ -161,6 +159,11 @@ def packed(content: bytes, form: Form) -> bytes:
 _PLAIN = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?")
 """A cell that is a number of its own in a spreadsheet or in JSON, if the table's decimal mark is a point."""
 _NEVER = re.compile(r"(?!)")
+
+
+def spreadsheet(table: list[list[str]], ending: str, plain: re.Pattern[str] = _PLAIN) -> bytes:
+    """An xlsx or ods file, where the cells that match `plain` are numbers."""
+    return (_xlsx if ending == "xlsx" else _ods)(table, plain)
 
 
 def _archive(members: Mapping[str, bytes]) -> bytes:

@@ -18,16 +18,15 @@ from typing import Any, BinaryIO, cast
 
 import pandas as pd
 
+from stockml.data.sources.csv import spreadsheets
 from stockml.errors import UserError
 from stockml.runs import plain_files
 
 Rows = list[list[str]]
-_SPREADSHEETS = {"xl/workbook.xml", "xl/workbook.bin", "content.xml"}
-"""What a spreadsheet's ZIP archive holds: xlsx, xlsb, ods."""
 _RATIO = 30  # text of bars is packed to a tenth at best
 _PARQUET_RATIO = 200  # a column of one value takes next to nothing
 _COPIES = 16  # of a table, while its cells are texts in memory
-_XLS = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_CELL_BYTES = 32  # that even an empty one takes
 
 
 def content(path: Path) -> bytes:
@@ -64,10 +63,11 @@ def _unpacked(path: Path, packed: bytes) -> BinaryIO | None:
             raise UserError(f"{path}: reading zst needs zstandard: pip install 'stockml[zstd]'") from error
         return cast("BinaryIO", zstandard.open(file, "rb"))
     if packed.startswith(b"PK\x03\x04"):
-        plain_files.archive_size(path, _RATIO)
         archive = zipfile.ZipFile(file)
         names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
-        if _SPREADSHEETS.isdisjoint(names):
+        is_sheet = not spreadsheets.MEMBERS.isdisjoint(names)
+        plain_files.archive_size(path, spreadsheets.RATIO if is_sheet else _RATIO)
+        if not is_sheet:
             if len(names) != 1:
                 raise UserError(f"{path}: holds {len(names)} files; unpack it, and name the folder: data.dir=FOLDER")
             return cast("BinaryIO", archive.open(names[0]))
@@ -92,28 +92,21 @@ def rows(path: Path, content: bytes) -> Rows | None:
 
     Rows have the same length; those of JSON objects begin with the names. Raises UserError.
     """
-    if content.startswith((b"PK\x03\x04", _XLS)):
-        found = _sheet(path, content)
+    if content.startswith((b"PK\x03\x04", spreadsheets.XLS)):
+        sheet = spreadsheets.first_sheet(path, content)
+        found = [[_shown(cell) for cell in row] for row in sheet.itertuples(index=False, name=None)]
     elif re.match(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*[{\[]|\{\s*\")", content):
         found = _records(path, text(path, content))
     else:
         return None
     width = max(map(len, found), default=0)
+    require_cells(path, len(found) * width)
     return [[*row, *[""] * (width - len(row))] for row in found]
 
 
-def _sheet(path: Path, content: bytes) -> Rows:
-    try:
-        cells = pd.read_excel(io.BytesIO(content), header=None, dtype=object, na_filter=False, engine="calamine")
-    except (ImportError, ValueError) as error:
-        if isinstance(error, ImportError) or "engine" in str(error):  # pandas before 2.2 does not know it
-            raise UserError(f"{path}: reading spreadsheets needs pip install 'stockml[excel]'") from error
-        raise UserError(f"{path}: cannot be read ({error}); save it as CSV") from error
-    except Exception as error:
-        if type(error).__module__ != "python_calamine":
-            raise
-        raise UserError(f"{path}: cannot be read ({error}); save it as CSV") from error
-    return [[_shown(cell) for cell in row] for row in cells.itertuples(index=False, name=None)]
+def require_cells(path: Path, number: int) -> None:
+    """UserError where a table of so many cells, most of them empty, would not fit into memory."""
+    plain_files.require_memory(path, number * _CELL_BYTES, "fix the longest row")
 
 
 def _records(path: Path, text: str) -> Rows:
@@ -130,6 +123,7 @@ def _records(path: Path, text: str) -> Rows:
             found = lists[0] if len(lists) == 1 else [found]
         if all(isinstance(record, dict) for record in found):
             names = list(dict.fromkeys(name for record in found for name in record))
+            require_cells(path, len(found) * len(names))
             found = [names, *([record.get(name) for name in names] for record in found)]
         if not all(isinstance(record, list) for record in found):
             raise ValueError("it has no list of records alone")

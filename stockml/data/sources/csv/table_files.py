@@ -236,6 +236,7 @@ def _table(path: Path, given: Given, *, has_names: bool) -> Table:
 def _cells(path: Path, text: str, lines: list[str], delimiter: str, most: int) -> pd.DataFrame:
     """The cells of all lines, at most so many of each. Raises UserError."""
     width = min(max(line.count(delimiter) for line in lines) + 1, most)
+    containers.require_cells(path, width * len(lines))
     try:
         # Blank lines are kept, so that a row's number is that of its line.
         cells = pd.read_csv(
