@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,14 +22,14 @@ from stockml.data.sources import reading
 from stockml.data.sources.csv import columns, containers
 from stockml.data.sources.csv.columns import Given, Header, same_ticker
 from stockml.data.sources.csv.file_names import ENDINGS, stem
+from stockml.data.sources.csv.spreadsheets import HEAD
 from stockml.errors import UserError
+from stockml.runs import plain_files
 
 if TYPE_CHECKING:
     from stockml.data.sources.csv import CsvConfig
 
 _DELIMITERS = ",;\t|"
-_HEAD = 40
-"""Number of rows that may hold the names of the columns."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Table:
     """The stock as spelled in the table; empty if the table does not name it."""
     tickers: int = 0
     """Number of stocks that the file names."""
+    notes: tuple[str, ...] = ()
+    """What is said of how the file was read."""
 
     def where(self, row: int) -> str:
         """File and line, as shown to the user."""
@@ -129,8 +132,8 @@ def header_of(path: Path, data: CsvConfig) -> Header:
     rows = containers.rows(path, content)
     with user_errors(path):
         if rows is None:
-            rows = _head(containers.text(path, content).split("\n", _HEAD)[:_HEAD], data.columns)[1]
-        header = columns.header(rows[:_HEAD], data.columns, has_names=data.header)
+            rows = _head(_lines(containers.text(path, content), data.columns)[:HEAD], data.columns)[1]
+        header = columns.header(rows[:HEAD], data.columns, has_names=data.header)
         return header.with_columns(data.columns, lenient=True)
 
 
@@ -210,17 +213,18 @@ def _table(path: Path, given: Given, *, has_names: bool) -> Table:
     content = containers.content(path)
     rows = containers.rows(path, content)
     if rows is None:
-        text = containers.text(path, content).rstrip("\n")
-        lines = text.split("\n")
-        delimiter, head = _head(lines[:_HEAD], given)
+        lines = _lines(containers.text(path, content).rstrip("\n"), given)
+        delimiter, head = _head(lines[:HEAD], given)
     else:
-        head = rows[:_HEAD]
+        head = rows[:HEAD]
     header = columns.header(head, given, has_names=has_names)
-    names = len(header.names)
+    names, notes = len(header.names), list[str]()
+    if rows is None and not (encoding := containers.encoding(content)).startswith("utf-8"):
+        notes.append(f"text in {encoding}")
     if not any(map(str.strip, header.names)):
         raise UserError(f"{path}: is empty; save the bars again")
     if rows is None:
-        cells = _cells(path, text, lines, delimiter, max(names, *(len(row) + 20 for row in head)))
+        cells = _cells(path, lines, delimiter, max(names, *(len(row) + 20 for row in head)))
     else:
         cells = pd.DataFrame(rows, dtype=str)
     is_filled = (cells != "").to_numpy()
@@ -229,18 +233,32 @@ def _table(path: Path, given: Given, *, has_names: bool) -> Table:
         for row in np.flatnonzero(~is_filled[:, names - 1] & (widths == names)):  # pandas pads short lines
             widths[row] = min(names, len(_fields([lines[row]], delimiter)[0]))
     filled = np.flatnonzero(is_filled.any(axis=1))
+    while len(filled) > 1 and _is_footnote(cells.iloc[filled[-1]][is_filled[filled[-1]]].tolist(), names):
+        below, filled = filled[-1], filled[:-1]
+        notes = [
+            f"below the bars left out {textwrap.shorten(' '.join(cells.iloc[below]), 60, placeholder=' …')!r}",
+            *notes,
+        ]
     chosen = slice(header.first, int(filled.max(initial=-1)) + 1)
-    return Table(path, header, cells[chosen], np.arange(1, len(cells) + 1)[chosen], widths[chosen])
+    return Table(path, header, cells[chosen], np.arange(1, len(cells) + 1)[chosen], widths[chosen], notes=tuple(notes))
 
 
-def _cells(path: Path, text: str, lines: list[str], delimiter: str, most: int) -> pd.DataFrame:
+def _is_footnote(cells: list[str], width: int) -> bool:
+    """Whether the filled cells of a row are words alone, as of the source of the bars, and no part of a bar."""
+    text = " ".join(cells).strip()
+    is_long = len(text) > 40 or not text[:1].isalnum() or not re.search(r"\d", text)
+    has_words = len(text) >= 8 and len(re.findall(r"[^\W\d_]{2,}", text)) > 1
+    return len(cells) < width and has_words and is_long and not any(map(columns.is_number, cells))
+
+
+def _cells(path: Path, lines: list[str], delimiter: str, most: int) -> pd.DataFrame:
     """The cells of all lines, at most so many of each. Raises UserError."""
     width = min(max(line.count(delimiter) for line in lines) + 1, most)
-    containers.require_cells(path, width * len(lines))
+    plain_files.require_cells(path, width * len(lines))
     try:
         # Blank lines are kept, so that a row's number is that of its line.
         cells = pd.read_csv(
-            io.StringIO(text),
+            io.StringIO("\n".join(lines)),
             sep=delimiter,
             header=None,
             names=list(range(width)),
@@ -256,6 +274,16 @@ def _cells(path: Path, text: str, lines: list[str], delimiter: str, most: int) -
         broken = cells.apply(lambda column: column.str.contains("\n", regex=False)).any(axis=1)
         raise UserError(f"{path}, line {int(broken.argmax()) + 1}: has a quote that is not closed on the line; fix it")
     return cells
+
+
+def _lines(text: str, given: Given) -> list[str]:
+    """The lines of a text, with tabs between their cells where these are apart by spaces alone."""
+    lines = text.split("\n")
+    if max(columns.figures_named(row, given) for row in _head(lines[:HEAD], given)[1]) < 2:
+        apart = [line.split() for line in lines[:HEAD]]
+        if any(columns.figures_named(row, given) > 3 for row in apart):
+            return ["\t".join(line.split()) for line in lines]
+    return lines
 
 
 def _head(lines: list[str], given: Given) -> tuple[str, list[list[str]]]:
