@@ -102,10 +102,10 @@ def number(value: Decimal, form: Form, role: str) -> str:
 
 def day(date: datetime.date, form: Form) -> str:
     """A date in the format."""
-    has_time = isinstance(date, datetime.datetime)
+    has_time = isinstance(date, datetime.datetime) or bool(form.zone)
     if form.zone:
-        assert isinstance(date, datetime.datetime)
-        date = date.replace(tzinfo=zoneinfo.ZoneInfo(form.zone)).astimezone(datetime.UTC).replace(tzinfo=None)
+        there = np.datetime64(date, "s").item().replace(tzinfo=zoneinfo.ZoneInfo(form.zone))
+        date = there.astimezone(datetime.UTC).replace(tzinfo=None)
     seconds = int(np.datetime64(date, "s").astype(np.int64))
     if form.date == "excel":
         return f"{seconds / 86_400 + 25_569:.10g}"
@@ -113,7 +113,7 @@ def day(date: datetime.date, form: Form) -> str:
         return str((seconds + (0 if has_time else _SESSION[0])) * COUNTS[form.date])
     pattern = (
         form.date
-        if form.padded or form.date == "%Y%m%d"
+        if form.padded or form.date.startswith("%Y%m%d")
         else form.date.replace("%d", str(date.day)).replace("%m", str(date.month))
     )
     if form.months:
@@ -184,7 +184,7 @@ def packed(content: bytes, form: Form) -> bytes:
     table = list(csv.reader(text, delimiter=form.delimiter))
     plain = _PLAIN if form.decimal == "." and form.thousands != "." else _NEVER
     if form.container in ("xlsx", "ods", "xls"):
-        return spreadsheet(table, form.container, plain, _DATE if form.date_cells else _NEVER)
+        return spreadsheet({"Bars": table}, form.container, plain, _DATE if form.date_cells else _NEVER)
     values = [[json.loads(cell) if plain.fullmatch(cell) else cell for cell in row] for row in table[1:] if any(row)]
     records = [dict(zip(table[0], row, strict=True)) for row in values]
     if form.container == "jsonl":
@@ -198,11 +198,12 @@ _DATE = re.compile(r"(19[7-9]|20[0-4])[0-9]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8
 _NEVER = re.compile(r"(?!)")
 
 
-def spreadsheet(
-    table: list[list[str]], ending: str, plain: re.Pattern[str] = _PLAIN, dates: re.Pattern[str] = _NEVER
-) -> bytes:
+Sheets = Mapping[str, list[list[str]]]
+
+
+def spreadsheet(sheets: Sheets, ending: str, plain: re.Pattern[str] = _PLAIN, dates: re.Pattern[str] = _NEVER) -> bytes:
     """An xlsx, ods or xls file, where the cells that match `plain` are numbers, and those that match `dates` dates."""
-    return {"xlsx": _xlsx, "ods": _ods, "xls": _xls}[ending](table, plain, dates)
+    return {"xlsx": _xlsx, "ods": _ods, "xls": _xls}[ending](sheets, plain, dates)
 
 
 def _serial(text: str) -> int:
@@ -217,7 +218,7 @@ def _archive(members: Mapping[str, bytes]) -> bytes:
     return file.getvalue()
 
 
-def _xlsx(table: list[list[str]], plain: re.Pattern[str], dates: re.Pattern[str]) -> bytes:
+def _xlsx(sheets: Sheets, plain: re.Pattern[str], dates: re.Pattern[str]) -> bytes:
     def cell(text: str) -> str:
         if dates.fullmatch(text):
             return f'<c s="1"><v>{_serial(text)}</v></c>'
@@ -234,22 +235,30 @@ def _xlsx(table: list[list[str]], plain: re.Pattern[str], dates: re.Pattern[str]
 
     schemas = "http://schemas.openxmlformats.org"
     main, of_office = f"{schemas}/spreadsheetml/2006/main", f"{schemas}/officeDocument/2006/relationships"
-    rows = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in table)
+    names = {f"worksheets/sheet{n + 1}.xml": table for n, table in enumerate(sheets.values())}
+    rows = {name: "".join(f"<row>{''.join(map(cell, row))}</row>" for row in table) for name, table in names.items()}
     formats = '<xf numFmtId="0"/><xf numFmtId="14"/>'
-    sheets = '<sheets><sheet name="Bars" sheetId="1" r:id="r1"/></sheets>'
+    book = f'<workbook xmlns="{main}" xmlns:r="{of_office}"><sheets>'
+    book += (
+        "".join(f'<sheet name="{s}" sheetId="{n + 1}" r:id="r{n + 1}"/>' for n, s in enumerate(sheets))
+        + "</sheets></workbook>"
+    )
     return _archive(
         {
             "[Content_Types].xml": f'<Types xmlns="{schemas}/package/2006/content-types"/>'.encode(),
             "_rels/.rels": relations(("officeDocument", "xl/workbook.xml")),
-            "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{of_office}">{sheets}</workbook>'.encode(),
-            "xl/_rels/workbook.xml.rels": relations(("worksheet", "worksheets/sheet1.xml"), ("styles", "styles.xml")),
+            "xl/workbook.xml": book.encode(),
+            "xl/_rels/workbook.xml.rels": relations(*(("worksheet", name) for name in names), ("styles", "styles.xml")),
             "xl/styles.xml": f'<styleSheet xmlns="{main}"><cellXfs>{formats}</cellXfs></styleSheet>'.encode(),
-            "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{main}"><sheetData>{rows}</sheetData></worksheet>'.encode(),
+        }
+        | {
+            f"xl/{name}": f'<worksheet xmlns="{main}"><sheetData>{each}</sheetData></worksheet>'.encode()
+            for name, each in rows.items()
         }
     )
 
 
-def _ods(table: list[list[str]], plain: re.Pattern[str], dates: re.Pattern[str]) -> bytes:
+def _ods(sheets: Sheets, plain: re.Pattern[str], dates: re.Pattern[str]) -> bytes:
     def cell(text: str) -> str:
         if dates.fullmatch(text):
             return f'<table:table-cell office:value-type="date" office:date-value="{text}"/>'
@@ -258,11 +267,14 @@ def _ods(table: list[list[str]], plain: re.Pattern[str], dates: re.Pattern[str])
         return f'<table:table-cell office:value-type="string"><text:p>{escape(text)}</text:p></table:table-cell>'
 
     names = ("office", "table", "text")
-    rows = "".join(f"<table:table-row>{''.join(map(cell, row))}</table:table-row>" for row in table)
+    rows = {
+        name: "".join(f"<table:table-row>{''.join(map(cell, row))}</table:table-row>" for row in table)
+        for name, table in sheets.items()
+    }
+    tables = "".join(f'<table:table table:name="{name}">{each}</table:table>' for name, each in rows.items())
     spaces = " ".join(f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for name in names)
     content = (
-        f"<office:document-content {spaces}><office:body><office:spreadsheet>"
-        f'<table:table table:name="Bars">{rows}</table:table>'
+        f"<office:document-content {spaces}><office:body><office:spreadsheet>{tables}"
         "</office:spreadsheet></office:body></office:document-content>"
     )
     manifest = b'<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"/>'
@@ -270,7 +282,7 @@ def _ods(table: list[list[str]], plain: re.Pattern[str], dates: re.Pattern[str])
     return _archive({"mimetype": kind, "META-INF/manifest.xml": manifest, "content.xml": content.encode()})
 
 
-def _xls(table: list[list[str]], plain: re.Pattern[str], dates: re.Pattern[str]) -> bytes:
+def _xls(sheets: Sheets, plain: re.Pattern[str], dates: re.Pattern[str]) -> bytes:
     """An Excel 97 file: a compound file of sectors of 512 bytes, with one stream of records, which has one sheet."""
 
     def record(kind: int, content: bytes) -> bytes:
@@ -282,12 +294,21 @@ def _xls(table: list[list[str]], plain: re.Pattern[str], dates: re.Pattern[str])
             return record(0x203, struct.pack("<HHHd", row, column, bool(dates.fullmatch(text)), value))
         return record(0x204, struct.pack("<HHHHB", row, column, 0, len(text), 1) + text.encode("utf-16-le"))
 
-    end, book = record(0x0A, b""), record(0x809, struct.pack("<HHHHII", 0x600, 5, 0, 0, 0, 0))
+    def begin(kind: int) -> bytes:
+        return record(0x809, struct.pack("<HHHHII", 0x600, kind, 0, 0, 0, 0))
+
+    end, book = record(0x0A, b""), begin(5)
     book += b"".join(record(0xE0, struct.pack("<HHH14x", 0, form, 0)) for form in (0, 14))
-    place = struct.pack("<IHBB", len(book) + len(end) + 16, 0, 4, 0) + b"Bars"
-    book += record(0x85, place) + end + record(0x809, struct.pack("<HHHHII", 0x600, 16, 0, 0, 0, 0))
-    book += record(0x200, struct.pack("<IIHHH", 0, len(table), 0, max(map(len, table)), 0))
-    book += b"".join(cell(r, c, text) for r, row in enumerate(table) for c, text in enumerate(row) if text) + end
+    bodies = []
+    for table in sheets.values():
+        size = record(0x200, struct.pack("<IIHHH", 0, len(table), 0, max(map(len, table)), 0))
+        cells = [cell(r, c, text) for r, row in enumerate(table) for c, text in enumerate(row) if text]
+        bodies.append(begin(16) + size + b"".join(cells) + end)
+    place = len(book) + len(end) + sum(12 + len(name) for name in sheets)
+    for name, body in zip(sheets, bodies, strict=True):
+        book += record(0x85, struct.pack("<IHBB", place, 0, len(name), 0) + name.encode())
+        place += len(body)
+    book += end + b"".join(bodies)
     book += b"\0" * (max(4096, len(book)) - len(book))  # shorter streams are kept elsewhere
     stream = -(-len(book) // 512)
     fats = -(-(stream + 1) // 127)

@@ -62,9 +62,10 @@ def days(column: pd.Series[str], date_format: str | None = None) -> tuple[Days, 
         return pd.DatetimeIndex(column).tz_localize(None).to_numpy().astype("datetime64[D]"), "as stamps"
     texts = column.astype(str).str.strip()
     if date_format is not None:
-        whole, day_alone = (_days(t, date_format) for t in (texts, texts.str.replace(_TIME, "", regex=True)))
+        bare = texts.str.replace(_TIME, "", regex=True).map(date_words.without_weekday)
+        whole, day_alone = (_days(t, date_format) for t in (texts, bare))
         if "%b" in date_format.lower():
-            english = _days(texts.map(date_words.with_english_month), date_format.replace("%B", "%b"))
+            english = _days(bare.map(date_words.with_english_month), date_format.replace("%B", "%b"))
             day_alone = np.where(np.isnat(day_alone), english, day_alone)
         return np.where(np.isnat(whole), day_alone, whole), form(date_format)
     texts = pd.Series([_tidy(text) for text in unquoted(texts)], dtype=str)
@@ -135,7 +136,7 @@ def _is_ordered(found: Days) -> bool:
 
 
 def _is_regular(found: Days) -> bool:
-    """Whether more than 12 days are a week, a month, … apart each time: as 1/2, 1/3, … 1/12 fewer may be months or days."""
+    """Whether the days are a week, a month, … apart each time. Of 12 or fewer, 1/2, 1/3, … may be days or months."""
     steps = np.abs(np.diff(found[~np.isnat(found)]).astype(np.int64))
     return bool(len(steps) >= 12 and steps.min() > 4 and steps.max() <= 1.2 * steps.min())
 

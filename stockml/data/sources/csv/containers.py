@@ -74,7 +74,8 @@ def _unpacked(path: Path, packed: bytes) -> BinaryIO | None:
             if any(archive.getinfo(name).flag_bits & 1 for name in names):
                 raise UserError(f"{path}: is protected by a password; unpack it, and name the file: data.path=FILE")
             if len(names) != 1:
-                raise UserError(f"{path}: holds {len(names)} files; unpack it, and name the folder: data.dir=FOLDER")
+                remedy = "unpack it, and name the folder: data.dir=FOLDER" if names else "save the bars again"
+                raise UserError(f"{path}: holds {len(names) or 'no'} files; {remedy}")
             return cast("BinaryIO", archive.open(names[0]))
     return None
 
@@ -99,7 +100,8 @@ def text(path: Path, content: bytes) -> str:
         text = content.decode(encoding(content))
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{path}: is not a text file ({error.reason} at byte {error.start}); save it as UTF-8 CSV"
+            f"{path}: is no text in UTF-8 ({error.reason} at byte {error.start}), nor in another encoding, as cp1252 "
+            "or gb18030, in which its columns have known names; save it as UTF-8 CSV"
         ) from error
     if "\0" in text:
         raise UserError(f"{path}: is not a text file (a zero byte at {text.index(chr(0))}); save it as UTF-8 CSV")
@@ -114,7 +116,7 @@ def rows(path: Path, content: bytes) -> Rows | None:
     if content.startswith((b"PK\x03\x04", spreadsheets.XLS)):
         sheet = spreadsheets.sheet(path, content)
         found = [[json_tables.shown(cell) for cell in row] for row in sheet.itertuples(index=False, name=None)]
-    elif re.match(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*[{\[]|\{\s*\")", content):
+    elif re.match(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*[{\[\]]|\{\s*\")", content):
         found = json_tables.rows(path, text(path, content))
     elif re.match(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|body|table|meta|div|\?xml)\b", content, re.IGNORECASE):
         raise UserError(f"{path}: is a web page or XML, no table; open it in a spreadsheet program and save it as CSV")

@@ -26,8 +26,9 @@ def rows(path: Path, text: str) -> list[list[str]]:
             if not error.msg.startswith("Extra data"):
                 raise
             found = [_parsed(line) for line in text.splitlines() if line.strip()]
-        tables = _tables(path, found) or ([_of_records(path, [found])] if isinstance(found, dict) else [])
-        tables = [table for table in tables if _has_names(table)] or tables
+        tables = _tables(path, found)
+        alone = [_of_records(path, [found])] if isinstance(found, dict) and not tables else []
+        tables = [table for table in [*tables, *alone] if _has_names(table)] or tables
         if len(tables) != 1:
             raise ValueError(f"it has {len(tables) or 'no'} tables")
     except (ValueError, RecursionError) as error:
