@@ -16,6 +16,7 @@ from stockml.data.sources.csv import tables
 from stockml.errors import UserError
 from tests.conftest import random_bars
 from tests.data.sources.exports import spreadsheet
+from tests.data.sources.test_table_forms import of_file
 
 BAR = "1,2,0.5,1.5,1234567"
 MS = (1577923200000, 1578009600000)
@@ -152,7 +153,7 @@ WEEKS = {"weeks": ("Week", ("2020-W01", "2020-W02"), ("2019-12-30", "2020-01-06"
 
 
 def read(path: Path, *typed: str) -> Bars:
-    return tables.load(compose.compose("data=csv", f"data.path={path}", *typed))
+    return tables.load(compose.compose("data=csv", f"data.path={path}", *typed) if typed else of_file(path))
 
 
 @pytest.mark.parametrize("text", VENDORS.values(), ids=VENDORS.keys())

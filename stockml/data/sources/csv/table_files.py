@@ -234,11 +234,9 @@ def _table(path: Path, given: Given, *, has_names: bool) -> Table:
             widths[row] = min(names, len(_fields([lines[row]], delimiter)[0]))
     filled = np.flatnonzero(is_filled.any(axis=1))
     while len(filled) > 1 and _is_footnote(cells.iloc[filled[-1]][is_filled[filled[-1]]].tolist(), names):
-        below, filled = filled[-1], filled[:-1]
-        notes = [
-            f"below the bars left out {textwrap.shorten(' '.join(cells.iloc[below]), 60, placeholder=' …')!r}",
-            *notes,
-        ]
+        shown = textwrap.shorten(" ".join(cells.iloc[filled[-1]]), 60, placeholder=" …")
+        notes.insert(0, f"left out below the bars: {shown!r}")
+        filled = filled[:-1]
     chosen = slice(header.first, int(filled.max(initial=-1)) + 1)
     return Table(path, header, cells[chosen], np.arange(1, len(cells) + 1)[chosen], widths[chosen], notes=tuple(notes))
 
