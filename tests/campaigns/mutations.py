@@ -137,7 +137,8 @@ def _gap(content: bytes, form: Form, rng: random.Random) -> bytes:
     return content[:start] + content[start + rng.randrange(1, 40) :]
 
 
-MUTATIONS: list[Callable[[bytes, Form, random.Random], bytes]] = [
+Mutation = Callable[[bytes, Form, random.Random], bytes]
+MUTATIONS: list[Mutation] = [
     _flipped,
     _flipped,
     _truncated,
@@ -145,7 +146,7 @@ MUTATIONS: list[Callable[[bytes, Form, random.Random], bytes]] = [
     _rows_shuffled,
     _gap,
 ]
-_OF_BYTES = [_flipped, _flipped, _truncated, _gap]
+_OF_BYTES: list[Mutation] = [_flipped, _flipped, _truncated, _gap]
 
 
 def outcome(content: bytes, wanted: Callable[[], list[list[str]]], form: Form, path: Path, config: Config) -> str:

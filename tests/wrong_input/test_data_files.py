@@ -151,11 +151,11 @@ BY_POSITION = "'data.columns={date: 1, close: 5}' 'stock.features=[close]'"
 UNNAMED = "its first line holds no names; if these are they: data.header=false 'data.columns={date: 1, open: 2…"
 CONTAINERS = {
     "xlsx-cut": (file("AAPL.xlsx", cut(sheets("xlsx"), 0.5)), "", "AAPL.xlsx: cannot be unpacked (File …save it again"),
-    "ods-damaged": (file("AAPL.ods", sheets("ods").replace(b"PK\1\2", b"PK\1\3", 1)), "", "AAPL.ods: cannot be …save it"),
+    "ods-damaged": (file("AAPL.ods", sheets("ods").replace(b"PK\1\2", b"PK\1\3", 1)), "", "AAPL.ods: cannot be …save"),
     "xls-cut": (file("AAPL.xls", cut(sheets("xls"), 0.3)), "", "AAPL.xls: cannot be read (…); open it, and save it as"),
     "two-sheets": (file("AAPL.xlsx", sheets("xlsx", "A", "B")), "", "holds 2 sheets of bars, A, B; save each as a CSV"),
     "no-cells": (file("AAPL.ods", spreadsheet({"A": [[""]]}, "ods")), "", "AAPL.ods: is empty; save the bars again"),
-    "web-page": (file("AAPL.xls", "<html><table></table></html>"), "", "AAPL.xls: is a web page or XML, …save it as CSV"),
+    "web-page": (file("AAPL.xls", "<html><table></table></html>"), "", "AAPL.xls: is a web page or XML, …as CSV"),
     "json-cut": (file("AAPL.json", json.dumps(RECORDS)[:900]), "", "AAPL.json: holds no JSON records, …char 900))"),
     "json-two": (file("AAPL.json", json.dumps({"a": RECORDS, "b": RECORDS})), "", "JSON records…(it has 2 tables)"),
     "json-none": (file("AAPL.json", '{"error": "limit"}'), "", "AAPL.json: holds no JSON records…(it has no tables)"),

@@ -49,7 +49,7 @@ S, BACK = [ms // 1000 for ms in MS], ("03", "02")
 OF_DATES = {
     day: {"1. open": "1", "2. high": "2", "3. low": "0.5", "4. close": "1.5", "5. volume": "1234567"} for day in DAYS
 }
-LISTS = {"o": [1, 1], "h": [2, 2], "l": [0.5, 0.5], "c": [1.5, 1.5], "v": [1234567, 1234567]}
+LISTS: dict[str, list[float]] = {"o": [1, 1], "h": [2, 2], "l": [0.5, 0.5], "c": [1.5, 1.5], "v": [1234567, 1234567]}
 VENDORS |= {
     "Alpha Vantage": json.dumps({"Meta Data": {"2. Symbol": "AAPL"}, "Time Series (Daily)": OF_DATES}),
     "Quandl": json.dumps({"dataset_data": {"column_names": ["Date", "Open", "High", "Low", "Close", "Volume"],
