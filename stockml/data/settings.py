@@ -14,8 +14,10 @@ from stockml.config.schema import advised, bounded, incidental
 
 Feature = Literal["open", "high", "low", "close", "volume"]
 
-CLOSE_TARGETS = ("log_return", "return", "close")
+CLOSE_TARGETS = ("log_return", "return", "close", "difference")
 """The targets that are a change of the close, or the close itself."""
+ANY_PRICE = ("close", "difference", "direction")
+"""The targets that are known for prices of 0 or less too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +124,9 @@ class BarsConfig(DataConfig):
     target_normalize: Literal["none", "csrank", "cszscore"]
     """Several stocks: whether the model is trained on the target's rank, or its standard score, among the day's stocks.
     Forecasts and metrics are of the target itself."""
-    transform: Literal["returns", "levels"]
+    transform: Literal["auto", "returns", "differences", "levels"]
+    """How the bars' columns become features. auto: returns; differences with target=difference, and of bars with prices
+    below 0. Volume is a log change in both."""
     test_ratio: float = bounded(above=0, below=1)
     start: datetime.date | None
     end: datetime.date | None
@@ -170,6 +174,11 @@ class BarsConfig(DataConfig):
     def pooled(self) -> bool:
         """Whether one model is trained on several stocks."""
         return bool(self.tickers)
+
+    @property
+    def takes_any_price(self) -> bool:
+        """Whether prices of 0 or less can be used: neither the target nor the columns' change divides by prices."""
+        return self.target in ANY_PRICE and self.transform != "returns"
 
     def conflicts(self) -> Iterator[str]:
         """Broken rules across fields."""

@@ -74,7 +74,7 @@ def quantile_forecasts(data: Data, quantile: float) -> dict[str, dict[str, Float
     Both of the stock, or of all stocks where it has no train samples. Of levels there is persistence too.
     """
     panel, train = data.panel, data.split.train
-    constant_level = panel.last is not None and not panel.relative
+    constant_level = panel.last is not None and not panel.relative and panel.target_name != "close"
 
     def of_stocks(values: Floats, rows: Rows) -> Floats:
         found = np.full(len(rows), np.quantile(values[np.isfinite(values)], quantile))

@@ -61,6 +61,8 @@ class Target:
     """(N,) the forecast of the mean change of all days known by then, in the target's units; dated samples only."""
     quantile: float | None = None
     """The quantile that is forecast; None where it is the mean."""
+    reverts: bool = False
+    """Whether it is a volatility, which reverts to its mean and is never below 0."""
 
     def changes(self, y: Floats) -> Floats:
         """(N,) returns as they are; levels as their change since the last known value."""
@@ -77,13 +79,14 @@ class Target:
     def of(self, chosen: NDArray[Any]) -> Target:
         """The targets of some of the samples, by their positions or by a mask."""
         last, drift = (None if values is None else values[chosen] for values in (self.last, self.drift))
-        return Target(self.y_true[chosen], self.kind, last, self.relative, drift, self.quantile)
+        return Target(self.y_true[chosen], self.kind, last, self.relative, drift, self.quantile, self.reverts)
 
 
 def target(panel: Panel, rows: NDArray[np.int64], drift: Floats | None = None, quantile: float | None = None) -> Target:
     """The targets of the samples that end in these rows; `drift` and `quantile` are the fields of that name."""
     last = None if panel.last is None else panel.last[rows]
-    return Target(panel.target[rows], panel.kind, last, panel.relative, drift, quantile)
+    reverts = panel.target_name == "volatility"
+    return Target(panel.target[rows], panel.kind, last, panel.relative, drift, quantile, reverts)
 
 
 @dataclass(frozen=True)

@@ -77,12 +77,18 @@ class Portfolio:
             return "the target is a volatility, which has no direction"
         if is_alone and self.target not in ("", "direction", *CLOSE_TARGETS):
             return f"data.target={self.target} is not known to be the return of the stock"
-        if truth.kind == "class" and self.rule(samples) == "threshold":
-            return "portfolio.rule=threshold compares a forecast return with the cost, and the target is a class"
+        is_change = self.target == "difference" or (self.target == "close" and not truth.relative)
+        if is_change and not is_alone:
+            return "price differences of several stocks are no returns: they are larger where prices are higher"
+        if (truth.kind == "class" or is_change) and self.rule(samples) == "threshold":
+            what = "a price difference" if is_change else "a class"
+            return f"portfolio.rule=threshold compares a forecast return with the cost, and the target is {what}"
         if not self.target:
             return self._why_none_of_arrays(truth)
         if samples.next_return is None:
             return "the run has no daily returns: it was made by a release up to 2026-11-28"
+        if is_alone and not np.isfinite(samples.next_return).all():
+            return "some prices are 0 or less, from which there are no returns"
         return "" if len(samples.rows) > 1 else "a single day has no volatility"
 
     def _why_none_of_arrays(self, truth: Target) -> str:

@@ -48,8 +48,8 @@ class Predictions:
 
     @property
     def reverts(self) -> bool:
-        """Whether the target is a volatility, which reverts to its mean: a dated level that is no price."""
-        return self.truth.kind == "level" and not self.truth.relative and self.dates is not None
+        """Whether the target is a volatility, which reverts to its mean."""
+        return self.truth.reverts
 
     def scores(self, y_pred: Floats, *, direction_only: bool = False) -> Scores:
         """Every metric of the forecasts (N,), with the pooled ones where there are several stocks.
@@ -151,6 +151,7 @@ def concatenate_folds(folds: Sequence[PredictionsBySplit]) -> dict[str, Predicti
                 first.truth.relative,
                 together([f.truth.drift for f in found]),
                 first.truth.quantile,
+                first.truth.reverts,
             ),
             rows=together([f.rows for f in found]),
             dates=together([f.dates for f in found]),

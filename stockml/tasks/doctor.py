@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from stockml.config.values import list_stocks
-from stockml.data import calendar, doctor, frequency, pooled, spec
+from stockml.data import calendar, doctor, doctor_prices, frequency, pooled, spec
 from stockml.data.bars import COLUMNS, PRICES
 from stockml.data.sources import loading
 from stockml.errors import RunError, UserError
@@ -68,7 +68,7 @@ def _examine(config: Config) -> tuple[Bars, Counter[str]]:
     elif (sessions := calendar.days_between(first, last, exchange)) is not None:
         print(f"calendar    {exchange}")
     else:
-        gaps = f"only gaps of more than {doctor.LONGEST_GAP_DAYS} days are reported"
+        gaps = f"only gaps of more than {doctor_prices.LONGEST_GAP_DAYS} days are reported"
         print(f"calendar    {exchange} is not available for these days, so {gaps}; {calendar.INSTALL}")
     findings = doctor.examine(bars, sessions, data.calendar)
     if findings:

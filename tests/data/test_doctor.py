@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stockml import compose
-from stockml.data import doctor, jumps
+from stockml.data import doctor, doctor_prices, jumps
 from stockml.data.bars import Bars, Floats
 from stockml.data.doctor import Days, Finding
 from stockml.data.sources.loading import load_bars
@@ -153,7 +153,7 @@ def no_volume(bars: Bars, row: int, draw: Draw) -> Planted:
 def opens_repeat(bars: Bars, row: int, draw: Draw) -> Planted:
     rows = np.r_[row : row + draw(st.integers(15, 20))]
     columns = {name: bars.columns[name].copy() for name in PRICES}
-    assume(not doctor._equal(columns["open"][1:], columns["close"][:-1]).any())  # by chance
+    assume(not doctor_prices._equal(columns["open"][1:], columns["close"][:-1]).any())  # by chance
     columns["open"][rows] = columns["close"][rows - 1]
     columns["high"] = np.maximum(columns["high"], columns["open"])
     columns["low"] = np.minimum(columns["low"], columns["open"])
@@ -210,7 +210,9 @@ def seen(findings: list[Finding]) -> set[tuple[str, str, str]]:
 
 
 def test_opens_far_from_the_closes_before_are_not_swapped_by_chance() -> None:
-    found = {of.check for seed in range(300) for of in doctor.examine(random_bars(doctor._LEAST_SWAPPED + 1, seed))}
+    found = {
+        of.check for seed in range(300) for of in doctor.examine(random_bars(doctor_prices._LEAST_SWAPPED + 1, seed))
+    }
     assert "open and close swapped" not in found
 
 

@@ -43,8 +43,8 @@ def ramp(subject: BarsSubject) -> Finding:
 
     def expected(late: int) -> Floats:
         start, end = today + late, today + horizon + late
-        if subject.settings.target == "close":
-            return end
+        if subject.settings.target in ("close", "difference"):
+            return end if subject.settings.target == "close" else end - start
         return np.log(end / start) if subject.settings.target == "log_return" else end / start - 1
 
     if np.allclose(panel.target[rows], expected(0), rtol=1e-9):
