@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stockml.evaluation.metrics import Floats, target
+from stockml.evaluation.truth import Floats, target
 from stockml.evaluation.volatility import volatility
 from stockml.models.settings import MOST_RIDGE_INPUTS
 
@@ -218,7 +218,9 @@ def _majority_class(_panel: Panel, train_mean: Floats) -> Floats:
     return np.where(train_mean >= 0.5, 1.0, 0.0)
 
 
-def _always_up(panel: Panel, _train_mean: Floats) -> Floats:
+def _always_up(panel: Panel, _train_mean: Floats) -> Floats | None:
+    if panel.kind == "level" and panel.last is None:
+        return None
     return np.broadcast_to(1.0, panel.target.shape) if panel.last is None else panel.last + 1
 
 

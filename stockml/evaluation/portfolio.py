@@ -24,11 +24,12 @@ from stockml.evaluation.volatility import DECAY
 
 if TYPE_CHECKING:
     from stockml.config.root import Config
-    from stockml.evaluation.metrics import Floats, Target
     from stockml.evaluation.predictions import Predictions
+    from stockml.evaluation.truth import Floats, Target
 
 TRADING_DAYS = 252.0
 """A year's, where days are a day apart."""
+_LARGEST_USUAL_RETURN = 0.15
 MOST_SCALED = 2.0
 """The most that a volatility target multiplies positions by."""
 
@@ -97,7 +98,11 @@ class Portfolio:
         if self.horizon != 1:
             known = f"they are {self.horizon} windows long" if self.horizon else "how long they are is not known"
             return f"arrays hold daily returns only as targets that are one window long, and {known} (data.horizon)"
-        return "" if truth.y_true.min() > -1 else "the targets of the arrays are no returns: some are −100 % or less"
+        if truth.y_true.min() <= -1:
+            return "the targets of the arrays are no returns: some are −100 % or less"
+        if (usual := float(np.median(np.abs(truth.y_true)))) > _LARGEST_USUAL_RETURN:
+            return f"the targets of the arrays are hardly returns of a day: half are above {usual:.0%}, either way"
+        return ""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stockml.evaluation import baselines
-from stockml.evaluation.metrics import Floats, Scores, Target, score, target
+from stockml.evaluation.metrics import Scores, score
+from stockml.evaluation.truth import Floats, Target, target
 
 if TYPE_CHECKING:
     from stockml.data.batches import Batches

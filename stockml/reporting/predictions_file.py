@@ -14,8 +14,8 @@ from stockml.config.printable import from_csv_cell
 from stockml.errors import UserError
 from stockml.evaluation import intervals
 from stockml.evaluation.baselines import known_drift
-from stockml.evaluation.metrics import Target
 from stockml.evaluation.predictions import Predictions, PredictionsBySplit
+from stockml.evaluation.truth import Target
 from stockml.runs import plain_files
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from stockml.tasks import NO_REQUEST, Request
 if TYPE_CHECKING:
     from stockml.config.root import Config
     from stockml.data.bars import Bars
-    from stockml.data.doctor import Days, Finding
+    from stockml.data.doctor import Finding
+    from stockml.data.doctor_prices import Days
     from stockml.data.settings import BarsConfig
 
 _MOST_ROWS = 10  # per check

@@ -17,8 +17,8 @@ from stockml.data.features.expressions import parse
 from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
 from stockml.evaluation import combination, intervals
-from stockml.evaluation.metrics import target
 from stockml.evaluation.predictions import Predictions, tickers_of
+from stockml.evaluation.truth import target
 from stockml.reporting import predictions_file as written
 from stockml.reporting import terminal, text_tables
 from stockml.runs.folder import RunFolder

@@ -30,7 +30,7 @@ from stockml.training.forecasting import forecast
 if TYPE_CHECKING:
     from stockml.data.panel import Panel
     from stockml.data.split import Rows
-    from stockml.evaluation.metrics import Floats
+    from stockml.evaluation.truth import Floats
     from stockml.runs.folder import RunFolder
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from stockml import compose
 from stockml.data import doctor, doctor_prices, jumps
 from stockml.data.bars import Bars, Floats
-from stockml.data.doctor import Days, Finding
+from stockml.data.doctor import Finding
+from stockml.data.doctor_prices import Days
 from stockml.data.sources.loading import load_bars
 from stockml.errors import UserError
 from tests.conftest import random_bars
@@ -67,6 +68,14 @@ def nan_at_an_end(bars: Bars, row: int, draw: Draw) -> Planted:
 def not_positive(bars: Bars, row: int, draw: Draw) -> Planted:
     name = some_of(draw, PRICES)
     return changed(bars, **{name: put(bars.columns[name], row, -draw(st.integers(0, 3)))}), bars.dates, bars.dates[row]
+
+
+def below_zero(bars: Bars, row: int, draw: Draw) -> Planted:
+    low = {
+        name: put(bars.columns[name], row, least - draw(st.integers(1, 3)))
+        for name, least in (("low", -3), ("close", 0))
+    }
+    return replace(changed(bars, **low), takes_any_price=True), bars.dates, bars.dates[row]
 
 
 def crossed(bars: Bars, row: int, draw: Draw) -> Planted:
@@ -184,6 +193,7 @@ FAULTS: dict[Callable[[Bars, int, Draw], Planted], str] = {
     nan_amid: "NaN amid bars",
     nan_at_an_end: "NaN at an end",
     not_positive: "price not positive",
+    below_zero: "price of 0 or less",
     crossed: "high below low",
     above_the_high: "above the high",
     below_the_low: "below the low",

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from stockml.data import spec, store
 from stockml.data.bars import PRICES, Bars, Floats, adjusted_volume, adjustment, split_ratios
+from stockml.data.settings import ANY_PRICE
 from stockml.data.sources.csv import cells, stamps, table_files
 from stockml.data.sources.csv.cells import Days
 from stockml.data.sources.csv.column_names import words
@@ -26,7 +27,6 @@ from stockml.data.sources.csv.columns import PAIR_VOLUME, same_ticker
 from stockml.data.sources.csv.file_names import stem
 from stockml.data.sources.csv.places import ROLES, Places
 from stockml.data.sources.csv.table_files import Table
-from stockml.data.settings import ANY_PRICE
 from stockml.errors import UserError
 
 if TYPE_CHECKING:
