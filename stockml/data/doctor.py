@@ -64,6 +64,7 @@ def counts(bars: Bars, exchange: str = calendar.AUTO) -> Counter[str]:
     if errors:
         first = errors[0]
         others = f" ({len(errors):,} errors in all)" if len(errors) > 1 else ""
+        others += "".join(f"; {of.check}: {of.value}" for of in found if of.check == "columns swapped")
         raise UserError(
             f"{bars.where(first.row)}: {first.date}: {first.check}: {first.value}{others}; {first.remedy}; "
             "task=doctor with the same data and stock shows all"
@@ -149,6 +150,12 @@ _CHECKS: Sequence[_Check] = (
         "lasting jump",
         functools.partial(prices.jumps, splits=False),
         "if it is no real move, multiply the prices before by this factor, or take the bars from that day: data.start",
+    ),
+    _Check(
+        "warning",
+        "columns swapped",
+        prices.columns_swapped,
+        "swap them back, as with 'data.columns={high: Close, close: High}' where all bars are so",
     ),
     _Check("warning", "open and close swapped", prices.swapped, "swap them: 'data.columns={open: Close, close: Open}'"),
     _Check("warning", "zero volume", prices.no_volume, "if the source has no volume, leave it out of stock.features"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from stockml.data import frequency
 from stockml.data import jumps as one_day
-from stockml.data.bars import COLUMNS, Bars, Floats
+from stockml.data.bars import COLUMNS, PRICES, Bars, Floats
 from stockml.data.doctor_further import Case, Mask, days, missing_periods, runs, sigma
 
 Days = NDArray[np.datetime64]
@@ -22,6 +23,9 @@ _LEAST_SPIKE = 0.10
 _REVERTED = 0.7
 _STALE_DAYS = 3
 _MOST_OPENS_REPEATED = 0.05
+_FEWEST_OUT_OF_ORDER = 20
+_LEAST_OUT_OF_ORDER = 0.5  # of the bars from the first to the last of them
+_MOST_LEFT = 0.05
 _LEAST_SWAPPED = 60
 _SWAPPED_RATIO = 1.4
 _SWAPPED_SIGMAS = 4.0
@@ -190,6 +194,38 @@ def jumps(subject: Subject, *, splits: bool) -> Iterator[Case]:
     """Changes that lasted and are not credible: those that look like a split, or all others."""
     close = subject.prices["close"]
     return one_day.jumps(subject.bars, close, subject.prices.get("open", close), subject.spikes, splits=splits)
+
+
+def columns_swapped(subject: Subject) -> Iterator[Case]:
+    """Two columns that were swapped, on bars most of which are out of order, and nearly none with the two swapped back.
+
+    Open and close have a check of their own, since they have no order.
+    """
+    if len(subject.prices) < len(PRICES):
+        return
+    wrong = _out_of_order(subject.prices)
+    rows = np.flatnonzero(wrong)
+    if len(rows) < _FEWEST_OUT_OF_ORDER or len(rows) < _LEAST_OUT_OF_ORDER * (rows[-1] + 1 - rows[0]):
+        return
+    prices = {name: price[rows] for name, price in subject.prices.items()}
+    left = {
+        pair: float(_out_of_order(prices | {pair[0]: prices[pair[1]], pair[1]: prices[pair[0]]}).mean())
+        for pair in itertools.combinations(PRICES, 2)
+    }
+    one, other = min(left, key=lambda pair: left[pair])
+    if left[one, other] <= _MOST_LEFT:
+        text = f"{one} and {other}: {len(rows):,} bars are out of order, {left[one, other]:.0%} of them if swapped back"
+        yield int(rows[0]), subject.dates[rows[0]], text
+
+
+def _out_of_order(prices: Mapping[str, Floats]) -> Mask:
+    """(R,) bars whose high is below another price, or whose low is above one, by more than rounding."""
+    high, low, ends = prices["high"], prices["low"], (prices["open"], prices["close"])
+    highest, lowest = np.maximum(*ends), np.minimum(*ends)
+    found = np.zeros(len(high), dtype=bool)
+    for below, above in ((highest, high), (low, lowest), (low, high)):
+        found |= (below > above) & ~_equal(below, above)
+    return found
 
 
 def swapped(subject: Subject) -> Iterator[Case]:

@@ -71,11 +71,8 @@ def not_positive(bars: Bars, row: int, draw: Draw) -> Planted:
 
 
 def below_zero(bars: Bars, row: int, draw: Draw) -> Planted:
-    low = {
-        name: put(bars.columns[name], row, least - draw(st.integers(1, 3)))
-        for name, least in (("low", -3), ("close", 0))
-    }
-    return replace(changed(bars, **low), takes_any_price=True), bars.dates, bars.dates[row]
+    low = put(bars.columns["low"], row, -draw(st.integers(1, 3)))
+    return replace(changed(bars, low=low), takes_any_price=True), bars.dates, bars.dates[row]
 
 
 def crossed(bars: Bars, row: int, draw: Draw) -> Planted:
