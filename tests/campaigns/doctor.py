@@ -101,7 +101,10 @@ def split(bars: Bars, row: int, rng: Rng) -> Planted:
     ratio = float(rng.choice([2, 3, 4, 5, 7, 12, 20, 100, 1.5, 2.5, *rng.integers(2, 60, 9)])) ** int(
         rng.choice([-1, 1])
     )
-    return Planted(_scaled(bars, row, 1 / ratio, ratio), "split not adjusted", bars.dates[row], names(1 / ratio))
+    found = _scaled(bars, row, 1 / ratio, ratio)
+    if rng.random() < 0.3:  # a file without volume
+        found = replace(found, columns={name: v for name, v in found.columns.items() if name != "volume"})
+    return Planted(found, "split not adjusted", bars.dates[row], names(1 / ratio))
 
 
 def redenomination(bars: Bars, row: int, rng: Rng) -> Planted:

@@ -21,7 +21,7 @@ def test_planted_faults_are_found_on_their_day_with_their_cause() -> None:
     assert np.mean([named for _, named in hits]) >= 0.95
 
 
-@pytest.mark.parametrize("pair", itertools.combinations(PRICES, 2))
+@pytest.mark.parametrize("pair", list(itertools.combinations(PRICES, 2)))
 @pytest.mark.parametrize("first", [0, 150])
 def test_two_swapped_columns_are_named(pair: tuple[str, str], first: int) -> None:
     bars = doctor.simulated(np.random.default_rng(3))
