@@ -84,9 +84,9 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
         window=data.window,
         kind=spec.target.kind,
         samples=np.concatenate(samples),
-        dropped=(*facts["dropped"], *left_out, *unusable(spec, data.window, len(stocks.tickers))),
-        parsing_notes=facts["understood"],
-        data_warnings=tuple(facts["doubts"]),
+        dropped=(*unhashed["dropped"], *left_out, *unusable(spec, data.window, len(stocks.tickers))),
+        parsing_notes=unhashed["understood"],
+        data_warnings=tuple(unhashed["doubts"]),
         synthetic=data.made_up,
         horizon=spec.target.horizon,
         target_end=spec.target.end,
@@ -95,10 +95,11 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
         last_name=spec.target.last_name,
         relative=spec.target.last is None,
         stocks=stocks,
-        origins=tuple(facts["origins"]),
+        origins=tuple(unhashed["origins"]),
         days_before=np.array(unhashed["days_before"], dtype="datetime64[D]"),
         missing=np.array(unhashed["missing"]) if any(unhashed.get("missing", ())) else None,
         content=found.content,
+        stored=found,
         **arrays,
     )
     by_day = np.argsort(panel.day_numbers[panel.samples], kind="stable")
@@ -108,8 +109,8 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
 def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict[str, Any]:
     """Read, examine and write one stock after another; all at once if a feature compares them.
 
-    The names and texts of what is returned are part of the fingerprint of pooled runs. Raises UserError with the faults
-    of all stocks.
+    Only the stocks and their rows are part of the fingerprint of pooled runs, not where the bars lie. Raises UserError
+    with the faults of all stocks.
     """
     data, spec = cast("BarsConfig", config.data), PanelSpec.of(config)
     starts, tickers, origins, days_before = [0], list[str](), list[str](), list[str]()
@@ -149,14 +150,17 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
     return {
         "tickers": tickers,
         "starts": starts,
-        "origins": origins,
-        "understood": _parsing_notes(parsing_notes),
-        "doubts": doctor.labels(data_warnings),
-        "dropped": [
-            *([f"in {len(dropped)} stocks bad rows (the first: {dropped[0]})"] if len(dropped) > 1 else dropped),
-            *left_out.notes(),
-        ],
-        store.UNHASHED: {"days_before": days_before, "missing": missing.tolist()},
+        store.UNHASHED: {
+            "origins": origins,
+            "understood": _parsing_notes(parsing_notes),
+            "doubts": doctor.labels(data_warnings),
+            "dropped": [
+                *([f"in {len(dropped)} stocks bad rows (the first: {dropped[0]})"] if len(dropped) > 1 else dropped),
+                *left_out.notes(),
+            ],
+            "days_before": days_before,
+            "missing": missing.tolist(),
+        },
     }
 
 

@@ -58,7 +58,7 @@ def find(data: CsvConfig, ticker: str) -> Path:
     of the ticker. Raises UserError where there is none or where several fit."""
     if data.path is not None:
         if not Path(data.path).is_file():
-            raise UserError(f"data.path={data.path}: there is no such file")
+            raise UserError(f"data.path={data.path}: there is no such file; name it where it is: data.path=FILE")
         return Path(data.path)
     folder = Path(str(data.dir))
     _require_folder(folder)
@@ -93,7 +93,7 @@ def _require_folder(folder: Path) -> None:
     if folder.is_file():
         raise UserError(f"data.dir={folder}: is a file; type data.path={folder}")
     if not folder.is_dir():
-        raise UserError(f"data.dir={folder}: there is no such folder")
+        raise UserError(f"data.dir={folder}: there is no such folder; name it where it is: data.dir=FOLDER")
 
 
 def _is_word(ticker: str, name: str) -> bool:
