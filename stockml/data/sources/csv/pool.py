@@ -55,7 +55,8 @@ def _several_stocks(path: Path, data: CsvConfig) -> list[str]:
             else:
                 header, lines = table_files.beginning(path, data)
             column, line = header.column("ticker", ""), next(iter(lines[header.first :]), [])
-        is_own = column is None or (column < len(line) and same_ticker(line[column], stem(path)))
+            is_dated = header.column("date", "") is not None
+        is_own = column is None or not is_dated or (column < len(line) and same_ticker(line[column], stem(path)))
         if header.tickers is None and is_own:
             return []
         found = table_files.by_ticker(table_files.whole(path, data))

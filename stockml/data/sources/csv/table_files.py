@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stockml.data.sources.csv import CsvConfig
 
 _DELIMITERS = ",;\t|"
+_ELSEWHERE = "name it where it is: data.path=FILE"
 _HEAD = 40
 """Number of rows that may hold the names of the columns."""
 
@@ -58,7 +59,9 @@ def find(data: CsvConfig, ticker: str) -> Path:
     of the ticker. Raises UserError where there is none or where several fit."""
     if data.path is not None:
         if not Path(data.path).is_file():
-            raise UserError(f"data.path={data.path}: there is no such file; name it where it is: data.path=FILE")
+            is_pattern = set("*?") & set(data.path)
+            advice = f"for each file of a pattern: -m 'data.path=glob({data.path})'" if is_pattern else _ELSEWHERE
+            raise UserError(f"data.path={data.path}: there is no such file; {advice}")
         return Path(data.path)
     folder = Path(str(data.dir))
     _require_folder(folder)
