@@ -85,6 +85,11 @@ class Writer:
             file.write(_text({"arrays": self._heads, "facts": facts}))
             _flush_and_close(file)
 
+    def restart(self) -> None:
+        """Begin again, without any array."""
+        self.abandon()
+        self._files, self._digests, self._heads = {}, {}, {}
+
     def abandon(self) -> None:
         """Close the files as they are."""
         for file in self._files.values():

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from stockml.data import spec, store
 from stockml.data.bars import PRICES, Bars, Floats, adjusted_volume, split_ratios
+from stockml.data.sources import reading
 from stockml.data.sources.csv import cells, stamps, table_files
 from stockml.data.sources.csv.cells import Days
 from stockml.data.sources.csv.column_names import words
@@ -102,6 +103,8 @@ def columns(config: Config) -> tuple[list[str], list[str]]:
 def _table(config: Config, *, lenient: bool = False) -> Table:
     data, ticker = cast("CsvConfig", config.data), config.stock.ticker
     path = table_files.find(data, ticker)
+    if ticker in (known := reading.known(table_files.key_of(path, data)) or {}):
+        return table_files.of_ticker(known[ticker], ticker)
     sole = data.path is not None and ticker == stem(path)
     return table_files.read(path, ticker, data, sole=sole, lenient=lenient)
 
