@@ -224,7 +224,7 @@ _WINDOW_SETTINGS = (
     "context_max_age",
 )
 _DATA_SECTIONS = ("data.", "stock.")
-_BARS_SETTINGS = ("start", "end", "calendar", "tickers")
+_BARS_SETTINGS = ("start", "end", "calendar", "tickers", "on_bad_stock")
 SAMPLE_SETTINGS = {f"data.{f.name}" for f in dataclasses.fields(BarsConfig) if f.name not in _BARS_SETTINGS}
 """What makes samples of bars: the data settings that do not say which bars."""
 

@@ -163,6 +163,17 @@ def parquet(path: Path) -> pd.DataFrame:
     return cells
 
 
+def parquet_names(path: Path) -> tuple[str, ...]:
+    """The names of a Parquet file's columns, without its rows. Raises UserError."""
+    try:
+        from pyarrow import parquet
+
+        with plain_files.opened(path) as file:
+            return tuple(map(str, parquet.ParquetFile(file).schema_arrow.names))
+    except (ImportError, OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+
+
 def _check_parquet(path: Path) -> None:
     """UserError where a file declares more rows than there is memory for, or than its size can hold."""
     from pyarrow import parquet
