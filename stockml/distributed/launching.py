@@ -16,7 +16,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from stockml.distributed.environment import WorkerEnvironment
 from stockml.distributed.worker import log_path
 from stockml.errors import Interrupted, Pruned, RunError, UserError
 from stockml.processes import lifelines
+from stockml.runs.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from stockml.distributed.settings import DDPConfig
@@ -77,8 +77,8 @@ class Launch:
         start = self._torchrun if self.by_torchrun else self._start_workers
         for attempt in range(self.trainer.max_restarts + 1):
             sys.stdout.flush()
-            with tempfile.TemporaryDirectory(prefix="stockml-") as failures:
-                failure = start(Path(failures))
+            with temporary_folder() as failures:
+                failure = start(failures)
             if failure is None:
                 return
             if failure.cannot_be_retried or attempt == self.trainer.max_restarts:
