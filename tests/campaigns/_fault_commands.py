@@ -1,4 +1,4 @@
-"""Commands that campaigns kill or let run into a full disk: what is typed, what goes on after it, and how it must end."""
+"""Commands that campaigns kill or let run into a full disk: what is typed, what goes on, and how it must end."""
 
 from __future__ import annotations
 
@@ -121,7 +121,9 @@ class Forker:
             os.chdir(folder)
             for descriptor, name in enumerate((os.devnull, "../out.txt", "../err.txt")):
                 os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), descriptor)
-            os.environ.update(TMPDIR=str(folder / "tmp"), XDG_CACHE_HOME=str(folder / "cache"), PYTHONPATH=str(RUN_PY.parent))
+            os.environ.update(
+                TMPDIR=str(folder / "tmp"), XDG_CACHE_HOME=str(folder / "cache"), PYTHONPATH=str(RUN_PY.parent)
+            )
             tempfile.tempdir = None
             sys.argv = [str(RUN_PY), *shlex.split(typed)]
             from stockml.cli import program
@@ -131,7 +133,7 @@ class Forker:
             os._exit(99)
 
     def wait(self, child: int, seconds: float = 5 * MINUTE, until: float | None = None) -> int | None:
-        """The status of a command; None where it is killed since it does not end, or has used `until` seconds of CPU."""
+        """The status of a command; None where it was killed, since it did not end, or has used `until` CPU seconds."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             pid, status, used = os.wait4(child, os.WNOHANG)
@@ -227,7 +229,7 @@ def go_on(command: Command, folder: Path, forker: Forker) -> tuple[str, str]:
 
 
 def numbers(folder: Path, made: str) -> dict[str, Any]:
-    """What must not depend on kills: by file, the numbers of metrics.json, the bytes of tables, the rows of a summary."""
+    """What must not depend on kills: by file, the numbers of metrics.json, and the bytes of tables."""
     found: dict[str, Any] = {}
     for path in sorted(p for p in (folder / made).rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()

@@ -148,7 +148,12 @@ def fill(campaign: Campaign, command: Command, trials: int) -> None:
             before = numbers(fresh(campaign.base, folder), command.made)
             now = os.statvfs(disk)
             used = (now.f_blocks - now.f_bavail) * now.f_frsize // 1024
-            mount(disk, f"remount,size={used + left}k" if unit == "KB" else f"remount,nr_inodes={now.f_files - now.f_ffree + left}")
+            mount(
+                disk,
+                f"remount,size={used + left}k"
+                if unit == "KB"
+                else f"remount,nr_inodes={now.f_files - now.f_ffree + left}",
+            )
             status, said = campaign.forker.run(command.typed, folder)
             mount(disk, "remount,size=200m,nr_inodes=5000")
             faults = [f"orphan: {line}" for line in campaign.forker.orphans()] + torn(folder)

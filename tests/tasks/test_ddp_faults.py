@@ -107,9 +107,7 @@ def test_the_failing_rank_s_own_error_is_printed_in_a_line(
 @pytest.mark.parametrize(  # rank 0 serves the store
     ("fault", "rank", "launcher"), [("hang", 1, "local"), ("stop", 0, "local"), ("stop", 0, "torchrun")]
 )
-def test_a_rank_that_hangs_is_named(
-    tmp_path: Path, env: dict[str, str], fault: str, rank: int, launcher: str
-) -> None:
+def test_a_rank_that_hangs_is_named(tmp_path: Path, env: dict[str, str], fault: str, rank: int, launcher: str) -> None:
     typed = (*SETTINGS, "trainer.timeout_seconds=2", f"trainer.launcher={launcher}")
     done = command(*typed, cwd=tmp_path, env={**env, "FAULT": f"{fault} {rank} 13"})
     assert done.returncode == 1
