@@ -18,7 +18,7 @@ from hydra.core.override_parser.types import Glob, Override, Transformer
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from stockml.config.values import show
+from stockml.config.values import show, undecoded
 from stockml.errors import UserError
 
 
@@ -57,6 +57,8 @@ def with_files(o: Override) -> Override:
     paths = [path for path in paths if not any(fnmatch.fnmatch(path, text) for text in pattern.exclude)]
     if not paths:
         raise UserError(f"{o.input_line}: matches no {'folder' if kind == 'dir' else 'file'}; correct the pattern")
+    if odd := [shown for path in paths if (shown := undecoded(path))]:
+        raise UserError(*(f"{shown}: its name holds bytes that are not UTF-8; rename it" for shown in odd))
     (choice,) = parse([f"{o.get_key_element()}=choice({','.join(map(quote, paths))})"])
     return replace(choice, input_line=o.input_line)
 
