@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from stockml.config.printable import csv_cell
+from stockml.config.printable import csv_cell, json_text
 from stockml.errors import UserError
 from stockml.runs import plain_files
 from stockml.runs.names import numbered_names
@@ -51,11 +51,11 @@ class Folder:
     def write_text(self, name: str, text: str) -> None:
         """Write a text file."""
         with self.writing(name) as file:
-            file.write(text.encode())
+            file.write(text.encode(errors="backslashreplace"))
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write JSON. Raises ValueError for a NaN, which is a bug of the caller."""
-        self.write_text(name, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+        self.write_text(name, json_text(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)) + "\n")
 
     def write_csv(
         self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]], *, synthetic: bool = False
