@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None, tasks: Mapping[str, Task] = TAS
     except Exception as error:
         _trace(error)
         if isinstance(error, MemoryError):
-            print(f"there is too little memory ({error}); take a part of the data, or a larger machine", file=sys.stderr)
+            print(f"there is too little memory ({error}); take fewer data, or a larger machine", file=sys.stderr)
             return 1
         if isinstance(error, OSError) and (line := describe_os_error(error)) is not None:
             print(line, file=sys.stderr)

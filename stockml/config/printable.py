@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 
-# Control characters but tab and line feed, those that reorder a line or break it, those that nobody sees, and halves of
-# characters, which no file can hold.
+# Control characters but tab and line feed, those that reorder a line or break it, some that nobody sees (those that
+# Persian and Indian names need stay), and halves of characters, which no file can hold.
 _CONTROLS = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"
 )
 # What a spreadsheet takes for a formula; with the quotes before it that `csv_cell` may have written.

@@ -14,7 +14,25 @@ from stockml.config.printable import csv_cell, from_csv_cell, json_text, printab
 from stockml.errors import UserError
 
 
-@pytest.mark.parametrize("text", ["\x1b[2J", "\x9b31m", "\x07", "\r", "\x7f", "\u202e", "\u2066", "\x00", "\x0b", "\u200b", "\ufeff", "\xad", "\ud800", "\udcff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\x1b[2J",
+        "\x9b31m",
+        "\x07",
+        "\r",
+        "\x7f",
+        "\u202e",
+        "\u2066",
+        "\x00",
+        "\x0b",
+        "\u200b",
+        "\ufeff",
+        "\xad",
+        "\ud800",
+        "\udcff",
+    ],
+)
 def test_what_drives_a_terminal_is_escaped(text: str) -> None:
     assert printable(f"a{text}b").isascii() and printable(f"a{text}b").isprintable()
     assert printable(text) in str(UserError(f"no {text}"))

@@ -147,7 +147,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _shown(cell: Any) -> str:
     """A cell as text: exact to the last digit."""
-    return "" if cell is None else str(cell)
+    text = "" if cell is None else str(cell)
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()  # JSON can have half a character
 
 
 def parquet(path: Path) -> pd.DataFrame:

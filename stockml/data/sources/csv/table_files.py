@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stockml.config.printable import printable_name
 from stockml.config.schema import nearest
 from stockml.data.bars import place
 from stockml.data.sources import reading
@@ -181,7 +182,7 @@ def by_ticker(table: Table) -> dict[str, Table]:
         return {}
     texts = table.cells[column].astype(str).str.strip()
     anyone = (table.widths != len(header.names)) | (texts == "").to_numpy()  # reported for every stock
-    groups = {str(name): rows for name, rows in texts.groupby(texts, sort=False).indices.items() if name}
+    groups = {printable_name(str(n)): rows for n, rows in texts.groupby(texts, sort=False).indices.items() if n}
     return {name: _rows(table, np.union1d(groups[name], anyone.nonzero()[0])) for name in sorted(groups)}
 
 
@@ -197,7 +198,7 @@ def _holds_tickers(table: Table, column: int) -> bool:
 def _stocks_of_columns(header: Header) -> list[str]:
     """The stocks that the header names above the columns."""
     assert header.tickers is not None
-    own = [spelt for spelt, name in zip(header.tickers, header.names, strict=True) if name]
+    own = [printable_name(spelt) for spelt, name in zip(header.tickers, header.names, strict=True) if name]
     return list(dict.fromkeys(own[1:] if header.names[0] else own))
 
 
@@ -298,7 +299,8 @@ def of_ticker(table: Table, ticker: str, *, sole: bool = False) -> Table:
         held = list(texts.unique())
     else:
         return table
-    alike = [spelt for spelt in held if spelt.upper() == ticker.upper()] or [t for t in held if same_ticker(t, ticker)]
+    alike = [spelt for spelt in held if printable_name(spelt).upper() == ticker.upper()]
+    alike = alike or [spelt for spelt in held if same_ticker(spelt, ticker)]
     if not alike and column is not None and not _holds_tickers(table, column):
         return table
     if not alike and sole and len(held) == 1:
