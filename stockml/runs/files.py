@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from stockml.config.printable import csv_cell, json_text
 from stockml.errors import UserError
-from stockml.runs import plain_files
+from stockml.runs import plain_files, shapes
 from stockml.runs.names import numbered_names
 from stockml.runs.old_releases import check_format
 from stockml.runs.temporary import temporary
@@ -71,15 +71,13 @@ class Folder:
             )
             text.detach()  # flushes, and leaves the file open
 
-    def read_json(self, name: str) -> dict[str, Any]:
-        """Read a JSON object. Raises UserError if it is missing, broken, or of a later release."""
+    def read_json(self, name: str) -> shapes.Values:
+        """Read a JSON object. Raises UserError if it is missing, broken, of another shape or of a later release."""
         path = self.path / name
         try:
-            value = json.loads(plain_files.read(path, plain_files.MOST_JSON_BYTES))
+            value = shapes.parsed(path, plain_files.read(path, plain_files.MOST_JSON_BYTES))
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path}: cannot be read ({error})") from error
-        if not isinstance(value, dict):
-            raise UserError(f"{path}: is not a JSON object")
         check_format(path, value)
         return value
 

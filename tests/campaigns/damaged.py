@@ -9,6 +9,7 @@ there, and what was wrong.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import pkgutil
@@ -43,6 +44,7 @@ def run(typed: str, cwd: Path, reads: Path | None = None) -> tuple[int, str]:
         if reads is not None:
             to = os.open(reads, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             sys.addaudithook(lambda event, of: _record(to, of[0]) if event in ("open", "sqlite3.connect") else None)
+        atexit._clear()  # the parent's folders stay
         sys.argv = ["run.py", *shlex.split(typed)]
         cli.program()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
