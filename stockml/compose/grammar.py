@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import fnmatch
+import functools
 import glob
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from hydra.core.override_parser.types import Glob, Override, Transformer
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from stockml.config.printable import printable
 from stockml.config.values import show, undecoded
 from stockml.errors import UserError
 
@@ -230,5 +232,6 @@ _Dumper.add_representer(str, _represent_text)
 
 def to_yaml(value: Any) -> str:
     """Plain nested values as YAML, in their order."""
-    text: str = yaml.dump(value, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
-    return text
+    dump = functools.partial(yaml.dump, value, Dumper=_Dumper, default_flow_style=False, sort_keys=False)
+    text: str = dump(allow_unicode=True)
+    return text if printable(text) == text else str(dump(allow_unicode=False))
