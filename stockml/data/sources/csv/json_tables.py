@@ -38,7 +38,8 @@ def rows(path: Path, text: str) -> list[list[str]]:
 
 def shown(cell: Any) -> str:
     """A cell as text: exact to the last digit."""
-    return "" if cell is None else str(cell)
+    text = "" if cell is None else str(cell)
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()  # JSON can have half a character
 
 
 def _parsed(text: str) -> Any:
