@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from stockml.config.printable import printable_name
 from stockml.config.schema import advised, bounded, incidental
 
 Feature = Literal["open", "high", "low", "close", "volume"]
@@ -81,6 +82,8 @@ class StockConfig:
             yield "ticker: must not be empty"
         elif "/" in self.ticker or "\\" in self.ticker or self.ticker.startswith("."):
             yield f"ticker: {self.ticker!r} is not a file name; a folder belongs in data.dir"
+        elif printable_name(self.ticker) != self.ticker:
+            yield f"ticker: {printable_name(self.ticker)} has a character that is not seen; type it without"
         if len(set(self.features)) < len(self.features):
             yield f"features: [{', '.join(self.features)}] names a feature twice"
 

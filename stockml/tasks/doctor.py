@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from stockml.config.values import list_stocks
 from stockml.data import calendar, doctor, doctor_prices, frequency, pooled, spec
 from stockml.data.bars import COLUMNS, PRICES
-from stockml.data.sources import loading
+from stockml.data.sources import loading, reading
 from stockml.errors import RunError, UserError
 from stockml.reporting import terminal, text_tables
 from stockml.tasks import NO_REQUEST, Request
@@ -37,8 +37,16 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
             errors = _counted(sum(checks.values()), "error")
             raise RunError(f"{bars.origin}: {errors}, with which no run starts: {', '.join(checks)}")
         return
+    with reading.kept():
+        _examine_pool(config)
+
+
+def _examine_pool(config: Config) -> None:
+    """Print the findings of each stock; a file of several is read once. Raises as `run`."""
     faulty = []
-    for one in (every := pooled.each_stock(config)):
+    every = pooled.each_stock(config)
+    next(loading.loaders(every))  # reads the files of several stocks
+    for one in every:
         try:
             faulty += [one.stock.ticker] if _examine(one)[1] else []
         except UserError as error:

@@ -14,6 +14,7 @@ from stockml.config.root import Config
 from stockml.config.values import list_names, list_stocks
 from stockml.data import calendar, frequency
 from stockml.data.features.expressions import parse
+from stockml.data.pooled import ON_REQUEST
 from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
 from stockml.evaluation import combination, intervals
@@ -272,6 +273,7 @@ def _warnings(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str
     tickers = [panel.ticker] if panel.stocks is None else panel.stocks.tickers
     warnings = []
     warnings += predictor.other_comparisons(folder, panel)
+    warnings += [f"left out: {note}" for note in panel.dropped if note.endswith(ON_REQUEST)]
     if unknown := predictor.unknown(panel):
         warnings.append(
             f"{list_stocks(unknown)} left out: the run scales each stock by itself, and has no scaler for them"

@@ -224,7 +224,7 @@ _WINDOW_SETTINGS = (
     "context_max_age",
 )
 _DATA_SECTIONS = ("data.", "stock.")
-_BARS_SETTINGS = ("start", "end", "calendar", "tickers")
+_BARS_SETTINGS = ("start", "end", "calendar", "tickers", "on_bad_stock")
 SAMPLE_SETTINGS = {f"data.{f.name}" for f in dataclasses.fields(BarsConfig) if f.name not in _BARS_SETTINGS}
 """What makes samples of bars: the data settings that do not say which bars."""
 
@@ -233,14 +233,12 @@ def _load_fold(
     folder: RunFolder, path: str, config: Config, spans: dict[str, Any], chosen: hardware.Hardware
 ) -> FoldPredictor:
     file = folder.path / path / "best.pt"
-    state = checkpoint.load(file)
+    state = checkpoint.load_best(file)
     try:
         shape, scaler = (state["window"], len(state["features"])), Scaler.from_dict(state["scaler"])
         model = models.averaged([models.build(config.model, *shape) for _ in config.each_member()]).to(chosen.dtype)
         model.load_state_dict(state["state_dict"])
     except (RuntimeError, LookupError, TypeError, AttributeError) as error:  # RuntimeError: weights of other shapes
         raise UserError(checkpoint.misfit(file, error)) from error
-    if not all(bool(values.isfinite().all()) for values in model.state_dict().values() if values.is_floating_point()):
-        raise UserError(f"{file}: its weights are not finite: they forecast nothing; train again")
     first_day = np.datetime64(spans["test"][0]) if spans["test"] else None
     return FoldPredictor(model.to(chosen.device), shape, scaler, first_day)

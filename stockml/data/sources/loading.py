@@ -120,7 +120,7 @@ def _context(config: Config) -> dict[str, Bars]:
             found[ticker] = load_columns(other, columns)
         except UserError as error:
             own_path = getattr(config.data, "context_path", None) is not None
-            lines = [re.sub(r"^data\.(dir|path)=", "data.context_path=", x) if own_path else x for x in error.lines]
+            lines = [re.sub(r"\bdata\.(dir|path)=", "data.context_path=", x) if own_path else x for x in error.lines]
             raise UserError(*(f"data.context: {ticker}: {line}" for line in lines)) from error
     return found
 

@@ -6,10 +6,12 @@ is refused.
 
 from __future__ import annotations
 
+import collections
 import functools
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,12 +22,13 @@ from numpy.typing import NDArray
 from stockml.data import spec, store
 from stockml.data.bars import PRICES, Bars, Floats, adjusted_volume, adjustment, split_ratios
 from stockml.data.settings import ANY_PRICE
+from stockml.data.sources import reading
 from stockml.data.sources.csv import cells, stamps, table_files
 from stockml.data.sources.csv.cells import Days
 from stockml.data.sources.csv.column_names import words
 from stockml.data.sources.csv.columns import PAIR_VOLUME, same_ticker
 from stockml.data.sources.csv.file_names import stem
-from stockml.data.sources.csv.places import ROLES, Places
+from stockml.data.sources.csv.places import ROLES, Places, place
 from stockml.data.sources.csv.table_files import Table
 from stockml.errors import UserError
 
@@ -71,14 +74,13 @@ def content(config: Config) -> str:
 def load_many(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
     """A function for each config that loads its stock's bars; a file that holds all of them is read once."""
     data = cast("CsvConfig", configs[0].data)
-    if data.path is None or any(config.data != data for config in configs):
-        return (functools.partial(load, config) for config in configs)
-    path = table_files.find(data, "")
-    tables = table_files.of_each_stock(path, data)
+    stocks = collections.Counter(cast("CsvConfig", config.data).path for config in configs)
+    long = [path for path, count in stocks.items() if path is not None and (count > 1 or len(configs) == 1)]
+    tables = {path: table_files.of_each_stock(table_files.find(replace(data, path=path), ""), data) for path in long}
 
     def of_ticker(config: Config) -> Bars:
         ticker = config.stock.ticker
-        table = tables.get(ticker)
+        table = tables.get(cast("CsvConfig", config.data).path or "", {}).get(ticker)
         if table is None:
             return load(config)
         return _bars(table_files.of_ticker(table, ticker), config, spec.columns_read(config))
@@ -102,6 +104,8 @@ def columns(config: Config) -> tuple[list[str], list[str]]:
 def _table(config: Config, *, lenient: bool = False) -> Table:
     data, ticker = cast("CsvConfig", config.data), config.stock.ticker
     path = table_files.find(data, ticker)
+    if ticker in (known := reading.known(table_files.key_of(path, data)) or {}):
+        return table_files.of_ticker(known[ticker], ticker)
     sole = data.path is not None and ticker == stem(path)
     return table_files.read(path, ticker, data, sole=sole, lenient=lenient)
 
@@ -129,7 +133,7 @@ def _parse(table: Table, config: Config, asked: Sequence[str]) -> Bars:
     used = dict.fromkeys([*places.names.values(), *(["close", "adj close"] if is_adjusted else []), *places.further])
     read = {name: read[name] for name in used}
     rows, dropped = _usable_rows(table, days, form, read, places, data)
-    newest_first = _is_newest_first(table, days, rows)
+    newest_first = _is_newest_first(table, days, rows, places)
     rows = rows[::-1] if newest_first else rows
     read = {name: values[rows] for name, values in read.items()}
     if places.volume_is_adjusted:
@@ -283,7 +287,7 @@ def _no_date(column: pd.Series[str], days: Days, form: str) -> str:
     return f"{{cell}}; must be a date, {form or 'YYYY-MM-DD'}, or as data.date_format= says"
 
 
-def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64]) -> bool:
+def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64], places: Places) -> bool:
     """Whether the days are in descending order; UserError where they are in no order."""
     steps = np.diff(days[rows]).astype(np.int64)
     falls = bool((steps < 0).sum() > (steps > 0).sum())
@@ -291,11 +295,23 @@ def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64]) -> bool:
     if late.any():
         row, before = rows[int(late.argmax()) + 1], rows[int(late.argmax())]
         what = "comes twice" if days[row] == days[before] else f"comes after {days[before]}"
+        first = f"in order, here the {'newest' if falls else 'oldest'} first"
         raise UserError(
             f"{table.where(row)}: {days[row]} {what}; there must be one line per "
-            f"{'day' if days.dtype == 'M8[D]' else 'bar'}, in order, here the {'newest' if falls else 'oldest'} first"
+            f"{'day' if days.dtype == 'M8[D]' else 'bar'}, {first}{_if_of_several_stocks(table, places)}"
         )
     return falls
+
+
+def _if_of_several_stocks(table: Table, places: Places) -> str:
+    """What to do if a column names the stock of each line: if no day comes twice with the same value of it."""
+    day = table.cells[places.roles["date"]]
+    for number, column in table.cells.items():
+        is_free = number not in places.all.values() and 1 < column.nunique() <= len(column) / 2
+        if is_free and not pd.DataFrame({"day": day, "name": column}).duplicated().any():
+            setting = f"data.tickers=all 'data.columns={{ticker: {place(table.header, int(str(number)))}}}'"
+            return f"; if {_shown(column.iloc[0])} is the stock of line {table.lines[0]}: {setting}"
+    return ""
 
 
 def _choices(table: Table, places: Places, ticker: str) -> list[str]:

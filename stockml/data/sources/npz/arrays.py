@@ -204,11 +204,11 @@ def _file(data: NpzConfig, ticker: str) -> Path:
     if data.path is not None:
         path = Path(data.path)
         if not path.is_file():
-            raise UserError(f"data.path={path}: there is no such file")
+            raise UserError(f"data.path={path}: there is no such file; name it where it is: data.path=FILE")
         return path
     folder = Path(str(data.dir))
     if not folder.is_dir():
-        raise UserError(f"data.dir={folder}: there is no such folder")
+        raise UserError(f"data.dir={folder}: there is no such folder; name it where it is: data.dir=FOLDER")
     places = (folder / f"{ticker}.npz", folder / "classification" / f"{ticker}.npz")
     found = next((place for place in places if place.is_file()), None)
     if found is None:
