@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import fnmatch
+import functools
 import glob
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,8 @@ from hydra.core.override_parser.types import Glob, Override, Transformer
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from stockml.config.values import show
+from stockml.config.printable import printable
+from stockml.config.values import show, undecoded
 from stockml.errors import UserError
 
 
@@ -57,6 +59,8 @@ def with_files(o: Override) -> Override:
     paths = [path for path in paths if not any(fnmatch.fnmatch(path, text) for text in pattern.exclude)]
     if not paths:
         raise UserError(f"{o.input_line}: matches no {'folder' if kind == 'dir' else 'file'}; correct the pattern")
+    if odd := [shown for path in paths if (shown := undecoded(path))]:
+        raise UserError(*(f"{shown}: its name holds bytes that are not UTF-8; rename it" for shown in odd))
     (choice,) = parse([f"{o.get_key_element()}=choice({','.join(map(quote, paths))})"])
     return replace(choice, input_line=o.input_line)
 
@@ -228,5 +232,6 @@ _Dumper.add_representer(str, _represent_text)
 
 def to_yaml(value: Any) -> str:
     """Plain nested values as YAML, in their order."""
-    text: str = yaml.dump(value, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
-    return text
+    dump = functools.partial(yaml.dump, value, Dumper=_Dumper, default_flow_style=False, sort_keys=False)
+    text: str = dump(allow_unicode=True)
+    return text if printable(text) == text else str(dump(allow_unicode=False))

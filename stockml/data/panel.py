@@ -94,6 +94,8 @@ class Panel:
     """Levels only: whether changes are relative to `last` (prices), or differences."""
     target_name: str = ""
     """Dated bars only: the target as the config names it."""
+    transform: str = ""
+    """Dated bars only: how their columns became features."""
     normalized: Floats | None = None
     """(R,) pooled panels only: what a model is trained on in place of the target: its rank or standard score among the
     day's stocks."""

@@ -95,6 +95,7 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
         target_name=spec.target.name,
         joint_target=spec.target.cross_sectional,
         last_name=spec.target.last_name,
+        transform=spec.features.transform,
         relative=spec.target.last is None,
         stocks=stocks,
         origins=tuple(unhashed["origins"]),
@@ -129,6 +130,8 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer, bad: Se
         if not together:  # none could be read
             continue
         with left_out.if_bad(together[0][0] if len(together) == 1 else None):
+            for _, bars in together:
+                spec.resolved(bars)  # refuses prices of 0 or less
             rows_of_each = rows_of([bars for _, bars in together], spec)
             for (one, bars), rows in zip(together, rows_of_each, strict=True):
                 found = doctor.counts(bars, data.calendar)

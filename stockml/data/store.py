@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
@@ -20,6 +19,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from stockml.errors import UserError
+from stockml.runs.temporary import remove, remove_leftovers, temporary
 
 _FACTS = "facts.json"
 _VERIFIED = "verified.json"
@@ -151,14 +151,13 @@ def _is_settled(stamps: Iterable[Stamp]) -> bool:
 
 def _record(path: Path, content: Mapping[str, Any]) -> None:
     """Write a record atomically; without a folder that can be written, there is none."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    own = temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content))
-        temporary.replace(path)
+        own.write_text(json.dumps(content))
+        own.replace(path)
     except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        remove(own)
 
 
 @functools.lru_cache(maxsize=1)  # one file is asked for once per stock in it
@@ -183,15 +182,16 @@ def _build(path: Path, build: Callable[[Writer], Mapping[str, Any]]) -> Stored:
     for left in path.parent.glob(f".{path.name}.*.tmp"):  # by builders that were killed
         shutil.rmtree(left)
     shutil.rmtree(path, ignore_errors=True)  # damaged
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
-    writer = Writer(temporary)
+    remove_leftovers(path.parent.glob(".*.tmp"))
+    own = temporary(path)
+    own.mkdir()
+    writer = Writer(own)
     try:
         writer.close(build(writer))
-        temporary.rename(path)
+        own.rename(path)
     except BaseException:
         writer.abandon()
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(own)
         raise
     found = _read(path)
     if found is None:

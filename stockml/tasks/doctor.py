@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from stockml.config.values import list_stocks
-from stockml.data import calendar, doctor, frequency, pooled, spec
+from stockml.data import calendar, doctor, doctor_prices, frequency, pooled, spec
 from stockml.data.bars import COLUMNS, PRICES
 from stockml.data.sources import loading, reading
 from stockml.errors import RunError, UserError
@@ -20,7 +20,8 @@ from stockml.tasks import NO_REQUEST, Request
 if TYPE_CHECKING:
     from stockml.config.root import Config
     from stockml.data.bars import Bars
-    from stockml.data.doctor import Days, Finding
+    from stockml.data.doctor import Finding
+    from stockml.data.doctor_prices import Days
     from stockml.data.settings import BarsConfig
 
 _MOST_ROWS = 10  # per check
@@ -76,7 +77,7 @@ def _examine(config: Config) -> tuple[Bars, Counter[str]]:
     elif (sessions := calendar.days_between(first, last, exchange)) is not None:
         print(f"calendar    {exchange}")
     else:
-        gaps = f"only gaps of more than {doctor.LONGEST_GAP_DAYS} days are reported"
+        gaps = f"only gaps of more than {doctor_prices.LONGEST_GAP_DAYS} days are reported"
         print(f"calendar    {exchange} is not available for these days, so {gaps}; {calendar.INSTALL}")
     findings = doctor.examine(bars, sessions, data.calendar)
     if findings:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stockml.config.printable import printable_name
 from stockml.config.schema import nearest
 from stockml.data.bars import place
 from stockml.data.sources import reading
@@ -195,7 +196,7 @@ def by_ticker(table: Table) -> dict[str, Table]:
     codes, names = pd.factorize(texts, sort=True)
     order = np.argsort(codes, kind="stable")
     edges = np.searchsorted(codes[order], np.arange(len(names) + 1))
-    own = {str(name): slice(edges[n], edges[n + 1]) for n, name in enumerate(names) if name}
+    own = {printable_name(str(name)): slice(edges[n], edges[n + 1]) for n, name in enumerate(names) if name}
     if anyone.any():
         return {name: _rows(table, np.union1d(order[rows], anyone.nonzero()[0])) for name, rows in own.items()}
     by_name = _rows(table, order)
@@ -221,7 +222,7 @@ def _texts(column: pd.Series[Any]) -> pd.Series[str]:
 def _stocks_of_columns(header: Header) -> list[str]:
     """The stocks that the header names above the columns."""
     assert header.tickers is not None
-    own = [spelt for spelt, name in zip(header.tickers, header.names, strict=True) if name]
+    own = [printable_name(spelt) for spelt, name in zip(header.tickers, header.names, strict=True) if name]
     return list(dict.fromkeys(own[1:] if header.names[0] else own))
 
 
@@ -322,7 +323,9 @@ def of_ticker(table: Table, ticker: str, *, sole: bool = False) -> Table:
         held = list(texts.unique())
     else:
         return table
-    alike = [ticker] if ticker in held else [spelt for spelt in held if spelt.upper() == ticker.upper()]
+    names = {spelt: printable_name(spelt) for spelt in held}
+    alike = [spelt for spelt, name in names.items() if name == ticker]
+    alike = alike or [spelt for spelt, name in names.items() if name.upper() == ticker.upper()]
     alike = alike or [spelt for spelt in held if same_ticker(spelt, ticker)]
     if not alike and column is not None and not _holds_tickers(table, column):
         return table

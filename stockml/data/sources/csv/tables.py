@@ -20,7 +20,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stockml.data import spec, store
-from stockml.data.bars import PRICES, Bars, Floats, adjusted_volume, split_ratios
+from stockml.data.bars import PRICES, Bars, Floats, adjusted_volume, adjustment, split_ratios
+from stockml.data.settings import ANY_PRICE
 from stockml.data.sources import reading
 from stockml.data.sources.csv import cells, stamps, table_files
 from stockml.data.sources.csv.cells import Days
@@ -140,7 +141,7 @@ def _parse(table: Table, config: Config, asked: Sequence[str]) -> Bars:
     elif adjusts_volume:
         read["volume"], note = _volume(read)
         notes = [*notes, note]
-    factor = read["adj close"] / read["close"] if is_adjusted else None
+    factor = adjustment(read) if is_adjusted else None
     raw = {name: read[places.names.get(name, name)] for name in asked}
     return Bars(
         ticker=ticker,
@@ -200,6 +201,11 @@ def _usable_rows(
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """The rows that can be used, and a text on those left out; UserError where a row may not be left out."""
     names, limits = table.header.names, np.finfo(np.float32)
+    prices = [values for role, values in read.items() if role in PRICES]
+    is_signed = any((values < 0).any() for values in prices)
+    used = np.ones(len(days), dtype=bool)
+    if is_signed and not data.takes_any_price:
+        used = _between(days, data)
     faults: list[tuple[NDArray[np.bool_], str]] = [
         (np.asarray((table.cells == "").all(axis=1), dtype=bool), "is blank"),
         (table.widths < len(names), f"has fewer cells than the {len(names)} names"),
@@ -218,12 +224,14 @@ def _usable_rows(
             continue
         usable = (size <= limits.max) & ((size >= limits.tiny) | (size == 0))  # NaN is not
         low = values < 0 if role == "volume" else values <= 0
+        if role != "volume" and is_signed and data.takes_any_price:  # a bar of zeros alone is no quote
+            low = np.logical_and.reduce([of == 0 for of in prices]) & (len(prices) > 1)
         faults.append((~usable, "{cell}, no number that can be used"))
         faults.append((usable & low, f"{{cell}}, must {'not be negative' if role == 'volume' else 'be above 0'}"))
         roles += [role, role]
-    bad = np.logical_or.reduce([mask for mask, _ in faults])
+    bad = np.logical_or.reduce([mask for mask, _ in faults]) & used
     if not bad.any():
-        return np.arange(len(days)), ()
+        return np.flatnonzero(used), ()
     row = int(bad.argmax())
     role, what = next((role, what) for role, (mask, what) in zip(roles, faults, strict=True) if mask[row])
     number = places.all.get(role)
@@ -233,6 +241,9 @@ def _usable_rows(
         np.mean(next(mask for r, (mask, _) in zip(roles, faults, strict=True) if r == role and mask[row])) > 0.1
     )
     has_no_months = _NO_MONTHS in what and is_frequent
+    if data.on_bad_rows == "error" and role in (*PRICES, "adj close") and read[role][row] < 0:
+        low = np.logical_or.reduce([values <= 0 for values in prices])
+        raise UserError(f"{first} for returns, on {days[row]}; {_without_returns(days[used], low[used], data)}")
     if data.on_bad_rows == "error" or bad.all() or has_no_months:
         others = f" ({bad.sum():,} bad rows in all)" if bad.sum() > 1 else ""
         remedy = "fix or delete the line, or set data.on_bad_rows=drop"
@@ -244,7 +255,28 @@ def _usable_rows(
             remedy = "fix the lines, or leave the volume out: 'stock.features=[open,high,low,close]'"
         raise UserError(f"{first}{others}; {remedy}")
     note = f"{bad.sum():,} bad row{'s' if bad.sum() > 1 else ''} (data.on_bad_rows=drop; the first, {first})"
-    return (~bad).nonzero()[0], (note,)
+    return np.flatnonzero(used & ~bad), (note,)
+
+
+def _between(days: Days, data: CsvConfig) -> NDArray[np.bool_]:
+    """(R,) the rows from data.start to data.end; all where none is."""
+    outside = np.zeros(len(days), dtype=bool)
+    if data.start is not None:
+        outside |= days < np.datetime64(data.start)
+    if data.end is not None:
+        outside |= days.astype("datetime64[D]") > np.datetime64(data.end)
+    return ~outside | outside.all()
+
+
+def _without_returns(days: Days, low: NDArray[np.bool_], data: CsvConfig) -> str:
+    """What to do about real prices of 0 or less."""
+    settings = [] if data.target in ANY_PRICE else ["data.target=difference"]
+    settings += ["data.transform=differences"] if data.transform == "returns" else []
+    order = np.argsort(days)
+    return (
+        f"fix or delete the line, or if it was the price, set {' '.join(settings)}, or "
+        f"{spec.days_without(days[order], low[order])}"
+    )
 
 
 def _no_date(column: pd.Series[str], days: Days, form: str) -> str:
