@@ -262,12 +262,8 @@ def without_effect(configs: Sequence[Config], typed: Iterable[Override]) -> list
     UserError where one means nothing for any of them, or without walk-forward.
     """
     typed_keys = {o.key_or_group for o in typed}
-    of_folds = [key for key in ("data.folds", "data.train_span") if key in typed_keys]
-    if of_folds and all(config.task == "train" and _is_holdout(config) for config in configs):
-        raise UserError(
-            f"{', '.join(of_folds)}: without effect on data.split=holdout; add data.split=walk_forward, or leave "
-            f"{'it' if len(of_folds) == 1 else 'them'} out"
-        )
+    if "data.folds" in typed_keys and all(config.task == "train" and _is_holdout(config) for config in configs):
+        raise UserError("data.folds: is of walk-forward alone; add data.split=walk_forward, or leave it out")
     names = [name for name in OF_STEPS if f"trainer.{name}" in typed_keys]
     trained = {config.model.name: config.model for config in configs if config.task == "train"}
     useless = {key: [name for name in names if not models.uses(model, name)] for key, model in trained.items()}
