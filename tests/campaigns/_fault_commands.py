@@ -96,7 +96,8 @@ def bars(seed: int, days: int = 420) -> pd.DataFrame:
 class Forker:
     """Commands forked from this process, which has imported what they need. It becomes the parent of their orphans."""
 
-    def __init__(self) -> None:
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
         for task in (RUN_PY.parent / "stockml" / "tasks").glob("[a-z]*.py"):
             if task.stem not in ("export", "onnx_trees", "worker"):
                 importlib.import_module(f"stockml.tasks.{task.stem}")
@@ -119,7 +120,7 @@ class Forker:
             for signum in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
             os.chdir(folder)
-            for descriptor, name in enumerate((os.devnull, "../out.txt", "../err.txt")):
+            for descriptor, name in enumerate((os.devnull, self._logs / "out.txt", self._logs / "err.txt")):
                 os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), descriptor)
             os.environ.update(
                 TMPDIR=str(folder / "tmp"), XDG_CACHE_HOME=str(folder / "cache"), PYTHONPATH=str(RUN_PY.parent)
@@ -150,7 +151,11 @@ class Forker:
     def run(self, typed: str, folder: Path) -> tuple[int | None, str]:
         """The status of a command and what it printed on stderr."""
         status = self.wait(self.start(typed, folder))
-        return status, (folder.parent / "err.txt").read_text(errors="replace")
+        return status, self.said()
+
+    def said(self) -> str:
+        """What the last command printed on stderr."""
+        return (self._logs / "err.txt").read_text(errors="replace")
 
     def orphans(self, seconds: float = 5) -> list[str]:
         """The command lines of processes that outlive what started them; they are killed."""
@@ -237,7 +242,7 @@ def numbers(folder: Path, made: str) -> dict[str, Any]:
             found[name] = json.loads(path.read_text())
         elif path.name == "summary.csv":
             frame = pd.read_csv(path)
-            found[name] = frame.drop(columns=["seconds"], errors="ignore").to_csv()
+            found[name] = frame.drop(columns=["seconds", "look", "skill_corrected"], errors="ignore").to_csv()
         elif path.suffix in (".csv", ".parquet") and path.name not in ("history.csv", "scalars.csv"):
             found[name] = path.read_bytes()
         elif path.suffix in (".html", ".pt") and path.name != "previous.pt":
