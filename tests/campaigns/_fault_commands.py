@@ -75,7 +75,7 @@ COMMANDS = (
     Command("predict", "task=predict run=run data.end=null", 30, "run"),
     Command("evaluate", "task=evaluate run=run data.path=bars/OTHER.csv stock.ticker=OTHER", 20, "run"),
     Command("explain", "task=explain run=run explain.repeats=2", 30, "run"),
-    Command("combine", "task=combine runs=[run,run_2] hydra.run.dir=new", 30, resumed=True),
+    Command("combine", "task=combine runs=[run,run_2] hydra.run.dir=new", 30),
     Command("placebo", "task=placebo run=run placebo.copies=2", 30, "run"),
     Command("reproduce", "task=reproduce run=run hydra.run.dir=new", 20),
     Command("features", "task=features run=run export.features=new/table.csv", 10),
@@ -224,13 +224,17 @@ def go_on(command: Command, folder: Path, forker: Forker) -> tuple[str, str]:
     if command.resumed and (made / ".hydra" / "config.yaml").exists():
         typed = "trainer.resume=new"
     status, said = forker.run(typed, folder)
-    if status == 2 and "trainer.resume=" in said and "already holds a run" in said:
+    if status == 2 and "or continue it: trainer.resume=" in said:
         typed = "trainer.resume=new"
         status, said = forker.run(typed, folder)
     how = "went on by resume" if typed == "trainer.resume=new" else "went on by the same command"
-    if status == 2 and "is finished; raise trainer.epochs" in said:
+    if status == 2 and ("is finished; raise trainer.epochs" in said or _is_finished(made, said)):
         return "was finished", ""
     return how, "" if status == 0 else f"{typed}: status {status}: {said[-600:]}"
+
+
+def _is_finished(made: Path, said: str) -> bool:
+    return "already holds a run" in said and '"status": "ok"' in (made / "result.json").read_text()
 
 
 def numbers(folder: Path, made: str) -> dict[str, Any]:

@@ -129,11 +129,10 @@ def fill(campaign: Campaign, command: Command, trials: int) -> None:
     """Let each write of a command in turn meet a full disk, and go on once there is space."""
     disk = campaign.folder / "disk"
     folder = disk / "here"
-    plain = campaign.folder / "trial" / "here"
-    plain.parent.mkdir(exist_ok=True)
-    expected, _ = campaign.undisturbed(command, plain)
+    kept = campaign.folder / "trial"
     mount(disk, "size=200m,nr_inodes=5000")
     try:
+        expected, _ = campaign.undisturbed(command, folder)
         trial = fresh(campaign.base, folder)
         old = {path for path in trial.rglob("*") if path.is_file()}
         inodes = os.statvfs(disk).f_ffree
@@ -163,7 +162,7 @@ def fill(campaign: Campaign, command: Command, trials: int) -> None:
                 faults += [f"ended with 0: {line}" for line in differences(expected, numbers(folder, command.made))]
             elif status is None or "a fault of stockml's own" in said or not _names_full_disk(said):
                 faults.append(f"status {status}: {said[-500:]}")
-            shutil.copytree(folder, kept := plain.parent / "full", symlinks=True)
+            shutil.copytree(folder, kept, symlinks=True)
             outcome, wrong = go_on(command, folder, campaign.forker)
             if wrong or command.name != "search":  # a trial that has failed is replaced by another
                 faults += [wrong] if wrong else differences(expected, numbers(folder, command.made))
