@@ -30,7 +30,12 @@ def main(arguments: Sequence[str] | None = None, tasks: Mapping[str, Task] = TAS
     signal.signal(signal.SIGTERM, signals.end)
     typed = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        _run(typed, tasks)
+        try:
+            _run(typed, tasks)
+        except Exception as error:
+            if (interruption := _interruption(error)) is not None:
+                raise interruption from None
+            raise
     except UserError as error:
         _trace(error)
         error.print_once()
@@ -117,6 +122,13 @@ def _run(typed: Sequence[str], tasks: Mapping[str, Task]) -> None:
         request = Request(RunLocation(exact=command.folder), command.records, typed, command.conf_changes)
         run = tasks[config.task].run()
         compose.within_hydra(command, lambda: run(config, request))
+
+
+def _interruption(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The Ctrl-C or SIGTERM that an error came of: in the midst of a library's work it can end as another error."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _trace(error: BaseException) -> None:

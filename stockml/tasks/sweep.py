@@ -98,9 +98,11 @@ def _run(
         except UserError:
             raise
         except Exception as error:
+            if search is not None and (fault := search.fault_of(error)) is not None:
+                raise RunError(f"{fault}; once that is mended, go on with: {again}") from error
+            if sweep.is_launched_here:
+                raise
             if not any(row["status"] == "failed" for row in summary.write(folder, joint=False)):
-                if sweep.is_launched_here:
-                    raise
                 raise RunError(f"{sweep.launcher}: {' '.join(str(error).split())}; nothing more was started") from error
             # else what was raised is Hydra's complaint about the failed jobs
         finally:
