@@ -173,6 +173,11 @@ class Panel:
         assert self.dates is not None
         return frequency.of(self.dates[max(self.spans(), key=lambda rows: rows.stop - rows.start)])
 
+    @property
+    def noun(self) -> str:
+        """What the step from a row to the next is called."""
+        return "day" if self.dates is None else self.frequency.noun
+
     def ended(self) -> dict[str, np.datetime64]:
         """The last day of each stock of a pooled panel that ends before the pool does: delisted, halted or not up to
         date."""

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from stockml.config.values import list_stocks, plain
+from stockml.config.values import list_names, list_stocks, plain
 from stockml.data import doctor, frequency, store
+from stockml.data.bars import within
 from stockml.data.panel import Panel, Stocks
 from stockml.data.samples import day_before, rows_of, unusable, usable
 from stockml.data.sources import loading, reading
@@ -23,6 +24,7 @@ from stockml.errors import UserError
 if TYPE_CHECKING:
     from stockml.config.root import Config
     from stockml.data.bars import Bars
+    from stockml.data.frequency import Dates
     from stockml.data.settings import BarsConfig
 
 _MOST_FAULTS = 10
@@ -114,7 +116,7 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
     data, spec = cast("BarsConfig", config.data), PanelSpec.of(config)
     starts, tickers, origins, days_before = [0], list[str](), list[str](), list[str]()
     parsing_notes, data_warnings, dropped = Counter[str](), Counter[str](), list[str]()
-    missing, frequencies = np.zeros(len(spec.features.names), dtype=np.int64), dict[str, str]()
+    missing, frequencies = np.zeros(len(spec.features.names), dtype=np.int64), _Frequencies()
     left_out = _LeftOut(data)
 
     def read() -> Iterator[tuple[Config, Bars]]:
@@ -130,6 +132,7 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
             for (one, bars), rows in zip(together, rows_of_each, strict=True):
                 found = doctor.counts(bars, data.calendar)
                 missing += rows.pop("missing", 0)
+                rows["dates"] = frequencies.add(one.stock.ticker, bars.dates, rows["dates"])
                 for name, array in rows.items():
                     if array is not None:
                         writer.append(name, array)
@@ -140,12 +143,8 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
                 parsing_notes[bars.parsing_notes] += 1
                 dropped.extend(bars.dropped)
                 data_warnings.update(found)
-                if len(bars.dates):
-                    frequencies.setdefault(frequency.of(bars.dates).name, one.stock.ticker)
     left_out.raise_faults(is_empty=not tickers)
-    if len(frequencies) > 1:
-        named = ", ".join(f"{ticker} has {name} ones" for name, ticker in frequencies.items())
-        raise UserError(f"data.tickers: the stocks' bars differ in frequency: {named}; take stocks of one frequency")
+    frequencies.check()
     return {
         "tickers": tickers,
         "starts": starts,
@@ -158,6 +157,40 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
         ],
         store.UNHASHED: {"days_before": days_before, "missing": missing.tolist()},
     }
+
+
+class _Frequencies:
+    """Of which frequency the stocks' bars are, and whether their dates fit together."""
+
+    def __init__(self) -> None:
+        self._tickers: dict[str, list[str]] = {}
+        self._dates = np.array([], dtype="datetime64[D]")
+        self._dtype: np.dtype[Any] | None = None
+
+    def add(self, ticker: str, dates: Dates, rows: Dates) -> Dates:
+        """Count a stock's bars; the dates of its rows in the unit of the first stock's."""
+        self._dtype = self._dtype or dates.dtype
+        if len(dates) >= frequency.FEWEST:  # fewer say nothing
+            found = frequency.of(dates)
+            self._tickers.setdefault(found.name, []).append(ticker)
+            if found.period != "day":
+                self._dates = np.union1d(self._dates, dates)
+        return rows.astype(self._dtype)
+
+    def check(self) -> None:
+        """Raise UserError where the stocks' bars differ in frequency, or seldom have dates in common."""
+        if len(self._tickers) > 1:
+            named = "; ".join(f"{list_names(own)} {name}" for name, own in self._tickers.items())
+            most = max(self._tickers.values(), key=len)
+            remedy = f", 'data.tickers=[{','.join(most)}]'" if len(most) <= _MOST_FAULTS else ""
+            raise UserError(
+                f"data.tickers: the stocks' bars differ in frequency: {named}; take stocks of one frequency{remedy}"
+            )
+        if len(self._dates) and (name := next(iter(self._tickers))) != (all_of := frequency.of(self._dates).name):
+            raise UserError(
+                f"data.tickers: the stocks' {name} bars have few dates in common (together they look {all_of}); take "
+                "stocks whose bars are dated alike, or train on each alone: a sweep over stock"
+            )
 
 
 class _LeftOut:
@@ -221,12 +254,8 @@ def each_bars(config: Config, each: Sequence[Config]) -> list[Bars]:
 
 def _between(bars: Bars, data: BarsConfig) -> Bars:
     """The bars from data.start to data.end; possibly none."""
-    first, last = (np.datetime64(str(day), "D") if day is not None else None for day in (data.start, data.end))
-    if (first is not None and bars.dates[-1] < first) or (
-        last is not None and bars.dates[0].astype("datetime64[D]") > last
-    ):
-        return bars.first(0)
-    return bars.between(data.start, data.end)
+    has_some = within(bars.dates, data.start, data.end).any()
+    return bars.between(data.start, data.end) if has_some else bars.first(0)
 
 
 def _parsing_notes(texts: Counter[str]) -> str:

@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Literal
 from stockml.config.schema import advised, bounded, incidental
 
 Feature = Literal["open", "high", "low", "close", "volume"]
+Moment = datetime.date | datetime.datetime | None
+"""A day, all of it; or a time, of intraday bars."""
 
 CLOSE_TARGETS = ("log_return", "return", "close")
 """The targets that are a change of the close, or the close itself."""
@@ -124,10 +126,10 @@ class BarsConfig(DataConfig):
     Forecasts and metrics are of the target itself."""
     transform: Literal["returns", "levels"]
     test_ratio: float = bounded(above=0, below=1)
-    start: datetime.date | None
-    end: datetime.date | None
-    valid_start: datetime.date | None
-    test_start: datetime.date | None
+    start: Moment
+    end: Moment
+    valid_start: Moment
+    test_start: Moment
     split: Literal["holdout", "walk_forward"]
     """holdout: one train, validation and test split. walk_forward: the test days are cut into folds, and a model is
     trained for each."""
@@ -192,7 +194,7 @@ class BarsConfig(DataConfig):
         names = ("start", "valid_start", "test_start", "end")
         given = [(name, value) for name in names if (value := getattr(self, name)) is not None]
         for (earlier, first), (later, second) in itertools.pairwise(given):
-            if first >= second:
+            if str(first) >= str(second):  # a date, or one with a time
                 yield f"{later}: {second} must come after {earlier} ({first})"
 
     def conflicts_with(self, config: Any) -> Iterator[str]:

@@ -118,7 +118,7 @@ def _from(panel: Panel, days_rows: Rows, key: str, day: object) -> int:
     """The number of days before `day`; `days_rows` has one row per day."""
     assert panel.dates is not None
     days = panel.dates[days_rows]
-    position = int(np.searchsorted(days, np.datetime64(str(day), "D")))
+    position = int(np.searchsorted(days, np.datetime64(str(day))))
     if position == 0 or position == len(days):
         raise UserError(f"data.{key}={day}: must be after {days[0]} and not after {days[-1]}, the days of the samples")
     return position

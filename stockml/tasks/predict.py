@@ -59,7 +59,7 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     found = forecasts(config, print)
     panel, table = found.panel, found.table
     print(f"data        {panel.ticker} from {panel.origin}, {panel.days()}")
-    known = sum(row[-1] is not None for row in table)
+    known, noun = sum(row[-1] is not None for row in table), panel.frequency.noun
     shown = [row for row in table if row[-1] is not None][-_SHOWN:] + [row for row in table if row[-1] is None]
     print(text_tables.forecast_table(found.header, shown[:_MOST_ROWS], signed=panel.kind == "return"))
     if len(shown) > _MOST_ROWS:
@@ -67,8 +67,8 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     if found.meaning:
         print(f"            {found.meaning}")
     if not all(row[found.header.index("target_date")] for row in table):
-        print(f"            the dates of the next days are unknown; {calendar.INSTALL}")
-    print(f"forecasts   {len(table):,}, {len(table) - known:,} of them of the next days: {found.path}")
+        print(f"            the dates of the next {noun}s are unknown; {calendar.INSTALL}")
+    print(f"forecasts   {len(table):,}, {len(table) - known:,} of them of the next {noun}s: {found.path}")
     if found.onnx is not None:
         print(f"onnx        {found.onnx}")
 
@@ -78,11 +78,12 @@ def _meaning(of_run: Config, panel: Panel) -> str:
     if (quantile := of_run.trainer.quantile) is not None:
         return f"y_pred is the {quantile:.4g} quantile of the target: so large a share of targets should lie below it"
     config = cast("BarsConfig", of_run.data)
-    days = "the next day" if config.horizon == 1 else f"the next {config.horizon} days"
+    noun, bars = panel.frequency.noun, panel.frequency.name
+    days = f"the next {noun}" if config.horizon == 1 else f"the next {config.horizon} {noun}s"
     if panel.kind == "class":
         return f"y_pred is the probability that y_true is 1: {config.target}"
     if config.target == "volatility":
-        return f"y_pred is the volatility of {days}: the root of the mean squared daily log return, 0.01 is about 1 %"
+        return f"y_pred is the volatility of {days}: the root of the mean squared {bars} log return, 0.01 is about 1 %"
     if config.target == "excess_return":
         rival = config.benchmark or "the mean of all stocks"
         return f"y_pred is the log return over {days} less that of {rival}"
