@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -63,22 +62,7 @@ class Frequency:
         return f"{minutes / 60:g}-hour" if minutes % 60 == 0 else f"{minutes:g}-minute"
 
 
-_DAYS = re.compile(r"(?<![\w./\\$])(?P<stocks>stock-)?(?P<initial>[Dd])ay(?P<end>s?\b)(?! of the week|[/\\]|\.\w)")
-
-
-def worded(text: str, noun: str) -> str:
-    """A text that speaks of days, for bars whose step has that name."""
-    if noun == "day":
-        return text
-
-    def replaced(found: re.Match[str]) -> str:
-        word = noun.capitalize() if found["initial"] == "D" else noun
-        return f"{found['stocks'] or ''}{word}{found['end']}"
-
-    return _DAYS.sub(replaced, text)
-
-
-_DAILY = Frequency("day", 1, every_day=False, per_year=252.0)
+DAILY = Frequency("day", 1, every_day=False, per_year=252.0)
 
 
 def has_times(dates: Dates) -> bool:
@@ -91,10 +75,13 @@ def moment_after(date: np.datetime64) -> np.datetime64:
     return np.datetime64(date.astype("datetime64[m]" if date.dtype == "M8[s]" else "datetime64[D]") + 1)
 
 
-def of(dates: Dates) -> Frequency:
-    """The frequency of bars on these dates, in order; daily where there are fewer than two. See `fault`."""
+def of(dates: Dates, rows: NDArray[np.int64] | None = None) -> Frequency:
+    """The frequency of bars on these dates, in order; daily where there are fewer than two. See `fault`.
+
+    With `rows`, the dates are those of some bars, which have these numbers among all.
+    """
     if len(dates) < 2:
-        return _DAILY
+        return DAILY
     days = dates.astype("datetime64[D]")
     every_day = _share(days, 5, 6) >= _WEEKEND and min(_share(days, 5), _share(days, 6)) > _RARE
     of_year = 365.0 if every_day else 252.0
@@ -103,6 +90,8 @@ def of(dates: Dates) -> Frequency:
         a_day = float(np.median(np.unique(days, return_counts=True)[1]))
         return Frequency("intraday", int(lengths[counts.argmax()]), every_day, a_day * of_year)
     steps = np.diff(days).astype(np.int64)
+    if rows is not None and (apart := np.diff(rows)).min() > 0:
+        steps = np.repeat(steps / apart, apart)
     median = float(np.median(steps))
     if median <= _SPARSE_DAYS:
         return Frequency("day", 1, every_day, of_year)
@@ -189,13 +178,13 @@ def session_starts(dates: Dates, frequency: Frequency) -> NDArray[np.bool_]:
 def known_from(dates: Dates, *, beside: Dates) -> Dates:
     """From when on bars on these dates are known to bars on others, dated as those.
 
-    Bars that last longer than those are known when they end. Weeks and months that are dated by a day in their first
+    Regular bars that last longer than those are known when they end. Weeks and months dated by a day in their first
     half end when the next one begins, and so may weeks dated by Sundays; longer intraday bars are dated by their first
     minute.
     """
     frequency, own = of(dates), of(beside)
     longer = frequency.per_year < own.per_year / _LONGER
-    if not longer or frequency.period == "day" or len(dates) < 2:
+    if not longer or frequency.period == "day" or len(dates) < FEWEST or fault(dates):
         return dates
     if frequency.period == "intraday":
         return np.asarray(dates + np.timedelta64(frequency.step - own.step, "s"))

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from stockml.evaluation.metrics import Floats, Target
     from stockml.evaluation.predictions import Predictions
 
-TRADING_DAYS = 252.0
-"""A year's, where days are a day apart."""
 MOST_SCALED = 2.0
 """The most that a volatility target multiplies positions by."""
 
@@ -154,9 +152,7 @@ class Market:
     @cached_property
     def periods_per_year(self) -> float:
         """The bars of a year: 252 where days are not known."""
-        if self._samples.dates is None or len(self._days) < 2:
-            return TRADING_DAYS
-        return frequency.of(self._days).per_year
+        return self._samples.frequency.per_year
 
     def holding(self) -> Account:
         """The same share of every stock of the day, always: one stock is bought and held."""

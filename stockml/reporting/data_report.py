@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stockml.config.values import list_stocks
-from stockml.data import frequency
+from stockml.config.values import list_stocks, worded
 from stockml.data.features import sets
 from stockml.data.settings import CLOSE_TARGETS, BarsConfig
 from stockml.data.spec import PanelSpec
@@ -61,7 +60,7 @@ def lines(folds: Sequence[Data], config: Config | None = None) -> list[str]:
     left_out = list(panel.dropped)
     if purged := sum(fold.split.purged for fold in folds):
         left_out.append(f"{purged} samples (purged: target ends in the next split, or embargo)")
-    report.append(f"left out    {frequency.worded('; '.join(left_out) or 'nothing', panel.noun)}")
+    report.append(f"left out    {worded('; '.join(left_out) or 'nothing', panel.noun)}")
     report += [f"            {note}" for note in stock_notes(folds)]
     if panel.dates is None:
         purge = "" if panel.reach else ", and are not purged: their horizon is not known"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from stockml.data import frequency
+from stockml.config.values import worded
 from stockml.reporting import drawing
 from stockml.reporting.drawing import Plot
 from stockml.runs.files import Folder
@@ -54,7 +54,7 @@ class Section:
 
     def worded(self, noun: str) -> Section:
         """The section with texts of steps that have that name, in place of days."""
-        say = functools.partial(frequency.worded, noun=noun)
+        say = functools.partial(worded, noun=noun)
         tables = [replace(own, caption=say(own.caption), header=[*map(say, own.header)]) for own in self.tables]
         plots = [
             replace(own, title=say(own.title), caption=say(own.caption), description=say(own.description))

@@ -39,8 +39,8 @@ def lines(evaluated: Mapping[str, Any]) -> list[str]:
         for name, of in _each(found)
     ]
     notes = (
-        f"{found['n']:,} test days, traded {RULES[found['rule']]}{_closed(found)}; costs of {found['cost_bps']:g} bp are "
-        "paid, except in gross, the Sharpe ratio before them; turnover a year in capitals, break-even cost in bp"
+        f"{found['n']:,} test days, traded {RULES[found['rule']]}{_closed(found)}; costs of {found['cost_bps']:g} bp "
+        "are paid, except in gross, the Sharpe ratio before them; turnover a year in capitals, break-even cost in bp"
     )
     return [text_table(header, rows, left=header[:1]), textwrap.fill(notes, 100)]
 
@@ -55,8 +55,9 @@ def section(metrics: Mapping[str, Any]) -> list[Section]:
     scaled = f", scaled to a volatility of {target:.3g} a year" if (target := found["volatility_target"]) else ""
     delay = f" {found['delay']} days later" if found["delay"] else ""
     text = (
-        f"{found['n']:,} test days, traded {RULES[found['rule']]}{scaled}, at the close of the day{delay}{_closed(found)}. "
-        f"Figures are after costs of {found['cost_bps']:g} bp of what is bought or sold, except those called gross. They are of a "
+        f"{found['n']:,} test days, traded {RULES[found['rule']]}{scaled}, at the close of the day{delay}"
+        f"{_closed(found)}. Figures are after costs of {found['cost_bps']:g} bp of what is bought or sold, except "
+        "those called gross. They are of a "
         f"year of {found['periods_per_year']:.4g} bars. Turnover is in multiples of the capital; at the break-even "
         "cost, in bp, the mean return is 0. Exposure is the mean sum of absolute positions. The 95 % CI is that of a "
         f"stationary bootstrap (Politis & Romano 1994) in blocks of {found['block_days']} days on average."

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from stockml.data import frequency
+from stockml.config.values import worded
 from stockml.reporting import drawing
 from stockml.reporting.document import Section, Table
 from stockml.reporting.drawing import INK, MODEL, Plot
@@ -32,7 +32,7 @@ def text(found: Mapping[str, Any]) -> Iterator[str]:
         yield text_table((name, *_HEADER), cells, left=("feature", days))
         if len(rows) > _MOST_SHOWN:
             yield f"and {len(rows) - _MOST_SHOWN:,} more"
-    yield from textwrap.wrap(frequency.worded(_basis(found), noun), 110)
+    yield from textwrap.wrap(worded(_basis(found), noun), 110)
 
 
 def sections(folder: RunFolder) -> list[Section]:

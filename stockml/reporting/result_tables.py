@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from stockml.data import frequency
+from stockml.config.values import worded
 from stockml.evaluation.metrics import (
     COUNT,
     ERROR,
@@ -38,7 +38,7 @@ def results(evaluated: Mapping[str, Any], *, overfitted: bool = False) -> list[s
     end = significance(evaluated) if is_tested else [_verdict(label, evaluated)]
     tables = [result_table(evaluated), *_further_tables(evaluated), *_intervals(evaluated)]
     noun = evaluated.get("step", "day")
-    return [*tables, *(frequency.worded(line, noun) for line in [*economic.lines(evaluated), *end])]
+    return [*tables, *(worded(line, noun) for line in [*economic.lines(evaluated), *end])]
 
 
 def forecasters(evaluated: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

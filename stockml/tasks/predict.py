@@ -117,6 +117,8 @@ def forecasts(config: Config, emit: Callable[[str], None]) -> Forecasts:
         samples = combination.combined(shared, [weight for _, _, weight in each])
     bounds = intervals.like(written.read(folder), samples, panel).intervals
     rows, days = samples.rows, _target_days(panel, cast("BarsConfig", config.data))
+    for line in _beyond_sessions(predictor, panel, rows, days):
+        emit(f"warning     {line}")
     names = [panel.ticker] * len(rows) if samples.tickers is None else samples.tickers.tolist()
     columns = [samples.model, *(end for of_level in bounds.values() for end in of_level), panel.target[rows]]
     assert panel.dates is not None
@@ -178,6 +180,21 @@ def _target_days(panel: Panel, config: BarsConfig) -> NDArray[np.datetime64]:
         if later is not None:
             own[-count:] = later[-count:]
     return target_days
+
+
+def _beyond_sessions(predictor: Predictor, panel: Panel, rows: Rows, days: NDArray[np.datetime64]) -> list[str]:
+    """A warning where a next bar is one of another session, and the run's targets end within theirs."""
+    assert panel.dates is not None
+    across = cast("BarsConfig", predictor.config.data).across_sessions
+    if across == "all" or panel.frequency.period != "intraday" or panel.frequency.every_day:
+        return []
+    beyond = days[rows].astype("datetime64[D]") > panel.dates[rows].astype("datetime64[D]")
+    if not (beyond & np.isnan(panel.target[rows])).any():
+        return []
+    return [
+        f"the targets that the run was trained on end within their session (data.across_sessions={across}), and some "
+        "of the next bars are of another one: of such moves it knows nothing"
+    ]
 
 
 def _rescaled(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str]:

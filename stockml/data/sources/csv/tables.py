@@ -128,7 +128,8 @@ def _parse(table: Table, config: Config, asked: Sequence[str]) -> Bars:
     used = dict.fromkeys([*places.names.values(), *(["close", "adj close"] if is_adjusted else []), *places.further])
     read = {name: read[name] for name in used}
     rows, dropped = _usable_rows(table, days, form, read, places, data)
-    newest_first = _is_newest_first(table, days, rows)
+    in_utc = functools.partial(stamps.read, dates, data.date_format, "UTC")
+    newest_first = _is_newest_first(table, days, rows, in_utc)
     rows = rows[::-1] if newest_first else rows
     read = {name: values[rows] for name, values in read.items()}
     if places.volume_is_adjusted:
@@ -251,7 +252,7 @@ def _no_date(column: pd.Series[str], days: Days, form: str) -> str:
     return f"{{cell}}; must be a date, {form or 'YYYY-MM-DD'}, or as data.date_format= says"
 
 
-def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64]) -> bool:
+def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64], in_utc: Callable[[], tuple[Days, str]]) -> bool:
     """Whether the days are in descending order; UserError where they are in no order."""
     steps = np.diff(days[rows]).astype(np.int64)
     falls = bool((steps < 0).sum() > (steps > 0).sum())
@@ -259,9 +260,14 @@ def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64]) -> bool:
     if late.any():
         row, before = rows[int(late.argmax()) + 1], rows[int(late.argmax())]
         what = "comes twice" if days[row] == days[before] else f"comes after {days[before]}"
+        bar, remedy = "day", ""
+        if days.dtype != np.dtype("M8[D]"):
+            apart = np.diff(in_utc()[0][rows]).astype(np.int64)
+            set_back = (apart < 0).all() if falls else (apart > 0).all()
+            bar, remedy = "bar", "; where clocks are set back, an hour comes twice: data.timezone=UTC" * int(set_back)
         raise UserError(
-            f"{table.where(row)}: {days[row]} {what}; there must be one line per "
-            f"{'day' if days.dtype == 'M8[D]' else 'bar'}, in order, here the {'newest' if falls else 'oldest'} first"
+            f"{table.where(row)}: {days[row]} {what}; there must be one line per {bar}, in order, here the "
+            f"{'newest' if falls else 'oldest'} first{remedy}"
         )
     return falls
 
