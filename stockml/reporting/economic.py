@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from stockml.config.values import worded
 from stockml.evaluation.economic import RULES
 from stockml.evaluation.metrics import formatter
 from stockml.reporting.document import Section, Table
@@ -42,7 +43,7 @@ def lines(evaluated: Mapping[str, Any]) -> list[str]:
         f"{found['n']:,} test days, traded {RULES[found['rule']]}{_closed(found)}; costs of {found['cost_bps']:g} bp "
         "are paid, except in gross, the Sharpe ratio before them; turnover a year in capitals, break-even cost in bp"
     )
-    return [text_table(header, rows, left=header[:1]), textwrap.fill(notes, 100)]
+    return [text_table(header, rows, left=header[:1]), textwrap.fill(worded(notes, evaluated.get("step", "day")), 100)]
 
 
 def section(metrics: Mapping[str, Any]) -> list[Section]:

@@ -37,8 +37,8 @@ def results(evaluated: Mapping[str, Any], *, overfitted: bool = False) -> list[s
     label = "learned" if overfitted else "verdict"
     end = significance(evaluated) if is_tested else [_verdict(label, evaluated)]
     tables = [result_table(evaluated), *_further_tables(evaluated), *_intervals(evaluated)]
-    noun = evaluated.get("step", "day")
-    return [*tables, *(worded(line, noun) for line in [*economic.lines(evaluated), *end])]
+    end = [worded(line, evaluated.get("step", "day")) for line in end]
+    return [*tables, *economic.lines(evaluated), *end]
 
 
 def forecasters(evaluated: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
