@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from stockml import cli, compose
 from stockml.evaluation.predictions import Predictions
 from stockml.reporting import predictions_file as written
-from stockml.runs.comparison import different_numbers
 from stockml.runs.folder import RunFolder
 from stockml.runs.location import RunLocation
 from stockml.tasks import train
@@ -37,8 +36,8 @@ FREQUENCIES = {
     "bar": _sessions(26, "09:30", "15:30", "1h"),
     "bar, around the clock": pd.date_range("2024-04-01", periods=180, freq="1h").to_numpy(),
     "bar of 5 minutes": _sessions(3, "09:30", "15:55", "5min"),
-    "day": pd.date_range("2024-01-01", periods=160).to_numpy(),
 }
+QUICK = ("stock.ticker=A", "model=linear", "trainer.epochs=1", "data.window=4", "report=false")
 POOL = ("data.tickers=all",)
 MAPPED = ("data.tickers=all", "data.memory_limit=0")
 FOLDS = ("data.split=walk_forward", "data.folds=3")
@@ -48,7 +47,6 @@ ROWS = {
     "bar": (*MAPPED, *FOLDS, "trainer.ensemble=2"),
     "bar, around the clock": (*POOL, "data.horizon=5"),
     "bar of 5 minutes": (),
-    "day": (*MAPPED,),
 }
 
 
@@ -66,6 +64,12 @@ def write(folder: Path, dates: Dates, bars: int) -> list[str]:
     return ["data=csv", f"data.dir={folder}"]
 
 
+def trained(folder: Path, *overrides: str) -> Path:
+    config = compose.compose(*QUICK, *overrides)
+    train.run(config, RunLocation(exact=folder), compose.records(config))
+    return folder
+
+
 def task(name: str, run: Path, *overrides: str) -> None:
     assert cli.main([f"task={name}", f"run={run}", "report=false", *overrides]) == 0
 
@@ -79,24 +83,20 @@ def test_a_run_is_forecast_evaluated_updated_and_reproduced_with_later_bars(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("exchange_calendars")
-    dates, mode, noun = FREQUENCIES[name], ROWS[name], name.split()[0].rstrip(",")
+    dates, mode, noun = FREQUENCIES[name], ROWS[name], name.split(maxsplit=1)[0].rstrip(",")
     part = len(dates) * 4 // 5 + 2  # ends within a day
     old = write(tmp_path / "old", dates, part)
     new = write(tmp_path / "new", dates, len(dates))[1:]
-    config = compose.compose(
-        *old, "stock.ticker=A", "model=linear", "trainer.epochs=1", "data.window=4", "report=false", *mode
-    )
-    run, horizon = tmp_path / "run", config.data.horizon  # type: ignore[attr-defined]
-    train.run(config, RunLocation(exact=run), compose.records(config))
+    run, horizon = trained(tmp_path / "run", *old, *mode), 5 if "data.horizon=5" in mode else 1
     found, test = metrics(run), of_test(run)
     assert test.dates is not None
     text = capsys.readouterr().out
     assert f"test {noun}s" in text or f"stock-{noun}s" in text
-    assert noun == "day" or (found["step"] == noun and " days" not in text and " day " not in found["verdict"])
+    assert found["step"] == noun and " days" not in text and " day " not in found["verdict"]
 
     task("predict", run)
     with (run / "forecasts.csv").open() as file:
-        last = [row for row in csv.DictReader(file)][-1]
+        last = list(csv.DictReader(file))[-1]
     assert np.datetime64(last["date"]) == dates[part - 1]
     assert np.datetime64(last["target_date"]) == dates[part - 1 + horizon]
 
@@ -117,41 +117,22 @@ def test_a_run_is_forecast_evaluated_updated_and_reproduced_with_later_bars(
 
 
 def test_a_chain_of_intraday_updates_equals_the_walk_forward_of_its_bars(tmp_path: Path) -> None:
-    typed = write(tmp_path / "bars", FREQUENCIES["bar"], 10_000)
-    typed += ["stock.ticker=A", "model=linear", "trainer.epochs=1", "data.window=4", "report=false"]
-    warm = ("data.split=walk_forward", "data.folds=2", "trainer.warm_start=true")
-    for name, own in (("walk", warm), ("first", ())):
-        if name == "first":
-            first, second = (fold["spans"]["test"] for fold in facts["folds"])
-            end = np.datetime64(second[0])
-            own = (f"data.test_start={first[0]}", f"data.end={end}")
-        config = compose.compose(*typed, *own)
-        train.run(config, RunLocation(exact=tmp_path / name), compose.records(config))
-        facts = json.loads((tmp_path / name / "config.json").read_text())["data"]
+    own = write(tmp_path / "bars", FREQUENCIES["bar"], 10_000)
+    walk = trained(tmp_path / "walk", *own, "data.split=walk_forward", "data.folds=2", "trainer.warm_start=true")
+    folds = json.loads((walk / "config.json").read_text())["data"]["folds"]
+    first, second = (np.datetime64(fold["spans"]["test"][0]) for fold in folds)
+    trained(tmp_path / "first", *own, f"data.test_start={first}", f"data.end={second}")
     task("update", tmp_path / "first", f"hydra.run.dir={tmp_path / 'second'}", "data.end=null")
-    walk, parts = of_test(tmp_path / "walk"), [of_test(tmp_path / name) for name in ("first", "second")]
-    assert np.array_equal(walk.model, np.concatenate([part.model for part in parts]))
-    assert [part.dates[0] for part in parts] == [np.datetime64(spans[0]) for spans in (first, second)]  # type: ignore[index]
+    whole, parts = of_test(walk), [of_test(tmp_path / name) for name in ("first", "second")]
+    assert np.array_equal(whole.model, np.concatenate([part.model for part in parts]))
+    assert [part.dates[0] for part in parts if part.dates is not None] == [first, second]
 
 
 def test_runs_of_intraday_bars_are_combined_bar_by_bar(tmp_path: Path) -> None:
-    typed = write(tmp_path / "bars", FREQUENCIES["bar"], 10_000)
-    runs = []
-    for seed in (0, 1):
-        runs.append(tmp_path / str(seed))
-        config = compose.compose(
-            *typed,
-            "stock.ticker=A",
-            "model=linear",
-            "trainer.epochs=1",
-            "data.window=4",
-            "report=false",
-            f"seed={seed}",
-        )
-        train.run(config, RunLocation(exact=runs[-1]), compose.records(config))
+    own = write(tmp_path / "bars", FREQUENCIES["bar"], 10_000)
+    runs = [trained(tmp_path / str(seed), *own, f"seed={seed}") for seed in (0, 1)]
     together = tmp_path / "together"
     names = ",".join(map(str, runs))
     assert cli.main(["task=combine", f"runs=[{names}]", f"hydra.run.dir={together}", "report=false"]) == 0
     mean = (of_test(runs[0]).model + of_test(runs[1]).model) / 2
     assert np.allclose(of_test(together).model, mean)
-    assert not different_numbers({"n": len(mean)}, {"n": metrics(together)["test"]["n"]})
