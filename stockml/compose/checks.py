@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,6 +40,10 @@ class TaskRules(Protocol):
         """Whether the saved config of `run` is the task's base."""
 
     @property
+    def reads_data(self) -> bool:
+        """Whether the task reads the data of its config."""
+
+    @property
     def takes_sweep(self) -> bool:
         """Whether `run` may be a sweep's folder."""
 
@@ -61,6 +66,7 @@ Tasks = Mapping[str, TaskRules]
 class _NoRules:
     summary: str = ""
     from_run: bool = False
+    reads_data: bool = True
     takes_sweep: bool = False
     compares_conf: bool = False
     implies: tuple[str, ...] = ()
@@ -222,6 +228,9 @@ def checked(
         problems += _of_expressions(config)
     elif config is None:
         problems += _of_columns(values.get("features"))
+    if known and not tasks[str(task)].reads_data:
+        unread = f"task={task} reads no bars: what the run's folder holds is enough; leave this out"
+        problems = [re.sub(r"^(data\.\w+): no such key.*", rf"\1: {unread}", problem) for problem in problems]
     problems = [*faults, *problems]
     return (_absolute(config) if config and not problems else None), problems
 

@@ -104,6 +104,9 @@ def list_stocks(tickers: Sequence[str], most: int = 10) -> str:
 
 def undecoded(text: str) -> str | None:
     """The text of an argument or a file name with those of its bytes escaped that are not UTF-8; None: it has none."""
-    raw = text.encode(errors="surrogateescape")
+    try:
+        raw = text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:  # half of a character, of JSON or YAML
+        raw = text.encode(errors="surrogatepass")
     shown = raw.decode(errors="backslashreplace")
     return None if shown == text else shown

@@ -77,9 +77,10 @@ def of_context(config: Config, ticker: str) -> Config:
 
 def reading_only(config: Config, columns: Sequence[str]) -> Config:
     """The config with these columns, and `close`, as its features, and nothing else that reads one."""
+    data = cast("BarsConfig", config.data)
     return dataclasses.replace(
         config,
         stock=dataclasses.replace(config.stock, features=cast("Any", tuple(columns))),
         features=dataclasses.replace(config.features, bars=True, columns={}),
-        data=dataclasses.replace(cast("BarsConfig", config.data), target="log_return", lag={}),
+        data=dataclasses.replace(data, target="close" if data.takes_any_price else "log_return", lag={}),
     )

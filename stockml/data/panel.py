@@ -16,6 +16,7 @@ from stockml.data import calendar, frequency
 
 if TYPE_CHECKING:
     from stockml.data.bars import Floats
+    from stockml.data.store import Stored
 
 Kind = Literal["return", "level", "class"]
 
@@ -93,6 +94,8 @@ class Panel:
     """Levels only: whether changes are relative to `last` (prices), or differences."""
     target_name: str = ""
     """Dated bars only: the target as the config names it."""
+    transform: str = ""
+    """Dated bars only: how their columns became features."""
     normalized: Floats | None = None
     """(R,) pooled panels only: what a model is trained on in place of the target: its rank or standard score among the
     day's stocks."""
@@ -114,6 +117,8 @@ class Panel:
     """Pooled panels only: where the numbers of each stock come from."""
     content: str = ""
     """A hash of the stored file that the panel was read from; empty for other panels."""
+    stored: Stored | None = None
+    """Pooled panels only: the stored file."""
 
     @property
     def mapped(self) -> bool:
@@ -130,10 +135,10 @@ class Panel:
         """Rows from a window's end to its target's end, which the splits are purged by; 0 if unknown."""
         return max(self.horizon, self.target_end)
 
-    def fingerprint(self) -> str:
-        """A hash of every number that is an input or a target."""
+    def fingerprint(self, content: str | None = None) -> str:
+        """A hash of every number that is an input or a target; `content` in place of the panel's own."""
         digest = hashlib.sha256(f"{self.features} {self.window} {self.horizon} {self.values.shape}".encode())
-        digest.update(self.content.encode())
+        digest.update((content or self.content).encode())
         for array in (self.samples,) if self.content else (self.values, self.target, self.samples, self.dates):
             if array is not None:
                 digest.update(np.ascontiguousarray(array).view(np.uint8).data)

@@ -39,8 +39,10 @@ def copy_of_bars(bars: Bars, data: BarsConfig) -> Bars:
     columns = {name: values for name, values in bars.columns.items() if name in known or name not in PRICES}
     drift = 0.0
     if known and len(bars.dates) > 1:
+        # Prices below 0 have no log returns: their differences are mirrored.
+        log, exp = (np.array, np.array) if bars.below_zero else (np.log, np.exp)
         with np.errstate(all="ignore"):  # of columns that are not read
-            logs = {name: np.log(columns[name]) for name in known}
+            logs = {name: log(columns[name]) for name in known}
         moves = {name: values[1:] - logs["close"][:-1] for name, values in logs.items()}
         days = bars.dates[1:]
         inside = np.ones(len(days), dtype=bool)
@@ -52,7 +54,7 @@ def copy_of_bars(bars: Bars, data: BarsConfig) -> Bars:
         copied = {name: np.where(is_kept, moves[name], 2 * drift - moves[_MIRRORED[name]]) for name in known}
         close = logs["close"][0] + np.append(0.0, np.cumsum(copied["close"]))
         with np.errstate(all="ignore"):
-            columns |= {name: np.exp(np.append(logs[name][0], close[:-1] + copied[name])) for name in known}
+            columns |= {name: exp(np.append(logs[name][0], close[:-1] + copied[name])) for name in known}
     return replace(
         bars,
         columns=columns,

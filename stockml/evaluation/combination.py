@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from stockml.data import frequency
-from stockml.evaluation.metrics import Floats
 from stockml.evaluation.predictions import Predictions
+from stockml.evaluation.truth import Floats
 
 _PENALTIES = (np.inf, 100.0, 10.0, 1.0, 0.1, 0.01)
 """Of ridge, in units of the forecasts' mean sum of squares; the first is that of equal weights."""

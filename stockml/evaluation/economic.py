@@ -13,9 +13,9 @@ from stockml.evaluation.portfolio import accounts, session_begins
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from stockml.evaluation.metrics import Floats
     from stockml.evaluation.portfolio import Account, Portfolio
     from stockml.evaluation.predictions import Predictions
+    from stockml.evaluation.truth import Floats
 
 CONFIDENCE = 0.95
 _TAILS = [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)]

@@ -72,7 +72,15 @@ def _judged(test: Predictions, best: str, horizon: int) -> tuple[dict[str, Any],
         of_quantile = quantiles.assess(test, best, horizon)
         return of_quantile.to_json(), quantiles.skill(of_quantile), quantiles.verdict(of_quantile)
     found = assess(test, best, horizon)
-    return found.to_json(), skill(found), verdict(found, level=test.truth.kind == "level", reverts=test.reverts)
+    return (
+        found.to_json(),
+        skill(found),
+        verdict(
+            found,
+            level=test.truth.last is not None,
+            reverts=test.reverts or (test.truth.has_no_zero and test.truth.kind == "level"),
+        ),
+    )
 
 
 _SEALED = "The test is sealed: it is neither forecast nor scored before task=unseal."

@@ -25,9 +25,10 @@ from stockml.evaluation.volatility import DECAY
 
 if TYPE_CHECKING:
     from stockml.config.root import Config
-    from stockml.evaluation.metrics import Floats, Target
     from stockml.evaluation.predictions import Predictions
+    from stockml.evaluation.truth import Floats, Target
 
+_LARGEST_USUAL_RETURN = 0.15
 MOST_SCALED = 2.0
 """The most that a volatility target multiplies positions by."""
 
@@ -76,8 +77,12 @@ class Portfolio:
             return "the target is a volatility, which has no direction"
         if is_alone and self.target not in ("", "direction", *CLOSE_TARGETS):
             return f"data.target={self.target} is not known to be the return of the stock"
-        if truth.kind == "class" and self.rule(samples) == "threshold":
-            return "portfolio.rule=threshold compares a forecast return with the cost, and the target is a class"
+        is_change = self.target == "difference" or (self.target == "close" and not truth.relative)
+        if is_change and not is_alone:
+            return "price differences of several stocks are no returns: they are larger where prices are higher"
+        if (truth.kind == "class" or is_change) and self.rule(samples) == "threshold":
+            what = "a price difference" if is_change else "a class"
+            return f"portfolio.rule=threshold compares a forecast return with the cost, and the target is {what}"
         if not self.target:
             return self._why_none_of_arrays(truth)
         if samples.next_return is None:
@@ -87,6 +92,8 @@ class Portfolio:
                 f"targets of {self.horizon} bars end within their session, so the returns of its last bars are not "
                 "among the samples; data.across_sessions=all, or data.horizon=1"
             )
+        if is_alone and not np.isfinite(samples.next_return).all():
+            return "some prices are 0 or less, from which there are no returns"
         return "" if len(samples.rows) > 1 else "a single day has no volatility"
 
     def _why_none_of_arrays(self, truth: Target) -> str:
@@ -95,7 +102,11 @@ class Portfolio:
         if self.horizon != 1:
             known = f"they are {self.horizon} windows long" if self.horizon else "how long they are is not known"
             return f"arrays hold daily returns only as targets that are one window long, and {known} (data.horizon)"
-        return "" if truth.y_true.min() > -1 else "the targets of the arrays are no returns: some are −100 % or less"
+        if truth.y_true.min() <= -1:
+            return "the targets of the arrays are no returns: some are −100 % or less"
+        if (usual := float(np.median(np.abs(truth.y_true)))) > _LARGEST_USUAL_RETURN:
+            return f"the targets of the arrays are hardly returns of a day: half are above {usual:.0%}, either way"
+        return ""
 
 
 @dataclass(frozen=True)

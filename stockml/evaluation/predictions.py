@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from stockml.data import frequency
 from stockml.evaluation import baselines
-from stockml.evaluation.metrics import Floats, Scores, Target, score, target
+from stockml.evaluation.metrics import Scores, score
+from stockml.evaluation.truth import Floats, Target, target
 
 if TYPE_CHECKING:
     from stockml.data.batches import Batches
@@ -62,8 +63,8 @@ class Predictions:
 
     @property
     def reverts(self) -> bool:
-        """Whether the target is a volatility, which reverts to its mean: a dated level that is no price."""
-        return self.truth.kind == "level" and not self.truth.relative and self.dates is not None
+        """Whether the target is a volatility, which reverts to its mean."""
+        return self.truth.reverts
 
     def scores(self, y_pred: Floats, *, direction_only: bool = False) -> Scores:
         """Every metric of the forecasts (N,), with the pooled ones where there are several stocks.
@@ -165,6 +166,7 @@ def concatenate_folds(folds: Sequence[PredictionsBySplit]) -> dict[str, Predicti
                 first.truth.relative,
                 together([f.truth.drift for f in found]),
                 first.truth.quantile,
+                first.truth.reverts,
             ),
             rows=together([f.rows for f in found]),
             dates=together([f.dates for f in found]),

@@ -143,10 +143,13 @@ def _target(data: Data, config: Config | None) -> str:
     name = "" if panel.target_name in ("", *CLOSE_TARGETS) else panel.target_name
     if panel.kind == "class":
         return f"a class, 0 or 1{f': {name}' if name else ''}; {moments}"
+    if panel.kind == "level" and panel.last is None:
+        return f"a level, and no feature is near its last value: compared with the train mean; {moments}"
     if panel.kind == "level":
         return f"a level, its direction relative to {panel.last_name}; {moments}"
+    what = "the change of the price" if panel.target_name == "difference" else "a return"
     noun = panel.noun
     ahead = f"{panel.reach} {noun}{'s' if panel.reach > 1 else ''} ahead" if panel.reach else ""
     if name:
         return f"a return, ends {ahead}: {name}; {moments}"
-    return f"a return{f' {ahead}' if ahead else ''}; {moments}"
+    return f"{what}{f' {ahead}' if ahead else ''}; {moments}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from stockml.config.printable import printable
 from stockml.config.values import worded
 from stockml.reporting import drawing
 from stockml.reporting.drawing import Plot
@@ -111,5 +112,5 @@ def write(folder: Folder, page: Page) -> Path:
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     template = environment.from_string(Path(__file__).with_name("document.html").read_text(encoding="utf-8"))
     text = template.render(page=page, theme=drawing.THEME, svg=lambda plot: Markup(drawing.svg(plot)))
-    folder.write_text(FILE, text.strip() + "\n")
+    folder.write_text(FILE, printable(text).strip() + "\n")
     return folder.path / FILE

@@ -19,7 +19,7 @@ from stockml.errors import UserError
 from stockml.runs import plain_files
 from stockml.runs.files import Folder, folder_errors
 from stockml.runs.names import fold_and_member, numbered_names
-from stockml.runs.temporary import is_alive, remove, remove_leftovers, temporary
+from stockml.runs.temporary import is_alive, process_start, remove, remove_leftovers, temporary
 
 _FILES_OF_A_RUN = (
     "best.pt",
@@ -244,6 +244,7 @@ class RunFolder(Folder):
             {
                 "status": status,
                 "pid": os.getpid(),
+                "process_start": process_start(os.getpid()),
                 "started": datetime.fromtimestamp(started).astimezone().isoformat(),
                 "seconds": None
                 if status == "running"
@@ -257,7 +258,8 @@ class RunFolder(Folder):
         """The run's status: running, ok, failed, interrupted, pruned or, if its process is gone, killed."""
         result = self.read_json("result.json")
         status = str(result.get("status"))
-        return "killed" if status == "running" and not is_alive(result.get("pid")) else status
+        is_there = is_alive(result.get("pid"), result.get("process_start"))
+        return "killed" if status == "running" and not is_there else status
 
     def outcome(self) -> str | None:
         """The run's status; None if it has not begun, or left no readable result."""

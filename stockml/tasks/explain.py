@@ -42,7 +42,7 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     predictor = Predictor.load(folder, config)
     predictor.check_own_settings(config)
     config, folds = with_its_bars(folder, config, dataset.prepare_folds)
-    if reason := changed_data(folder, DataState.of(folds[0])):
+    if reason := changed_data(folder, DataState.of(folds[0], folder)):
         raise UserError(f"{folder.path}: {reason}; a run is explained on its own data")
     synthetic = folds[0].panel.synthetic
     if synthetic:

@@ -53,7 +53,9 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
 
 def of(config: Config, data: Data) -> FeatureTable:
     """The table of the features of a config's data."""
-    return feature_table.of(data, PanelSpec.of(config).features if isinstance(config.data, BarsConfig) else None)
+    if not isinstance(config.data, BarsConfig):
+        return feature_table.of(data, None)
+    return feature_table.of(data, dataclasses.replace(PanelSpec.of(config).features, transform=data.panel.transform))
 
 
 def _load(config: Config) -> tuple[Panel, int | None, tuple[str, ...]]:

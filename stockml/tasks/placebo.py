@@ -7,6 +7,7 @@ search: (1 + copies at least as good) / (1 + copies), as of a permutation test (
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from stockml import compose
 from stockml.compose import Command
 from stockml.config.root import Config
 from stockml.config.values import show
+from stockml.data import dataset
 from stockml.errors import Interrupted, RunError, UserError
 from stockml.evaluation.metrics import Scores, deciding_loss
 from stockml.reporting import summary
@@ -24,7 +26,7 @@ from stockml.reporting.text_tables import text_table
 from stockml.runs.folder import RunFolder
 from stockml.runs.sweep_folder import SweepFolder
 from stockml.tasks import TASKS, Request, run_metadata, start, sweep
-from stockml.tasks.same_experiment import changed_settings
+from stockml.tasks.same_experiment import PLACES, DataState, changed_data, changed_settings
 
 NAME = "placebo"
 """The folder of the copies within that of the run or the sweep; with .json, the file of what they came to."""
@@ -165,6 +167,11 @@ def _refuse_changes(jobs: Iterable[tuple[RunFolder, Config | None]]) -> None:
             faults.setdefault("it is a placebo copy itself", folder.path.name)
         changed = changed_settings(folder, config)
         changed.pop("data.placebo", None)
+        if not changed.keys().isdisjoint(PLACES):
+            bars = dataclasses.replace(config, data=dataclasses.replace(config.data, placebo=None))
+            if reason := changed_data(folder, DataState.of(dataset.prepare(bars), folder)):
+                faults.setdefault(reason, folder.path.name)
+            changed = {key: pair for key, pair in changed.items() if key not in PLACES}
         for key, (then, now) in changed.items():
             faults.setdefault(f"{key} was {show(then)}, and is {show(now)} in the copies", folder.path.name)
     if faults:

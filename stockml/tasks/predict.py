@@ -14,11 +14,12 @@ from stockml.config.root import Config
 from stockml.config.values import list_names, list_stocks
 from stockml.data import calendar, frequency
 from stockml.data.features.expressions import parse
+from stockml.data.pooled import ON_REQUEST
 from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
 from stockml.evaluation import combination, intervals
-from stockml.evaluation.metrics import target
 from stockml.evaluation.predictions import Predictions, tickers_of
+from stockml.evaluation.truth import target
 from stockml.reporting import predictions_file as written
 from stockml.reporting import terminal, text_tables
 from stockml.runs.folder import RunFolder
@@ -84,6 +85,8 @@ def _meaning(of_run: Config, panel: Panel) -> str:
         return f"y_pred is the probability that y_true is 1: {config.target}"
     if config.target == "volatility":
         return f"y_pred is the volatility of {days}: the root of the mean squared {bars} log return, 0.01 is about 1 %"
+    if config.target == "difference":
+        return f"y_pred is the change of the price over {days}, in its units"
     if config.target == "excess_return":
         rival = config.benchmark or "the mean of all stocks"
         return f"y_pred is the log return over {days} less that of {rival}"
@@ -205,7 +208,7 @@ def _rescaled(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str
     config = predictor.config
     own = config.data
     assert panel.dates is not None
-    if not isinstance(own, BarsConfig) or own.transform != "levels" or panel.ticker != config.stock.ticker:
+    if not isinstance(own, BarsConfig) or panel.transform == "returns" or panel.ticker != config.stock.ticker:
         return []
     scaler = predictor.folds[0].scaler
     path = folder.path / ("folds/0" if len(predictor.folds) > 1 else ".")
@@ -214,7 +217,10 @@ def _rescaled(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str
     rows = (panel.dates >= first) & (panel.dates <= last)
     if panel.stocks is not None or rows.sum() != scaler.rows:
         return ["whether prices were rescaled since the run cannot be told: its train days are not all among the bars"]
-    ratio = panel.values[rows].mean(axis=0, dtype=np.float64) / scaler.mean
+    if panel.transform == "differences":  # whose means are near 0
+        ratio = panel.values[rows].std(axis=0, dtype=np.float64) / scaler.std
+    else:
+        ratio = panel.values[rows].mean(axis=0, dtype=np.float64) / scaler.mean
     changed = [
         f"{name} × {value:.6g}"
         for name, value in zip(panel.features, ratio, strict=True)
@@ -224,8 +230,8 @@ def _rescaled(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str
         return []
     return [
         f"the bars were rescaled since the run was trained ({', '.join(changed)} on its train days), as by a split or "
-        "dividend: the run knows prices on the earlier scale (data.transform=levels), so do not use these forecasts; "
-        "train again, or use data.transform=returns"
+        f"dividend: the run knows prices on the earlier scale (data.transform={panel.transform}), so do not use these "
+        "forecasts; train again, or use data.transform=returns"
     ]
 
 
@@ -285,6 +291,7 @@ def _warnings(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str
     tickers = [panel.ticker] if panel.stocks is None else panel.stocks.tickers
     warnings = []
     warnings += predictor.other_comparisons(folder, panel)
+    warnings += [f"left out: {note}" for note in panel.dropped if note.endswith(ON_REQUEST)]
     if unknown := predictor.unknown(panel):
         warnings.append(
             f"{list_stocks(unknown)} left out: the run scales each stock by itself, and has no scaler for them"

@@ -26,7 +26,7 @@ from stockml.reporting import summary, sweep_page, terminal
 from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
 from stockml.tasks import pruning, rank_count, report, supervisor
-from stockml.tasks.same_experiment import DataState, can_go_on, changed_data, changed_settings, changed_weights
+from stockml.tasks.same_experiment import PLACES, DataState, can_go_on, changed_data, changed_settings, changed_weights
 from stockml.trackers import tracking
 from stockml.training import hardware
 
@@ -146,14 +146,15 @@ def _refuse_what_differs(folder: SweepFolder, jobs: Iterable[Job]) -> None:
         run_folder = folder.job(job.name)
         if job.config is None or run_folder.outcome() not in ("ok", "pruned"):
             continue
-        config, changed = job.config, changed_settings(run_folder, job.config)
+        config = job.config
+        changed = {key: pair for key, pair in changed_settings(run_folder, config).items() if key not in PLACES}
         source = (config.stock, config.data, config.features)
         if changed:
             for key, (then, now) in changed.items():
                 faults.setdefault(f"{key} was {show(then)}, and is to be {show(now)}", []).append(job.name)
             continue
         if source not in states:
-            states[source] = DataState.of(dataset.prepare(config))
+            states[source] = DataState.of(dataset.prepare(config), run_folder)
         if reason := changed_data(run_folder, states[source]) or changed_weights(run_folder, config):
             faults.setdefault(reason, []).append(job.name)
     if faults:

@@ -97,6 +97,8 @@ def _settings(folder: RunFolder, own: Config, config: Config, *, keeps_end: bool
 
     if data.train_span == "rolling" and data.train_days is None:
         settings["data.train_days"] = count("train", "test")
+    if data.transform == "auto" and (transform := facts.get("transform", "returns")) != panel.transform:
+        settings["data.transform"] = transform
     if data.valid_start is not None:
         settings |= {
             "data.valid_start": None,

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from stockml.evaluation import bootstrap, economic, portfolio
-from stockml.evaluation.metrics import Target
 from stockml.evaluation.portfolio import Account, Market, Portfolio
 from stockml.evaluation.predictions import Predictions
 from stockml.evaluation.settings import PortfolioConfig
+from stockml.evaluation.truth import Target
 
 Floats = NDArray[np.float64]
 SETTINGS = PortfolioConfig(cost_bps=5, rule="auto", quantile=0.2, volatility_target=None, delay=0)

@@ -171,7 +171,8 @@ def header(rows: Sequence[Sequence[str]], given: Given = NO_COLUMNS, *, has_name
     names = tuple(rows[named]) if rows else ()
     found = Header(names, named + 1)
     above = range(named)
-    if named and _is_of_tickers(rows[named - 1], len(names), sure=("ticker", "symbol")):
+    sure = ("ticker", "symbol", *([""] if len(set(names)) < len(names) else []))
+    if named and _is_of_tickers(rows[named - 1], len(names), sure):
         found, above = replace(found, tickers=_padded(rows[named - 1], len(names))), range(named - 1)
     elif len(rows) > found.first and _is_of_tickers(rows[found.first], len(names)):
         found = replace(found, tickers=_padded(rows[found.first], len(names)), first=found.first + 1)

@@ -26,6 +26,7 @@ Rows = list[list[str]]
 _RATIO = 30  # text of bars is packed to a tenth at best
 _PARQUET_RATIO = 200  # a column of one value takes next to nothing
 _COPIES = 16  # of a table, while its cells are texts in memory
+_SOME_BYTES = 2**28
 _CELL_BYTES = 32  # that even an empty one takes
 
 
@@ -146,7 +147,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _shown(cell: Any) -> str:
     """A cell as text: exact to the last digit."""
-    return "" if cell is None else str(cell)
+    text = "" if cell is None else str(cell)
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()  # JSON can have half a character
 
 
 def parquet(path: Path) -> pd.DataFrame:
@@ -163,12 +165,33 @@ def parquet(path: Path) -> pd.DataFrame:
     return cells
 
 
+def parquet_names(path: Path) -> tuple[str, ...]:
+    """The names of a Parquet file's columns, without its rows. Raises UserError."""
+    try:
+        from pyarrow import parquet
+
+        with plain_files.opened(path) as file:
+            return tuple(map(str, parquet.ParquetFile(file).schema_arrow.names))
+    except (ImportError, OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
+
+
 def _check_parquet(path: Path) -> None:
     """UserError where a file declares more rows than there is memory for, or than its size can hold."""
     from pyarrow import parquet
 
-    with plain_files.opened(path) as file:
-        facts = parquet.ParquetFile(file).metadata
-    size = 8 * facts.num_rows * facts.num_columns
-    plain_files.require_sound_packing(path, size, _PARQUET_RATIO)
-    plain_files.require_memory(path, size * _COPIES / 8)
+    with plain_files.opened(path) as opened, parquet.ParquetFile(opened) as file:
+        facts = file.metadata
+        groups = [facts.row_group(n) for n in range(facts.num_row_groups)]
+        chunks = [group.column(n) for group in groups for n in range(facts.num_columns)]
+        size = 8 * sum(chunk.num_values for chunk in chunks)
+        plain_files.require_sound_packing(path, size, _PARQUET_RATIO)
+        plain_files.require_memory(path, max(size * _COPIES / 8, sum(group.total_byte_size for group in groups)))
+        texts = [chunk for chunk in chunks if chunk.physical_type.endswith("BYTE_ARRAY")]
+        largest = max((chunk.total_uncompressed_size for chunk in texts), default=1)  # no text of theirs is longer
+        some = max(100, _SOME_BYTES // max(1, largest))
+        names, size = sorted({chunk.path_in_schema for chunk in texts}), 0
+        for batch in file.iter_batches(some, columns=names) if names else ():  # one long text may be in every row
+            size += batch.nbytes
+            plain_files.require_sound_packing(path, size, _PARQUET_RATIO)
+            plain_files.require_memory(path, size * _COPIES / 8)

@@ -92,7 +92,7 @@ def _proposal(table: Table, found: Mapping[str, int], lacks: Sequence[str], feat
     rest = [role for role in lacks if role not in guessed]
     hints = []
     if guessed:
-        places = {role: _place(header, number) for role, number in guessed.items()}
+        places = {role: place(header, number) for role, number in guessed.items()}
         names = [f"{header.names[number].strip()} is the {role}" for role, number in guessed.items()]
         which = f"if {names[0]}" if len(names) == 1 else "if these are they"
         setting = f"'data.columns={{{', '.join(f'{role}: {place}' for role, place in places.items())}}}'"
@@ -105,11 +105,11 @@ def _proposal(table: Table, found: Mapping[str, int], lacks: Sequence[str], feat
     return "".join(f"; {hint}" for hint in hints)
 
 
-def _place(header: Header, number: int) -> str:
+def place(header: Header, number: int) -> str:
     """A column as it is typed in data.columns: by its name, if it is the only one of this name."""
     name = header.names[number].strip()
     alike = [other for other in header.names if words(other) == words(name)]
-    if not header.has_names or len(alike) > 1 or header.tickers is not None or {"'", '"', "\\"} & set(name):
+    if not name or not header.has_names or len(alike) > 1 or header.tickers is not None or {"'", '"', "\\"} & set(name):
         return str(number + 1)
     return quoted(name)
 

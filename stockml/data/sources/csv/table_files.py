@@ -9,12 +9,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stockml.config.printable import printable_name
 from stockml.config.schema import nearest
 from stockml.data.bars import place
 from stockml.data.sources import reading
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from stockml.data.sources.csv import CsvConfig
 
 _DELIMITERS = ",;\t|"
+_ELSEWHERE = "name it where it is: data.path=FILE"
 _HEAD = 40
 """Number of rows that may hold the names of the columns."""
 
@@ -58,7 +60,9 @@ def find(data: CsvConfig, ticker: str) -> Path:
     of the ticker. Raises UserError where there is none or where several fit."""
     if data.path is not None:
         if not Path(data.path).is_file():
-            raise UserError(f"data.path={data.path}: there is no such file")
+            is_pattern = set("*?") & set(data.path)
+            advice = f"for each file of a pattern: -m 'data.path=glob({data.path})'" if is_pattern else _ELSEWHERE
+            raise UserError(f"data.path={data.path}: there is no such file; {advice}")
         return Path(data.path)
     folder = Path(str(data.dir))
     _require_folder(folder)
@@ -86,14 +90,14 @@ def files(folder: Path) -> list[Path]:
     """The tables in `data.dir`, sorted by name. Raises UserError where there is no such folder."""
     _require_folder(folder)
     tables = (path for path in folder.iterdir() if path.name.lower().endswith(ENDINGS) and path.is_file())
-    return sorted(path for path in tables if not path.name.startswith("."))
+    return sorted(path for path in tables if not path.name.startswith((".", "~$")))
 
 
 def _require_folder(folder: Path) -> None:
     if folder.is_file():
         raise UserError(f"data.dir={folder}: is a file; type data.path={folder}")
     if not folder.is_dir():
-        raise UserError(f"data.dir={folder}: there is no such folder")
+        raise UserError(f"data.dir={folder}: there is no such folder; name it where it is: data.dir=FOLDER")
 
 
 def _is_word(ticker: str, name: str) -> bool:
@@ -107,7 +111,8 @@ def _is_word(ticker: str, name: str) -> bool:
     return re.search(word, name.replace("_", " "), re.IGNORECASE) is not None
 
 
-def _is_parquet(path: Path) -> bool:
+def is_parquet(path: Path) -> bool:
+    """Whether a file is one of Parquet, by its name."""
     return path.suffix.lower() in (".parquet", ".pq")
 
 
@@ -123,15 +128,18 @@ def _has_rows_of(path: Path, ticker: str, data: CsvConfig) -> bool:
 
 def header_of(path: Path, data: CsvConfig) -> Header:
     """The header alone, with the columns of data.columns that the file has. Raises as `read`."""
-    if _is_parquet(path):
-        return whole(path, data, lenient=True).header
+    return whole(path, data, lenient=True).header if is_parquet(path) else beginning(path, data)[0]
+
+
+def beginning(path: Path, data: CsvConfig) -> tuple[Header, list[list[str]]]:
+    """The header of a text or a spreadsheet, and its first rows. Raises as `read`."""
     content = containers.content(path)
     rows = containers.rows(path, content)
     with user_errors(path):
         if rows is None:
             rows = _head(containers.text(path, content).split("\n", _HEAD)[:_HEAD], data.columns)[1]
         header = columns.header(rows[:_HEAD], data.columns, has_names=data.header)
-        return header.with_columns(data.columns, lenient=True)
+        return header.with_columns(data.columns, lenient=True), rows[:_HEAD]
 
 
 def read(path: Path, ticker: str, data: CsvConfig, *, sole: bool = False, lenient: bool = False) -> Table:
@@ -147,7 +155,7 @@ def read(path: Path, ticker: str, data: CsvConfig, *, sole: bool = False, lenien
 def whole(path: Path, data: CsvConfig, *, lenient: bool = False) -> Table:
     """All rows of the file, without blank ones at the end. Raises UserError."""
     with user_errors(path):
-        table = _parquet(path) if _is_parquet(path) else _table(path, data.columns, has_names=data.header)
+        table = _parquet(path) if is_parquet(path) else _table(path, data.columns, has_names=data.header)
         if not data.columns:
             return table
         return replace(table, header=table.header.with_columns(data.columns, lenient=lenient))
@@ -166,8 +174,12 @@ def user_errors(path: Path) -> Iterator[None]:
 
 def of_each_stock(path: Path, data: CsvConfig) -> dict[str, Table]:
     """The rows that may be of each stock of the file, as `by_ticker`; read once per panel. Raises UserError."""
-    key = (path, tuple(data.columns.items()), data.header)
-    return reading.once(key, lambda: by_ticker(whole(path, data)))
+    return reading.once(key_of(path, data), lambda: by_ticker(whole(path, data)))
+
+
+def key_of(path: Path, data: CsvConfig) -> tuple[Any, ...]:
+    """What the stocks of a file depend on."""
+    return path, tuple(data.columns.items()), data.header
 
 
 def by_ticker(table: Table) -> dict[str, Table]:
@@ -179,9 +191,9 @@ def by_ticker(table: Table) -> dict[str, Table]:
         column = header.column("ticker", "")
     if column is None or not _holds_tickers(table, column):
         return {}
-    texts = table.cells[column].astype(str).str.strip()
+    texts = _texts(table.cells[column])
     anyone = (table.widths != len(header.names)) | (texts == "").to_numpy()  # reported for every stock
-    groups = {str(name): rows for name, rows in texts.groupby(texts, sort=False).indices.items() if name}
+    groups = {printable_name(str(n)): rows for n, rows in texts.groupby(texts, sort=False).indices.items() if n}
     return {name: _rows(table, np.union1d(groups[name], anyone.nonzero()[0])) for name in sorted(groups)}
 
 
@@ -190,14 +202,21 @@ def _holds_tickers(table: Table, column: int) -> bool:
     date = table.header.column("date", "")
     if table.header.is_surely_tickers(column) or date is None:
         return table.header.is_surely_tickers(column)
-    days, names = table.cells[date].astype(str), table.cells[column].astype(str)
+    days, names = table.cells[date].astype(str), _texts(table.cells[column])
     return bool(days.duplicated().any()) and names.nunique() > 1
+
+
+def _texts(column: pd.Series[Any]) -> pd.Series[str]:
+    """Tickers as text, whole numbers without a point; empty where there is none."""
+    if column.dtype.kind == "f" and (column.dropna() % 1 == 0).all():
+        column = column.astype("Int64")
+    return column.astype(str).str.strip().mask(column.isna().to_numpy(dtype=bool), "")
 
 
 def _stocks_of_columns(header: Header) -> list[str]:
     """The stocks that the header names above the columns."""
     assert header.tickers is not None
-    own = [spelt for spelt, name in zip(header.tickers, header.names, strict=True) if name]
+    own = [printable_name(spelt) for spelt, name in zip(header.tickers, header.names, strict=True) if name]
     return list(dict.fromkeys(own[1:] if header.names[0] else own))
 
 
@@ -294,11 +313,14 @@ def of_ticker(table: Table, ticker: str, *, sole: bool = False) -> Table:
     if header.tickers is not None:
         held = _stocks_of_columns(header)
     elif column is not None:
-        texts = table.cells[column].astype(str).str.strip()
+        texts = _texts(table.cells[column])
         held = list(texts.unique())
     else:
         return table
-    alike = [spelt for spelt in held if spelt.upper() == ticker.upper()] or [t for t in held if same_ticker(t, ticker)]
+    names = {spelt: printable_name(spelt) for spelt in held}
+    alike = [spelt for spelt, name in names.items() if name == ticker]
+    alike = alike or [spelt for spelt, name in names.items() if name.upper() == ticker.upper()]
+    alike = alike or [spelt for spelt in held if same_ticker(spelt, ticker)]
     if not alike and column is not None and not _holds_tickers(table, column):
         return table
     if not alike and sole and len(held) == 1:
