@@ -122,8 +122,8 @@ def _parse(table: Table, config: Config, asked: Sequence[str]) -> Bars:
         raise UserError(f"{path}: holds no bars, only the names of the columns")
     column = {name: table.cells[number] for name, number in places.all.items()}
     _refuse_texts(table, places)
-    clock = [n for n, name in enumerate(table.header.names) if words(name) == "time" and n != places.roles["date"]]
-    dates = stamps.with_times(column.pop("date"), *(table.cells[number] for number in clock[:1]))
+    dates, clock = column.pop("date"), table.header.clock(places.roles["date"])
+    dates = dates if clock is None else stamps.with_times(dates, table.cells[clock])
     days, form = stamps.read(dates, data.date_format, data.timezone)
     read, notes = cells.numbers(column, places.further)
     prices = [name for name, role in places.names.items() if role in PRICES]
@@ -156,6 +156,7 @@ def _parse(table: Table, config: Config, asked: Sequence[str]) -> Bars:
                 f"dates {form}{', newest first' if newest_first else ''}",
                 *_choices(table, places, ticker),
                 *notes,
+                *table.notes,
                 *([_adjustment(is_adjusted=is_adjusted)] if prices else []),
             ]
         ),
