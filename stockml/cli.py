@@ -10,8 +10,9 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -89,7 +90,7 @@ def _run(typed: Sequence[str], tasks: Mapping[str, Task]) -> None:
     from stockml import compose
     from stockml.tasks import start
 
-    command = compose.read(typed, tasks)
+    command = compose.read(typed, tasks, _progress())
     start.require_installed(command.jobs)
     for note in command.notes:
         print(f"note        {note}", flush=True)
@@ -108,6 +109,23 @@ def _run(typed: Sequence[str], tasks: Mapping[str, Task]) -> None:
         request = Request(RunLocation(exact=command.folder), command.records, typed, command.conf_changes)
         run = tasks[config.task].run()
         compose.within_hydra(command, lambda: run(config, request))
+
+
+def _progress() -> Callable[[int, int], None]:
+    """What prints how many jobs of a large sweep are composed: at once, and then every five seconds."""
+    due = 0.0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal due
+        if total >= _MANY_JOBS and time.monotonic() >= due:
+            print(f"composing   {f'{done:,} of ' if done else ''}{total:,} jobs", flush=True)
+            due = time.monotonic() + _PAUSE_SECONDS
+
+    return progress
+
+
+_MANY_JOBS = 50
+_PAUSE_SECONDS = 5.0
 
 
 def _trace(error: BaseException) -> None:
