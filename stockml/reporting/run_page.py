@@ -85,7 +85,11 @@ def _page(folder: RunFolder) -> Page:
                 *scores,
                 *_members(metadata, metrics, read_rows(folder.path / "members.csv")),
                 Section("Plots", plots=list(_plots(folder, metadata, metrics))),
-                _data(metadata["data"], read_rows(folder.path / "folds.csv"), (metrics or {}).get("decided_on")),
+                _data(
+                    metadata["data"],
+                    read_rows(folder.path / "folds.csv"),
+                    metrics.get("decided_on") if metrics else None,
+                ),
                 *importance_tables.sections(folder),
                 *feature_tables.section(metadata["data"]),
                 Section(
@@ -95,8 +99,8 @@ def _page(folder: RunFolder) -> Page:
                 ),
             ],
         )
-    except (KeyError, TypeError, IndexError) as error:
-        raise UserError(f"{folder.path}: no report can be made, its files lack {error}") from error
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise UserError(f"{folder.path}: no report can be made, its files are damaged ({error!r})") from error
 
 
 def _members(
