@@ -72,7 +72,7 @@ def values_swept(o: Override) -> Iterator[str]:
         is_special = isinstance(value, str) and re.search(r"[^\w./:%+\- ]", value, re.ASCII)
         return quote(value) if is_special else str(Transformer.encode(value))
 
-    yield from o.sweep_iterator(typed)
+    yield from map(str, o.sweep_iterator(typed))
 
 
 def _unquoted(text: str) -> str:
@@ -138,7 +138,7 @@ def _plain(key: str, value: object) -> Any:
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
     if isinstance(value, datetime.date):
-        return f"{value:%Y-%m-%d}"
+        return value.isoformat()
     if isinstance(value, PathLike):
         return str(Path(value))
     if isinstance(value, Mapping):

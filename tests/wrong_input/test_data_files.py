@@ -70,6 +70,14 @@ def test_wrong_arrays_are_told_by_file_and_key(making: Making, says: str, capsys
     assert_refused(capsys, making, ARRAYS, [says])
 
 
+def set_back(rows: list[list[str]]) -> None:
+    """Hours around the clock, as in New York, on the day on which clocks are set back."""
+    for number, row in enumerate(rows[1:]):
+        row[0] = f"2021-11-{6 + (number + 18) // 24:02} {(number + 18) % 24:02}:00:00-04:00"
+        if number >= 8:
+            row[0] = f"2021-11-{7 + (number - 7) // 24:02} {(number - 7) % 24:02}:00:00-05:00"
+
+
 CSV = [
     # files
     pytest.param(nothing, "data.dir=…: holds no AAPL.csv, …; it holds no table", id="no-file"),
@@ -124,6 +132,11 @@ CSV = [
         bars(lambda rows: rows.__setitem__(slice(5, 7), rows[6:4:-1])),
         "AAPL.csv, line 7: 2020-01-05 comes after 2020-01-06; …the oldest first",
         id="no-order",
+    ),
+    pytest.param(
+        bars(set_back),
+        "AAPL.csv, line 10: 2021-11-07T01:00:00 comes twice; …where clocks are set back, …: data.timezone=UTC",
+        id="clocks-set-back",
     ),
 ]
 

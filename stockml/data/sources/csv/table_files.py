@@ -194,8 +194,14 @@ def by_ticker(table: Table) -> dict[str, Table]:
         return {}
     texts = _texts(table.cells[column])
     anyone = (table.widths != len(header.names)) | (texts == "").to_numpy()  # reported for every stock
-    groups = {printable_name(str(n)): rows for n, rows in texts.groupby(texts, sort=False).indices.items() if n}
-    return {name: _rows(table, np.union1d(groups[name], anyone.nonzero()[0])) for name in sorted(groups)}
+    codes, names = pd.factorize(texts, sort=True)
+    order = np.argsort(codes, kind="stable")
+    edges = np.searchsorted(codes[order], np.arange(len(names) + 1))
+    own = {printable_name(str(name)): slice(edges[n], edges[n + 1]) for n, name in enumerate(names) if name}
+    if anyone.any():
+        return {name: _rows(table, np.union1d(order[rows], anyone.nonzero()[0])) for name, rows in own.items()}
+    by_name = _rows(table, order)
+    return {name: _rows(by_name, rows) for name, rows in own.items()}
 
 
 def _holds_tickers(table: Table, column: int) -> bool:
@@ -221,7 +227,7 @@ def _stocks_of_columns(header: Header) -> list[str]:
     return list(dict.fromkeys(own[1:] if header.names[0] else own))
 
 
-def _rows(table: Table, chosen: NDArray[np.int64]) -> Table:
+def _rows(table: Table, chosen: NDArray[np.int64] | slice) -> Table:
     cells, lines, widths = table.cells.iloc[chosen], table.lines[chosen], table.widths[chosen]
     return replace(table, cells=cells, lines=lines, widths=widths)
 
