@@ -52,6 +52,9 @@ def main(arguments: Sequence[str] | None = None, tasks: Mapping[str, Task] = TAS
         return 1
     except Exception as error:
         _trace(error)
+        if isinstance(error, MemoryError):
+            print(f"there is too little memory ({error}); take fewer data, or a larger machine", file=sys.stderr)
+            return 1
         if isinstance(error, OSError) and (line := describe_os_error(error)) is not None:
             print(line, file=sys.stderr)
             return 1

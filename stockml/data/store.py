@@ -85,6 +85,11 @@ class Writer:
             file.write(_text({"arrays": self._heads, "facts": facts}))
             _flush_and_close(file)
 
+    def restart(self) -> None:
+        """Begin again, without any array."""
+        self.abandon()
+        self._files, self._digests, self._heads = {}, {}, {}
+
     def abandon(self) -> None:
         """Close the files as they are."""
         for file in self._files.values():
@@ -203,9 +208,7 @@ def _read(path: Path) -> Stored | None:
         text = (path / _FACTS).read_bytes()
         whole = json.loads(text)
         heads, facts = whole["arrays"], whole["facts"]
-        hashed = {name: fact for name, fact in facts.items() if name != UNHASHED}
-        hashed_heads = {name: head for name, head in heads.items() if name != NEXT_RETURN}
-        content = hashlib.sha256(_text({"arrays": hashed_heads, "facts": hashed})).hexdigest()
+        content = content_hash(heads, {name: fact for name, fact in facts.items() if name != UNHASHED})
         stamps = {name: _stamp(path / name) for name in heads}
         seen = {"content": content, "stamps": {name: list(stamp) for name, stamp in stamps.items()}}
         if not _was_verified(path, seen):
@@ -216,6 +219,12 @@ def _read(path: Path) -> Stored | None:
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return Stored(path, heads, facts, content)
+
+
+def content_hash(heads: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """A hash of all arrays but `NEXT_RETURN`, and of these facts."""
+    hashed_heads = {name: head for name, head in heads.items() if name != NEXT_RETURN}
+    return hashlib.sha256(_text({"arrays": hashed_heads, "facts": facts})).hexdigest()
 
 
 def _text(facts: Mapping[str, Any]) -> bytes:

@@ -28,6 +28,7 @@ PARENT = os.getppid()  # a process that lives
         (os.getpid(), process_start(os.getpid()), True),
         (os.getpid(), 1, False),
     ],
+    ids=["parent", "parent's number", "parent, no start", "dead, no start", "dead", "own", "own number"],
 )
 def test_leftovers_are_those_of_processes_that_are_gone(
     tmp_path: Path, pid: int, started: int | None, stays: bool
@@ -41,7 +42,11 @@ def test_leftovers_are_those_of_processes_that_are_gone(
     assert (tmp_path / "mine.tmp").exists()
 
 
-@pytest.mark.parametrize(("started", "status"), [(process_start(PARENT), "running"), (1, "killed"), (None, "running")])
+@pytest.mark.parametrize(
+    ("started", "status"),
+    [(process_start(PARENT), "running"), (1, "killed"), (None, "running")],
+    ids=["its start", "another start", "no start"],
+)
 def test_a_run_is_not_taken_to_go_on_since_its_number_has_a_new_process(
     tmp_path: Path, started: int | None, status: str
 ) -> None:
