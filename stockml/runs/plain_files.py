@@ -44,7 +44,8 @@ def read(path: Path, most: int | None = None, copies: int = _COPIES) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if most is not None and size > most:
             raise UserError(f"{path}: has {size:,} bytes, is larger than what stockml writes there ({most:,} at most)")
-        require_memory(path, size * copies)
+        if size > _CHUNK:
+            require_memory(path, size * copies)
         return file.read(size + 1)
 
 
