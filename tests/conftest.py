@@ -103,7 +103,8 @@ def metrics(folder: Path) -> dict[str, Any]:
 
 
 @functools.cache
-def _forker() -> Forker:
+def forker() -> Forker:
+    """The process that `command` forks from."""
     return Forker()
 
 
@@ -115,7 +116,7 @@ def command(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) ->
     says = any(argument.startswith(("report=", "task=", "-h", "--")) for argument in arguments)
     typed = [*arguments, *([] if says else ["report=false"])]
     if env is None:
-        return _forker().run(typed, cwd)
+        return forker().run(typed, cwd)
     return subprocess.run(
         [sys.executable, str(RUN_PY), *typed],
         cwd=cwd,

@@ -26,12 +26,13 @@ SECONDS = 300
 
 
 class Forker:
-    """The process that commands are forked from."""
+    """The process that commands are forked from, which has imported these modules besides."""
 
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-        )
+    def __init__(self, *modules: str) -> None:
+        program = [sys.executable, __file__, *modules]
+        self._process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        self.peak_bytes = 0
+        """The most memory that a process of the last command has used."""
         atexit.register(self._process.communicate)
 
     def run(self, arguments: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -42,7 +43,8 @@ class Forker:
             asked = {"arguments": arguments, "cwd": str(cwd), "env": dict(os.environ), "outputs": [*map(str, outputs)]}
             self._process.stdin.write(json.dumps(asked) + "\n")
             self._process.stdin.flush()
-            status = int(self._process.stdout.readline())
+            status, kilobytes = map(int, self._process.stdout.readline().split())
+            self.peak_bytes = 1024 * kilobytes
             return subprocess.CompletedProcess(arguments, status, *(path.read_text() for path in outputs))
 
 
@@ -60,13 +62,14 @@ def _forked() -> bool:
             sys.argv = [str(RUN_PY), *asked["arguments"]]
             signal.alarm(SECONDS)
             return True
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        _, status, used = os.wait4(child, 0)
+        print(os.waitstatus_to_exitcode(status), used.ru_maxrss, flush=True)
     return False
 
 
 if __name__ == "__main__":
     sys.path[0] = str(ROOT)
-    for name in ("stockml.compose", "stockml.tasks.train", "stockml.tasks.sweep", "stockml.tasks.reproduce"):
+    for name in ("stockml.compose", *(f"stockml.tasks.{n}" for n in ("train", "sweep", "reproduce")), *sys.argv[1:]):
         importlib.import_module(name)
     with contextlib.suppress(ModuleNotFoundError):
         importlib.import_module("arch.bootstrap")  # which every sweep would import for its joint tests

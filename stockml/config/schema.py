@@ -195,9 +195,10 @@ def _accept(value: Any, option: Any) -> tuple[bool, Any]:
         return False, None
     if option is type(None):
         return value is None, None
-    if option is datetime.date:
+    if option in (datetime.date, datetime.datetime):
         try:
-            return isinstance(value, str), datetime.date.fromisoformat(value)
+            found = option.fromisoformat(value)
+            return isinstance(value, str) and getattr(found, "tzinfo", None) is None, found
         except (TypeError, ValueError):
             return False, None
     if option is float and isinstance(value, int) and not isinstance(value, bool):
@@ -218,6 +219,8 @@ def _describe(wanted: Any, bounds: Mapping[str, float]) -> str:
     for option in _options(wanted):
         if option is datetime.date:
             parts.append("a date, YYYY-MM-DD")
+        elif option is datetime.datetime:
+            parts.append("with a time, YYYY-MM-DDTHH:MM")
         elif typing.get_origin(option) is Literal:
             parts.append(one_of(list(typing.get_args(option))))
         elif typing.get_origin(option) is tuple:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -80,6 +81,21 @@ def list_names(names: Sequence[str], most: int = 5) -> str:
     return f"{', '.join(names[:most])}{f' and {len(names) - most:,} more' if len(names) > most else ''}"
 
 
+_DAYS = re.compile(r"(?<![\w./\\$])(?P<stocks>stock-)?(?P<initial>[Dd])ay(?P<end>s?\b)(?! of the week|[/\\]|\.\w)")
+
+
+def worded(text: str, noun: str) -> str:
+    """A text that speaks of days, for bars whose step has that name."""
+    if noun == "day":
+        return text
+
+    def replaced(found: re.Match[str]) -> str:
+        word = noun.capitalize() if found["initial"] == "D" else noun
+        return f"{found['stocks'] or ''}{word}{found['end']}"
+
+    return _DAYS.sub(replaced, text)
+
+
 def list_stocks(tickers: Sequence[str], most: int = 10) -> str:
     """How many stocks, and the names of the first `most`."""
     shown = f"{', '.join(tickers[:most])}{', …' if len(tickers) > most else ''}"
@@ -88,6 +104,9 @@ def list_stocks(tickers: Sequence[str], most: int = 10) -> str:
 
 def undecoded(text: str) -> str | None:
     """The text of an argument or a file name with those of its bytes escaped that are not UTF-8; None: it has none."""
-    raw = text.encode(errors="surrogateescape")
+    try:
+        raw = text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:  # half of a character, of JSON or YAML
+        raw = text.encode(errors="surrogatepass")
     shown = raw.decode(errors="backslashreplace")
     return None if shown == text else shown

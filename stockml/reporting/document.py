@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from stockml.config.printable import printable
+from stockml.config.values import worded
 from stockml.reporting import drawing
 from stockml.reporting.drawing import Plot
 from stockml.runs.files import Folder
@@ -49,6 +52,18 @@ class Section:
     plots: Sequence[Plot] = ()
     settings: Sequence[str] = ()
     """`key=value`, as it is typed."""
+
+    def worded(self, noun: str) -> Section:
+        """The section with texts of steps that have that name, in place of days."""
+        say = functools.partial(worded, noun=noun)
+        tables = [replace(own, caption=say(own.caption), header=[*map(say, own.header)]) for own in self.tables]
+        plots = [
+            replace(own, title=say(own.title), caption=say(own.caption), description=say(own.description))
+            for own in self.plots
+        ]
+        for axes in [axes for own in plots for axes in own.figure.axes]:
+            axes.set_xlabel(say(axes.get_xlabel()))
+        return replace(self, title=say(self.title), text=[*map(say, self.text)], tables=tables, plots=plots)
 
     @property
     def is_wide(self) -> bool:
@@ -97,5 +112,5 @@ def write(folder: Folder, page: Page) -> Path:
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     template = environment.from_string(Path(__file__).with_name("document.html").read_text(encoding="utf-8"))
     text = template.render(page=page, theme=drawing.THEME, svg=lambda plot: Markup(drawing.svg(plot)))
-    folder.write_text(FILE, text.strip() + "\n")
+    folder.write_text(FILE, printable(text).strip() + "\n")
     return folder.path / FILE

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from stockml.config.printable import csv_cell
+from stockml.config.printable import csv_cell, json_text
 from stockml.errors import UserError
-from stockml.runs import plain_files
+from stockml.runs import plain_files, shapes
 from stockml.runs.names import numbered_names
 from stockml.runs.old_releases import check_format
 from stockml.runs.temporary import temporary
@@ -51,11 +51,11 @@ class Folder:
     def write_text(self, name: str, text: str) -> None:
         """Write a text file."""
         with self.writing(name) as file:
-            file.write(text.encode())
+            file.write(text.encode(errors="backslashreplace"))
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write JSON. Raises ValueError for a NaN, which is a bug of the caller."""
-        self.write_text(name, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+        self.write_text(name, json_text(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)) + "\n")
 
     def write_csv(
         self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]], *, synthetic: bool = False
@@ -71,15 +71,13 @@ class Folder:
             )
             text.detach()  # flushes, and leaves the file open
 
-    def read_json(self, name: str) -> dict[str, Any]:
-        """Read a JSON object. Raises UserError if it is missing, broken, or of a later release."""
+    def read_json(self, name: str) -> shapes.Values:
+        """Read a JSON object. Raises UserError if it is missing, broken, of another shape or of a later release."""
         path = self.path / name
         try:
-            value = json.loads(plain_files.read(path, plain_files.MOST_JSON_BYTES))
+            value = shapes.parsed(path, plain_files.read(path, plain_files.MOST_JSON_BYTES))
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path}: cannot be read ({error})") from error
-        if not isinstance(value, dict):
-            raise UserError(f"{path}: is not a JSON object")
         check_format(path, value)
         return value
 

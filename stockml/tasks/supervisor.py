@@ -27,7 +27,7 @@ from stockml.reporting.sweep_progress import SweepProgress
 from stockml.runs.sweep_folder import SweepFolder
 from stockml.tasks import rank_count, run_metadata
 from stockml.tasks import train as training
-from stockml.tasks.shared_data import SharedData
+from stockml.tasks.shared_data import SharedData, long_files
 from stockml.training import hardware
 
 if TYPE_CHECKING:
@@ -82,7 +82,9 @@ class Supervisor:
                     )
 
         answer = None if self._search is None else lambda number, content: self._answer(jobs[number], content)
+        left = [job.config for job in self._sweep.jobs if self._folder.job(job.name).outcome() not in ("ok", "pruned")]
         with (
+            long_files(left),
             closing(run_each(calls(), self._configs, self._sweep.n_jobs, self._cluster, answer)) as events,
             closing(self._progress),
         ):

@@ -11,8 +11,8 @@ import pytest
 
 from stockml.data.panel import Panel, Stocks
 from stockml.evaluation import intervals
-from stockml.evaluation.metrics import Floats, Target, target
 from stockml.evaluation.predictions import Predictions, tickers_of
+from stockml.evaluation.truth import Floats, Target, target
 from stockml.evaluation.volatility import DECAY
 
 LEVELS = (0.8, 0.95)

@@ -22,9 +22,10 @@ from stockml.data.batches import Batches
 from stockml.data.panel import Kind
 from stockml.evaluation.baselines import scored_splits
 from stockml.evaluation.evaluate import evaluate
-from stockml.evaluation.metrics import Target, score
+from stockml.evaluation.metrics import score
 from stockml.evaluation.predictions import Predictions, collect, concatenate_folds
 from stockml.evaluation.significance import Comparison, Outcome
+from stockml.evaluation.truth import Target
 from stockml.evaluation.verdict import Assessment, assess, not_beaten, skill, verdict
 from tests.campaigns.significance import NULL, STRONG, rates, ridge_assessed
 

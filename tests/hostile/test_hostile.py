@@ -13,7 +13,7 @@ import pytest
 from stockml import Result, cli
 from tests.conftest import command, random_bars, write_bars
 from tests.hostile.inputs import ROWS, SAMPLE, Row
-from tests.hostile.witnesses import SECRET, Witness, listening
+from tests.hostile.witnesses import Witness, listening
 
 QUICK = ("data.days=300", "data.window=10", "trainer.epochs=1", "report=false", "model=linear")
 
@@ -37,7 +37,8 @@ def test_nothing_hostile_is_obeyed(row: Row, made: Path, tmp_path: Path, monkeyp
     with listening() as (address, heard):
         witness = Witness(tmp_path, address, heard)
         copy = shutil.copytree(made, tmp_path / "copy")
-        monkeypatch.setenv("SECRET", SECRET)
+        for variable, value in witness.environment().items():
+            monkeypatch.setenv(variable, value)
         monkeypatch.chdir(witness.cwd)
         row.spoil(copy, witness)
         status = witness.run(shlex.split(row.typed.replace("COPY", str(copy))))

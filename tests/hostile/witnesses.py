@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
 import threading
@@ -11,11 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.conftest import command
+from tests import conftest
 
 SECRET = "hunter2-of-the-environment"
 CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_NAMED = re.compile(r"(?:run|resume|dir|features|onnx)=([^\[][^ ]*)|runs=\[([^]]*)")
+"""What a command names to write into."""
 _MOST_SECONDS = 60
+_MOST_BYTES = 4 * 2**30
 
 
 @contextlib.contextmanager
@@ -50,10 +54,12 @@ class Witness:
     address: str
     heard: list[bytes] = field(default_factory=list)
     out: str = ""
+    faults: list[str] = field(default_factory=list)
+    """What was seen while the command ran."""
 
     def __post_init__(self) -> None:
-        self.elsewhere.mkdir()
-        self.cwd.mkdir()
+        for folder in (self.elsewhere, self.cwd, self.home):
+            folder.mkdir()
         (self.elsewhere / "kept").write_text(f"{SECRET},of,a,file\n")
 
     @property
@@ -66,13 +72,48 @@ class Witness:
         """The folder that commands are run in."""
         return self.root / "cwd"
 
+    @property
+    def home(self) -> Path:
+        """The home and the temporary folder, where nothing may be left."""
+        return self.root / "home"
+
+    def environment(self) -> dict[str, str]:
+        """Variables for the commands."""
+        return {"SECRET": SECRET, "HOME": str(self.home), "TMPDIR": str(self.home)}
+
     def run(self, arguments: Sequence[str]) -> int:
         """Run a command; its status."""
+        named = [Path(path) for found in _NAMED.findall(" ".join(arguments)) for path in "".join(found).split(",")]
+        may_change = [self.cwd, *named, *(path.parent / "looks.jsonl" for path in named)]
+        before = self._files(may_change)
         started = time.monotonic()
-        done = command(*arguments, cwd=self.cwd)
+        done = conftest.command(*arguments, cwd=self.cwd)
+        seconds = time.monotonic() - started
         self.out = done.stdout + done.stderr
-        assert time.monotonic() - started < _MOST_SECONDS
+        after = self._files(may_change)
+        changed = [path for path in before.keys() | after.keys() if before.get(path) != after.get(path)]
+        self.faults = [
+            *(f"took {seconds:.0f} s" for _ in [0] if seconds > _MOST_SECONDS),
+            *(
+                f"took {conftest.forker().peak_bytes / 1e9:.1f} GB"
+                for _ in [0]
+                if conftest.forker().peak_bytes > _MOST_BYTES
+            ),
+            *(f"wrote {path}" for path in changed),
+        ]
         return done.returncode
+
+    def _files(self, but: Sequence[Path]) -> dict[str, tuple[int, ...]]:
+        """Every file of the folder that lies in none of some others."""
+        found: dict[str, tuple[int, ...]] = {}
+        excepted = {os.path.realpath(path) for path in but}
+        for folder, inner, files in os.walk(self.root):
+            inner[:] = [name for name in inner if os.path.realpath(f"{folder}/{name}") not in excepted]
+            for path in (f"{folder}/{name}" for name in files if not name.endswith(".lock")):
+                if os.path.realpath(path) not in excepted:
+                    is_ = os.lstat(path)
+                    found[path] = (is_.st_mode, is_.st_size, is_.st_mtime_ns)
+        return found
 
     def check(self) -> None:
         """AssertionError where something happened, was read or was written that nobody typed."""
@@ -80,6 +121,7 @@ class Witness:
         while self.heard == [] and time.monotonic() < end and "127.0.0.1" in self.out:
             time.sleep(0.01)
         assert self.heard == []
+        assert self.faults == []
         assert [path.name for path in self.elsewhere.iterdir()] == ["kept"]
         assert (self.elsewhere / "kept").read_text() == f"{SECRET},of,a,file\n"
         assert SECRET not in self.out and "Traceback" not in self.out, self.out
