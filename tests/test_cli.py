@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from stockml import cli
+from stockml.tasks import TASKS
 from tests.conftest import LEDGER, RUN_PY, command, require_not_imported
 from tests.tasks.test_train import identical
 
@@ -96,6 +98,20 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     assert command(*SLOW, f"hydra.run.dir={folder / 'run'}", cwd=folder).returncode == 0
     return folder / "run"
+
+
+def broken_by_an_interruption(*_: object) -> None:
+    """What a library makes of Ctrl-C in its midst."""
+    try:
+        raise KeyboardInterrupt
+    finally:
+        getattr(None, "closed")()  # noqa: B009
+
+
+def test_an_interruption_that_ends_as_another_error_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    task = dataclasses.replace(TASKS["doctor"], function=f"{__name__}:broken_by_an_interruption")
+    assert cli.main(["task=doctor"], {**TASKS, "doctor": task}) == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:

@@ -39,6 +39,19 @@ def set_up_hydra() -> None:
         setup_globals()
 
 
+class Recent(dict[Any, Any]):
+    """A dict of the compositions that were added last; each takes up to a megabyte."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Add one, and forget the oldest."""
+        if len(self) >= _MOST:
+            self.pop(next(iter(self)))
+        super().__setitem__(key, value)
+
+
+_MOST = 64
+
+
 class Composer:
     """Composes `conf/`, and a folder of the user's where one is given. UserError where there is no such folder."""
 
@@ -48,7 +61,7 @@ class Composer:
         set_up_hydra()
         self.loader = hydra_private.new_loader(CONF, None if config_dir is None else Path(config_dir).absolute())
         self._options: dict[str, list[str]] = {}
-        self._bases: dict[tuple[str, ...], DictConfig] = {}
+        self._bases: dict[tuple[str, ...], DictConfig] = Recent()
 
     def parse(self, overrides: Iterable[str]) -> list[Override]:
         """Hydra's reading of each override, with the files that a `glob` of paths stands for.

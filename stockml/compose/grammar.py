@@ -72,7 +72,7 @@ def values_swept(o: Override) -> Iterator[str]:
         is_special = isinstance(value, str) and re.search(r"[^\w./:%+\- ]", value, re.ASCII)
         return quote(value) if is_special else str(Transformer.encode(value))
 
-    yield from o.sweep_iterator(typed)
+    yield from map(str, o.sweep_iterator(typed))
 
 
 def _unquoted(text: str) -> str:

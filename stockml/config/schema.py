@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import difflib
+import functools
 import math
 import operator
 import re
@@ -74,7 +75,7 @@ class Reader:
 
     def read(self, cls: type[Any], values: Mapping[str, Any], path: str = "") -> Any:
         """Build a `cls` from `values`; None if they have problems."""
-        hints = typing.get_type_hints(cls)
+        hints = _type_hints(cls)
         fields = {f.name: f for f in dataclasses.fields(cls)}
         before = len(self.problems)
         self._check_keys(values, list(fields), path)
@@ -130,6 +131,9 @@ class Reader:
         except ValueError as error:
             self.problems.append(f"{where}={show(value)}: {error}")
             return None
+
+
+_type_hints = functools.cache(typing.get_type_hints)  # which evaluates each annotation anew
 
 
 def _options(wanted: Any) -> tuple[Any, ...]:

@@ -160,7 +160,8 @@ def sentence(found: Mapping[str, Any], *, pooled: bool) -> str:
     model, holding, difference = found["model"]["net"], found["holding"]["net"], found["difference"]
     traded = f"Traded {RULES[found['rule']]} at {found['cost_bps']:g} bp"
     if model["sharpe"] is None:
-        return f"{traded}, nothing would be bought or sold."
+        late = f", for no test day is {found['delay']} days after another" if found["delay"] >= found["n"] else ""
+        return f"{traded}, nothing would be bought or sold{late}."
     own = f"{traded}, the Sharpe ratio after costs is {_with_interval(model['sharpe'], model['sharpe_interval'])}"
     held = f"holding {'all stocks equally' if pooled else 'the stock'}"
     if difference["interval"] is None:

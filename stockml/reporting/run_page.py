@@ -103,8 +103,8 @@ def _page(folder: RunFolder) -> Page:
                 ),
             ],
         )
-    except (KeyError, TypeError, IndexError) as error:
-        raise UserError(f"{folder.path}: no report can be made, its files lack {error}") from error
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise UserError(f"{folder.path}: no report can be made, its files are damaged ({error!r})") from error
 
 
 def _members(

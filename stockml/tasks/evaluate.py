@@ -71,7 +71,7 @@ def _own_predictions(folder: RunFolder, metrics: dict[str, Any], own: Config, as
     if asked.portfolio != own.portfolio:
         other = Portfolio.of(asked, horizon)
         again = evaluate(predictions, horizon, synthetic=metrics["synthetic"], portfolio=other)
-        print("differently traded:", *economic.lines(again), again["verdict"], sep="\n")
+        print("differently traded:", *economic.lines(again), result_tables.verdict("verdict", again), sep="\n")
 
 
 def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -> None:

@@ -32,6 +32,7 @@ NAME = "placebo"
 """The folder of the copies within that of the run or the sweep; with .json, the file of what they came to."""
 _OWN = ("task", "run", "placebo.copies")
 _SPLITS = ("test", "validation")
+_LARGEST_P = 0.05
 
 
 def run(config: Config, request: Request) -> None:
@@ -70,7 +71,7 @@ def _of_run(path: Path, copies: int, typed: Sequence[str]) -> Found:
     assert command.sweep is not None
     _refuse_changes([(original, command.jobs[0])])
     print(_cost([original], copies), flush=True)
-    sweep.run(command, start.train, lines)
+    sweep.run(command, start.train, lines, compares=False)
     return original, [RunFolder(path / NAME / job.name) for job in command.sweep.jobs]
 
 
@@ -91,7 +92,7 @@ def _of_sweep(path: Path, copies: int, typed: Sequence[str]) -> Found:
             _refuse_changes(_planned_again(original, rows, command))
         ends.append(_repeated(command, lines, SweepFolder(folder), rows))
         split = _common([chosen, ends[-1]])[0]
-        print(f"copy {number:<4} {split} {_figure(ends[-1], split):+.2%}", flush=True)
+        print(f"copy {number:<4} {split} {_text(ends[-1], _figure(ends[-1], split))}", flush=True)
     return chosen, ends
 
 
@@ -199,6 +200,15 @@ def _figure(folder: RunFolder, split: str) -> float:
     return float(r2) if r2 is not None else -float(loss or 0)
 
 
+def _is_r2(folder: RunFolder) -> bool:
+    """Whether a run is ranked by its R² against zero."""
+    return all(folder.read_json("metrics.json")[split].get("r2_zero") is not None for split in _common([folder]))
+
+
+def _text(folder: RunFolder, figure: float) -> str:
+    return f"{figure:+.2%}" if _is_r2(folder) else f"{figure:+.4g}"
+
+
 def _copies(number: int) -> str:
     return f"{number} {'copy' if number == 1 else 'copies'}"
 
@@ -219,15 +229,18 @@ def _report(path: Path, original: RunFolder, ends: Sequence[RunFolder]) -> None:
         p_value = (1 + better) / (1 + len(others))
         found[split] = {"figure": own, "of_copies": others, "at_least_as_good": better, "p_value": p_value}
         middle = sum(others) / len(others)
-        rows.append([split, *(f"{value:+.4g}" for value in (own, middle, max(others))), str(better), f"{p_value:.2g}"])
-    header = ("", "R2 from zero", "mean of copies", "best copy", "at least as good", "p")
+        shown = [_text(original, value) for value in (own, middle, max(others))]
+        rows.append([split, *shown, str(better), f"{p_value:.2g}"])
+    figure = "r2_zero" if _is_r2(original) else "-loss"
+    header = ("", figure, "mean of copies", "best copy", "at least as good", "p")
     print(text_table(header, rows, left=("",)))
-    by = found[splits[0]]
+    by, least = found[splits[0]], 1 / (1 + len(ends))
+    searched = ", the whole search included" if SweepFolder.is_one(path) else ""
+    few = f"; of so few, p is never below {least:.2g}: add placebo.copies=20" if least > _LARGEST_P else ""
     print(
         f"verdict     {by['at_least_as_good']} of {_copies(len(ends))} in which nothing can be forecast "
         f"{'is' if by['at_least_as_good'] == 1 else 'are'} at least as good on {splits[0]}: "
-        f"p = {by['p_value']:.2g}, the whole search included"
-        f"{'' if 'test' in splits else '; the test is sealed'}"
+        f"p = {by['p_value']:.2g}{searched}{few}{'' if 'test' in splits else '; the test is sealed'}"
     )
     RunFolder(path).write_json(f"{NAME}.json", found)
     print(f"written     {path / NAME}.json, and the copies in {path / NAME}")

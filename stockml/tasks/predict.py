@@ -243,8 +243,7 @@ def _other_forecasts(
     `found` has the row and the forecast of each day and ticker.
     """
     expressions = {name: parse(text) for name, text in predictor.config.features.columns.items()}
-    then = written.read(folder)["test"]
-    if not expressions or then.dates is None:
+    if not expressions or (then := written.read(folder)["test"]).dates is None:
         return []
     own = [predictor.config.stock.ticker] * len(then.rows) if then.tickers is None else then.tickers.tolist()
     changed, largest, scale = list[date](), 0.0, predictor.folds[0].scaler.target_std

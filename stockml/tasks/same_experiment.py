@@ -49,7 +49,8 @@ def changed_weights(folder: RunFolder, config: Config) -> str | None:
 
     Raises UserError where they are missing.
     """
-    path, then = config.trainer.init_from, folder.read_json("config.json").get("init_from")
+    path = config.trainer.init_from
+    then = None if path is None else folder.read_json("config.json").get("init_from")
     if path is None or then is None:
         return None
     from stockml.tasks import initial_weights  # which imports torch

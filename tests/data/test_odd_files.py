@@ -104,13 +104,24 @@ def test_every_mode_takes_a_pool_with_odd_files(
         assert "EMPTY (the file is empty)" in capsys.readouterr().out
 
 
+_NAMES_OF_STOCKS = (
+    "Name",
+    "code",
+    "stock",
+    "instrument",
+    "secid",
+    "symbol",
+    "Ticker",
+    "PERMNO",
+    "isin",
+    "ts_code",
+    "sid",
+)
+
+
 @pytest.mark.parametrize(
     ("column", "by_day"),
-    zip(
-        ["Name", "code", "stock", "instrument", "secid", "symbol", "Ticker", "PERMNO", "isin", "ts_code", "sid"],
-        itertools.cycle([False, True]),
-        strict=False,
-    ),
+    [*zip(_NAMES_OF_STOCKS, itertools.cycle([False, True]), strict=False)],
 )
 def test_one_long_table_is_every_stock_of_it(column: str, by_day: bool, tmp_path: Path) -> None:
     each = [random_bars(60, seed=seed, ticker=ticker) for seed, ticker in enumerate(SOUND)]
@@ -144,7 +155,7 @@ def test_a_long_table_is_read_once_and_not_kept(tmp_path: Path, monkeypatch: pyt
     assert reading.once("read", lambda: 1) + reading.once("read", lambda: 2) == 3
 
 
-def long_table(*tickers: object) -> pd.DataFrame:
+def long_table(*tickers: str | float) -> pd.DataFrame:
     """Bars of several stocks in one table."""
     each = [random_bars(60, seed=seed, ticker=str(ticker)) for seed, ticker in enumerate(tickers)]
     tables = [pd.DataFrame({"date": x.dates, **x.columns}).assign(ticker=t) for x, t in zip(each, tickers, strict=True)]
