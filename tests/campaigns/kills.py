@@ -130,6 +130,7 @@ def fill(campaign: Campaign, command: Command, trials: int) -> None:
     disk = campaign.folder / "disk"
     folder = disk / "here"
     kept = campaign.folder / "trial"
+    shutil.rmtree(kept, ignore_errors=True)
     mount(disk, "size=200m,nr_inodes=5000")
     try:
         expected, _ = campaign.undisturbed(command, folder)
