@@ -31,7 +31,8 @@ _REGULAR = 0.75  # least share of the steps that are of one length
 _BLOCK = 20  # steps in a row, by which a change of the frequency is found
 _WEEKEND = 0.2  # least share of bars on Saturdays and Sundays, of 2/7, where there is trading every day
 _RARE = 0.02
-_RECENT = np.timedelta64(14, "D")
+_WEEK = np.timedelta64(7, "D")
+_RECENT = 2 * _WEEK
 _LONGER = 1.5  # times as long, of bars that last longer than others
 _NAMES = {"day": "daily", "week": "weekly", "month": "monthly", "quarter": "quarterly", "year": "yearly"}
 
@@ -190,7 +191,7 @@ def known_from(dates: Dates, *, beside: Dates) -> Dates:
         return np.asarray(dates + np.timedelta64(frequency.step - own.step, "s"))
     label = _Label.of(dates, frequency)
     if frequency.period == "week":
-        return np.asarray(dates + np.timedelta64(7, "D")) if not label.late or label.offset == 6 else dates
+        return np.asarray(dates + _WEEK) if not label.late or label.offset == 6 else dates
     if label.late:
         return dates
     firsts = [label.first_days(day, 2)[0] for day in dates.astype("datetime64[D]")]
@@ -216,6 +217,10 @@ def next_dates(dates: Dates, count: int, exchange: str, *, synthetic: bool = Fal
         step = np.timedelta64(frequency.step, "s")
         if frequency.every_day:
             return np.asarray(dates[-1] + step * np.arange(1, count + 1), dtype=dates.dtype)
+        if _share(dates, 5, 6) > _RARE:  # from Sunday evening to Friday, as currencies: those of a week earlier
+            of_week = dates[dates > dates[-1] - _WEEK]
+            weeks = np.arange(1, 2 + count // len(of_week))[:, None] * _WEEK
+            return np.asarray((of_week + weeks).ravel()[:count], dtype=dates.dtype)
         times = _times_of_day(dates[dates >= last - _RECENT])
         later = calendar.days_after(last, count, name)
         if later is None:

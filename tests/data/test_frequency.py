@@ -71,6 +71,17 @@ def test_stamps_that_move_with_the_clocks_of_an_exchange_go_on_at_its_last_hours
     assert found is None or found.tolist() == utc[-7:].tolist()
 
 
+def test_hours_from_sunday_evening_to_friday_go_on_after_the_weekend() -> None:
+    hours = pd.date_range("2024-01-07 17:00", periods=24 * 60, freq="1h")
+    late, early = hours.hour >= 17, hours.hour < 17
+    weekday = hours.day_of_week
+    hours = hours[(weekday < 4) | ((weekday == 4) & early) | ((weekday == 6) & late)]
+    dates = hours.to_numpy().astype("datetime64[s]")
+    for held in (1, 30, 125):
+        found = frequency.next_dates(dates[:-held], held, "auto")
+        assert found is not None and found.tolist() == dates[-held:].tolist()
+
+
 def test_a_frequency_is_that_of_the_bars_where_only_some_of_them_are_samples() -> None:
     dates = EVERY["daily"][0]
     few = np.arange(0, len(dates), 21)

@@ -133,8 +133,7 @@ def _parse(table: Table, config: Config, asked: Sequence[str]) -> Bars:
     used = dict.fromkeys([*places.names.values(), *(["close", "adj close"] if is_adjusted else []), *places.further])
     read = {name: read[name] for name in used}
     rows, dropped = _usable_rows(table, days, form, read, places, data)
-    in_utc = functools.partial(stamps.read, dates, data.date_format, "UTC")
-    newest_first = _is_newest_first(table, days, rows, places, in_utc)
+    newest_first = _is_newest_first(table, days, rows, places, lambda: stamps.read(dates, data.date_format, "UTC")[0])
     rows = rows[::-1] if newest_first else rows
     read = {name: values[rows] for name, values in read.items()}
     if places.volume_is_adjusted:
@@ -290,7 +289,7 @@ def _no_date(column: pd.Series[str], days: Days, form: str) -> str:
 
 
 def _is_newest_first(
-    table: Table, days: Days, rows: NDArray[np.int64], places: Places, in_utc: Callable[[], tuple[Days, str]]
+    table: Table, days: Days, rows: NDArray[np.int64], places: Places, in_utc: Callable[[], Days]
 ) -> bool:
     """Whether the days are in descending order; UserError where they are in no order."""
     steps = np.diff(days[rows]).astype(np.int64)
@@ -301,7 +300,7 @@ def _is_newest_first(
         what = "comes twice" if days[row] == days[before] else f"comes after {days[before]}"
         bar, remedy = "day", _if_of_several_stocks(table, places)
         if days.dtype != np.dtype("M8[D]"):
-            apart = np.diff(in_utc()[0][rows]).astype(np.int64)
+            apart = np.diff(in_utc()[rows]).astype(np.int64)
             set_back = (apart < 0).all() if falls else (apart > 0).all()
             bar = "bar"
             remedy = "; where clocks are set back, an hour comes twice: data.timezone=UTC" if set_back else remedy
