@@ -11,8 +11,9 @@ import re
 import signal
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,7 +31,12 @@ def main(arguments: Sequence[str] | None = None, tasks: Mapping[str, Task] = TAS
     signal.signal(signal.SIGTERM, signals.end)
     typed = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        _run(typed, tasks)
+        try:
+            _run(typed, tasks)
+        except Exception as error:
+            if (interruption := _interruption(error)) is not None:
+                raise interruption from None
+            raise
     except UserError as error:
         _trace(error)
         error.print_once()
@@ -98,7 +104,7 @@ def _run(typed: Sequence[str], tasks: Mapping[str, Task]) -> None:
     from stockml import compose
     from stockml.tasks import start
 
-    command = compose.read(typed, tasks)
+    command = compose.read(typed, tasks, _progress())
     start.require_installed(command.jobs)
     for note in command.notes:
         print(f"note        {note}", flush=True)
@@ -117,6 +123,30 @@ def _run(typed: Sequence[str], tasks: Mapping[str, Task]) -> None:
         request = Request(RunLocation(exact=command.folder), command.records, typed, command.conf_changes)
         run = tasks[config.task].run()
         compose.within_hydra(command, lambda: run(config, request))
+
+
+def _interruption(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The Ctrl-C or SIGTERM that an error came of: in the midst of a library's work it can end as another error."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _progress() -> Callable[[int, int], None]:
+    """What prints how many jobs of a large sweep are composed: at once, and then every five seconds."""
+    due = 0.0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal due
+        if total >= _MANY_JOBS and time.monotonic() >= due:
+            print(f"composing   {f'{done:,} of ' if done else ''}{total:,} jobs", flush=True)
+            due = time.monotonic() + _PAUSE_SECONDS
+
+    return progress
+
+
+_MANY_JOBS = 50
+_PAUSE_SECONDS = 5.0
 
 
 def _trace(error: BaseException) -> None:

@@ -138,7 +138,7 @@ def _plain(key: str, value: object) -> Any:
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
     if isinstance(value, datetime.date):
-        return f"{value:%Y-%m-%d}"
+        return value.isoformat()
     if isinstance(value, PathLike):
         return str(Path(value))
     if isinstance(value, Mapping):

@@ -72,11 +72,7 @@ class Bars:
 
     def between(self, start: object, end: object) -> Bars:
         """The bars from `start` to `end`, both included; None means no limit. UserError where there are none."""
-        keep, days = np.ones(len(self.dates), dtype=bool), self.dates.astype("datetime64[D]")
-        if start is not None:
-            keep &= days >= np.datetime64(str(start), "D")
-        if end is not None:
-            keep &= days <= np.datetime64(str(end), "D")
+        keep = within(self.dates, start, end)
         if keep.all():
             return self
         if not keep.any():
@@ -111,6 +107,17 @@ def require_columns(asked: Iterable[str], known: Iterable[str], origin: str) -> 
         hint = nearest(missing[0], known) if len(missing) == 1 else ""
         has = f"it has {', '.join(known) or 'none'}{hint}"
         raise MissingColumnsError(f"{origin}: has no column {', '.join(missing)}; {has}", missing)
+
+
+def within(dates: NDArray[np.datetime64], start: object, end: object) -> NDArray[np.bool_]:
+    """(R,) which bars are from `start` to `end`, both included; a day without a time is all of it, None no limit."""
+    found = np.ones(len(dates), dtype=bool)
+    if start is not None:
+        found &= dates >= np.datetime64(str(start))
+    if end is not None:
+        last = np.datetime64(str(end))
+        found &= (dates.astype(last.dtype) if last.dtype == "M8[D]" else dates) <= last
+    return found
 
 
 def place(path: str, line: int) -> str:

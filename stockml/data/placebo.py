@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stockml.data import frequency
-from stockml.data.bars import PRICES, Bars, Floats
+from stockml.data.bars import PRICES, Bars, Floats, within
 from stockml.data.panel import Panel
 
 if TYPE_CHECKING:
@@ -47,9 +47,8 @@ def copy_of_bars(bars: Bars, data: BarsConfig) -> Bars:
         days = bars.dates[1:]
         inside = np.ones(len(days), dtype=bool)
         if data.start is not None:
-            inside &= days > np.datetime64(data.start)
-        if data.end is not None:
-            inside &= days <= np.datetime64(data.end)
+            inside &= days > np.datetime64(str(data.start))
+        inside &= within(days, None, data.end)
         drift = float(moves["close"][inside].mean()) if inside.any() else 0.0
         is_kept = signs(days, data.placebo) > 0
         copied = {name: np.where(is_kept, moves[name], 2 * drift - moves[_MIRRORED[name]]) for name in known}

@@ -14,6 +14,7 @@ import numpy as np
 
 from stockml.config.values import list_stocks, plain
 from stockml.data import doctor, frequency, store
+from stockml.data.bars import within
 from stockml.data.panel import Panel, Stocks
 from stockml.data.samples import day_before, rows_of, unusable, usable
 from stockml.data.sources import loading, reading
@@ -23,6 +24,7 @@ from stockml.errors import UserError
 if TYPE_CHECKING:
     from stockml.config.root import Config
     from stockml.data.bars import Bars
+    from stockml.data.frequency import Dates
     from stockml.data.settings import BarsConfig
 
 _MOST_FAULTS = 10
@@ -118,7 +120,7 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer, bad: Se
     data, spec = cast("BarsConfig", config.data), PanelSpec.of(config)
     starts, tickers, origins, days_before = [0], list[str](), list[str](), list[str]()
     parsing_notes, data_warnings, dropped = Counter[str](), Counter[str](), list[str]()
-    missing, frequencies = np.zeros(len(spec.features.names), dtype=np.int64), dict[str, str]()
+    missing, frequencies, all_dates = np.zeros(len(spec.features.names), dtype=np.int64), dict[str, str](), _Dates()
     left_out = _LeftOut(data, bad)
 
     def read() -> Iterator[tuple[Config, Bars]]:
@@ -136,6 +138,7 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer, bad: Se
             for (one, bars), rows in zip(together, rows_of_each, strict=True):
                 found = doctor.counts(bars, data.calendar)
                 missing += rows.pop("missing", 0)
+                rows["dates"] = all_dates.add(bars.dates, rows["dates"])
                 for name, array in rows.items():
                     if array is not None:
                         writer.append(name, array)
@@ -146,13 +149,14 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer, bad: Se
                 parsing_notes[bars.parsing_notes] += 1
                 dropped.extend(bars.dropped)
                 data_warnings.update(found)
-                if len(bars.dates):
+                if len(bars.dates) >= frequency.FEWEST:  # fewer say nothing
                     frequencies[one.stock.ticker] = frequency.of(bars.dates).name
     left_out.raise_faults(is_empty=not tickers)
     if odd := _of_another_frequency(frequencies, data):
         writer.restart()
         kept = [one for one in each if one.stock.ticker not in odd]
         return _build(config, kept, writer, [*bad, *(f"{ticker} ({why})" for ticker, why in odd.items())])
+    all_dates.check(frequencies)
     return {
         "tickers": tickers,
         "starts": starts,
@@ -168,6 +172,29 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer, bad: Se
             "missing": missing.tolist(),
         },
     }
+
+
+class _Dates:
+    """The dates of all stocks: in one unit, and such that those of stocks whose bars are not daily fit together."""
+
+    def __init__(self) -> None:
+        self._all = np.array([], dtype="datetime64[D]")
+        self._dtype: np.dtype[Any] | None = None
+
+    def add(self, dates: Dates, rows: Dates) -> Dates:
+        """Add those of a stock's bars; the dates of its rows in the unit of the first stock's."""
+        self._dtype = self._dtype or dates.dtype
+        if len(dates) >= frequency.FEWEST and frequency.of(dates).period != "day":
+            self._all = np.union1d(self._all, dates)
+        return rows.astype(self._dtype)
+
+    def check(self, frequencies: Mapping[str, str]) -> None:
+        """Raise UserError where stocks of one frequency seldom have dates in common."""
+        if len(self._all) and (name := next(iter(frequencies.values()))) != (found := frequency.of(self._all).name):
+            raise UserError(
+                f"data.tickers: the stocks' {name} bars have few dates in common (together they look {found}); take "
+                "stocks whose bars are dated alike, or train on each alone: a sweep over stock"
+            )
 
 
 def _of_another_frequency(frequencies: Mapping[str, str], data: BarsConfig) -> dict[str, str]:
@@ -249,12 +276,8 @@ def each_bars(config: Config, each: Sequence[Config]) -> list[Bars]:
 
 def _between(bars: Bars, data: BarsConfig) -> Bars:
     """The bars from data.start to data.end; possibly none."""
-    first, last = (np.datetime64(str(day), "D") if day is not None else None for day in (data.start, data.end))
-    if (first is not None and bars.dates[-1] < first) or (
-        last is not None and bars.dates[0].astype("datetime64[D]") > last
-    ):
-        return bars.first(0)
-    return bars.between(data.start, data.end)
+    has_some = within(bars.dates, data.start, data.end).any()
+    return bars.between(data.start, data.end) if has_some else bars.first(0)
 
 
 def _parsing_notes(texts: Counter[str]) -> str:

@@ -26,18 +26,18 @@ def from_bars(bars: Bars, spec: PanelSpec, config: BarsConfig, *, to_forecast: b
     bars = bars.between(config.start, config.end)
     spec = spec.resolved(bars)
     lost, end = spec.lost, spec.target.end
-    window, rows = config.window, len(bars.dates) - lost
+    window, rows, noun = config.window, len(bars.dates) - lost, frequency.of(bars.dates).noun
     if to_forecast and rows < window:
         raise UserError(
             f"{bars.origin}: {len(bars.dates):,} bars are too few to forecast from: a window needs {window + lost}"
-            + (f", since the features look back {lost} days" if lost > 1 else "")
+            + (f", since the features look back {lost} {noun}s" if lost > 1 else "")
         )
     if not to_forecast and rows < window + end + 2:
         needed = "the features" if spec.features.lookback == lost else "the last known values of the target"
         first = f" after the first {lost:,}, which {needed} need" if lost > 1 else ""
         raise UserError(
             f"{bars.origin}: {len(bars.dates):,} bars are too few for train, validation and test samples of "
-            f"{window} days, {end} ahead{first}; more bars, or a lower data.window"
+            f"{window} {noun}s, {end} ahead{first}; more bars, or a lower data.window"
         )
     panel = Panel(
         ticker=bars.ticker,

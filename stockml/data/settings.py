@@ -14,6 +14,8 @@ from stockml.config.printable import printable_name
 from stockml.config.schema import advised, bounded, incidental
 
 Feature = Literal["open", "high", "low", "close", "volume"]
+Moment = datetime.date | datetime.datetime | None
+"""A day, all of it; or a time, of intraday bars."""
 
 CLOSE_TARGETS = ("log_return", "return", "close", "difference")
 """The targets that are a change of the close, or the close itself."""
@@ -131,10 +133,10 @@ class BarsConfig(DataConfig):
     """How the bars' columns become features. auto: returns; differences with target=difference, and of bars with prices
     below 0. Volume is a log change in both."""
     test_ratio: float = bounded(above=0, below=1)
-    start: datetime.date | None
-    end: datetime.date | None
-    valid_start: datetime.date | None
-    test_start: datetime.date | None
+    start: Moment
+    end: Moment
+    valid_start: Moment
+    test_start: Moment
     split: Literal["holdout", "walk_forward"]
     """holdout: one train, validation and test split. walk_forward: the test days are cut into folds, and a model is
     trained for each."""
@@ -204,7 +206,7 @@ class BarsConfig(DataConfig):
         names = ("start", "valid_start", "test_start", "end")
         given = [(name, value) for name in names if (value := getattr(self, name)) is not None]
         for (earlier, first), (later, second) in itertools.pairwise(given):
-            if first >= second:
+            if str(first) >= str(second):  # a date, or one with a time
                 yield f"{later}: {second} must come after {earlier} ({first})"
 
     def conflicts_with(self, config: Any) -> Iterator[str]:

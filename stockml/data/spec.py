@@ -12,6 +12,7 @@ import numpy as np
 from stockml.config.schema import nearest
 from stockml.data import placebo, target
 from stockml.data.bars import PRICES
+from stockml.data.features import price_scale
 from stockml.data.features.expressions import Expression, ExpressionError, parse
 from stockml.data.features.feature_set import FeatureSet, lag_key, shown, transform_of
 from stockml.data.settings import BarsConfig
@@ -71,6 +72,13 @@ class PanelSpec:
             raise UserError(
                 f"{bars.where(row)}: {bars.ticker}: {name} is {bars.columns[name][row]:g} on {bars.dates[row]}, and "
                 f"returns need prices above 0; {days_without(bars.dates, low)}"
+            )
+        if low.any() and (names := price_scale.needing_ratios(self.features.expressions)):
+            first = shown(names[0], self.features.expressions[names[0]].text)
+            raise UserError(
+                f"{bars.origin}: {first}: is a ratio or a logarithm of prices, and some are below 0, the first on "
+                f"{bars.dates[int(low.argmax())]}; take a difference, such as $close - Ref($close, 1), or "
+                f"{days_without(bars.dates, low)}"
             )
         return spec
 

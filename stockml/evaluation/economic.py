@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stockml.evaluation import bootstrap
-from stockml.evaluation.portfolio import accounts
+from stockml.evaluation.portfolio import accounts, session_begins
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,7 +40,7 @@ def evaluate(test: Predictions, portfolio: Portfolio, calibration: Predictions |
     n = len(each["model"].gross)
     block = bootstrap.block_days(n, portfolio.horizon)
     intervals, difference = _bootstrapped(each, periods, block)
-    rule = portfolio.rule(test)
+    rule, sessions = portfolio.rule(test), int(session_begins(test).sum()) + 1
     of_each = {name: _figures(account, periods, intervals.get(name, {})) for name, account in each.items()}
     named: Figures = {name: of_each.pop(name) for name in _OWN if name in of_each}
     found: Figures = {
@@ -51,6 +51,7 @@ def evaluate(test: Predictions, portfolio: Portfolio, calibration: Predictions |
         "confidence": CONFIDENCE,
         "resamples": bootstrap.RESAMPLES,
         "block_days": block,
+        **({"sessions": sessions} if sessions > 1 else {}),
         **named,
         "baselines": of_each,
         "difference": difference,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stockml.data import frequency
 from stockml.evaluation import baselines
 from stockml.evaluation.metrics import Scores, score
 from stockml.evaluation.truth import Floats, Target, target
@@ -46,6 +48,18 @@ class Predictions:
     """By level: the lower and the upper end, (2, N); NaN where there is none."""
     next_return: Floats | None = None
     """(N,) the simple return of the stock from the day's close to its next; None where it is not known."""
+
+    @cached_property
+    def frequency(self) -> frequency.Frequency:
+        """How far the bars are apart; daily where dates are not known. Of several stocks, that of the one with the most
+        samples."""
+        if self.dates is None:
+            return frequency.DAILY
+        own = np.ones(len(self.rows), dtype=bool)
+        if self.tickers is not None:
+            names, counts = np.unique(self.tickers, return_counts=True)
+            own = self.tickers == names[counts.argmax()]
+        return frequency.of(self.dates[own], self.rows[own])
 
     @property
     def reverts(self) -> bool:

@@ -10,8 +10,10 @@ import numpy as np
 import skops.io
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor, RandomForestRegressor
+from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
 from sklearn.linear_model import ElasticNet, enet_path
 from sklearn.svm import SVR
+from sklearn.tree import DecisionTreeRegressor, ExtraTreeRegressor
 from threadpoolctl import ThreadpoolController
 
 from stockml.models.tabular import Tabular
@@ -50,6 +52,8 @@ class Estimator(Tabular):
             raise ValueError(f"it is a {type(found).__name__}, not a {own.__name__}")
         if found.n_features_in_ != self.inputs:
             raise ValueError(f"it has {found.n_features_in_} inputs, not {self.inputs}")
+        if not _is_sound(found, self.inputs):
+            raise ValueError("its arrays are damaged")
         return found
 
     def to_onnx(self) -> Any:
@@ -87,6 +91,37 @@ def best_alpha(
     alphas, weights, _ = enet_path(x - mean, y - base, l1_ratio=l1_ratio, n_alphas=_ALPHAS)
     errors = ((x_valid - mean) @ weights + base - y_valid[:, None]) ** 2
     return float(alphas[np.argmin(errors.mean(0))])
+
+
+def _is_sound(fitted: Any, inputs: int) -> bool:
+    """Whether a regressor's arrays fit together: scikit-learn would read beyond them, or never come to a leaf."""
+    if isinstance(fitted, ElasticNet):
+        return bool(np.shape(fitted.coef_) == (inputs,))
+    if isinstance(fitted, SVR):
+        arrays = (fitted.support_vectors_, fitted._dual_coef_, fitted._n_support, fitted._intercept_)
+        shapes = ((len(fitted.support_), inputs), (1, len(fitted.support_)), (2,), (1,))
+        return isinstance(fitted.kernel, str) and not fitted._sparse and tuple(map(np.shape, arrays)) == shapes
+    if isinstance(fitted, HistGradientBoostingRegressor):
+        trees = [tree for of_round in fitted._predictors for tree in of_round]
+        nodes = [tree.nodes for tree in trees if type(tree) is TreePredictor and not tree.nodes["is_categorical"].any()]
+        names = ("left", "right", "feature_idx")
+        is_single = fitted._preprocessor is None and np.shape(fitted._baseline_prediction) == (1, 1)
+    else:
+        trees, own = fitted.estimators_, type(fitted.estimator_)
+        nodes = [tree.tree_.__getstate__()["nodes"] for tree in trees if type(tree) is own]
+        names = ("left_child", "right_child", "feature")
+        is_single = own in (DecisionTreeRegressor, ExtraTreeRegressor) and fitted.n_outputs_ == 1
+    return bool(is_single and len(nodes) == len(trees)) and all(_leads_to_leaves(of, names, inputs) for of in nodes)
+
+
+def _leads_to_leaves(nodes: NDArray[Any], names: tuple[str, str, str], inputs: int) -> bool:
+    """Whether each inner node's children come after it, and its feature is one of the inputs."""
+    left, right, feature = (nodes[name].astype(np.int64) for name in names)
+    is_leaf = nodes["is_leaf"] != 0 if "is_leaf" in (nodes.dtype.names or ()) else left == -1
+    inner = np.flatnonzero(~is_leaf)
+    children = np.stack([left[inner], right[inner]])
+    of_inputs = (feature[inner] >= 0) & (feature[inner] < inputs)
+    return bool(len(nodes) and (children > inner).all() and (children < len(nodes)).all() and of_inputs.all())
 
 
 def _facts(fitted: Any) -> dict[str, float | int | str]:

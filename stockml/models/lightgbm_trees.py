@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -59,13 +60,17 @@ class LightGBMTrees(Tabular):
         if not text.startswith("tree\n") or "\nend of trees\n" not in text:  # LightGBM itself prints before it fails
             raise ValueError("it is not LightGBM's text")
         header, *trees = text.partition("\nend of trees\n")[0].split("\nTree=")
-        inputs = 1 + int(_fields(header)["max_feature_idx"])
+        fields = _fields(header)
+        inputs = 1 + int(fields["max_feature_idx"])
         if inputs != self.inputs:
             raise ValueError(f"it has {inputs} inputs, not {self.inputs}")
+        if (fields["num_class"], fields["num_tree_per_iteration"]) != ("1", "1"):
+            raise ValueError("it has several outputs")
         for number, tree in enumerate(trees):
             if not _is_sound(_fields(tree), inputs):  # LightGBM itself would read beyond its arrays
                 raise ValueError(f"its tree {number} is damaged")
-        return lightgbm.Booster(model_str=text)
+        header = re.sub(r"\ntree_sizes=.*", "", header)  # by which LightGBM would find other trees than these
+        return lightgbm.Booster(model_str="\nTree=".join([header, *trees]) + "\nend of trees\n")
 
     def to_onnx(self) -> Any:
         """An ONNX model that maps inputs (N, P) to forecasts (N, 1)."""
@@ -113,7 +118,11 @@ class LightGBMTrees(Tabular):
 
 
 def _fields(text: str) -> dict[str, str]:
-    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    """The fields of a part of LightGBM's text. ValueError where one is there twice."""
+    lines = [line.split("=", 1) for line in text.splitlines() if "=" in line]
+    if len(fields := dict(lines)) < len(lines):
+        raise ValueError("it has a field twice")
+    return fields
 
 
 def _is_sound(fields: Mapping[str, str], inputs: int) -> bool:

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from stockml.config.values import worded
 from stockml.evaluation.metrics import (
     COUNT,
     ERROR,
@@ -36,6 +37,7 @@ def results(evaluated: Mapping[str, Any], *, overfitted: bool = False) -> list[s
     label = "learned" if overfitted else "verdict"
     end = significance(evaluated) if is_tested else [verdict(label, evaluated)]
     tables = [result_table(evaluated), *_further_tables(evaluated), *_intervals(evaluated)]
+    end = [worded(line, evaluated.get("step", "day")) for line in end]
     return [*tables, *economic.lines(evaluated), *end]
 
 

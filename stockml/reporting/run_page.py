@@ -76,21 +76,26 @@ def _page(folder: RunFolder) -> Page:
                 score_sections.sections(metrics, read_rows(folder.path / "stocks.csv"), _changes(metadata, metrics)),
             )
         in_table = ("features.columns.",) if "features" in metadata["data"] else ()
+        found: Mapping[str, Any] = metrics or {}
+        noun = found.get("step", "day")
+        sections = [
+            *scores,
+            *_members(metadata, metrics, read_rows(folder.path / "members.csv")),
+            Section("Plots", plots=list(_plots(folder, metadata, metrics))),
+            _data(metadata["data"], read_rows(folder.path / "folds.csv"), found.get("decided_on")),
+            *importance_tables.sections(folder),
+            *feature_tables.section(metadata["data"]),
+        ]
         settings = [f"{key}={show(value)}" for key, value in leaves(config) if not key.startswith(in_table)]
         return Page(
-            title=_title(metadata),
+            title=_title(metadata, noun),
             subtitle=f"{metadata['data']['origin']}; seed {config['seed']}; run folder {folder.path.name}",
             synthetic=bool(metadata["synthetic"]),
             faults=faults,
             verdict=[sentence(metrics["verdict"])] if metrics else [],
             figures=_key_figures(metrics) if metrics and "test" in metrics else [],
             sections=[
-                *scores,
-                *_members(metadata, metrics, read_rows(folder.path / "members.csv")),
-                Section("Plots", plots=list(_plots(folder, metadata, metrics))),
-                _data(metadata["data"], read_rows(folder.path / "folds.csv"), (metrics or {}).get("decided_on")),
-                *importance_tables.sections(folder),
-                *feature_tables.section(metadata["data"]),
+                *(section.worded(noun) for section in sections),
                 Section(
                     "Config of the first member" if "members" in metadata else "Config",
                     [_origin(metadata)],
@@ -98,8 +103,8 @@ def _page(folder: RunFolder) -> Page:
                 ),
             ],
         )
-    except (KeyError, TypeError, IndexError) as error:
-        raise UserError(f"{folder.path}: no report can be made, its files lack {error}") from error
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise UserError(f"{folder.path}: no report can be made, its files are damaged ({error!r})") from error
 
 
 def _members(
@@ -123,7 +128,7 @@ def _members(
     return [Section("Members", [text], tables)]
 
 
-def _title(metadata: Mapping[str, Any]) -> str:
+def _title(metadata: Mapping[str, Any], noun: str) -> str:
     """Stock and model, and the target and the set of features where they are not the default ones."""
     config = metadata["config"]
     parts = [config["stock"]["ticker"], model_name(metadata)]
@@ -131,7 +136,7 @@ def _title(metadata: Mapping[str, Any]) -> str:
         parts.append(f"{quantile:g} quantile")
     target, days = config["data"].get("target", "log_return"), config["data"].get("horizon") or 1
     if (target, days) != ("log_return", 1):
-        ahead = f", {days} day{'s' if days > 1 else ''}" if target in NAMES else ""
+        ahead = f", {days} {noun}{'s' if days > 1 else ''}" if target in NAMES else ""
         parts.append(f"{drawing.short(target, _LONGEST_TARGET)}{ahead}")
     if (of_set := config.get("features", {}).get("set", "bars")) != "bars" and "members" not in metadata:
         parts.append(f"features {of_set}")

@@ -33,6 +33,7 @@ _FILES_OF_A_RUN = (
     "baselines.csv",
     "folds.csv",
     "stocks.csv",
+    "members.csv",
     "report.html",
     "scalars.csv",
     "tracker.json",
@@ -42,7 +43,7 @@ _FILES_OF_A_RUN = (
 )
 """What a run writes, except its log. Without .hydra/config.yaml it cannot be resumed."""
 
-_FOLDERS_OF_A_RUN = ("folds", "members", "plots", "tensorboard")
+_FOLDERS_OF_A_RUN = ("folds", "members", "plots", "runs", "tensorboard")
 
 
 class RunFolder(Folder):
@@ -77,9 +78,9 @@ class RunFolder(Folder):
             except FileExistsError:
                 if not path.is_dir():
                     raise
-                raise UserError(
-                    f"{path}: already holds a run; choose another hydra.run.dir, or continue it: trainer.resume={path}"
-                ) from None
+                remove_leftovers(path.rglob(".*.tmp"))
+                resumed = "" if (path / "runs").is_dir() else f", or continue it: trainer.resume={path}"
+                raise UserError(f"{path}: already holds a run; choose another hydra.run.dir{resumed}") from None
 
     @classmethod
     def _prepared(cls, path: Path, records: Mapping[str, str]) -> RunFolder:
@@ -235,6 +236,14 @@ class RunFolder(Folder):
             (self.path / name).unlink(missing_ok=True)
         for name in _FOLDERS_OF_A_RUN:
             shutil.rmtree(self.path / name, ignore_errors=True)
+
+    def clear_attempt(self, config: str) -> None:
+        """Make room where an earlier attempt at the run of this config.yaml did not come to its end."""
+        records = self.path / ".hydra"
+        with contextlib.suppress(OSError):
+            if (records / "config.yaml").read_text() == config and self.outcome() not in ("ok", "running"):
+                self.clear()
+                shutil.rmtree(records)
 
     def record(self, status: str, started: float, error: str | None, *, synthetic: bool) -> None:
         """Write result.json: the status of the run that began at `started` (seconds since 1970)."""

@@ -10,7 +10,7 @@ from typing import Any, cast
 from stockml.config.printable import printable_name
 from stockml.errors import UserError
 
-_MOST = 1e300
+_MOST = 1e300  # of what is computed with
 _TEXT, _NUMBER, _TRUTH = (str, type(None)), (int, float, type(None)), (bool, type(None))
 _SCORES = {"*": _NUMBER}
 _SPLITS = {"*": _SCORES}
@@ -78,7 +78,7 @@ class Values(dict[str, Any]):
         raise _damaged(self.path, f"has no {printable_name(str(key))}")
 
 
-def parsed(path: Path, content: bytes) -> Any:
+def parsed(path: Path, content: bytes) -> Values:
     """What a JSON file of a folder says. Raises ValueError where it is no JSON, UserError where it is of another shape.
 
     A number that JSON does not have, such as NaN, is none.
@@ -89,7 +89,7 @@ def parsed(path: Path, content: bytes) -> Any:
         of.path = path
         return of
 
-    found = json.loads(content, object_pairs_hook=values, parse_constant=_no_number)
+    found: Values = json.loads(content, object_pairs_hook=values, parse_constant=_no_number)
     if fault := _fault(found, _SHAPES.get(path.name, dict)):
         raise _damaged(path, fault)
     return found
@@ -107,9 +107,9 @@ def _fault(value: Any, shape: Any, key: str = "") -> str:
     """Where a value is not of the shape; empty where it is."""
     if isinstance(shape, tuple):
         return "" if any(not _fault(value, one, key) for one in shape) else _fault(value, shape[0], key)
-    kind = shape if isinstance(shape, type) else type(shape)
-    is_sound = isinstance(value, bool) == (kind is bool) if kind in (bool, int, float) else True
-    if not isinstance(value, kind) or not is_sound or (kind in (int, float) and not abs(value) < _MOST):
+    kind: Any = shape if isinstance(shape, type) else type(shape)
+    is_number = kind in (int, float)
+    if not isinstance(value, kind) or (is_number and (value is True or value is False or not abs(value) < _MOST)):
         return f"{key} is {printable_name(json.dumps(value))[:50]}" if key else "is not a JSON object"
     if isinstance(shape, list):
         items = [(n, item, shape[0]) for n, item in enumerate(cast("list[Any]", value))]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import torch
 
+from stockml.config.values import worded
 from stockml.data import dataset, pooled
 from stockml.data.bars import PRICES
 from stockml.data.batches import Batches
@@ -55,7 +56,7 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     print(*data_report.lines(data, config), "", sep="\n", flush=True)
     failed, skipped = [], 0
     for name, finding in findings:
-        print(_row(name, finding), flush=True)
+        print(_row(name, finding, data[0].panel.noun), flush=True)
         failed += [name] if finding.passed is False else []
         skipped += finding.passed is None
     if failed:
@@ -64,10 +65,10 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     print("no leak found" + (f"; {skipped} {checks_were} not applicable" if skipped else ""))
 
 
-def _row(name: str, finding: Finding) -> str:
+def _row(name: str, finding: Finding, noun: str) -> str:
     """A check's name, result and evidence; if it failed, what that means."""
     lines = [finding.evidence, *([f"It means: {finding.meaning}."] if finding.meaning else [])]
-    text = "\n".join(textwrap.fill(line, 76) for line in lines)
+    text = "\n".join(textwrap.fill(worded(line, noun), 76) for line in lines)
     return f"{name:<26}{_RESULTS[finding.passed]:<16}{textwrap.indent(text, ' ' * 42).lstrip()}"
 
 

@@ -122,6 +122,8 @@ def combine(config: Config, place: RunLocation, records: Mapping[str, str]) -> R
     synthetic = bool(first.metadata["synthetic"])
     looks.require_ledger(config, place.path(own.stock.ticker))
     records = {**records, **compose.records(own)}
+    if place.exact is not None:
+        RunFolder(place.exact).clear_attempt(records["config.yaml"])
     folder = place.create_folder(f"combined_{own.stock.ticker}", records)
     with (
         report.drawn_after(folder, config, run_log.emit, verbose=place.verbose),

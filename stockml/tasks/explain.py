@@ -109,6 +109,7 @@ def _explained(predictor: Predictor, folds: Sequence[Data], config: Config) -> d
     features = [{"feature": name, **row} for name, row in zip(names, found, strict=False)]
     dates = [panel.date(row) for row in rows[np.argsort(panel.day_numbers[rows])][[0, -1]]]
     return {
+        **({} if panel.noun == "day" else {"step": panel.noun}),
         "split": settings.split,
         "repeats": settings.repeats,
         "seed": config.seed,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stockml.config.root import Config, identity
-from stockml.config.values import plain
+from stockml.config.values import plain, worded
 from stockml.data.settings import BarsConfig
 from stockml.errors import RunError, UserError
 from stockml.evaluation.looks import corrected, corrected_skill, largest_p_value, sentence
@@ -66,7 +66,8 @@ def record(
             "same_forecasts": line.look.forecasts == look.forecasts,
             "sound": not ledger.faults,
         }
-    return {**evaluated, "looks": found, "verdict": f"{evaluated['verdict']} {sentence(found, days)}"}
+    said = sentence(found, worded(days, evaluated.get("step", "day")))
+    return {**evaluated, "looks": found, "verdict": f"{evaluated['verdict']} {said}"}
 
 
 def counted(ledger: Ledger, line: Line) -> dict[str, Any]:

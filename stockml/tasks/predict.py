@@ -60,7 +60,7 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     found = forecasts(config, print)
     panel, table = found.panel, found.table
     print(f"data        {panel.ticker} from {panel.origin}, {panel.days()}")
-    known = sum(row[-1] is not None for row in table)
+    known, noun = sum(row[-1] is not None for row in table), panel.frequency.noun
     shown = [row for row in table if row[-1] is not None][-_SHOWN:] + [row for row in table if row[-1] is None]
     print(text_tables.forecast_table(found.header, shown[:_MOST_ROWS], signed=panel.kind == "return"))
     if len(shown) > _MOST_ROWS:
@@ -68,8 +68,8 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     if found.meaning:
         print(f"            {found.meaning}")
     if not all(row[found.header.index("target_date")] for row in table):
-        print(f"            the dates of the next days are unknown; {calendar.INSTALL}")
-    print(f"forecasts   {len(table):,}, {len(table) - known:,} of them of the next days: {found.path}")
+        print(f"            the dates of the next {noun}s are unknown; {calendar.INSTALL}")
+    print(f"forecasts   {len(table):,}, {len(table) - known:,} of them of the next {noun}s: {found.path}")
     if found.onnx is not None:
         print(f"onnx        {found.onnx}")
 
@@ -79,11 +79,12 @@ def _meaning(of_run: Config, panel: Panel) -> str:
     if (quantile := of_run.trainer.quantile) is not None:
         return f"y_pred is the {quantile:.4g} quantile of the target: so large a share of targets should lie below it"
     config = cast("BarsConfig", of_run.data)
-    days = "the next day" if config.horizon == 1 else f"the next {config.horizon} days"
+    noun, bars = panel.frequency.noun, panel.frequency.name
+    days = f"the next {noun}" if config.horizon == 1 else f"the next {config.horizon} {noun}s"
     if panel.kind == "class":
         return f"y_pred is the probability that y_true is 1: {config.target}"
     if config.target == "volatility":
-        return f"y_pred is the volatility of {days}: the root of the mean squared daily log return, 0.01 is about 1 %"
+        return f"y_pred is the volatility of {days}: the root of the mean squared {bars} log return, 0.01 is about 1 %"
     if config.target == "difference":
         return f"y_pred is the change of the price over {days}, in its units"
     if config.target == "excess_return":
@@ -119,6 +120,8 @@ def forecasts(config: Config, emit: Callable[[str], None]) -> Forecasts:
         samples = combination.combined(shared, [weight for _, _, weight in each])
     bounds = intervals.like(written.read(folder), samples, panel).intervals
     rows, days = samples.rows, _target_days(panel, cast("BarsConfig", config.data))
+    for line in _beyond_sessions(predictor, panel, rows, days):
+        emit(f"warning     {line}")
     names = [panel.ticker] * len(rows) if samples.tickers is None else samples.tickers.tolist()
     columns = [samples.model, *(end for of_level in bounds.values() for end in of_level), panel.target[rows]]
     assert panel.dates is not None
@@ -180,6 +183,21 @@ def _target_days(panel: Panel, config: BarsConfig) -> NDArray[np.datetime64]:
         if later is not None:
             own[-count:] = later[-count:]
     return target_days
+
+
+def _beyond_sessions(predictor: Predictor, panel: Panel, rows: Rows, days: NDArray[np.datetime64]) -> list[str]:
+    """A warning where a next bar is one of another session, and the run's targets end within theirs."""
+    assert panel.dates is not None
+    across = cast("BarsConfig", predictor.config.data).across_sessions
+    if across == "all" or panel.frequency.period != "intraday" or panel.frequency.every_day:
+        return []
+    beyond = days[rows].astype("datetime64[D]") > panel.dates[rows].astype("datetime64[D]")
+    if not (beyond & np.isnan(panel.target[rows])).any():
+        return []
+    return [
+        f"the targets that the run was trained on end within their session (data.across_sessions={across}), and some "
+        "of the next bars are of another one: of such moves it knows nothing"
+    ]
 
 
 def _rescaled(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str]:

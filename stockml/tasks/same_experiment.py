@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from stockml.config.root import Config, identity
 from stockml.config.values import differences, leaves, plain, show
@@ -48,7 +49,8 @@ def changed_weights(folder: RunFolder, config: Config) -> str | None:
 
     Raises UserError where they are missing.
     """
-    path, then = config.trainer.init_from, folder.read_json("config.json").get("init_from")
+    path = config.trainer.init_from
+    then = None if path is None else folder.read_json("config.json").get("init_from")
     if path is None or then is None:
         return None
     from stockml.tasks import initial_weights  # which imports torch
@@ -102,7 +104,7 @@ def with_its_bars(
     dates = data[0].panel.dates
     if last_day is None or dates is None or str(dates.max()) <= last_day or not isinstance(config.data, BarsConfig):
         return config, data
-    bars = dataclasses.replace(config.data, end=date.fromisoformat(last_day))
+    bars = dataclasses.replace(config.data, end=np.datetime64(last_day).item())
     config = dataclasses.replace(config, data=bars)
     return config, prepare(config)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -22,6 +24,8 @@ from stockml.errors import UserError
 
 HEARTBEAT_SECONDS = 30
 """Between two signs of life of a running trial; one without for twice as long belongs to a search that was killed."""
+FAULTS = (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError)
+"""What is raised where its database cannot be read or written."""
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 """The states of trials that count for `n_trials`."""
 _FIXED = "fixed"
@@ -48,7 +52,11 @@ def opened(plan: Plan, folder: Path, config: Config) -> Opened:
     try:
         storage, study = _made(plan, url or own, models.most_epochs(config))
     except Exception as error:  # whatever the driver of the database raises
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = fault(folder, error)
+        if url is None:
+            raise UserError(
+                f"{folder / 'study.db'}: cannot be opened ({reason}); mend that, or choose another hydra.sweep.dir"
+            ) from error
         raise UserError(
             f"hydra.sweeper.storage={shown}: cannot be opened ({reason}); name another, or null: study.db in the "
             "sweep's folder"
@@ -77,6 +85,17 @@ def opened(plan: Plan, folder: Path, config: Config) -> Opened:
             "another, or another hydra.sweep.dir",
         )
     return storage, study
+
+
+def fault(folder: Path, error: BaseException) -> str:
+    """Why the database of a study in the sweep's folder could not be used, as a phrase."""
+    while error.__cause__ is not None:  # optuna's and sqlalchemy's say less than the driver's
+        error = error.__cause__
+    with contextlib.suppress(OSError, AttributeError):  # which sqlite does not say of a disk without room for a file
+        disk = os.statvfs(folder)
+        if disk.f_bavail == 0 or disk.f_files > disk.f_favail == 0:
+            return os.strerror(errno.ENOSPC)
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _is_chosen(key: str, plan: Plan) -> bool:

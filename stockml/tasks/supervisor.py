@@ -42,6 +42,7 @@ class Supervisor:
         self,
         folder: SweepFolder,
         command: Command,
+        table: summary.SweepTable,
         done: Sequence[job_ranking.Row],
         cluster: RayPool | None,
         search: Search | None = None,
@@ -50,7 +51,7 @@ class Supervisor:
         assert sweep is not None
         self._folder, self._sweep, self._cluster, self._search = folder, sweep, cluster, search
         self._configs, self._fail_fast = command.jobs, command.jobs[0].sweep.fail_fast
-        self._table = summary.SweepTable(folder)
+        self._table = table
         self._data = SharedData([job.config for job in sweep.jobs], least=2 if cluster is None else 1)
         total = len(sweep.jobs)
         if search is not None and sweep.search is not None:

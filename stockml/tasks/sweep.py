@@ -69,10 +69,11 @@ def _run(
         search = new_search(folder) if new_search is not None else None
         _refuse_what_differs(folder, sweep.jobs if search is None else search.finished())
         folder.plan({job.name: job.swept for job in sweep.jobs}, _without_folder(arguments))
-        rows = summary.write(folder, joint=False)
+        table = summary.SweepTable(folder)
+        rows = table.write()
         asked = {job.name for job in sweep.jobs} if search is None else {row["job"] for row in rows}
         done = [row for row in rows if row["status"] in ("ok", "pruned") and row["job"] in asked]
-        jobs = supervisor.Supervisor(folder, command, done, cluster, search)
+        jobs = supervisor.Supervisor(folder, command, table, done, cluster, search)
         if any(supervisor.is_synthetic(config) for config in command.jobs):
             print(*terminal.made_up(command.jobs[0].data.placebo), sep="\n", flush=True)
         until_the_end.enter_context(tracking.tracked_sweep(command.jobs[0].tracker, folder, print))
@@ -98,9 +99,11 @@ def _run(
         except UserError:
             raise
         except Exception as error:
+            if search is not None and (fault := search.fault_of(error)) is not None:
+                raise RunError(f"{fault}; once that is mended, go on with: {again}") from error
+            if sweep.is_launched_here:
+                raise
             if not any(row["status"] == "failed" for row in summary.write(folder, joint=False)):
-                if sweep.is_launched_here:
-                    raise
                 raise RunError(f"{sweep.launcher}: {' '.join(str(error).split())}; nothing more was started") from error
             # else what was raised is Hydra's complaint about the failed jobs
         finally:

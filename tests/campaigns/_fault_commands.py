@@ -75,7 +75,7 @@ COMMANDS = (
     Command("predict", "task=predict run=run data.end=null", 30, "run"),
     Command("evaluate", "task=evaluate run=run data.path=bars/OTHER.csv stock.ticker=OTHER", 20, "run"),
     Command("explain", "task=explain run=run explain.repeats=2", 30, "run"),
-    Command("combine", "task=combine runs=[run,run_2] hydra.run.dir=new", 30, resumed=True),
+    Command("combine", "task=combine runs=[run,run_2] hydra.run.dir=new", 30),
     Command("placebo", "task=placebo run=run placebo.copies=2", 30, "run"),
     Command("reproduce", "task=reproduce run=run hydra.run.dir=new", 20),
     Command("features", "task=features run=run export.features=new/table.csv", 10),
@@ -96,7 +96,8 @@ def bars(seed: int, days: int = 420) -> pd.DataFrame:
 class Forker:
     """Commands forked from this process, which has imported what they need. It becomes the parent of their orphans."""
 
-    def __init__(self) -> None:
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
         for task in (RUN_PY.parent / "stockml" / "tasks").glob("[a-z]*.py"):
             if task.stem not in ("export", "onnx_trees", "worker"):
                 importlib.import_module(f"stockml.tasks.{task.stem}")
@@ -119,7 +120,7 @@ class Forker:
             for signum in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
             os.chdir(folder)
-            for descriptor, name in enumerate((os.devnull, "../out.txt", "../err.txt")):
+            for descriptor, name in enumerate((Path(os.devnull), self._logs / "out.txt", self._logs / "err.txt")):
                 os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), descriptor)
             os.environ.update(
                 TMPDIR=str(folder / "tmp"), XDG_CACHE_HOME=str(folder / "cache"), PYTHONPATH=str(RUN_PY.parent)
@@ -150,7 +151,11 @@ class Forker:
     def run(self, typed: str, folder: Path) -> tuple[int | None, str]:
         """The status of a command and what it printed on stderr."""
         status = self.wait(self.start(typed, folder))
-        return status, (folder.parent / "err.txt").read_text(errors="replace")
+        return status, self.said()
+
+    def said(self) -> str:
+        """What the last command printed on stderr."""
+        return (self._logs / "err.txt").read_text(errors="replace")
 
     def orphans(self, seconds: float = 5) -> list[str]:
         """The command lines of processes that outlive what started them; they are killed."""
@@ -219,13 +224,17 @@ def go_on(command: Command, folder: Path, forker: Forker) -> tuple[str, str]:
     if command.resumed and (made / ".hydra" / "config.yaml").exists():
         typed = "trainer.resume=new"
     status, said = forker.run(typed, folder)
-    if status == 2 and "trainer.resume=" in said and "already holds a run" in said:
+    if status == 2 and "or continue it: trainer.resume=" in said:
         typed = "trainer.resume=new"
         status, said = forker.run(typed, folder)
     how = "went on by resume" if typed == "trainer.resume=new" else "went on by the same command"
-    if status == 2 and "is finished; raise trainer.epochs" in said:
+    if status == 2 and ("is finished; raise trainer.epochs" in said or _is_finished(made, said)):
         return "was finished", ""
     return how, "" if status == 0 else f"{typed}: status {status}: {said[-600:]}"
+
+
+def _is_finished(made: Path, said: str) -> bool:
+    return "already holds a run" in said and '"status": "ok"' in (made / "result.json").read_text()
 
 
 def numbers(folder: Path, made: str) -> dict[str, Any]:
@@ -237,7 +246,7 @@ def numbers(folder: Path, made: str) -> dict[str, Any]:
             found[name] = json.loads(path.read_text())
         elif path.name == "summary.csv":
             frame = pd.read_csv(path)
-            found[name] = frame.drop(columns=["seconds"], errors="ignore").to_csv()
+            found[name] = frame.drop(columns=["seconds", "look", "skill_corrected"], errors="ignore").to_csv()
         elif path.suffix in (".csv", ".parquet") and path.name not in ("history.csv", "scalars.csv"):
             found[name] = path.read_bytes()
         elif path.suffix in (".html", ".pt") and path.name != "previous.pt":

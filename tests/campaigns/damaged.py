@@ -13,6 +13,7 @@ import atexit
 import json
 import os
 import pkgutil
+import random
 import shlex
 import shutil
 import signal
@@ -74,31 +75,33 @@ def main() -> int:
     for name in [of.name for of in pkgutil.walk_packages(stockml.__path__, "stockml.") if "ray" not in of.name]:
         import_module(name)
     with tempfile.TemporaryDirectory() as folder, results.open("a") as file:
-        made = Path(folder).resolve() / "made"
+        made, copy = (Path(folder).resolve() / name for name in ("made", "copy"))
         made.mkdir()
         for typed in MADE.values():
             assert run(f"{typed} {QUICK}", made)[0] == 0, (made / "out").read_text()
-        for of, commands in COMMANDS.items():
-            for typed in commands:
-                typed = typed.replace("MAKE", f"{MADE[of]} {QUICK}").replace("F", of)
-                copy = shutil.copytree(made, Path(folder).resolve() / "copy")
-                (copy / "out").unlink()
-                before, _ = run(typed, copy, copy / "reads")
-                read = set((copy / "reads").read_text().splitlines())
-                for name in [name for name in files(made / of) if str(copy / of / name) in read]:
-                    for kind, damaged in damages((made / of / name).read_bytes(), name):
-                        key = (of, name, kind, typed)
-                        if not done.get(key, "not run") or not all(word in " ".join(key) for word in words):
-                            continue
-                        shutil.rmtree(copy)
-                        shutil.copytree(made, copy)
-                        (copy / "out").unlink()
-                        (copy / of / name).write_bytes(damaged)
-                        done[key] = fault = wrong(*run(typed, copy), name, before)
-                        print(json.dumps([*key, fault]), file=file, flush=True)
-                        if fault:
-                            print(*key, fault, "", sep="\n", flush=True)
-                shutil.rmtree(copy)
+        trials = []
+        for of, typed in ((of, typed) for of, commands in COMMANDS.items() for typed in commands):
+            command = typed.replace("MAKE", f"{MADE[of]} {QUICK}").replace("F", of)
+            shutil.copytree(made, copy)
+            before, _ = run(command, copy, copy / "reads")
+            read = set((copy / "reads").read_text().splitlines())
+            names = [name for name in files(made / of) if str(copy / of / name) in read]
+            every = ((name, *damage) for name in names for damage in damages((made / of / name).read_bytes(), name))
+            trials += [((of, name, kind, command), damaged, before) for name, kind, damaged in every]
+            shutil.rmtree(copy)
+        random.Random(0).shuffle(trials)  # what was run when it is stopped is a sample of all
+        print(f"{len(trials):,} commands", flush=True)
+        for key, damaged, before in trials:
+            if not done.get(key, "not run") or not all(word in " ".join(key) for word in words):
+                continue
+            shutil.copytree(made, copy)
+            (copy / "out").unlink()
+            (copy / key[0] / key[1]).write_bytes(damaged)
+            done[key] = fault = wrong(*run(key[3], copy), key[1], before)
+            shutil.rmtree(copy)
+            print(json.dumps([*key, fault]), file=file, flush=True)
+            if fault:
+                print(*key, fault, "", sep="\n", flush=True)
     found = [fault for key, fault in done.items() if all(word in " ".join(key) for word in words)]
     print(f"{sum(map(bool, found)) or 'none'} of {len(found):,} commands wrong")
     return int(any(found))

@@ -87,7 +87,7 @@ def main() -> int:
     rows = [row for row in ROWS if not sys.argv[2:] or any(word in row.name for word in sys.argv[2:])]
     modules = [of.name for of in pkgutil.walk_packages(stockml.__path__, "stockml.") if "ray" not in of.name]
     forker = Forker(*modules, "matplotlib.pyplot", "sklearn.linear_model", "pandas", "scipy.stats", "pyarrow.parquet")
-    conftest.forker = lambda: forker
+    conftest.forker = lambda: forker  # type: ignore[assignment]  # a function for a cached one
     with tempfile.TemporaryDirectory() as folder, listening() as (address, heard), results.open("a") as file:
         os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
         made = make(Path(folder) / "made")

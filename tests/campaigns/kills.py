@@ -50,8 +50,9 @@ class Campaign:
     """Trials of commands, with a line of results each in a file."""
 
     def __init__(self, folder: Path, kind: str) -> None:
-        self.folder, self.kind, self.forker = folder.resolve(), kind, Forker()
+        self.folder, self.kind = folder.resolve(), kind
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.forker = Forker(self.folder)
         self.base = prepared(self.folder, self.forker)
         self._results = self.folder / f"{kind}.jsonl"
         lines = self._results.read_text().splitlines() if self._results.exists() else []
@@ -111,7 +112,7 @@ def kill(campaign: Campaign, command: Command, trials: int) -> None:
             time.sleep(tick)  # what the kernel counts in
             os.kill(child, signum)
             status = campaign.forker.wait(child, 20)
-        said = (folder.parent / "err.txt").read_text(errors="replace")
+        said = campaign.forker.said()
         faults = [f"orphan: {line}" for line in campaign.forker.orphans()]
         if status not in _ENDS[signum]:
             faults.append(f"status {status} after {signum.name}: {said[-300:]}")
@@ -128,11 +129,11 @@ def fill(campaign: Campaign, command: Command, trials: int) -> None:
     """Let each write of a command in turn meet a full disk, and go on once there is space."""
     disk = campaign.folder / "disk"
     folder = disk / "here"
-    plain = campaign.folder / "trial" / "here"
-    plain.parent.mkdir(exist_ok=True)
-    expected, _ = campaign.undisturbed(command, plain)
+    kept = campaign.folder / "trial"
+    shutil.rmtree(kept, ignore_errors=True)
     mount(disk, "size=200m,nr_inodes=5000")
     try:
+        expected, _ = campaign.undisturbed(command, folder)
         trial = fresh(campaign.base, folder)
         old = {path for path in trial.rglob("*") if path.is_file()}
         inodes = os.statvfs(disk).f_ffree
@@ -162,9 +163,10 @@ def fill(campaign: Campaign, command: Command, trials: int) -> None:
                 faults += [f"ended with 0: {line}" for line in differences(expected, numbers(folder, command.made))]
             elif status is None or "a fault of stockml's own" in said or not _names_full_disk(said):
                 faults.append(f"status {status}: {said[-500:]}")
-            shutil.copytree(folder, kept := plain.parent / "full", symlinks=True)
+            shutil.copytree(folder, kept, symlinks=True)
             outcome, wrong = go_on(command, folder, campaign.forker)
-            faults += [wrong] if wrong else differences(expected, numbers(folder, command.made))
+            if wrong or command.name != "search":  # a trial that has failed is replaced by another
+                faults += [wrong] if wrong else differences(expected, numbers(folder, command.made))
             faults += [*torn(folder), *(f"left: {path}" for path in leftovers(folder))]
             outcome = f"ended {'well' if status == 0 else 'with a line'}, {outcome}"
             campaign.record(command, name, outcome, faults, kept, said=said[-300:], status=status)
@@ -184,7 +186,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--folder", type=Path, default=Path("kill_campaign"))
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     full = asked.words[:1] == ["full"]
     if full:
         in_own_mounts()

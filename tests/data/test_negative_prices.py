@@ -101,6 +101,30 @@ def test_a_bar_whose_sign_was_lost_is_an_error_of_the_doctor(path: Path) -> None
     assert ("high below low", 80) in {(of.check, of.row) for of in doctor.examine(bars)}
 
 
+@pytest.mark.parametrize(
+    ("text", "is_ratio"),
+    [
+        ("$close - Ref($close, 5)", False),
+        ("($close - Mean($close, 20)) / Std($close, 20)", False),
+        ("$high - $low", False),
+        ("LogReturn($volume + 1)", False),
+        ("Return($close, 5)", True),
+        ("$close / Mean($close, 20)", True),
+        ("Log($close)", True),
+    ],
+)
+def test_features_that_are_ratios_of_prices_are_refused_and_differences_are_not(
+    path: Path, text: str, is_ratio: bool
+) -> None:
+    config = compose.compose(*settings(path, "data.target=difference", f"+features.columns.own='{text}'"))
+    if not is_ratio:
+        assert "own" in load_panel(config)[0].features
+        return
+    with pytest.raises(UserError, match="is a ratio or a logarithm of prices") as refused:
+        load_panel(config)
+    assert str(oil().dates[LOW]) in str(refused.value)
+
+
 def test_a_placebo_copy_keeps_the_sizes_of_the_differences(path: Path) -> None:
     own, copy = (
         load_bars(compose.compose(*settings(path, "data.target=difference", *more)))

@@ -77,6 +77,19 @@ def test_a_constant_position_costs_its_entry_alone() -> None:
         assert (found.gross - found.net).sum() == pytest.approx(0.001, abs=1e-15)
 
 
+def test_positions_in_intraday_bars_are_closed_with_their_session() -> None:
+    bars = np.arange(300)
+    dates = (
+        np.datetime64("2024-01-01T09:30:00") + bars // 6 * np.timedelta64(1, "D") + bars % 6 * np.timedelta64(1, "h")
+    )
+    of = replace(samples(np.full(300, 1.0)), rows=bars + bars // 6, dates=dates)  # one bar of each day is no sample
+    within, across = account(of, traded()), account(replace(of, rows=bars), traded())
+    assert across.turnover.sum() == 1 and within.turnover.sum() == 1 + 2 * 49
+    np.testing.assert_array_equal(within.gross, across.gross)
+    assert set(np.flatnonzero(within.turnover) % 6) == {0, 5}
+    assert "end within their session" in traded(5).why_none(of) and not traded(5).why_none(replace(of, rows=bars))
+
+
 def test_a_perfect_forecast_earns_the_sum_of_absolute_returns() -> None:
     of = samples()
     found = account(replace(of, model=of.truth.y_true), traded())

@@ -47,7 +47,23 @@ _WHOLE: dict[str, Callable[[bytes], bytes]] = {
     "binary": lambda _: bytes(range(256)),
     "first line": lambda content: content.partition(b"\n")[0] + b"\n",
 }
-_ODD = (None, [], {}, "x", 1, -1, 1e300, True, [None], {"x": None}, "9" * 400, float("nan"), ["x"], [[1]], {"x": {}})
+_ODD: tuple[Any, ...] = (
+    None,
+    [],
+    {},
+    "x",
+    1,
+    -1,
+    1e300,
+    True,
+    [None],
+    {"x": None},
+    "9" * 400,
+    float("nan"),
+    ["x"],
+    [[1]],
+    {"x": {}},
+)
 
 
 def damages(content: bytes, name: str) -> Iterator[tuple[str, bytes]]:

@@ -105,7 +105,8 @@ class Witness:
 
     def _files(self, but: Sequence[Path]) -> dict[str, tuple[int, ...]]:
         """Every file of the folder that lies in none of some others."""
-        found, excepted = {}, {os.path.realpath(path) for path in but}
+        found: dict[str, tuple[int, ...]] = {}
+        excepted = {os.path.realpath(path) for path in but}
         for folder, inner, files in os.walk(self.root):
             inner[:] = [name for name in inner if os.path.realpath(f"{folder}/{name}") not in excepted]
             for path in (f"{folder}/{name}" for name in files if not name.endswith(".lock")):

@@ -247,10 +247,8 @@ MISFITS = [
             ("shapes", lambda values: values[:1], "does not fit the run's model (…)"),
         )
         for task, typed in (
-            *(
-                (task, f"task={task} run=old {'explain.repeats=2' * (task == 'explain')}")
-                for task in ("predict", "explain")
-            ),
+            ("predict", "task=predict run=old"),
+            ("explain", "task=explain run=old"),
             ("initial", f"{SIMULATED} trainer.init_from=old"),
         )
     ),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,18 +19,16 @@ from stockml.config.printable import printable_name
 from stockml.config.schema import nearest
 from stockml.data.bars import place
 from stockml.data.sources import reading
-from stockml.data.sources.csv import columns, containers
+from stockml.data.sources.csv import columns, containers, text_tables
 from stockml.data.sources.csv.columns import Given, Header, same_ticker
 from stockml.data.sources.csv.file_names import ENDINGS, stem
+from stockml.data.sources.csv.spreadsheets import HEAD
 from stockml.errors import UserError
 
 if TYPE_CHECKING:
     from stockml.data.sources.csv import CsvConfig
 
-_DELIMITERS = ",;\t|"
 _ELSEWHERE = "name it where it is: data.path=FILE"
-_HEAD = 40
-"""Number of rows that may hold the names of the columns."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,8 @@ class Table:
     """The stock as spelled in the table; empty if the table does not name it."""
     tickers: int = 0
     """Number of stocks that the file names."""
+    notes: tuple[str, ...] = ()
+    """What is said of how the file was read."""
 
     def where(self, row: int) -> str:
         """File and line, as shown to the user."""
@@ -137,9 +137,10 @@ def beginning(path: Path, data: CsvConfig) -> tuple[Header, list[list[str]]]:
     rows = containers.rows(path, content)
     with user_errors(path):
         if rows is None:
-            rows = _head(containers.text(path, content).split("\n", _HEAD)[:_HEAD], data.columns)[1]
-        header = columns.header(rows[:_HEAD], data.columns, has_names=data.header)
-        return header.with_columns(data.columns, lenient=True), rows[:_HEAD]
+            lines = text_tables.split_lines(containers.text(path, content), data.columns)
+            _, rows = text_tables.parse_head(lines[:HEAD], data.columns)
+        header = columns.header(rows[:HEAD], data.columns, has_names=data.header)
+        return header.with_columns(data.columns, lenient=True), rows[:HEAD]
 
 
 def read(path: Path, ticker: str, data: CsvConfig, *, sole: bool = False, lenient: bool = False) -> Table:
@@ -235,69 +236,34 @@ def _table(path: Path, given: Given, *, has_names: bool) -> Table:
     content = containers.content(path)
     rows = containers.rows(path, content)
     if rows is None:
-        text = containers.text(path, content).rstrip("\n")
-        lines = text.split("\n")
-        delimiter, head = _head(lines[:_HEAD], given)
+        lines = text_tables.split_lines(containers.text(path, content).rstrip("\n"), given)
+        delimiter, head = text_tables.parse_head(lines[:HEAD], given)
     else:
-        head = rows[:_HEAD]
+        head = rows[:HEAD]
     header = columns.header(head, given, has_names=has_names)
-    names = len(header.names)
+    names, notes = len(header.names), list[str]()
+    if rows is None and not (encoding := containers.encoding(content)).startswith("utf-8"):
+        notes.append(f"text in {encoding}")
     if not any(map(str.strip, header.names)):
         raise UserError(f"{path}: is empty; save the bars again")
     if rows is None:
-        cells = _cells(path, text, lines, delimiter, max(names, *(len(row) + 20 for row in head)))
+        cells = text_tables.parse_cells(path, lines, delimiter, max(names, *(len(row) + 20 for row in head)))
     else:
         cells = pd.DataFrame(rows, dtype=str)
     is_filled = (cells != "").to_numpy()
     widths = np.where(is_filled[:, names:].any(axis=1), names + 1, names)
     if rows is None:
         for row in np.flatnonzero(~is_filled[:, names - 1] & (widths == names)):  # pandas pads short lines
-            widths[row] = min(names, len(_fields([lines[row]], delimiter)[0]))
+            widths[row] = min(names, len(text_tables.parse_lines([lines[row]], delimiter)[0]))
     filled = np.flatnonzero(is_filled.any(axis=1))
+    while len(filled) and filled[-1] > header.first:
+        last = cells.iloc[filled[-1]][is_filled[filled[-1]]].tolist()
+        if not text_tables.is_footnote(last, names):
+            break
+        notes.insert(0, f"left out below the bars: {textwrap.shorten(' '.join(last), 60, placeholder=' …')!r}")
+        filled = filled[:-1]
     chosen = slice(header.first, int(filled.max(initial=-1)) + 1)
-    return Table(path, header, cells[chosen], np.arange(1, len(cells) + 1)[chosen], widths[chosen])
-
-
-def _cells(path: Path, text: str, lines: list[str], delimiter: str, most: int) -> pd.DataFrame:
-    """The cells of all lines, at most so many of each. Raises UserError."""
-    width = min(max(line.count(delimiter) for line in lines) + 1, most)
-    containers.require_cells(path, width * len(lines))
-    try:
-        # Blank lines are kept, so that a row's number is that of its line.
-        cells = pd.read_csv(
-            io.StringIO(text),
-            sep=delimiter,
-            header=None,
-            names=list(range(width)),
-            index_col=False,
-            dtype=str,
-            keep_default_na=False,
-            skip_blank_lines=False,
-            skipinitialspace=True,
-        )
-    except ValueError as error:  # pandas' parser errors are ValueErrors
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())}); fix the line") from error
-    if len(cells) != len(lines):
-        broken = cells.apply(lambda column: column.str.contains("\n", regex=False)).any(axis=1)
-        raise UserError(f"{path}, line {int(broken.argmax()) + 1}: has a quote that is not closed on the line; fix it")
-    return cells
-
-
-def _head(lines: list[str], given: Given) -> tuple[str, list[list[str]]]:
-    """The delimiter that gives most columns with a known name, and the cells of the lines."""
-    if re.fullmatch("sep=.", lines[0].strip()):  # as for Excel
-        return lines[0].strip()[-1], [[], *_fields(lines[1:], lines[0].strip()[-1])]
-    heads = {delimiter: _fields(lines, delimiter) for delimiter in _DELIMITERS}
-    named = {d: max(columns.figures_named(row, given) for row in heads[d]) for d in heads}
-    # Without names, a comma may be the decimal one.
-    best = max(heads, key=lambda d: (named[d], max(map(len, heads[d])), not named[d] and d != ","))
-    return best, heads[best]
-
-
-def _fields(lines: list[str], delimiter: str) -> list[list[str]]:
-    """The cells of each line, parsed on its own."""
-    reader = (next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), []) for line in lines)
-    return list(reader)
+    return Table(path, header, cells[chosen], np.arange(1, len(cells) + 1)[chosen], widths[chosen], notes=tuple(notes))
 
 
 def _parquet(path: Path) -> Table:

@@ -122,8 +122,8 @@ def _parse(table: Table, config: Config, asked: Sequence[str]) -> Bars:
         raise UserError(f"{path}: holds no bars, only the names of the columns")
     column = {name: table.cells[number] for name, number in places.all.items()}
     _refuse_texts(table, places)
-    clock = [n for n, name in enumerate(table.header.names) if words(name) == "time" and n != places.roles["date"]]
-    dates = stamps.with_times(column.pop("date"), *(table.cells[number] for number in clock[:1]))
+    dates, clock = column.pop("date"), table.header.clock(places.roles["date"])
+    dates = dates if clock is None else stamps.with_times(dates, table.cells[clock])
     days, form = stamps.read(dates, data.date_format, data.timezone)
     read, notes = cells.numbers(column, places.further)
     prices = [name for name, role in places.names.items() if role in PRICES]
@@ -133,7 +133,7 @@ def _parse(table: Table, config: Config, asked: Sequence[str]) -> Bars:
     used = dict.fromkeys([*places.names.values(), *(["close", "adj close"] if is_adjusted else []), *places.further])
     read = {name: read[name] for name in used}
     rows, dropped = _usable_rows(table, days, form, read, places, data)
-    newest_first = _is_newest_first(table, days, rows, places)
+    newest_first = _is_newest_first(table, days, rows, places, lambda: stamps.read(dates, data.date_format, "UTC")[0])
     rows = rows[::-1] if newest_first else rows
     read = {name: values[rows] for name, values in read.items()}
     if places.volume_is_adjusted:
@@ -155,6 +155,7 @@ def _parse(table: Table, config: Config, asked: Sequence[str]) -> Bars:
                 f"dates {form}{', newest first' if newest_first else ''}",
                 *_choices(table, places, ticker),
                 *notes,
+                *table.notes,
                 *([_adjustment(is_adjusted=is_adjusted)] if prices else []),
             ]
         ),
@@ -243,7 +244,7 @@ def _usable_rows(
     has_no_months = _NO_MONTHS in what and is_frequent
     if data.on_bad_rows == "error" and role in (*PRICES, "adj close") and read[role][row] < 0:
         low = np.logical_or.reduce([values <= 0 for values in prices])
-        raise UserError(f"{first} for returns, on {days[row]}; {_without_returns(days[used], low[used], data)}")
+        raise UserError(f"{first}; {_without_returns(days[row], days[used], low[used], data)}")
     if data.on_bad_rows == "error" or bad.all() or has_no_months:
         others = f" ({bad.sum():,} bad rows in all)" if bad.sum() > 1 else ""
         remedy = "fix or delete the line, or set data.on_bad_rows=drop"
@@ -268,14 +269,14 @@ def _between(days: Days, data: CsvConfig) -> NDArray[np.bool_]:
     return ~outside | outside.all()
 
 
-def _without_returns(days: Days, low: NDArray[np.bool_], data: CsvConfig) -> str:
-    """What to do about real prices of 0 or less."""
+def _without_returns(day: np.datetime64, days: Days, low: NDArray[np.bool_], data: CsvConfig) -> str:
+    """What to do about prices of 0 or less, the first of them on `day`."""
     settings = [] if data.target in ANY_PRICE else ["data.target=difference"]
     settings += ["data.transform=differences"] if data.transform == "returns" else []
     order = np.argsort(days)
     return (
-        f"fix or delete the line, or if it was the price, set {' '.join(settings)}, or "
-        f"{spec.days_without(days[order], low[order])}"
+        f"fix or delete the line, or if it was the price on {day}, from which there are no returns, set "
+        f"{' '.join(settings)}, or {spec.days_without(days[order], low[order])}"
     )
 
 
@@ -287,7 +288,9 @@ def _no_date(column: pd.Series[str], days: Days, form: str) -> str:
     return f"{{cell}}; must be a date, {form or 'YYYY-MM-DD'}, or as data.date_format= says"
 
 
-def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64], places: Places) -> bool:
+def _is_newest_first(
+    table: Table, days: Days, rows: NDArray[np.int64], places: Places, in_utc: Callable[[], Days]
+) -> bool:
     """Whether the days are in descending order; UserError where they are in no order."""
     steps = np.diff(days[rows]).astype(np.int64)
     falls = bool((steps < 0).sum() > (steps > 0).sum())
@@ -295,10 +298,15 @@ def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64], places: 
     if late.any():
         row, before = rows[int(late.argmax()) + 1], rows[int(late.argmax())]
         what = "comes twice" if days[row] == days[before] else f"comes after {days[before]}"
-        first = f"in order, here the {'newest' if falls else 'oldest'} first"
+        bar, remedy = "day", _if_of_several_stocks(table, places)
+        if days.dtype != np.dtype("M8[D]"):
+            apart = np.diff(in_utc()[rows]).astype(np.int64)
+            set_back = (apart < 0).all() if falls else (apart > 0).all()
+            bar = "bar"
+            remedy = "; where clocks are set back, an hour comes twice: data.timezone=UTC" if set_back else remedy
         raise UserError(
-            f"{table.where(row)}: {days[row]} {what}; there must be one line per "
-            f"{'day' if days.dtype == 'M8[D]' else 'bar'}, {first}{_if_of_several_stocks(table, places)}"
+            f"{table.where(row)}: {days[row]} {what}; there must be one line per {bar}, in order, here the "
+            f"{'newest' if falls else 'oldest'} first{remedy}"
         )
     return falls
 
