@@ -7,11 +7,13 @@ import contextlib
 import gc
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,7 +31,12 @@ def main(arguments: Sequence[str] | None = None, tasks: Mapping[str, Task] = TAS
     signal.signal(signal.SIGTERM, signals.end)
     typed = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        _run(typed, tasks)
+        try:
+            _run(typed, tasks)
+        except Exception as error:
+            if (interruption := _interruption(error)) is not None:
+                raise interruption from None
+            raise
     except UserError as error:
         _trace(error)
         error.print_once()
@@ -52,6 +59,9 @@ def main(arguments: Sequence[str] | None = None, tasks: Mapping[str, Task] = TAS
         if isinstance(error, OSError) and (line := describe_os_error(error)) is not None:
             print(line, file=sys.stderr)
             return 1
+        if isinstance(error, UnicodeEncodeError) and (odd := re.search(r"\S*[\udc80-\udcff]\S*", error.object)):
+            print(f"{undecoded(odd[0])}: holds bytes that are not UTF-8; choose another name", file=sys.stderr)
+            return UserError.status
         print(f"{describe_error(error)} (a fault of stockml's own; HYDRA_FULL_ERROR=1 shows where)", file=sys.stderr)
         return 1
     asks = any(argument.partition("=")[0] in _QUESTIONS for argument in typed)
@@ -84,15 +94,17 @@ _INSTALL = "python -m pip install -e . where run.py is, or see Troubleshooting i
 
 def _run(typed: Sequence[str], tasks: Mapping[str, Task]) -> None:
     try:
-        Path.cwd()
+        here = Path.cwd()
     except FileNotFoundError:
         raise UserError("the folder that this was started in is gone; change to one that exists: cd FOLDER") from None
     if odd := [shown for shown in map(undecoded, typed) if shown]:
         raise UserError(*(f"{shown}: holds bytes that are not UTF-8; type others, or rename the file" for shown in odd))
+    if shown := undecoded(str(here)):
+        raise UserError(f"{shown}: this folder's name holds bytes that are not UTF-8; rename it, or start in another")
     from stockml import compose
     from stockml.tasks import start
 
-    command = compose.read(typed, tasks)
+    command = compose.read(typed, tasks, _progress())
     start.require_installed(command.jobs)
     for note in command.notes:
         print(f"note        {note}", flush=True)
@@ -111,6 +123,30 @@ def _run(typed: Sequence[str], tasks: Mapping[str, Task]) -> None:
         request = Request(RunLocation(exact=command.folder), command.records, typed, command.conf_changes)
         run = tasks[config.task].run()
         compose.within_hydra(command, lambda: run(config, request))
+
+
+def _interruption(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The Ctrl-C or SIGTERM that an error came of: in the midst of a library's work it can end as another error."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _progress() -> Callable[[int, int], None]:
+    """What prints how many jobs of a large sweep are composed: at once, and then every five seconds."""
+    due = 0.0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal due
+        if total >= _MANY_JOBS and time.monotonic() >= due:
+            print(f"composing   {f'{done:,} of ' if done else ''}{total:,} jobs", flush=True)
+            due = time.monotonic() + _PAUSE_SECONDS
+
+    return progress
+
+
+_MANY_JOBS = 50
+_PAUSE_SECONDS = 5.0
 
 
 def _trace(error: BaseException) -> None:

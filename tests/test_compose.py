@@ -26,7 +26,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert (config.trainer.epochs, config.trainer.batch_size, config.trainer.lr) == (50, 64, 1e-3)
     assert (config.model.hidden_dim, config.model.dropout, config.trainer.patience) == (64, 0.1, 5)
     assert (config.seed, config.hardware.num_workers, config.data.window, config.data.horizon) == (42, 0, 60, 1)
-    assert (config.data.target, config.data.transform) == ("log_return", "returns")
+    assert (config.data.target, config.data.transform) == ("log_return", "auto")
     assert (config.data.valid_ratio, config.data.test_ratio, config.data.signal) == (0.1, 0.2, "realistic")
     assert compose.compose("data.signal=null").data.signal is None  # type: ignore[attr-defined]
 

@@ -196,6 +196,25 @@ def test_checking_a_sweep_does_not_depend_on_how_many_jobs_share_their_groups(co
     assert len(processes(composings)) == 3
 
 
+def test_jobs_of_the_same_groups_are_composed_one_after_another_and_keep_their_places(
+    composings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stockml.compose.composing._MOST", 1)
+    command = compose.read(["-m", "seed=range(4)", "stock=AAPL,TSLA"])
+    assert command.sweep is not None
+    jobs = [(job.config.seed, job.config.stock.ticker) for job in command.sweep.jobs if job.config is not None]
+    assert jobs == [(seed, stock) for seed in range(4) for stock in ("AAPL", "TSLA")]
+    assert len(processes(composings)) == 3
+
+
+def test_a_large_sweep_is_announced_before_its_first_job_is_composed(capsys: pytest.CaptureFixture[str]) -> None:
+    typed = ["-m", "seed=range(60)", "trainer.epochs=0", "stock=AAPL,TSLA"]
+    assert cli.main(typed) == 2
+    assert capsys.readouterr().out == "composing   120 jobs\n"
+    assert cli.main([*typed[:1], "seed=range(9)", *typed[2:]]) == 2
+    assert capsys.readouterr().out == ""
+
+
 CALLBACK = """
 from hydra.experimental.callback import Callback
 from pathlib import Path

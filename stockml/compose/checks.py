@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,6 +40,10 @@ class TaskRules(Protocol):
         """Whether the saved config of `run` is the task's base."""
 
     @property
+    def reads_data(self) -> bool:
+        """Whether the task reads the data of its config."""
+
+    @property
     def takes_sweep(self) -> bool:
         """Whether `run` may be a sweep's folder."""
 
@@ -61,6 +66,7 @@ Tasks = Mapping[str, TaskRules]
 class _NoRules:
     summary: str = ""
     from_run: bool = False
+    reads_data: bool = True
     takes_sweep: bool = False
     compares_conf: bool = False
     implies: tuple[str, ...] = ()
@@ -222,6 +228,9 @@ def checked(
         problems += _of_expressions(config)
     elif config is None:
         problems += _of_columns(values.get("features"))
+    if known and not tasks[str(task)].reads_data:
+        unread = f"task={task} reads no bars: what the run's folder holds is enough; leave this out"
+        problems = [re.sub(r"^(data\.\w+): no such key.*", rf"\1: {unread}", problem) for problem in problems]
     problems = [*faults, *problems]
     return (_absolute(config) if config and not problems else None), problems
 
@@ -247,12 +256,14 @@ def _of_columns(features: Any) -> list[str]:
     return spec.parsed_columns(texts)[1]
 
 
-def without_effect(configs: Iterable[Config], typed: Iterable[Override]) -> list[str]:
+def without_effect(configs: Sequence[Config], typed: Iterable[Override]) -> list[str]:
     """Typed settings that mean nothing for the model of a run or job, a line for each such model.
 
-    UserError where one means nothing for any of them.
+    UserError where one means nothing for any of them, or without walk-forward.
     """
     typed_keys = {o.key_or_group for o in typed}
+    if "data.folds" in typed_keys and all(config.task == "train" and _is_holdout(config) for config in configs):
+        raise UserError("data.folds: is of walk-forward alone; add data.split=walk_forward, or leave it out")
     names = [name for name in OF_STEPS if f"trainer.{name}" in typed_keys]
     trained = {config.model.name: config.model for config in configs if config.task == "train"}
     useless = {key: [name for name in names if not models.uses(model, name)] for key, model in trained.items()}
@@ -267,6 +278,10 @@ def without_effect(configs: Iterable[Config], typed: Iterable[Override]) -> list
             *(f"{line}; leave {'it' if len(useless[model]) == 1 else 'them'} out" for model, line in lines.items())
         )
     return list(lines.values())
+
+
+def _is_holdout(config: Config) -> bool:
+    return isinstance(config.data, BarsConfig) and config.data.split == "holdout"
 
 
 def infer_stock(values: dict[str, Any], typed: set[str], chosen_stock: str | None) -> None:

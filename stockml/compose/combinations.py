@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from stockml.compose.composing import Composer, is_of_hydra
-from stockml.compose.grammar import quote
+from stockml.compose.grammar import quote, values_swept
 from stockml.config.schema import nearest
 from stockml.config.values import leaves, show
 from stockml.errors import UserError
@@ -113,6 +113,8 @@ def _sets(composer: Composer, name: str, given: Any) -> Iterator[tuple[Override,
     if not isinstance(given, list):
         raise UserError(f"sweep.{name}={show(given)}: must be {_FORM}")
     for one in given:
+        if isinstance(one, str) and "=" not in one:
+            raise UserError(f"sweep.{name}: {one}: must be {_FORM}")
         try:
             if isinstance(one, Mapping):
                 lines = [f"{k}={v if _is_text(v) else quote(v)}" for k, v in leaves(one)]
@@ -131,7 +133,7 @@ def _sets(composer: Composer, name: str, given: Any) -> Iterator[tuple[Override,
 def _values(composer: Composer, o: Override) -> list[Override]:
     """The override for each value that it stands for."""
     key = o.get_key_element()
-    return composer.parse(f"{key}={v}" for v in o.sweep_string_iterator()) if o.is_sweep_override() else [o]
+    return composer.parse(f"{key}={v}" for v in values_swept(o)) if o.is_sweep_override() else [o]
 
 
 def _check_zip(group: Sequence[str], counts: Mapping[str, int]) -> None:

@@ -39,6 +39,19 @@ def set_up_hydra() -> None:
         setup_globals()
 
 
+class Recent(dict[Any, Any]):
+    """A dict of the compositions that were added last; each takes up to a megabyte."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Add one, and forget the oldest."""
+        if len(self) >= _MOST:
+            self.pop(next(iter(self)))
+        super().__setitem__(key, value)
+
+
+_MOST = 64
+
+
 class Composer:
     """Composes `conf/`, and a folder of the user's where one is given. UserError where there is no such folder."""
 
@@ -48,7 +61,7 @@ class Composer:
         set_up_hydra()
         self.loader = hydra_private.new_loader(CONF, None if config_dir is None else Path(config_dir).absolute())
         self._options: dict[str, list[str]] = {}
-        self._bases: dict[tuple[str, ...], DictConfig] = {}
+        self._bases: dict[tuple[str, ...], DictConfig] = Recent()
 
     def parse(self, overrides: Iterable[str]) -> list[Override]:
         """Hydra's reading of each override, with the files that a `glob` of paths stands for.
@@ -113,6 +126,11 @@ class Composer:
                 fault = grammar.one_line(error)
                 if "Could not delete from config" in fault and (faults := self._undeletable(lines)):
                     raise UserError(*faults) from error
+                if any(line.lstrip("+").startswith(_PARAMS) for line in lines) and "NoneType" in fault:
+                    raise UserError(
+                        f"{_PARAMS}: is of experiment files and of searches; on the command line, name what is swept "
+                        "itself, after -m: seed=1,2"
+                    ) from error
                 raise UserError(self._with_its_file(lines, fault)) from error
             if not any(line.lstrip("+").startswith("hydra.job.name=") for line in lines):
                 composed.hydra.job.name = "stockml"
@@ -165,6 +183,7 @@ class Composer:
         return not self._is_left_to_hydra(o) and o.package is None
 
 
+_PARAMS = "hydra.sweeper.params"
 _CHECKED_BY_US = {"basic": "hydra.launcher.n_jobs", "ray": "hydra.launcher."}
 """Beginnings of a launcher's settings that are none of Hydra's."""
 SETTING = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)

@@ -7,7 +7,7 @@ import fnmatch
 import functools
 import glob
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -15,12 +15,12 @@ from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import Glob, Override, Transformer
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from stockml.config.printable import printable
-from stockml.config.values import show
+from stockml.config.values import show, undecoded
 from stockml.errors import UserError
 
 
@@ -59,8 +59,20 @@ def with_files(o: Override) -> Override:
     paths = [path for path in paths if not any(fnmatch.fnmatch(path, text) for text in pattern.exclude)]
     if not paths:
         raise UserError(f"{o.input_line}: matches no {'folder' if kind == 'dir' else 'file'}; correct the pattern")
+    if odd := [shown for path in paths if (shown := undecoded(path))]:
+        raise UserError(*(f"{shown}: its name holds bytes that are not UTF-8; rename it" for shown in odd))
     (choice,) = parse([f"{o.get_key_element()}=choice({','.join(map(quote, paths))})"])
     return replace(choice, input_line=o.input_line)
+
+
+def values_swept(o: Override) -> Iterator[str]:
+    """The values that a sweep of one key stands for, as they are typed; Hydra leaves out the quotes within `choice`."""
+
+    def typed(value: Any) -> str:
+        is_special = isinstance(value, str) and re.search(r"[^\w./:%+\- ]", value, re.ASCII)
+        return quote(value) if is_special else str(Transformer.encode(value))
+
+    yield from map(str, o.sweep_iterator(typed))
 
 
 def _unquoted(text: str) -> str:
@@ -126,7 +138,7 @@ def _plain(key: str, value: object) -> Any:
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
     if isinstance(value, datetime.date):
-        return f"{value:%Y-%m-%d}"
+        return value.isoformat()
     if isinstance(value, PathLike):
         return str(Path(value))
     if isinstance(value, Mapping):
@@ -166,6 +178,7 @@ def one_line(error: BaseException) -> str:
     if isinstance(broken, yaml.MarkedYAMLError) and (mark := broken.problem_mark or broken.context_mark) is not None:
         return f"{mark.name}, line {mark.line + 1}: is no YAML ({broken.problem}); indent with spaces, and quote texts"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [re.sub("Cannot merge DictConfig with ListConfig", "must be a list, [A,B]", line) for line in lines]
     kept = [
         line
         for line in lines

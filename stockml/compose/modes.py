@@ -77,13 +77,14 @@ def changed_for_a_job(
 ) -> list[str]:
     """Settings of Hydra's that a swept file changes: they hold for a whole sweep, and would be ignored."""
     faults: dict[str, str] = {}
-    of_sweep = _settings_of_hydra(asked.composed)
+    of_sweep, seen = _settings_of_hydra(asked.composed), set[int]()
     for composed, overrides in zip(found, jobs, strict=True):
         chosen = " ".join(
             str(o.input_line).lstrip("+") for o in overrides if o.key_or_group in swept and "." not in o.key_or_group
         )
-        if composed is None or chosen in faults:
+        if composed is None or chosen in faults or id(composed) in seen:
             continue
+        seen.add(id(composed))
         changed = [f"hydra.{key}" for key in differences(of_sweep, _settings_of_hydra(composed))]
         shown = f"{', '.join(changed[:3])}{', …' if len(changed) > 3 else ''}"
         fault = f"{chosen}: sets {shown}, which holds for a whole sweep; run it by itself, without -m"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,6 +27,7 @@ from stockml.compose.checks import (
 )
 from stockml.compose.combinations import SETTINGS, Combinations
 from stockml.compose.composing import Composer, is_of_hydra, name_installed
+from stockml.compose.grammar import values_swept
 from stockml.compose.modes import Mode, changed_for_a_job, mode
 from stockml.compose.records import Records, records_of
 from stockml.compose.repeats import Composing, Composition
@@ -49,11 +51,22 @@ class Checked:
     """What was typed, after what a saved config adds."""
 
 
+Progress = Callable[[int, int], None]
+"""Is called before each job that is composed: how many are done, and how many there are."""
+
+
 class Trials:
     """Composes and checks the jobs of a command line, those that a search chooses as it goes among them."""
 
-    def __init__(self, composer: Composer, base: saved.Base | None, tasks: Tasks, fixed: Sequence[Override]) -> None:
-        self._composer, self._base, self._tasks = composer, base, tasks
+    def __init__(
+        self,
+        composer: Composer,
+        base: saved.Base | None,
+        tasks: Tasks,
+        fixed: Sequence[Override],
+        progress: Progress = lambda _done, _total: None,
+    ) -> None:
+        self._composer, self._base, self._tasks, self._progress = composer, base, tasks, progress
         self._composing = Composing(composer)
         self._fixed = {o.key_or_group for o in fixed}
         self._of_hydra = [o for o in fixed if is_of_hydra(o)]
@@ -78,6 +91,14 @@ class Trials:
             return Checked(config, (), composed, records_of(config, found.hydra, every), tuple(every))
         except UserError as error:
             return Checked(None, error.lines)
+
+    def check_all(self, jobs: Sequence[Sequence[Override]]) -> list[Checked]:
+        """Each of the jobs; those that differ in plain values alone one after another, for what they share is kept."""
+        found: dict[int, Checked] = {}
+        for number in sorted(range(len(jobs)), key=lambda number: self._composing.structure(jobs[number])):
+            self._progress(len(found), len(jobs))
+            found[number] = self.check(jobs[number])
+        return [found[number] for number in range(len(jobs))]
 
     def trial(self, lines: Sequence[str], number: int, taken: set[str]) -> sweeps.Job:
         """The job that a search has chosen, under a name that is not taken."""
@@ -129,8 +150,8 @@ class Command:
     """Where today's conf/ differs from the saved config of the run that a task is about."""
 
 
-def read(arguments: Sequence[str], tasks: Tasks = TRAINING) -> Command:
-    """Check a whole command line, before anything is run.
+def read(arguments: Sequence[str], tasks: Tasks = TRAINING, progress: Progress = lambda _done, _total: None) -> Command:
+    """Check a whole command line, before anything is run; `progress` hears how far the jobs of a sweep are.
 
     Raises UserError with every fault found, a line each.
     """
@@ -160,13 +181,19 @@ def read(arguments: Sequence[str], tasks: Tasks = TRAINING) -> Command:
     faults = {**added_twice(composer, sound), **faults}
     sound = _sound(sound, faults)
     fixed = [o for o in sound if not o.is_sweep_override()]
-    trials = Trials(composer, base, tasks, fixed)
+    trials = Trials(composer, base, tasks, fixed, progress)
     notes = base.saved.notes if base else ()
     if asked.multirun:
         command = _sweep(composer, trials, asked, jobs, sound, list(faults.values()), args)
         every_note = (*notes, *without_effect(command.jobs, [*asked.params, *typed]))
         return command if command.sweep is None else replace(command, notes=every_note)
-    found = trials.check(fixed, asked.composed if len(fixed) == len(overrides) else None)
+    firsts = [  # in place of several values, so that no other key is called missing
+        one
+        for o in every
+        if o.is_discrete_sweep() and not is_of_hydra(o) and not composer.options(o.key_or_group)
+        for one in composer.parse(f"{o.get_key_element()}={text}" for text in itertools.islice(values_swept(o), 1))
+    ]
+    found = trials.check([*fixed, *firsts], asked.composed if len(fixed) == len(overrides) else None)
     if faults or found.faults:
         raise UserError(*dict.fromkeys([*faults.values(), *found.faults]))
     assert found.config is not None and found.records is not None and found.composed is not None
@@ -226,7 +253,7 @@ def _sweep(
     fixed = [o for o in overrides if not o.is_sweep_override()]
     jobs_overrides = [fixed] if asked.is_search else combinations.grid(composer, overrides)
     swept = {o.key_or_group for o in overrides if o.is_sweep_override()} | combinations.own_keys()
-    found = [trials.check(job) for job in jobs_overrides]
+    found = trials.check_all(jobs_overrides)
     if asked.is_search and found[0].faults:  # without what is searched
         found = [next((job for job in map(trials.check, corners(composer, overrides)) if not job.faults), found[0])]
     faults += _faults_of_jobs(found, jobs_overrides, swept)

@@ -10,10 +10,9 @@ from typing import Any
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
-from stockml.compose.composing import SETTING, Composer, is_of_hydra, override_dirname, settings_of
+from stockml.compose.composing import SETTING, Composer, Recent, is_of_hydra, override_dirname, settings_of
 from stockml.compose.records import plain_hydra
 
-_MOST = 64  # compositions that are remembered
 # Interpolations that have the same value whatever is set outside Hydra's own config.
 _SAFE = re.compile(r"\$\{(?=oc\.env:|now:|hydra[.:])(?!hydra[.:]\S*overrid)")
 
@@ -51,21 +50,23 @@ class Composing:
 
     def __init__(self, composer: Composer) -> None:
         self._composer = composer
-        self._known: dict[tuple[str, ...], Composition | None] = {}
+        self._known: dict[tuple[str, ...], Composition | None] = Recent()
 
     def compose(self, overrides: Sequence[Override]) -> Composition:
         """What Hydra composes under these overrides. UserError where nothing does."""
         values = {o.key_or_group: o.value() for o in overrides if self._is_plain(o)}
-        key = tuple(o.key_or_group if o.key_or_group in values else str(o.input_line) for o in overrides)
+        key = self.structure(overrides)
         if (known := self._known.get(key)) is not None:
             return known.changed(values, overrides)
         found = Composition.of(self._composer.compose(overrides))
         if values and key not in self._known:
-            if len(self._known) >= _MOST:
-                self._known.pop(next(iter(self._known)))
             can_change = _can_change(found, values, overrides)
             self._known[key] = Composition(found.composed, _copy(found.settings)) if can_change else None
         return found
+
+    def structure(self, overrides: Sequence[Override]) -> tuple[str, ...]:
+        """What jobs have in common that differ in plain values alone."""
+        return tuple(o.key_or_group if self._is_plain(o) else str(o.input_line) for o in overrides)
 
     def _is_plain(self, o: Override) -> bool:
         """Whether it gives a setting a number, a text or nothing."""

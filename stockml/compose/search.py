@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from stockml.compose import samplers
 from stockml.compose.composing import Composer, is_of_hydra
-from stockml.compose.grammar import one_line, override
+from stockml.compose.grammar import one_line, override, values_swept
 from stockml.config import entry_points
 from stockml.config.schema import Reader, bounded, nearest
 from stockml.config.values import show
@@ -273,7 +273,7 @@ def _dimension(composer: Composer, o: Override) -> Choices | Interval:
         found = list(value.range())  # without its stop, as in a grid
         if found:
             return Interval(found[0], found[-1], value.step, False, all(isinstance(point, int) for point in found))
-    texts = list(dict.fromkeys(o.sweep_string_iterator()))
+    texts = list(dict.fromkeys(values_swept(o)))
     lines = tuple(f"{o.get_key_element()}={text}" for text in texts)
     values = [parsed.value() for parsed in composer.parse(lines)]
     scalars = (

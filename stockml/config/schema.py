@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import difflib
+import functools
 import math
 import operator
 import re
@@ -74,7 +75,7 @@ class Reader:
 
     def read(self, cls: type[Any], values: Mapping[str, Any], path: str = "") -> Any:
         """Build a `cls` from `values`; None if they have problems."""
-        hints = typing.get_type_hints(cls)
+        hints = _type_hints(cls)
         fields = {f.name: f for f in dataclasses.fields(cls)}
         before = len(self.problems)
         self._check_keys(values, list(fields), path)
@@ -130,6 +131,9 @@ class Reader:
         except ValueError as error:
             self.problems.append(f"{where}={show(value)}: {error}")
             return None
+
+
+_type_hints = functools.cache(typing.get_type_hints)  # which evaluates each annotation anew
 
 
 def _options(wanted: Any) -> tuple[Any, ...]:
@@ -191,9 +195,10 @@ def _accept(value: Any, option: Any) -> tuple[bool, Any]:
         return False, None
     if option is type(None):
         return value is None, None
-    if option is datetime.date:
+    if option in (datetime.date, datetime.datetime):
         try:
-            return isinstance(value, str), datetime.date.fromisoformat(value)
+            found = option.fromisoformat(value)
+            return isinstance(value, str) and getattr(found, "tzinfo", None) is None, found
         except (TypeError, ValueError):
             return False, None
     if option is float and isinstance(value, int) and not isinstance(value, bool):
@@ -214,6 +219,8 @@ def _describe(wanted: Any, bounds: Mapping[str, float]) -> str:
     for option in _options(wanted):
         if option is datetime.date:
             parts.append("a date, YYYY-MM-DD")
+        elif option is datetime.datetime:
+            parts.append("with a time, YYYY-MM-DDTHH:MM")
         elif typing.get_origin(option) is Literal:
             parts.append(one_of(list(typing.get_args(option))))
         elif typing.get_origin(option) is tuple:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -78,6 +79,21 @@ def enumerated(names: Sequence[str]) -> str:
 def list_names(names: Sequence[str], most: int = 5) -> str:
     """The first `most` names."""
     return f"{', '.join(names[:most])}{f' and {len(names) - most:,} more' if len(names) > most else ''}"
+
+
+_DAYS = re.compile(r"(?<![\w./\\$])(?P<stocks>stock-)?(?P<initial>[Dd])ay(?P<end>s?\b)(?! of the week|[/\\]|\.\w)")
+
+
+def worded(text: str, noun: str) -> str:
+    """A text that speaks of days, for bars whose step has that name."""
+    if noun == "day":
+        return text
+
+    def replaced(found: re.Match[str]) -> str:
+        word = noun.capitalize() if found["initial"] == "D" else noun
+        return f"{found['stocks'] or ''}{word}{found['end']}"
+
+    return _DAYS.sub(replaced, text)
 
 
 def list_stocks(tickers: Sequence[str], most: int = 10) -> str:

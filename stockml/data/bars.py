@@ -43,6 +43,13 @@ class Bars:
     """(R,) simulated bars only: the expected log return of each day given all days before it."""
     context: Mapping[str, str] = field(default_factory=dict)
     """Columns of other tickers, and where each comes from."""
+    takes_any_price: bool = False
+    """Whether the config can use prices of 0 or less, as of oil futures in April 2020."""
+
+    @property
+    def below_zero(self) -> bool:
+        """Whether some price is below 0."""
+        return any((self.columns[name] < 0).any() for name in PRICES if name in self.columns)
 
     def where(self, row: int) -> str:
         """Where a bar comes from, as shown to the user: the file, and the line (for Parquet the row) if known."""
@@ -65,11 +72,7 @@ class Bars:
 
     def between(self, start: object, end: object) -> Bars:
         """The bars from `start` to `end`, both included; None means no limit. UserError where there are none."""
-        keep, days = np.ones(len(self.dates), dtype=bool), self.dates.astype("datetime64[D]")
-        if start is not None:
-            keep &= days >= np.datetime64(str(start), "D")
-        if end is not None:
-            keep &= days <= np.datetime64(str(end), "D")
+        keep = within(self.dates, start, end)
         if keep.all():
             return self
         if not keep.any():
@@ -106,6 +109,17 @@ def require_columns(asked: Iterable[str], known: Iterable[str], origin: str) -> 
         raise MissingColumnsError(f"{origin}: has no column {', '.join(missing)}; {has}", missing)
 
 
+def within(dates: NDArray[np.datetime64], start: object, end: object) -> NDArray[np.bool_]:
+    """(R,) which bars are from `start` to `end`, both included; a day without a time is all of it, None no limit."""
+    found = np.ones(len(dates), dtype=bool)
+    if start is not None:
+        found &= dates >= np.datetime64(str(start))
+    if end is not None:
+        last = np.datetime64(str(end))
+        found &= (dates.astype(last.dtype) if last.dtype == "M8[D]" else dates) <= last
+    return found
+
+
 def place(path: str, line: int) -> str:
     """A line of a table's file, as shown to the user; of a file that has no lines, the row."""
     has_rows = re.search(r"\.(parquet|pq|xlsx?|ods|jsonl?)(\.\w+)?$", path.lower())
@@ -128,8 +142,9 @@ def split_ratios(close: Floats, adj_close: Floats) -> tuple[Floats, int]:
     few percent: only a step near a usual ratio, of at least 5/4, is taken for a split.
     """
     ratios = np.ones(len(close))
-    steps = np.diff(np.log(adj_close / close))
-    moves = np.diff(np.log(close)) + steps
+    with np.errstate(all="ignore"):  # a price of 0 or less shows no split
+        steps = np.diff(np.log(adj_close / close))
+        moves = np.diff(np.log(close)) + steps
     size = np.exp(np.abs(steps))
     nearest = _SPLITS[np.abs(np.log(_SPLITS[None, :] / size[:, None])).argmin(axis=1)] if len(steps) else size
     is_split = (np.abs(size / nearest - 1) <= _SPLIT_TOLERANCE) & (np.abs(moves) <= _LARGEST_MOVE)
@@ -149,5 +164,11 @@ def adjusted(columns: Mapping[str, Floats]) -> dict[str, Floats]:
     kept = {name: values for name, values in columns.items() if name != "adj close"}
     if "adj close" not in columns:
         return kept
-    factor = columns["adj close"] / columns["close"]
+    factor = adjustment(columns)
     return {name: values if name == "volume" else values * factor for name, values in kept.items()}
+
+
+def adjustment(columns: Mapping[str, Floats]) -> Floats:
+    """(R,) adj close / close: what prices are multiplied by; 1 where the two are the same, 0 too."""
+    close, adj_close = columns["close"], columns["adj close"]
+    return np.divide(adj_close, close, out=np.ones(len(close)), where=adj_close != close)

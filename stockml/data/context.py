@@ -46,8 +46,10 @@ def joined(bars: Bars, others: Mapping[str, Bars], data: Any) -> Bars:
 def _comparable(own: Dates, others: Dates) -> tuple[Dates, Dates]:
     """The dates of two tickers' bars, such that one of the other's is known at an own one if it is not later.
 
-    Of intraday and daily bars, the daily one is known from the next day on.
+    A bar that lasts longer than an own one is known when it ends: one dated by its first day or time, when the next one
+    begins, as a daily one beside intraday ones.
     """
+    others = frequency.known_from(others, beside=own)
     if frequency.has_times(own) == frequency.has_times(others):
         unit = "datetime64[s]" if frequency.has_times(own) else "datetime64[D]"
         return own.astype(unit), others.astype(unit)
@@ -64,7 +66,7 @@ def of_context(config: Config, ticker: str) -> Config:
     data = cast("BarsConfig", config.data)
     changes: dict[str, Any] = {"tickers": ()}
     if data.start is not None:  # with the bars before it that still count
-        first = np.busday_offset(np.datetime64(data.start), -data.context_max_age, roll="backward")
+        first = np.busday_offset(np.datetime64(str(data.start), "D"), -data.context_max_age, roll="backward")
         changes["start"] = first.item()
     if (path := getattr(data, "context_path", None)) is not None:
         is_file = Path(path).is_file()
@@ -75,9 +77,10 @@ def of_context(config: Config, ticker: str) -> Config:
 
 def reading_only(config: Config, columns: Sequence[str]) -> Config:
     """The config with these columns, and `close`, as its features, and nothing else that reads one."""
+    data = cast("BarsConfig", config.data)
     return dataclasses.replace(
         config,
         stock=dataclasses.replace(config.stock, features=cast("Any", tuple(columns))),
         features=dataclasses.replace(config.features, bars=True, columns={}),
-        data=dataclasses.replace(cast("BarsConfig", config.data), target="log_return", lag={}),
+        data=dataclasses.replace(data, target="close" if data.takes_any_price else "log_return", lag={}),
     )

@@ -134,8 +134,8 @@ def load_panel(config: Config) -> tuple[Panel, int | None]:
 
 def _refuse_pooled_levels(config: Config, data: BarsConfig) -> None:
     """UserError where stocks are compared by the level of adjusted prices. Simulated prices have no splits."""
-    choices = (("transform", data.transform, "levels"), ("target", data.target, "close"))
-    given = [f"data.{key}={value}" for key, value, level in choices if value == level]
+    choices = (("transform", ("levels", "differences")), ("target", ("close", "difference")))
+    given = [f"data.{key}={value}" for key, levels in choices if (value := getattr(data, key)) in levels]
     if given and not data.synthetic:
         raise UserError(
             f"{', '.join(given)}: not with data.tickers: adjusted prices are divided by every later split and "

@@ -83,4 +83,4 @@ def missing_periods(dates: NDArray[np.datetime64]) -> Iterator[Case]:
     missing = frequency.periods_missing(dates, found)
     for row in np.flatnonzero(missing) + 1:
         count, since = missing[row - 1], dates[row - 1]
-        yield int(row), dates[row], f"no bar for {count:,} {found.noun}{'s' * (count > 1)}, since {since}"
+        yield int(row), dates[row], f"no bar for {count:,} {found.noun}{'s' if count > 1 else ''}, since {since}"

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     Dates = NDArray[np.datetime64]
 
-_FEWEST = 10  # bars, to tell anything from
+FEWEST = 10
+"""Bars to tell anything from."""
 _DAY = 86_400
 _SPARSE_DAYS = 4.5  # most between bars that are still daily, of a stock that seldom trades
 _Period = Literal["intraday", "day", "week", "month", "quarter", "year"]
@@ -30,6 +31,9 @@ _REGULAR = 0.75  # least share of the steps that are of one length
 _BLOCK = 20  # steps in a row, by which a change of the frequency is found
 _WEEKEND = 0.2  # least share of bars on Saturdays and Sundays, of 2/7, where there is trading every day
 _RARE = 0.02
+_WEEK = np.timedelta64(7, "D")
+_RECENT = 2 * _WEEK
+_LONGER = 1.5  # times as long, of bars that last longer than others
 _NAMES = {"day": "daily", "week": "weekly", "month": "monthly", "quarter": "quarterly", "year": "yearly"}
 
 
@@ -59,7 +63,7 @@ class Frequency:
         return f"{minutes / 60:g}-hour" if minutes % 60 == 0 else f"{minutes:g}-minute"
 
 
-_DAILY = Frequency("day", 1, every_day=False, per_year=252.0)
+DAILY = Frequency("day", 1, every_day=False, per_year=252.0)
 
 
 def has_times(dates: Dates) -> bool:
@@ -67,10 +71,18 @@ def has_times(dates: Dates) -> bool:
     return dates.dtype != np.dtype("datetime64[D]") and bool((dates != dates.astype("datetime64[D]")).any())
 
 
-def of(dates: Dates) -> Frequency:
-    """The frequency of bars on these dates, in order; daily where there are fewer than two. See `fault`."""
+def moment_after(date: np.datetime64) -> np.datetime64:
+    """The first date after this one that a bar can have: the next day, of one with a time the next minute."""
+    return np.datetime64(date.astype("datetime64[m]" if date.dtype == "M8[s]" else "datetime64[D]") + 1)
+
+
+def of(dates: Dates, rows: NDArray[np.int64] | None = None) -> Frequency:
+    """The frequency of bars on these dates, in order; daily where there are fewer than two. See `fault`.
+
+    With `rows`, the dates are those of some bars, which have these numbers among all.
+    """
     if len(dates) < 2:
-        return _DAILY
+        return DAILY
     days = dates.astype("datetime64[D]")
     every_day = _share(days, 5, 6) >= _WEEKEND and min(_share(days, 5), _share(days, 6)) > _RARE
     of_year = 365.0 if every_day else 252.0
@@ -79,6 +91,8 @@ def of(dates: Dates) -> Frequency:
         a_day = float(np.median(np.unique(days, return_counts=True)[1]))
         return Frequency("intraday", int(lengths[counts.argmax()]), every_day, a_day * of_year)
     steps = np.diff(days).astype(np.int64)
+    if rows is not None and (apart := np.diff(rows)).min() > 0:
+        steps = np.repeat(steps / apart, apart)
     median = float(np.median(steps))
     if median <= _SPARSE_DAYS:
         return Frequency("day", 1, every_day, of_year)
@@ -90,7 +104,7 @@ def of(dates: Dates) -> Frequency:
 
 def fault(dates: Dates) -> str:
     """Why bars on these dates cannot be used, as of irregular or mixed frequency; empty where they can."""
-    if len(dates) < _FEWEST:
+    if len(dates) < FEWEST:
         return ""
     found = of(dates)
     if found.period == "intraday":
@@ -125,7 +139,7 @@ def fault(dates: Dates) -> str:
 def warnings(dates: Dates, exchange: str) -> list[tuple[int, str]]:
     """Where days of the week contradict the exchange: the first such row, and what is wrong."""
     frequency = of(dates)
-    if frequency.period not in ("day", "intraday") or len(dates) < _FEWEST:
+    if frequency.period not in ("day", "intraday") or len(dates) < FEWEST:
         return []
     days = dates.astype("datetime64[D]")
     shares = [_share(days, weekday) for weekday in range(7)]
@@ -162,11 +176,34 @@ def session_starts(dates: Dates, frequency: Frequency) -> NDArray[np.bool_]:
     return found
 
 
+def known_from(dates: Dates, *, beside: Dates) -> Dates:
+    """From when on bars on these dates are known to bars on others, dated as those.
+
+    Regular bars that last longer than those are known when they end. Weeks and months dated by a day in their first
+    half end when the next one begins, and so may weeks dated by Sundays; longer intraday bars are dated by their first
+    minute.
+    """
+    frequency, own = of(dates), of(beside)
+    longer = frequency.per_year < own.per_year / _LONGER
+    if not longer or frequency.period == "day" or len(dates) < FEWEST or fault(dates):
+        return dates
+    if frequency.period == "intraday":
+        return np.asarray(dates + np.timedelta64(frequency.step - own.step, "s"))
+    label = _Label.of(dates, frequency)
+    if frequency.period == "week":
+        return np.asarray(dates + _WEEK) if not label.late or label.offset == 6 else dates
+    if label.late:
+        return dates
+    firsts = [label.first_days(day, 2)[0] for day in dates.astype("datetime64[D]")]
+    return np.array(firsts, dtype=dates.dtype)
+
+
 def next_dates(dates: Dates, count: int, exchange: str, *, synthetic: bool = False) -> Dates | None:
     """The dates of the `count` bars after the last one, in the unit of `dates`; None without the calendar library.
 
     Weekly and monthly bars are dated as they are in `dates`: by the same day of the week, the first or last of the
-    month, or the first or last session. Intraday bars come at the times of the day that most days have.
+    month, or the first or last session. Intraday bars come at the times that most of the last days have: stamps of
+    another zone than the exchange's move by an hour twice a year.
     """
     frequency, last = of(dates), dates[-1].astype("datetime64[D]")
     name = calendar.resolve(exchange, every_day=frequency.every_day)
@@ -180,7 +217,11 @@ def next_dates(dates: Dates, count: int, exchange: str, *, synthetic: bool = Fal
         step = np.timedelta64(frequency.step, "s")
         if frequency.every_day:
             return np.asarray(dates[-1] + step * np.arange(1, count + 1), dtype=dates.dtype)
-        times = _times_of_day(dates)
+        if _share(dates, 5, 6) > _RARE:  # from Sunday evening to Friday, as currencies: those of a week earlier
+            of_week = dates[dates > dates[-1] - _WEEK]
+            weeks = np.arange(1, 2 + count // len(of_week))[:, None] * _WEEK
+            return np.asarray((of_week + weeks).ravel()[:count], dtype=dates.dtype)
+        times = _times_of_day(dates[dates >= last - _RECENT])
         later = calendar.days_after(last, count, name)
         if later is None:
             return None

@@ -98,10 +98,11 @@ def _cause(jump: float, usual: float | None, volume: float | None) -> tuple[bool
     number = usual if usual is not None else _ratio(np.exp(size))
     if usual is not None or follows or (number is not None and volume is None):
         about = f"{np.exp(size) if number is None else number:.4g}"
-        return True, f"about {about if jump > 0 else f'1/{about}'}"
+        unmoved = "" if volume is None or follows else ", though the volume did not move with it"
+        return True, f"about {about if jump > 0 else f'1/{about}'}{unmoved}"
     return False, (
         "no usual split" if number is None else f"a split of about {number:.4g} without its volume"
-    ) + ", another stock's bars, a spin-off, or a real move"
+    ) + ", another stock's bars, another currency, a spin-off, or a real move"
 
 
 def _ratio(size: float) -> float | None:

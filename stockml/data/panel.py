@@ -16,6 +16,7 @@ from stockml.data import calendar, frequency
 
 if TYPE_CHECKING:
     from stockml.data.bars import Floats
+    from stockml.data.store import Stored
 
 Kind = Literal["return", "level", "class"]
 
@@ -93,6 +94,8 @@ class Panel:
     """Levels only: whether changes are relative to `last` (prices), or differences."""
     target_name: str = ""
     """Dated bars only: the target as the config names it."""
+    transform: str = ""
+    """Dated bars only: how their columns became features."""
     normalized: Floats | None = None
     """(R,) pooled panels only: what a model is trained on in place of the target: its rank or standard score among the
     day's stocks."""
@@ -114,6 +117,8 @@ class Panel:
     """Pooled panels only: where the numbers of each stock come from."""
     content: str = ""
     """A hash of the stored file that the panel was read from; empty for other panels."""
+    stored: Stored | None = None
+    """Pooled panels only: the stored file."""
 
     @property
     def mapped(self) -> bool:
@@ -130,10 +135,10 @@ class Panel:
         """Rows from a window's end to its target's end, which the splits are purged by; 0 if unknown."""
         return max(self.horizon, self.target_end)
 
-    def fingerprint(self) -> str:
-        """A hash of every number that is an input or a target."""
+    def fingerprint(self, content: str | None = None) -> str:
+        """A hash of every number that is an input or a target; `content` in place of the panel's own."""
         digest = hashlib.sha256(f"{self.features} {self.window} {self.horizon} {self.values.shape}".encode())
-        digest.update(self.content.encode())
+        digest.update((content or self.content).encode())
         for array in (self.samples,) if self.content else (self.values, self.target, self.samples, self.dates):
             if array is not None:
                 digest.update(np.ascontiguousarray(array).view(np.uint8).data)
@@ -173,6 +178,11 @@ class Panel:
         assert self.dates is not None
         return frequency.of(self.dates[max(self.spans(), key=lambda rows: rows.stop - rows.start)])
 
+    @property
+    def noun(self) -> str:
+        """What the step from a row to the next is called."""
+        return "day" if self.dates is None else self.frequency.noun
+
     def ended(self) -> dict[str, np.datetime64]:
         """The last day of each stock of a pooled panel that ends before the pool does: delisted, halted or not up to
         date."""
@@ -186,8 +196,9 @@ class Panel:
     def wide_gaps(self, most: int, exchange: str) -> WideGaps:
         """The gaps of more than `most` sessions between two bars of a stock, one after the other.
 
-        Sessions are the days from Monday to Friday on which the exchange was open, if its calendar is known; of a
-        pooled panel, those on which any of the stocks has a row. Of weekly and monthly bars, weeks and months count.
+        Sessions are the days from Monday to Friday, of bars on all days every day, on which the exchange was open, if
+        its calendar is known; of a pooled panel, those on which any of the stocks has a row. Of weekly and monthly
+        bars, weeks and months count.
         """
         assert self.dates is not None
         exchange = calendar.resolve(exchange, every_day=self.frequency.every_day)
@@ -203,7 +214,8 @@ class Panel:
                 frequency.periods_missing(np.stack([before, days], axis=1), self.frequency)[:, 0] > most
             )
             return WideGaps(rows, before[rows], f"{self.frequency.noun}s" if len(rows) else "")
-        rows = np.flatnonzero(np.busday_count(before, days) - 1 > most)
+        named, mask = ("days", "1111111") if self.frequency.every_day else ("weekdays", "1111100")
+        rows = np.flatnonzero(np.busday_count(before, days, mask) - 1 > most)
         last, after = before[rows], days[rows]
         if not len(rows):
             return WideGaps(rows, last, "")
@@ -212,7 +224,7 @@ class Panel:
         elif (found := calendar.days_between(last.min(), after.max(), exchange)) is not None:
             counted_in, sessions = f"sessions of {exchange}", found
         else:
-            return WideGaps(rows, last, "weekdays")
+            return WideGaps(rows, last, named)
         is_wide = np.searchsorted(sessions, after) - np.searchsorted(sessions, last, side="right") > most
         return WideGaps(rows[is_wide], last[is_wide], counted_in)
 

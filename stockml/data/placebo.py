@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stockml.data import frequency
-from stockml.data.bars import PRICES, Bars, Floats
+from stockml.data.bars import PRICES, Bars, Floats, within
 from stockml.data.panel import Panel
 
 if TYPE_CHECKING:
@@ -39,21 +39,22 @@ def copy_of_bars(bars: Bars, data: BarsConfig) -> Bars:
     columns = {name: values for name, values in bars.columns.items() if name in known or name not in PRICES}
     drift = 0.0
     if known and len(bars.dates) > 1:
+        # Prices below 0 have no log returns: their differences are mirrored.
+        log, exp = (np.array, np.array) if bars.below_zero else (np.log, np.exp)
         with np.errstate(all="ignore"):  # of columns that are not read
-            logs = {name: np.log(columns[name]) for name in known}
+            logs = {name: log(columns[name]) for name in known}
         moves = {name: values[1:] - logs["close"][:-1] for name, values in logs.items()}
         days = bars.dates[1:]
         inside = np.ones(len(days), dtype=bool)
         if data.start is not None:
-            inside &= days > np.datetime64(data.start)
-        if data.end is not None:
-            inside &= days <= np.datetime64(data.end)
+            inside &= days > np.datetime64(str(data.start))
+        inside &= within(days, None, data.end)
         drift = float(moves["close"][inside].mean()) if inside.any() else 0.0
         is_kept = signs(days, data.placebo) > 0
         copied = {name: np.where(is_kept, moves[name], 2 * drift - moves[_MIRRORED[name]]) for name in known}
         close = logs["close"][0] + np.append(0.0, np.cumsum(copied["close"]))
         with np.errstate(all="ignore"):
-            columns |= {name: np.exp(np.append(logs[name][0], close[:-1] + copied[name])) for name in known}
+            columns |= {name: exp(np.append(logs[name][0], close[:-1] + copied[name])) for name in known}
     return replace(
         bars,
         columns=columns,

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from stockml.config.values import list_stocks, plain
 from stockml.data import doctor, frequency, store
+from stockml.data.bars import within
 from stockml.data.panel import Panel, Stocks
 from stockml.data.samples import day_before, rows_of, unusable, usable
 from stockml.data.sources import loading, reading
@@ -23,10 +24,13 @@ from stockml.errors import UserError
 if TYPE_CHECKING:
     from stockml.config.root import Config
     from stockml.data.bars import Bars
+    from stockml.data.frequency import Dates
     from stockml.data.settings import BarsConfig
 
 _MOST_FAULTS = 10
 _MOST_NAMED = 100
+ON_REQUEST = "(data.on_bad_stock=drop)"
+"""The end of a note on stocks that are left out since that was asked for."""
 _ROW_SETTINGS = (
     "transform",
     "target",
@@ -84,38 +88,40 @@ def _panel(config: Config, found: store.Stored, *, to_forecast: bool) -> Panel:
         window=data.window,
         kind=spec.target.kind,
         samples=np.concatenate(samples),
-        dropped=(*facts["dropped"], *left_out, *unusable(spec, data.window, len(stocks.tickers))),
-        parsing_notes=facts["understood"],
-        data_warnings=tuple(facts["doubts"]),
+        dropped=(*unhashed["dropped"], *left_out, *unusable(spec, data.window, len(stocks.tickers))),
+        parsing_notes=unhashed["understood"],
+        data_warnings=tuple(unhashed["doubts"]),
         synthetic=data.made_up,
         horizon=spec.target.horizon,
         target_end=spec.target.end,
         target_name=spec.target.name,
         joint_target=spec.target.cross_sectional,
         last_name=spec.target.last_name,
+        transform=spec.features.transform,
         relative=spec.target.last is None,
         stocks=stocks,
-        origins=tuple(facts["origins"]),
+        origins=tuple(unhashed["origins"]),
         days_before=np.array(unhashed["days_before"], dtype="datetime64[D]"),
         missing=np.array(unhashed["missing"]) if any(unhashed.get("missing", ())) else None,
         content=found.content,
+        stored=found,
         **arrays,
     )
     by_day = np.argsort(panel.day_numbers[panel.samples], kind="stable")
     return usable(dataclasses.replace(panel, samples=panel.samples[by_day]), spec, data, to_forecast=to_forecast)
 
 
-def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict[str, Any]:
+def _build(config: Config, each: Sequence[Config], writer: store.Writer, bad: Sequence[str] = ()) -> dict[str, Any]:
     """Read, examine and write one stock after another; all at once if a feature compares them.
 
-    The names and texts of what is returned are part of the fingerprint of pooled runs. Raises UserError with the faults
-    of all stocks.
+    Only the stocks and their rows are part of the fingerprint of pooled runs, not where the bars lie. `bad` are stocks
+    that are left out already, and why. Raises UserError with the faults of all stocks.
     """
     data, spec = cast("BarsConfig", config.data), PanelSpec.of(config)
     starts, tickers, origins, days_before = [0], list[str](), list[str](), list[str]()
     parsing_notes, data_warnings, dropped = Counter[str](), Counter[str](), list[str]()
-    missing, frequencies = np.zeros(len(spec.features.names), dtype=np.int64), dict[str, str]()
-    left_out = _LeftOut(data)
+    missing, frequencies, all_dates = np.zeros(len(spec.features.names), dtype=np.int64), dict[str, str](), _Dates()
+    left_out = _LeftOut(data, bad)
 
     def read() -> Iterator[tuple[Config, Bars]]:
         for one, load_one in zip(each, loading.loaders(each), strict=True):
@@ -126,10 +132,13 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
         if not together:  # none could be read
             continue
         with left_out.if_bad(together[0][0] if len(together) == 1 else None):
+            for _, bars in together:
+                spec.resolved(bars)  # refuses prices of 0 or less
             rows_of_each = rows_of([bars for _, bars in together], spec)
             for (one, bars), rows in zip(together, rows_of_each, strict=True):
                 found = doctor.counts(bars, data.calendar)
                 missing += rows.pop("missing", 0)
+                rows["dates"] = all_dates.add(bars.dates, rows["dates"])
                 for name, array in rows.items():
                     if array is not None:
                         writer.append(name, array)
@@ -140,34 +149,79 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer) -> dict
                 parsing_notes[bars.parsing_notes] += 1
                 dropped.extend(bars.dropped)
                 data_warnings.update(found)
-                if len(bars.dates):
-                    frequencies.setdefault(frequency.of(bars.dates).name, one.stock.ticker)
+                if len(bars.dates) >= frequency.FEWEST:  # fewer say nothing
+                    frequencies[one.stock.ticker] = frequency.of(bars.dates).name
     left_out.raise_faults(is_empty=not tickers)
-    if len(frequencies) > 1:
-        named = ", ".join(f"{ticker} has {name} ones" for name, ticker in frequencies.items())
-        raise UserError(f"data.tickers: the stocks' bars differ in frequency: {named}; take stocks of one frequency")
+    if odd := _of_another_frequency(frequencies, data):
+        writer.restart()
+        kept = [one for one in each if one.stock.ticker not in odd]
+        return _build(config, kept, writer, [*bad, *(f"{ticker} ({why})" for ticker, why in odd.items())])
+    all_dates.check(frequencies)
     return {
         "tickers": tickers,
         "starts": starts,
-        "origins": origins,
-        "understood": _parsing_notes(parsing_notes),
-        "doubts": doctor.labels(data_warnings),
-        "dropped": [
-            *([f"in {len(dropped)} stocks bad rows (the first: {dropped[0]})"] if len(dropped) > 1 else dropped),
-            *left_out.notes(),
-        ],
-        store.UNHASHED: {"days_before": days_before, "missing": missing.tolist()},
+        store.UNHASHED: {
+            "origins": origins,
+            "understood": _parsing_notes(parsing_notes),
+            "doubts": doctor.labels(data_warnings),
+            "dropped": [
+                *([f"in {len(dropped)} stocks bad rows (the first: {dropped[0]})"] if len(dropped) > 1 else dropped),
+                *left_out.notes(),
+            ],
+            "days_before": days_before,
+            "missing": missing.tolist(),
+        },
     }
+
+
+class _Dates:
+    """The dates of all stocks: in one unit, and such that those of stocks whose bars are not daily fit together."""
+
+    def __init__(self) -> None:
+        self._all = np.array([], dtype="datetime64[D]")
+        self._dtype: np.dtype[Any] | None = None
+
+    def add(self, dates: Dates, rows: Dates) -> Dates:
+        """Add those of a stock's bars; the dates of its rows in the unit of the first stock's."""
+        self._dtype = self._dtype or dates.dtype
+        if len(dates) >= frequency.FEWEST and frequency.of(dates).period != "day":
+            self._all = np.union1d(self._all, dates)
+        return rows.astype(self._dtype)
+
+    def check(self, frequencies: Mapping[str, str]) -> None:
+        """Raise UserError where stocks of one frequency seldom have dates in common."""
+        if len(self._all) and (name := next(iter(frequencies.values()))) != (found := frequency.of(self._all).name):
+            raise UserError(
+                f"data.tickers: the stocks' {name} bars have few dates in common (together they look {found}); take "
+                "stocks whose bars are dated alike, or train on each alone: a sweep over stock"
+            )
+
+
+def _of_another_frequency(frequencies: Mapping[str, str], data: BarsConfig) -> dict[str, str]:
+    """Why stocks are left out whose bars have another frequency than most. UserError where they may not be."""
+    names = Counter(frequencies.values())
+    if len(names) < 2:
+        return {}
+    most = names.most_common(1)[0][0]
+    odd = {ticker: f"{name} bars, where most are {most}" for ticker, name in frequencies.items() if name != most}
+    if data.on_bad_stock == "drop":
+        return odd
+    shown = [f"{ticker} has {frequencies[ticker]} ones" for ticker in [*odd][:_MOST_FAULTS]]
+    more = f" and {len(odd) - _MOST_FAULTS:,} more" if len(odd) > _MOST_FAULTS else ""
+    raise UserError(
+        f"data.tickers: the stocks' bars differ in frequency: most are {most}, {', '.join(shown)}{more}; take stocks "
+        "of one frequency, or leave the others out: data.on_bad_stock=drop"
+    )
 
 
 class _LeftOut:
     """The stocks that cannot be used: those that are left out, and the faults of those that may not be."""
 
-    def __init__(self, data: BarsConfig) -> None:
+    def __init__(self, data: BarsConfig, bad: Sequence[str]) -> None:
         self._data = data
         self._faults: list[str] = []
         self._no_bars: list[str] = []
-        self._bad: list[str] = []
+        self._bad = [*bad]
 
     @contextlib.contextmanager
     def if_bad(self, config: Config | None) -> Iterator[None]:
@@ -191,12 +245,13 @@ class _LeftOut:
         shown, more = faults[:_MOST_FAULTS], len(faults) - _MOST_FAULTS
         if self._data.on_bad_stock == "error" and not is_empty:
             shown[-1] += "; or leave such stocks out: data.on_bad_stock=drop"
-        raise UserError(*shown, *([f"and {more:,} faults more"] if more > 0 else []))
+        last = [] if self._faults else ["no stock is left: fix the files, or name others"]
+        raise UserError(*shown, *([f"and {more:,} faults more"] if more > 0 else []), *last)
 
     def notes(self) -> list[str]:
         """What is left out, and why."""
         notes = [list_stocks(self._no_bars, _MOST_NAMED)] if self._no_bars else []
-        return notes + ([f"{list_stocks(self._bad, _MOST_NAMED)} (data.on_bad_stock=drop)"] if self._bad else [])
+        return notes + ([f"{list_stocks(self._bad, _MOST_NAMED)} {ON_REQUEST}"] if self._bad else [])
 
 
 def each_stock(config: Config) -> list[Config]:
@@ -221,12 +276,8 @@ def each_bars(config: Config, each: Sequence[Config]) -> list[Bars]:
 
 def _between(bars: Bars, data: BarsConfig) -> Bars:
     """The bars from data.start to data.end; possibly none."""
-    first, last = (np.datetime64(str(day), "D") if day is not None else None for day in (data.start, data.end))
-    if (first is not None and bars.dates[-1] < first) or (
-        last is not None and bars.dates[0].astype("datetime64[D]") > last
-    ):
-        return bars.first(0)
-    return bars.between(data.start, data.end)
+    has_some = within(bars.dates, data.start, data.end).any()
+    return bars.between(data.start, data.end) if has_some else bars.first(0)
 
 
 def _parsing_notes(texts: Counter[str]) -> str:

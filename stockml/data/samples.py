@@ -24,19 +24,20 @@ def from_bars(bars: Bars, spec: PanelSpec, config: BarsConfig, *, to_forecast: b
     With `to_forecast`, one full window is enough, and full windows whose target is not known yet are samples too.
     """
     bars = bars.between(config.start, config.end)
+    spec = spec.resolved(bars)
     lost, end = spec.lost, spec.target.end
-    window, rows = config.window, len(bars.dates) - lost
+    window, rows, noun = config.window, len(bars.dates) - lost, frequency.of(bars.dates).noun
     if to_forecast and rows < window:
         raise UserError(
             f"{bars.origin}: {len(bars.dates):,} bars are too few to forecast from: a window needs {window + lost}"
-            + (f", since the features look back {lost} days" if lost > 1 else "")
+            + (f", since the features look back {lost} {noun}s" if lost > 1 else "")
         )
     if not to_forecast and rows < window + end + 2:
         needed = "the features" if spec.features.lookback == lost else "the last known values of the target"
         first = f" after the first {lost:,}, which {needed} need" if lost > 1 else ""
         raise UserError(
             f"{bars.origin}: {len(bars.dates):,} bars are too few for train, validation and test samples of "
-            f"{window} days, {end} ahead{first}; more bars, or a lower data.window"
+            f"{window} {noun}s, {end} ahead{first}; more bars, or a lower data.window"
         )
     panel = Panel(
         ticker=bars.ticker,
@@ -53,7 +54,8 @@ def from_bars(bars: Bars, spec: PanelSpec, config: BarsConfig, *, to_forecast: b
         target_end=end,
         target_name=spec.target.name,
         last_name=spec.target.last_name,
-        relative=spec.target.last is None,
+        relative=spec.target.last is None and not bars.below_zero,
+        transform=spec.features.transform,
         days_before=None if lost == 0 else np.array([day_before(bars, lost)]),
         **rows_of([bars], spec)[0],
     )
@@ -170,7 +172,7 @@ def rows_of(each: Sequence[Bars], spec: PanelSpec) -> list[dict[str, Any]]:
     for number, bars in enumerate(each):
         own: dict[str, Any] = {"values": values[number], "target": targets[number][lost:], "dates": bars.dates[lost:]}
         close = bars.columns["close"][lost:]
-        own[store.NEXT_RETURN] = np.append(close[1:] / close[:-1] - 1, np.nan)[: len(close)]
+        own[store.NEXT_RETURN] = _next_return(close)
         if spec.features.missing != "error":
             own["missing"] = np.isnan(values[number]).sum(axis=0)
             spec.features.fill(values[number])
@@ -182,6 +184,13 @@ def rows_of(each: Sequence[Bars], spec: PanelSpec) -> list[dict[str, Any]]:
             own["last"] = lasts[number][lost:]
         found.append(own | {"expected": _oracle(bars, spec, lost)})
     return found
+
+
+def _next_return(close: Floats) -> Floats:
+    """(R,) the simple return to the next close; NaN in the last row, and where a close is not positive."""
+    if (close <= 0).any():
+        close = np.where(close > 0, close, np.nan)
+    return np.append(close[1:] / close[:-1] - 1, np.nan)[: len(close)]
 
 
 def day_before(bars: Bars, lost: int) -> np.datetime64:

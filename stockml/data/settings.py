@@ -14,9 +14,13 @@ from stockml.config.printable import printable_name
 from stockml.config.schema import advised, bounded, incidental
 
 Feature = Literal["open", "high", "low", "close", "volume"]
+Moment = datetime.date | datetime.datetime | None
+"""A day, all of it; or a time, of intraday bars."""
 
-CLOSE_TARGETS = ("log_return", "return", "close")
+CLOSE_TARGETS = ("log_return", "return", "close", "difference")
 """The targets that are a change of the close, or the close itself."""
+ANY_PRICE = ("close", "difference", "direction")
+"""The targets that are known for prices of 0 or less too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,12 +129,14 @@ class BarsConfig(DataConfig):
     target_normalize: Literal["none", "csrank", "cszscore"]
     """Several stocks: whether the model is trained on the target's rank, or its standard score, among the day's stocks.
     Forecasts and metrics are of the target itself."""
-    transform: Literal["returns", "levels"]
+    transform: Literal["auto", "returns", "differences", "levels"]
+    """How the bars' columns become features. auto: returns; differences with target=difference, and of bars with prices
+    below 0. Volume is a log change in both."""
     test_ratio: float = bounded(above=0, below=1)
-    start: datetime.date | None
-    end: datetime.date | None
-    valid_start: datetime.date | None
-    test_start: datetime.date | None
+    start: Moment
+    end: Moment
+    valid_start: Moment
+    test_start: Moment
     split: Literal["holdout", "walk_forward"]
     """holdout: one train, validation and test split. walk_forward: the test days are cut into folds, and a model is
     trained for each."""
@@ -174,6 +180,11 @@ class BarsConfig(DataConfig):
         """Whether one model is trained on several stocks."""
         return bool(self.tickers)
 
+    @property
+    def takes_any_price(self) -> bool:
+        """Whether prices of 0 or less can be used: neither the target nor the columns' change divides by prices."""
+        return self.target in ANY_PRICE and self.transform != "returns"
+
     def conflicts(self) -> Iterator[str]:
         """Broken rules across fields."""
         yield from _of_tickers("context", self.context)
@@ -195,7 +206,7 @@ class BarsConfig(DataConfig):
         names = ("start", "valid_start", "test_start", "end")
         given = [(name, value) for name in names if (value := getattr(self, name)) is not None]
         for (earlier, first), (later, second) in itertools.pairwise(given):
-            if first >= second:
+            if str(first) >= str(second):  # a date, or one with a time
                 yield f"{later}: {second} must come after {earlier} ({first})"
 
     def conflicts_with(self, config: Any) -> Iterator[str]:

@@ -7,15 +7,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from stockml.config.schema import nearest
 from stockml.data import placebo, target
+from stockml.data.bars import PRICES
+from stockml.data.features import price_scale
 from stockml.data.features.expressions import Expression, ExpressionError, parse
-from stockml.data.features.feature_set import FeatureSet, lag_key, shown
+from stockml.data.features.feature_set import FeatureSet, lag_key, shown, transform_of
 from stockml.data.settings import BarsConfig
 from stockml.data.target import TargetSpec
+from stockml.errors import UserError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from stockml.config.root import Config
+    from stockml.data.bars import Bars
 
 
 _MOST_NAMED = 60
@@ -40,7 +48,7 @@ class PanelSpec:
     @classmethod
     def of_bars(cls, columns: Sequence[str], data: BarsConfig) -> PanelSpec:
         """Columns of the bars as the only features."""
-        return cls(FeatureSet(tuple(columns), data.transform, {}, "error"), TargetSpec.of(data))
+        return cls(FeatureSet(tuple(columns), transform_of(data), {}, "error"), TargetSpec.of(data))
 
     @property
     def lost(self) -> int:
@@ -51,6 +59,28 @@ class PanelSpec:
     def columns(self) -> tuple[str, ...]:
         """Every column that is read."""
         return tuple(dict.fromkeys([*self.features.columns, *self.target.columns]))
+
+    def resolved(self, bars: Bars) -> PanelSpec:
+        """The same for these bars. UserError where they have prices that it cannot use."""
+        spec = replace(self, features=self.features.resolved(bars))
+        of_returns = spec.features.transform == "returns"
+        read = [name for name in PRICES if name in bars.columns and (of_returns or name == "close")]
+        low = np.logical_or.reduce([bars.columns[name] <= 0 for name in read])
+        if low.any() and (of_returns or spec.target.needs_ratios):
+            row = int(low.argmax())
+            name = next(name for name in read if bars.columns[name][row] <= 0)
+            raise UserError(
+                f"{bars.where(row)}: {bars.ticker}: {name} is {bars.columns[name][row]:g} on {bars.dates[row]}, and "
+                f"returns need prices above 0; {days_without(bars.dates, low)}"
+            )
+        if low.any() and (names := price_scale.needing_ratios(self.features.expressions)):
+            first = shown(names[0], self.features.expressions[names[0]].text)
+            raise UserError(
+                f"{bars.origin}: {first}: is a ratio or a logarithm of prices, and some are below 0, the first on "
+                f"{bars.dates[int(low.argmax())]}; take a difference, such as $close - Ref($close, 1), or "
+                f"{days_without(bars.dates, low)}"
+            )
+        return spec
 
     def alone(self) -> PanelSpec:
         """The same for a stock without others: with what is compared in place of each comparison."""
@@ -68,6 +98,14 @@ class PanelSpec:
     def cross_sectional(self) -> bool:
         """Whether all stocks are needed to compute one."""
         return self.features.cross_sectional or self.target.cross_sectional
+
+
+def days_without(dates: NDArray[np.datetime64], low: NDArray[np.bool_]) -> str:
+    """How to take the days (R,) after some prices, or those before where few come after."""
+    first, last = np.flatnonzero(low)[[0, -1]]
+    days, later = dates.astype("datetime64[D]"), 4 * (len(dates) - 1 - last) >= first
+    side = f"after: data.start={days[last] + 1}" if later else f"before: data.end={days[first] - 1}"
+    return f"take the days {side}"
 
 
 def columns_read(config: Config) -> tuple[str, ...]:

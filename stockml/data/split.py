@@ -78,9 +78,11 @@ def split(panel: Panel, config: DataConfig, before_test: int | None = None) -> S
     sizes = {name: len(rows) for name, rows in result.by_name().items()}
     if any(sizes[name] < _FEWEST[name] for name in sizes) or before_validation > before_test:
         counts = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+        folded = isinstance(config, BarsConfig) and config.split == "walk_forward"
         raise UserError(
             f"{panel.origin}: {len(samples):,} samples make a split too small ({counts}); "
             f"use more data, or change data.valid_ratio{', data.test_ratio or a split date' if dated else ''}"
+            f"{', or lower data.folds' if folded else ''}"
         )
     return result
 
@@ -118,7 +120,7 @@ def _from(panel: Panel, days_rows: Rows, key: str, day: object) -> int:
     """The number of days before `day`; `days_rows` has one row per day."""
     assert panel.dates is not None
     days = panel.dates[days_rows]
-    position = int(np.searchsorted(days, np.datetime64(str(day), "D")))
+    position = int(np.searchsorted(days, np.datetime64(str(day))))
     if position == 0 or position == len(days):
         raise UserError(f"data.{key}={day}: must be after {days[0]} and not after {days[-1]}, the days of the samples")
     return position

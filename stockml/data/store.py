@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
@@ -20,6 +19,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from stockml.errors import UserError
+from stockml.runs.temporary import remove, remove_leftovers, temporary
 
 _FACTS = "facts.json"
 _VERIFIED = "verified.json"
@@ -85,6 +85,11 @@ class Writer:
             file.write(_text({"arrays": self._heads, "facts": facts}))
             _flush_and_close(file)
 
+    def restart(self) -> None:
+        """Begin again, without any array."""
+        self.abandon()
+        self._files, self._digests, self._heads = {}, {}, {}
+
     def abandon(self) -> None:
         """Close the files as they are."""
         for file in self._files.values():
@@ -146,14 +151,13 @@ def _is_settled(stamps: Iterable[Stamp]) -> bool:
 
 def _record(path: Path, content: Mapping[str, Any]) -> None:
     """Write a record atomically; without a folder that can be written, there is none."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    own = temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content))
-        temporary.replace(path)
+        own.write_text(json.dumps(content))
+        own.replace(path)
     except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        remove(own)
 
 
 @functools.lru_cache(maxsize=1)  # one file is asked for once per stock in it
@@ -178,15 +182,16 @@ def _build(path: Path, build: Callable[[Writer], Mapping[str, Any]]) -> Stored:
     for left in path.parent.glob(f".{path.name}.*.tmp"):  # by builders that were killed
         shutil.rmtree(left)
     shutil.rmtree(path, ignore_errors=True)  # damaged
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
-    writer = Writer(temporary)
+    remove_leftovers(path.parent.glob(".*.tmp"))
+    own = temporary(path)
+    own.mkdir()
+    writer = Writer(own)
     try:
         writer.close(build(writer))
-        temporary.rename(path)
+        own.rename(path)
     except BaseException:
         writer.abandon()
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(own)
         raise
     found = _read(path)
     if found is None:
@@ -203,9 +208,7 @@ def _read(path: Path) -> Stored | None:
         text = (path / _FACTS).read_bytes()
         whole = json.loads(text)
         heads, facts = whole["arrays"], whole["facts"]
-        hashed = {name: fact for name, fact in facts.items() if name != UNHASHED}
-        hashed_heads = {name: head for name, head in heads.items() if name != NEXT_RETURN}
-        content = hashlib.sha256(_text({"arrays": hashed_heads, "facts": hashed})).hexdigest()
+        content = content_hash(heads, {name: fact for name, fact in facts.items() if name != UNHASHED})
         stamps = {name: _stamp(path / name) for name in heads}
         seen = {"content": content, "stamps": {name: list(stamp) for name, stamp in stamps.items()}}
         if not _was_verified(path, seen):
@@ -216,6 +219,12 @@ def _read(path: Path) -> Stored | None:
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return Stored(path, heads, facts, content)
+
+
+def content_hash(heads: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """A hash of all arrays but `NEXT_RETURN`, and of these facts."""
+    hashed_heads = {name: head for name, head in heads.items() if name != NEXT_RETURN}
+    return hashlib.sha256(_text({"arrays": hashed_heads, "facts": facts})).hexdigest()
 
 
 def _text(facts: Mapping[str, Any]) -> bytes:

@@ -12,7 +12,7 @@ from stockml.data.features.evaluation import Rows, evaluate
 from stockml.data.features.expressions import Expression, parse
 from stockml.data.features.feature_set import require_finite, rows_of
 from stockml.data.panel import Kind
-from stockml.data.settings import CLOSE_TARGETS
+from stockml.data.settings import ANY_PRICE, CLOSE_TARGETS
 
 if TYPE_CHECKING:
     from stockml.data.bars import Bars, Floats
@@ -73,6 +73,11 @@ class TargetSpec:
         return tuple(dict.fromkeys(["close", *read]))
 
     @property
+    def needs_ratios(self) -> bool:
+        """Whether it is not known for prices of 0 or less."""
+        return self.name not in ANY_PRICE
+
+    @property
     def cross_sectional(self) -> bool:
         """Whether a value, or what the model is trained on, depends on other stocks."""
         return self.normalize != "none" or (self.expression is not None and self.expression.cross_sectional)
@@ -86,7 +91,7 @@ class TargetSpec:
     def values(self, each: Sequence[Bars]) -> list[Floats]:
         """(R,) of each stock; NaN where it is not known.
 
-        Over h days: log_return ln(C[t+h]/C[t]), return C[t+h]/C[t] − 1, close C[t+h].
+        Over h days: log_return ln(C[t+h]/C[t]), return C[t+h]/C[t] − 1, difference C[t+h] − C[t], close C[t+h].
         """
         if self.expression is not None:
             return self._evaluated(self.expression, each)
@@ -95,6 +100,8 @@ class TargetSpec:
             close, own = bars.columns["close"], np.full(len(bars.dates), np.nan)
             if self.name == "close":
                 own[: -self.horizon] = close[self.horizon :]
+            elif self.name == "difference":
+                own[: -self.horizon] = close[self.horizon :] - close[: -self.horizon]
             else:
                 change = np.log(close[self.horizon :] / close[: -self.horizon])
                 own[: -self.horizon] = change if self.name == "log_return" else np.expm1(change)

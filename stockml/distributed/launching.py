@@ -16,7 +16,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from stockml.distributed.environment import WorkerEnvironment
 from stockml.distributed.worker import log_path
 from stockml.errors import Interrupted, Pruned, RunError, UserError
 from stockml.processes import lifelines
+from stockml.runs.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from stockml.distributed.settings import DDPConfig
@@ -77,8 +77,8 @@ class Launch:
         start = self._torchrun if self.by_torchrun else self._start_workers
         for attempt in range(self.trainer.max_restarts + 1):
             sys.stdout.flush()
-            with tempfile.TemporaryDirectory(prefix="stockml-") as failures:
-                failure = start(Path(failures))
+            with temporary_folder() as failures:
+                failure = start(failures)
             if failure is None:
                 return
             if failure.cannot_be_retried or attempt == self.trainer.max_restarts:
@@ -120,7 +120,7 @@ class Launch:
                         start_new_session=True,  # Ctrl-C reaches the launcher alone, which passes it on to rank 0
                     )
             listener.close()  # rank 0 alone holds it: when that is gone, connections to it are refused at once
-            return _failure_of_workers(self.run, _exit_codes_at_end(workers), failures)
+            return _failure_of_workers(self.run, _exit_codes_at_end(workers, failures), failures)
 
     def _torchrun(self, failures: Path) -> WorkerFailure | None:
         """Let torchrun start the workers, and wait for its end."""
@@ -138,8 +138,8 @@ class Launch:
                 pass_fds=[lifeline.reader],
                 start_new_session=True,
             )
-            code = _exit_codes_at_end(workers)[0]
-            return self._failure_under_torchrun(code, failures, earlier_bytes) if code else None
+            code = _exit_codes_at_end(workers, failures)[0]
+            return None if code == 0 else self._failure_under_torchrun(code, failures, earlier_bytes)
 
     def _torchrun_options(self) -> list[str]:
         trainer = self.trainer
@@ -167,12 +167,15 @@ class Launch:
     def _torchrun_log(self) -> Path:
         return self.run / "ranks" / "torchrun.log"
 
-    def _failure_under_torchrun(self, code: int, failures: Path, earlier_bytes: int) -> WorkerFailure:
+    def _failure_under_torchrun(self, code: int | None, failures: Path, earlier_bytes: int) -> WorkerFailure:
         """Why torchrun ended with that code; the exit codes of the ranks are in its log, after earlier attempts'."""
         log = self._torchrun_log
         report = log.read_bytes()[earlier_bytes:].decode(errors="replace")
         ended = re.findall(r"^ *rank +: (\d+).*\n *exitcode +: (-?\d+)", report, re.MULTILINE)
-        failure = _failure_of_workers(self.run, {int(rank): int(status) for rank, status in ended}, failures)
+        codes: dict[int, int | None] = {int(rank): int(status) for rank, status in ended}
+        if code is None:  # it waits half a minute for a rank that is stopped, and would then call it killed
+            codes = {int(path.stem): 1 for path in failures.glob("*.json")}
+        failure = _failure_of_workers(self.run, codes, failures)
         if failure is None and (failures / agent.NO_MEETING).is_file():
             failure = WorkerFailure((self._no_meeting((failures / agent.NO_MEETING).read_text()),), lost_rank=True)
         return failure or WorkerFailure((f"{self.run}: torchrun ended with status {code}; its log is {log}",))
@@ -273,11 +276,11 @@ def _environment(lifeline: lifelines.Lifeline, failures: Path) -> dict[str, str]
     }
 
 
-def _exit_codes_at_end(workers: dict[int, subprocess.Popen[bytes]]) -> dict[int, int | None]:
+def _exit_codes_at_end(workers: dict[int, subprocess.Popen[bytes]], failures: Path) -> dict[int, int | None]:
     """The workers' exit codes when all have ended, or some time after one has failed; None for those still running."""
     try:
         while (codes := _exit_codes(workers)) and None in codes.values():
-            if any(codes.values()):
+            if any(codes.values()) or any(failures.glob("*.json")):
                 break
             time.sleep(0.01)
         deadline = time.monotonic() + _REPORT_SECONDS

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stockml.evaluation.metrics import Floats, target
+from stockml.evaluation.truth import Floats, target
 from stockml.evaluation.volatility import volatility
 from stockml.models.settings import MOST_RIDGE_INPUTS
 
@@ -74,7 +74,7 @@ def quantile_forecasts(data: Data, quantile: float) -> dict[str, dict[str, Float
     Both of the stock, or of all stocks where it has no train samples. Of levels there is persistence too.
     """
     panel, train = data.panel, data.split.train
-    constant_level = panel.last is not None and not panel.relative
+    constant_level = panel.last is not None and not panel.relative and panel.target_name != "close"
 
     def of_stocks(values: Floats, rows: Rows) -> Floats:
         found = np.full(len(rows), np.quantile(values[np.isfinite(values)], quantile))
@@ -218,7 +218,9 @@ def _majority_class(_panel: Panel, train_mean: Floats) -> Floats:
     return np.where(train_mean >= 0.5, 1.0, 0.0)
 
 
-def _always_up(panel: Panel, _train_mean: Floats) -> Floats:
+def _always_up(panel: Panel, _train_mean: Floats) -> Floats | None:
+    if panel.kind == "level" and panel.last is None:
+        return None
     return np.broadcast_to(1.0, panel.target.shape) if panel.last is None else panel.last + 1
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from stockml.evaluation.metrics import Floats
+from stockml.data import frequency
 from stockml.evaluation.predictions import Predictions
+from stockml.evaluation.truth import Floats
 
 _PENALTIES = (np.inf, 100.0, 10.0, 1.0, 0.1, 0.01)
 """Of ridge, in units of the forecasts' mean sum of squares; the first is that of equal weights."""
@@ -24,7 +25,9 @@ def common(each: Sequence[Predictions]) -> list[Predictions]:
 
 def keys(of: Predictions) -> list[Any]:
     """What each sample is known by in every run: its day and stock; undated, its number."""
-    days: list[Any] = (of.rows if of.dates is None else of.dates.astype("datetime64[D]")).tolist()
+    days: list[Any] = of.rows.tolist()
+    if of.dates is not None:
+        days = of.dates.astype("datetime64[s]" if frequency.has_times(of.dates) else "datetime64[D]").tolist()
     return days if of.tickers is None else list(zip(days, of.tickers.tolist(), strict=True))
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stockml.evaluation import bootstrap
-from stockml.evaluation.portfolio import accounts
+from stockml.evaluation.portfolio import accounts, session_begins
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from stockml.evaluation.metrics import Floats
     from stockml.evaluation.portfolio import Account, Portfolio
     from stockml.evaluation.predictions import Predictions
+    from stockml.evaluation.truth import Floats
 
 CONFIDENCE = 0.95
 _TAILS = [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)]
@@ -40,7 +40,7 @@ def evaluate(test: Predictions, portfolio: Portfolio, calibration: Predictions |
     n = len(each["model"].gross)
     block = bootstrap.block_days(n, portfolio.horizon)
     intervals, difference = _bootstrapped(each, periods, block)
-    rule = portfolio.rule(test)
+    rule, sessions = portfolio.rule(test), int(session_begins(test).sum()) + 1
     of_each = {name: _figures(account, periods, intervals.get(name, {})) for name, account in each.items()}
     named: Figures = {name: of_each.pop(name) for name in _OWN if name in of_each}
     found: Figures = {
@@ -51,6 +51,7 @@ def evaluate(test: Predictions, portfolio: Portfolio, calibration: Predictions |
         "confidence": CONFIDENCE,
         "resamples": bootstrap.RESAMPLES,
         "block_days": block,
+        **({"sessions": sessions} if sessions > 1 else {}),
         **named,
         "baselines": of_each,
         "difference": difference,
@@ -159,7 +160,8 @@ def sentence(found: Mapping[str, Any], *, pooled: bool) -> str:
     model, holding, difference = found["model"]["net"], found["holding"]["net"], found["difference"]
     traded = f"Traded {RULES[found['rule']]} at {found['cost_bps']:g} bp"
     if model["sharpe"] is None:
-        return f"{traded}, nothing would be bought or sold."
+        late = f", for no test day is {found['delay']} days after another" if found["delay"] >= found["n"] else ""
+        return f"{traded}, nothing would be bought or sold{late}."
     own = f"{traded}, the Sharpe ratio after costs is {_with_interval(model['sharpe'], model['sharpe_interval'])}"
     held = f"holding {'all stocks equally' if pooled else 'the stock'}"
     if difference["interval"] is None:

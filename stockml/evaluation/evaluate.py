@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stockml.config.values import worded
 from stockml.evaluation import baselines, economic, factor, intervals, quantiles, where
 from stockml.evaluation.metrics import deciding_loss
 from stockml.evaluation.predictions import deciding
@@ -49,12 +50,14 @@ def evaluate(
     significance, word, text = _judged(splits["test"], best, horizon)
     origin, month = where.evaluate(splits["test"], best, horizon, word)
     calibration = calibration or splits.get("validation")
+    noun = splits["test"].frequency.noun
     value, worth = ({}, "") if portfolio is None else economic.evaluate(splits["test"], portfolio, calibration)
     return {
         **found,
         "significance": significance,
         "skill": word,
-        "verdict": " ".join(filter(None, [text, month, "" if horizon else _HORIZON_UNKNOWN, worth])),
+        "verdict": worded(" ".join(filter(None, [text, month, "" if horizon else _HORIZON_UNKNOWN, worth])), noun),
+        **({} if noun == "day" else {"step": noun}),
         **further,
         **_intervals(splits["test"], calibration),
         **value,
@@ -69,7 +72,15 @@ def _judged(test: Predictions, best: str, horizon: int) -> tuple[dict[str, Any],
         of_quantile = quantiles.assess(test, best, horizon)
         return of_quantile.to_json(), quantiles.skill(of_quantile), quantiles.verdict(of_quantile)
     found = assess(test, best, horizon)
-    return found.to_json(), skill(found), verdict(found, level=test.truth.kind == "level", reverts=test.reverts)
+    return (
+        found.to_json(),
+        skill(found),
+        verdict(
+            found,
+            level=test.truth.last is not None,
+            reverts=test.reverts or (test.truth.has_no_zero and test.truth.kind == "level"),
+        ),
+    )
 
 
 _SEALED = "The test is sealed: it is neither forecast nor scored before task=unseal."

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from stockml.evaluation import cross_section
 
 if TYPE_CHECKING:
-    from stockml.evaluation.metrics import Floats
     from stockml.evaluation.predictions import Predictions
+    from stockml.evaluation.truth import Floats
 
 Figures = dict[str, Any]
 

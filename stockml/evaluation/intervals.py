@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stockml.evaluation.metrics import Floats
 from stockml.evaluation.predictions import Predictions, PredictionsBySplit, deciding
+from stockml.evaluation.truth import Floats
 from stockml.evaluation.volatility import known_targets, volatility
 
 if TYPE_CHECKING:

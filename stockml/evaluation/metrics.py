@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +11,8 @@ from numpy.typing import NDArray
 from stockml.evaluation import class_metrics, cross_section
 from stockml.evaluation.cross_section import CrossSection
 from stockml.evaluation.significance import pinball_losses
+from stockml.evaluation.truth import Floats, Target
 
-if TYPE_CHECKING:
-    from stockml.data.panel import Kind, Panel
-
-Floats = NDArray[np.float64]
 Value = float | int | None
 """A metric's value; None where it is undefined."""
 Scores = dict[str, Value]
@@ -44,46 +40,6 @@ PLACES = {
     },
 }
 """Where metrics are shown, and what each place is."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is forecast in N samples, and what is needed to score it."""
-
-    y_true: Floats
-    """(N,)"""
-    kind: Kind
-    last: Floats | None = None
-    """(N,) levels only: the last known value."""
-    relative: bool = True
-    """Levels only: whether changes are relative to `last`, or differences."""
-    drift: Floats | None = None
-    """(N,) the forecast of the mean change of all days known by then, in the target's units; dated samples only."""
-    quantile: float | None = None
-    """The quantile that is forecast; None where it is the mean."""
-
-    def changes(self, y: Floats) -> Floats:
-        """(N,) returns as they are; levels as their change since the last known value."""
-        if self.last is None:
-            return y
-        return y / self.last - 1 if self.relative else y - self.last
-
-    def of_changes(self, changes: Floats) -> Floats:
-        """(N,) what these changes since the last known value come to: the inverse of `changes`."""
-        if self.last is None:
-            return changes
-        return self.last * (1 + changes) if self.relative else self.last + changes
-
-    def of(self, chosen: NDArray[Any]) -> Target:
-        """The targets of some of the samples, by their positions or by a mask."""
-        last, drift = (None if values is None else values[chosen] for values in (self.last, self.drift))
-        return Target(self.y_true[chosen], self.kind, last, self.relative, drift, self.quantile)
-
-
-def target(panel: Panel, rows: NDArray[np.int64], drift: Floats | None = None, quantile: float | None = None) -> Target:
-    """The targets of the samples that end in these rows; `drift` and `quantile` are the fields of that name."""
-    last = None if panel.last is None else panel.last[rows]
-    return Target(panel.target[rows], panel.kind, last, panel.relative, drift, quantile)
 
 
 @dataclass(frozen=True)
@@ -214,7 +170,7 @@ def r2_zero(truth: Target, y_pred: Floats) -> float | None:
     """1 − Σ(r−f)²/Σr² of returns, or of changes of levels (Gu, Kelly & Xiu 2020); undefined for classes."""
     realised, forecast = truth.changes(truth.y_true), truth.changes(y_pred)
     missed, moved = realised - forecast, float(realised @ realised)
-    return 1 - float(missed @ missed) / moved if truth.kind != "class" and moved > 0 else None
+    return 1 - float(missed @ missed) / moved if not truth.has_no_zero and moved > 0 else None
 
 
 def r2_ct(truth: Target, y_pred: Floats) -> float | None:
@@ -234,6 +190,8 @@ def hit_rate(truth: Target, y_pred: Floats) -> float | None:
     """
     if truth.kind == "class":
         return float(((y_pred >= 0.5) == (truth.y_true >= 0.5)).mean())
+    if truth.has_no_zero:
+        return None
     realised, forecast = truth.changes(truth.y_true), truth.changes(y_pred)
     moved = realised != 0
     if not moved.any() or not forecast.any():

@@ -2,7 +2,8 @@
 
 A position is a share of the capital, held from the close of a day to the next bar's close; it earns the simple return
 of its stock, whatever the target is: forecasts of log returns are turned into simple ones. The position of a day uses
-the forecasts made by its close. Days without a sample are left out, for every rival alike.
+the forecasts made by its close. Days without a sample are left out, for every rival alike. Of intraday bars, positions
+are closed where the next bar is left out: at the end of a session, across which no target reaches.
 """
 
 from __future__ import annotations
@@ -24,11 +25,10 @@ from stockml.evaluation.volatility import DECAY
 
 if TYPE_CHECKING:
     from stockml.config.root import Config
-    from stockml.evaluation.metrics import Floats, Target
     from stockml.evaluation.predictions import Predictions
+    from stockml.evaluation.truth import Floats, Target
 
-TRADING_DAYS = 252.0
-"""A year's, where days are a day apart."""
+_LARGEST_USUAL_RETURN = 0.15
 MOST_SCALED = 2.0
 """The most that a volatility target multiplies positions by."""
 
@@ -77,12 +77,23 @@ class Portfolio:
             return "the target is a volatility, which has no direction"
         if is_alone and self.target not in ("", "direction", *CLOSE_TARGETS):
             return f"data.target={self.target} is not known to be the return of the stock"
-        if truth.kind == "class" and self.rule(samples) == "threshold":
-            return "portfolio.rule=threshold compares a forecast return with the cost, and the target is a class"
+        is_change = self.target == "difference" or (self.target == "close" and not truth.relative)
+        if is_change and not is_alone:
+            return "price differences of several stocks are no returns: they are larger where prices are higher"
+        if (truth.kind == "class" or is_change) and self.rule(samples) == "threshold":
+            what = "a price difference" if is_change else "a class"
+            return f"portfolio.rule=threshold compares a forecast return with the cost, and the target is {what}"
         if not self.target:
             return self._why_none_of_arrays(truth)
         if samples.next_return is None:
             return "the run has no daily returns: it was made by a release up to 2026-11-28"
+        if self.horizon > 1 and len(begins := session_begins(samples)) < 2 * begins.sum() * (self.horizon + 1):
+            return (
+                f"targets of {self.horizon} bars end within their session, so the returns of its last bars are not "
+                "among the samples; data.across_sessions=all, or data.horizon=1"
+            )
+        if is_alone and not np.isfinite(samples.next_return).all():
+            return "some prices are 0 or less, from which there are no returns"
         return "" if len(samples.rows) > 1 else "a single day has no volatility"
 
     def _why_none_of_arrays(self, truth: Target) -> str:
@@ -91,7 +102,11 @@ class Portfolio:
         if self.horizon != 1:
             known = f"they are {self.horizon} windows long" if self.horizon else "how long they are is not known"
             return f"arrays hold daily returns only as targets that are one window long, and {known} (data.horizon)"
-        return "" if truth.y_true.min() > -1 else "the targets of the arrays are no returns: some are −100 % or less"
+        if truth.y_true.min() <= -1:
+            return "the targets of the arrays are no returns: some are −100 % or less"
+        if (usual := float(np.median(np.abs(truth.y_true)))) > _LARGEST_USUAL_RETURN:
+            return f"the targets of the arrays are hardly returns of a day: half are above {usual:.0%}, either way"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -115,15 +130,27 @@ class Account:
         return self.gross - self.cost * self.turnover
 
 
+def session_begins(samples: Predictions) -> NDArray[np.bool_]:
+    """(D,) of intraday bars: whether the bar before was left out for every stock; the first one's was not."""
+    grid = _grid(samples)
+    found = np.zeros(len(grid.days), dtype=bool)
+    if samples.dates is not None and frequency.has_times(samples.dates):
+        found[1:] = ~(np.diff(grid.of(samples.rows.astype(np.float64)), axis=0) == 1).any(axis=1)
+    return found
+
+
+def _grid(samples: Predictions) -> Grid:
+    days = samples.rows if samples.dates is None else samples.dates
+    return Grid(days, np.zeros(len(days)) if samples.tickers is None else samples.tickers)
+
+
 class Market:
     """The samples of a split by day and stock, in which forecasts are traded."""
 
     def __init__(self, samples: Predictions, portfolio: Portfolio, calibration: Predictions | None = None) -> None:
         """`calibration` are samples before these, with the same forecasters: rules take their scale from them."""
         self._samples, self._portfolio, self._before = samples, portfolio, calibration
-        days = samples.rows if samples.dates is None else samples.dates
-        stocks = np.zeros(len(days)) if samples.tickers is None else samples.tickers
-        self._grid = Grid(days, stocks)
+        self._grid, self._begins = _grid(samples), session_begins(samples)
         self._days, self._shape = self._grid.days, self._grid.shape
         returns = samples.truth.y_true if samples.next_return is None else samples.next_return
         by_day = self._grid.of(returns)
@@ -136,9 +163,7 @@ class Market:
     @cached_property
     def periods_per_year(self) -> float:
         """The bars of a year: 252 where days are not known."""
-        if self._samples.dates is None or len(self._days) < 2:
-            return TRADING_DAYS
-        return frequency.of(self._days).per_year
+        return self._samples.frequency.per_year
 
     def holding(self) -> Account:
         """The same share of every stock of the day, always: one stock is bought and held."""
@@ -212,14 +237,18 @@ class Market:
         """What positions (D, K) come to.
 
         Turnover is Σ|w − w'|. w' is the position of the day before; of several stocks, which are rebalanced, what
-        returns have made of it by then: w(1+r)/(1+R), R the portfolio's return. The entry is traded, the end is not.
+        returns have made of it by then: w(1+r)/(1+R), R the portfolio's return. The entry is traded, the end is not;
+        within a test, positions that are closed with their session are.
         """
         gross = (weights * self._returns).sum(axis=1)
         before = weights
         if self._shape[1] > 1:
             grown = (1 + self._returns) / np.maximum(1 + gross, 1e-9)[:, None]
             before = weights * grown
-        turnover = np.abs(weights - np.concatenate([np.zeros((1, self._shape[1])), before[:-1]])).sum(axis=1)
+        before = np.concatenate([np.zeros((1, self._shape[1])), before[:-1]])
+        closed = np.where(self._begins[:, None], before, 0.0)
+        turnover = np.abs(weights - (before - closed)).sum(axis=1)
+        turnover[:-1] += np.abs(closed[1:]).sum(axis=1)
         days = None if self._samples.dates is None else self._days
         cost = self._portfolio.settings.cost_bps / 10_000
         return Account(days, gross, turnover, np.abs(weights).sum(axis=1), cost)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stockml.data import frequency
 from stockml.evaluation import baselines
-from stockml.evaluation.metrics import Floats, Scores, Target, score, target
+from stockml.evaluation.metrics import Scores, score
+from stockml.evaluation.truth import Floats, Target, target
 
 if TYPE_CHECKING:
     from stockml.data.batches import Batches
@@ -46,10 +49,22 @@ class Predictions:
     next_return: Floats | None = None
     """(N,) the simple return of the stock from the day's close to its next; None where it is not known."""
 
+    @cached_property
+    def frequency(self) -> frequency.Frequency:
+        """How far the bars are apart; daily where dates are not known. Of several stocks, that of the one with the most
+        samples."""
+        if self.dates is None:
+            return frequency.DAILY
+        own = np.ones(len(self.rows), dtype=bool)
+        if self.tickers is not None:
+            names, counts = np.unique(self.tickers, return_counts=True)
+            own = self.tickers == names[counts.argmax()]
+        return frequency.of(self.dates[own], self.rows[own])
+
     @property
     def reverts(self) -> bool:
-        """Whether the target is a volatility, which reverts to its mean: a dated level that is no price."""
-        return self.truth.kind == "level" and not self.truth.relative and self.dates is not None
+        """Whether the target is a volatility, which reverts to its mean."""
+        return self.truth.reverts
 
     def scores(self, y_pred: Floats, *, direction_only: bool = False) -> Scores:
         """Every metric of the forecasts (N,), with the pooled ones where there are several stocks.
@@ -151,6 +166,7 @@ def concatenate_folds(folds: Sequence[PredictionsBySplit]) -> dict[str, Predicti
                 first.truth.relative,
                 together([f.truth.drift for f in found]),
                 first.truth.quantile,
+                first.truth.reverts,
             ),
             rows=together([f.rows for f in found]),
             dates=together([f.dates for f in found]),

@@ -22,7 +22,7 @@ class PortfolioConfig:
     """The share of the stocks that are bought, and that are sold short, by rule=quantile."""
     volatility_target: float | None = bounded(above=0)
     """Volatility a year that positions are scaled to, 0.1 for 10 %; None: they are not scaled."""
-    delay: int = bounded(least=0)
+    delay: int = bounded(least=0, most=1_000)
     """Days from a forecast to its trade."""
 
     def conflicts_with(self, config: Any) -> Iterator[str]:

@@ -98,7 +98,7 @@ def assess(predictions: Predictions, best: str, horizon: int, split: str = "test
     }
     errors, own = {name: squared_error(realised, f) for name, f in rivals.items()}, squared_error(realised, model)
     rivals.setdefault("zero", np.zeros_like(realised))
-    zero = "train_mean" if classes else "zero"
+    zero = "train_mean" if truth.has_no_zero else "zero"
     drifts = baselines.drifts(truth.kind, reverts=predictions.reverts)
     names = [zero, *(name for name in drifts if name in rivals), best]
     dates = predictions.dates if predictions.tickers is not None else None
@@ -115,7 +115,7 @@ def assess(predictions: Predictions, best: str, horizon: int, split: str = "test
         horizon=horizon,
         r2_ct=r2_ct(truth, predictions.model),
         r2_identity=identity(realised, model, ic(truth, predictions.model)),
-        r2_zero_interval=None if classes else against[zero].r2_interval,
+        r2_zero_interval=None if truth.has_no_zero else against[zero].r2_interval,
         confidence=CONFIDENCE,
         estimator=ESTIMATOR,
         zero=zero,

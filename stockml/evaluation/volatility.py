@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stockml.data.split import target_days
-from stockml.evaluation.metrics import Floats, target
+from stockml.evaluation.truth import Floats, target
 
 if TYPE_CHECKING:
     from stockml.data.panel import Panel

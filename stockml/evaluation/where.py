@@ -12,8 +12,8 @@ from stockml.evaluation.significance import mean_of, r2_against
 from stockml.evaluation.verdict import Skill, assess, percent, skill
 
 if TYPE_CHECKING:
-    from stockml.evaluation.metrics import Floats
     from stockml.evaluation.predictions import Predictions
+    from stockml.evaluation.truth import Floats
 
 Figures = dict[str, Any]
 
@@ -42,7 +42,7 @@ def evaluate(test: Predictions, best: str, horizon: int, word: Skill) -> tuple[F
         for month, own, loss in zip(names, left_gain, left_rival, strict=True)
     }
     found: Figures = {
-        "against": "train_mean" if test.truth.kind == "class" else "zero",
+        "against": "train_mean" if test.truth.has_no_zero else "zero",
         "by_year": {
             str(year): _figures(gain[years == year], rival[years == year], horizon) for year in np.unique(years)
         },
@@ -69,7 +69,7 @@ def _daily(test: Predictions) -> tuple[NDArray[np.datetime64], Floats, Floats]:
     truth, dates = test.truth, test.dates
     assert dates is not None
     realised, model = truth.changes(truth.y_true), truth.changes(test.model)
-    zero = truth.changes(test.baselines["train_mean"]) if truth.kind == "class" else np.zeros_like(realised)
+    zero = truth.changes(test.baselines["train_mean"]) if truth.has_no_zero else np.zeros_like(realised)
     rival = np.square(realised - zero)
     gain = rival - np.square(realised - model)
     if test.tickers is None:

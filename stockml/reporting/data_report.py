@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stockml.config.values import list_stocks
+from stockml.config.values import list_stocks, worded
 from stockml.data.features import sets
 from stockml.data.settings import CLOSE_TARGETS, BarsConfig
 from stockml.data.spec import PanelSpec
@@ -60,7 +60,7 @@ def lines(folds: Sequence[Data], config: Config | None = None) -> list[str]:
     left_out = list(panel.dropped)
     if purged := sum(fold.split.purged for fold in folds):
         left_out.append(f"{purged} samples (purged: target ends in the next split, or embargo)")
-    report.append(f"left out    {'; '.join(left_out) or 'nothing'}")
+    report.append(f"left out    {worded('; '.join(left_out) or 'nothing', panel.noun)}")
     report += [f"            {note}" for note in stock_notes(folds)]
     if panel.dates is None:
         purge = "" if panel.reach else ", and are not purged: their horizon is not known"
@@ -143,10 +143,13 @@ def _target(data: Data, config: Config | None) -> str:
     name = "" if panel.target_name in ("", *CLOSE_TARGETS) else panel.target_name
     if panel.kind == "class":
         return f"a class, 0 or 1{f': {name}' if name else ''}; {moments}"
+    if panel.kind == "level" and panel.last is None:
+        return f"a level, and no feature is near its last value: compared with the train mean; {moments}"
     if panel.kind == "level":
         return f"a level, its direction relative to {panel.last_name}; {moments}"
-    noun = "day" if panel.dates is None else panel.frequency.noun
+    what = "the change of the price" if panel.target_name == "difference" else "a return"
+    noun = panel.noun
     ahead = f"{panel.reach} {noun}{'s' if panel.reach > 1 else ''} ahead" if panel.reach else ""
     if name:
         return f"a return, ends {ahead}: {name}; {moments}"
-    return f"a return{f' {ahead}' if ahead else ''}; {moments}"
+    return f"{what}{f' {ahead}' if ahead else ''}; {moments}"

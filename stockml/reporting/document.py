@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from stockml.config.printable import printable
+from stockml.config.values import worded
 from stockml.reporting import drawing
 from stockml.reporting.drawing import Plot
 from stockml.runs.files import Folder
@@ -50,6 +52,18 @@ class Section:
     plots: Sequence[Plot] = ()
     settings: Sequence[str] = ()
     """`key=value`, as it is typed."""
+
+    def worded(self, noun: str) -> Section:
+        """The section with texts of steps that have that name, in place of days."""
+        say = functools.partial(worded, noun=noun)
+        tables = [replace(own, caption=say(own.caption), header=[*map(say, own.header)]) for own in self.tables]
+        plots = [
+            replace(own, title=say(own.title), caption=say(own.caption), description=say(own.description))
+            for own in self.plots
+        ]
+        for axes in [axes for own in plots for axes in own.figure.axes]:
+            axes.set_xlabel(say(axes.get_xlabel()))
+        return replace(self, title=say(self.title), text=[*map(say, self.text)], tables=tables, plots=plots)
 
     @property
     def is_wide(self) -> bool:

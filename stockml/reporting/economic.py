@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from stockml.config.values import worded
 from stockml.evaluation.economic import RULES
 from stockml.evaluation.metrics import formatter
 from stockml.reporting.document import Section, Table
@@ -39,10 +40,10 @@ def lines(evaluated: Mapping[str, Any]) -> list[str]:
         for name, of in _each(found)
     ]
     notes = (
-        f"{found['n']:,} test days, traded {RULES[found['rule']]}; costs of {found['cost_bps']:g} bp are paid, except "
-        "in gross, the Sharpe ratio before them; turnover a year in capitals, break-even cost in bp"
+        f"{found['n']:,} test days, traded {RULES[found['rule']]}{_closed(found)}; costs of {found['cost_bps']:g} bp "
+        "are paid, except in gross, the Sharpe ratio before them; turnover a year in capitals, break-even cost in bp"
     )
-    return [text_table(header, rows, left=header[:1]), textwrap.fill(notes, 100)]
+    return [text_table(header, rows, left=header[:1]), textwrap.fill(worded(notes, evaluated.get("step", "day")), 100)]
 
 
 def section(metrics: Mapping[str, Any]) -> list[Section]:
@@ -55,8 +56,9 @@ def section(metrics: Mapping[str, Any]) -> list[Section]:
     scaled = f", scaled to a volatility of {target:.3g} a year" if (target := found["volatility_target"]) else ""
     delay = f" {found['delay']} days later" if found["delay"] else ""
     text = (
-        f"{found['n']:,} test days, traded {RULES[found['rule']]}{scaled}, at the close of the day{delay}. Figures are "
-        f"after costs of {found['cost_bps']:g} bp of what is bought or sold, except those called gross. They are of a "
+        f"{found['n']:,} test days, traded {RULES[found['rule']]}{scaled}, at the close of the day{delay}"
+        f"{_closed(found)}. Figures are after costs of {found['cost_bps']:g} bp of what is bought or sold, except "
+        "those called gross. They are of a "
         f"year of {found['periods_per_year']:.4g} bars. Turnover is in multiples of the capital; at the break-even "
         "cost, in bp, the mean return is 0. Exposure is the mean sum of absolute positions. The 95 % CI is that of a "
         f"stationary bootstrap (Politis & Romano 1994) in blocks of {found['block_days']} days on average."
@@ -96,6 +98,10 @@ def columns(metrics: Mapping[str, Any]) -> dict[str, float | None]:
     model, holding = found["model"], found["holding"]["net"]["sharpe"]
     figures = (model["net"]["annual_return"], model["net"]["sharpe"], holding, model["break_even_bps"])
     return dict(zip(COLUMNS, figures, strict=True))
+
+
+def _closed(found: Mapping[str, Any]) -> str:
+    return f", in {found['sessions']:,} sessions, each closed at its end" if found.get("sessions") else ""
 
 
 def _each(found: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from stockml.config.values import worded
 from stockml.reporting import drawing
 from stockml.reporting.document import Section, Table
 from stockml.reporting.drawing import INK, MODEL, Plot
@@ -24,12 +25,14 @@ _HEADER = ("importance", "95 % CI", "attribution")
 
 def text(found: Mapping[str, Any]) -> Iterator[str]:
     """The tables and what they mean, as lines for a terminal."""
-    for name, rows in (("feature", _used(_features(found))), ("days of the window", _used(_days(found)))):
+    noun = found.get("step", "day")
+    days = f"{noun}s of the window"
+    for name, rows in (("feature", _used(_features(found))), (days, _used(_days(found)))):
         cells = [[own, *_cells(row)] for own, row in list(rows.items())[:_MOST_SHOWN]]
-        yield text_table((name, *_HEADER), cells, left=("feature", "days of the window"))
+        yield text_table((name, *_HEADER), cells, left=("feature", days))
         if len(rows) > _MOST_SHOWN:
             yield f"and {len(rows) - _MOST_SHOWN:,} more"
-    yield from textwrap.wrap(_basis(found), 110)
+    yield from textwrap.wrap(worded(_basis(found), noun), 110)
 
 
 def sections(folder: RunFolder) -> list[Section]:

@@ -14,8 +14,8 @@ from stockml.config.printable import from_csv_cell
 from stockml.errors import UserError
 from stockml.evaluation import intervals
 from stockml.evaluation.baselines import known_drift
-from stockml.evaluation.metrics import Target
 from stockml.evaluation.predictions import Predictions, PredictionsBySplit
+from stockml.evaluation.truth import Target
 from stockml.runs import plain_files
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ def _cells(values: Any) -> list[Any]:
 def read(folder: RunFolder) -> dict[str, Predictions]:
     """The predictions of each split, read from the run folder; UserError where its files are missing or broken."""
     metadata = folder.read_json("config.json")
-    data = {**metadata["data"], "quantile": metadata["config"].get("trainer", {}).get("quantile")}
+    config = metadata["config"]
+    data = {**metadata["data"], "quantile": config.get("trainer", {}).get("quantile")}
+    data["reverts"] = config.get("data", {}).get("target") == "volatility"
     own, others = read_columns(folder, "predictions.csv"), read_columns(folder, "baselines.csv")
     try:
         if own["sample"] != others["sample"] or own["split"] != others["split"]:
@@ -135,6 +137,7 @@ def _predictions(
             data["relative"],
             known_drift(rivals),
             data["quantile"],
+            data["reverts"],
         ),
         rows=column(own, "sample", np.int64),
         dates=column(own, "date", np.datetime64(own["date"][chosen[0]]).dtype) if own["date"][chosen[0]] else None,

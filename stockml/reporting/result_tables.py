@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from stockml.config.values import worded
 from stockml.evaluation.metrics import (
     COUNT,
     ERROR,
@@ -34,8 +35,9 @@ def results(evaluated: Mapping[str, Any], *, overfitted: bool = False) -> list[s
     """
     is_tested = not overfitted and "significance" in evaluated
     label = "learned" if overfitted else "verdict"
-    end = significance(evaluated) if is_tested else [_verdict(label, evaluated)]
+    end = significance(evaluated) if is_tested else [verdict(label, evaluated)]
     tables = [result_table(evaluated), *_further_tables(evaluated), *_intervals(evaluated)]
+    end = [worded(line, evaluated.get("step", "day")) for line in end]
     return [*tables, *economic.lines(evaluated), *end]
 
 
@@ -163,7 +165,7 @@ def significance(evaluated: Mapping[str, Any]) -> list[str]:
     """How certain the result is, and the verdict: lines of at most 100 characters, given what metrics.json says."""
     found = evaluated["significance"]
     if "quantile" in found:
-        return [*_of_quantile(found), _verdict("verdict", evaluated)]
+        return [*_of_quantile(found), verdict("verdict", evaluated)]
     tests = [
         (f"better than {rival}?", [("Diebold–Mariano", of["diebold_mariano"]), ("Clark–West", of["clark_west"])])
         for rival, of in rivals(evaluated).items()
@@ -191,7 +193,7 @@ def significance(evaluated: Mapping[str, Any]) -> list[str]:
         correlation, spread, bias = identity["correlation"] or 0.0, identity["spread_ratio"], identity["bias_ratio"]
         terms = f"ρ² {correlation**2:,.2%} − (s−ρ)² {(spread - correlation) ** 2:,.2%} − (bias/σ)² {bias**2:,.2%}"
         lines.append(f"            R² {identity['r2']:+,.2%} = {terms}")
-    return [*lines, _verdict("verdict", evaluated)]
+    return [*lines, verdict("verdict", evaluated)]
 
 
 def _of_quantile(found: Mapping[str, Any]) -> list[str]:
@@ -209,7 +211,8 @@ def _of_quantile(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _verdict(label: str, evaluated: Mapping[str, Any]) -> str:
+def verdict(label: str, evaluated: Mapping[str, Any]) -> str:
+    """The verdict's sentences, after its label."""
     return textwrap.fill(f"{label:<12}{evaluated['verdict']}", 100, subsequent_indent=" " * 12)
 
 

@@ -34,7 +34,7 @@ from stockml.runs.members import model_name
 from stockml.runs.names import fold_member_title
 
 if TYPE_CHECKING:
-    from stockml.evaluation.metrics import Target
+    from stockml.evaluation.truth import Target
     from stockml.runs.folder import RunFolder
 
 _FOLD_COLUMNS = (
@@ -71,27 +71,31 @@ def _page(folder: RunFolder) -> Page:
             faults = [f"This run is not done: {folder.outcome() or 'not begun'}. {error or ''}".rstrip()]
             scores = []
         else:
-            faults, scores = [], score_sections.sections(metrics, read_rows(folder.path / "stocks.csv"))
+            faults, scores = (
+                [],
+                score_sections.sections(metrics, read_rows(folder.path / "stocks.csv"), _changes(metadata, metrics)),
+            )
         in_table = ("features.columns.",) if "features" in metadata["data"] else ()
+        found: Mapping[str, Any] = metrics or {}
+        noun = found.get("step", "day")
+        sections = [
+            *scores,
+            *_members(metadata, metrics, read_rows(folder.path / "members.csv")),
+            Section("Plots", plots=list(_plots(folder, metadata, metrics))),
+            _data(metadata["data"], read_rows(folder.path / "folds.csv"), found.get("decided_on")),
+            *importance_tables.sections(folder),
+            *feature_tables.section(metadata["data"]),
+        ]
         settings = [f"{key}={show(value)}" for key, value in leaves(config) if not key.startswith(in_table)]
         return Page(
-            title=_title(metadata),
+            title=_title(metadata, noun),
             subtitle=f"{metadata['data']['origin']}; seed {config['seed']}; run folder {folder.path.name}",
             synthetic=bool(metadata["synthetic"]),
             faults=faults,
             verdict=[sentence(metrics["verdict"])] if metrics else [],
             figures=_key_figures(metrics) if metrics and "test" in metrics else [],
             sections=[
-                *scores,
-                *_members(metadata, metrics, read_rows(folder.path / "members.csv")),
-                Section("Plots", plots=list(_plots(folder, metadata, metrics))),
-                _data(
-                    metadata["data"],
-                    read_rows(folder.path / "folds.csv"),
-                    metrics.get("decided_on") if metrics else None,
-                ),
-                *importance_tables.sections(folder),
-                *feature_tables.section(metadata["data"]),
+                *(section.worded(noun) for section in sections),
                 Section(
                     "Config of the first member" if "members" in metadata else "Config",
                     [_origin(metadata)],
@@ -124,7 +128,7 @@ def _members(
     return [Section("Members", [text], tables)]
 
 
-def _title(metadata: Mapping[str, Any]) -> str:
+def _title(metadata: Mapping[str, Any], noun: str) -> str:
     """Stock and model, and the target and the set of features where they are not the default ones."""
     config = metadata["config"]
     parts = [config["stock"]["ticker"], model_name(metadata)]
@@ -132,7 +136,7 @@ def _title(metadata: Mapping[str, Any]) -> str:
         parts.append(f"{quantile:g} quantile")
     target, days = config["data"].get("target", "log_return"), config["data"].get("horizon") or 1
     if (target, days) != ("log_return", 1):
-        ahead = f", {days} day{'s' if days > 1 else ''}" if target in NAMES else ""
+        ahead = f", {days} {noun}{'s' if days > 1 else ''}" if target in NAMES else ""
         parts.append(f"{drawing.short(target, _LONGEST_TARGET)}{ahead}")
     if (of_set := config.get("features", {}).get("set", "bars")) != "bars" and "members" not in metadata:
         parts.append(f"features {of_set}")
@@ -212,7 +216,7 @@ def _plots(folder: RunFolder, metadata: Mapping[str, Any], metrics: Mapping[str,
         return
     splits = predictions_file.read(folder)
     predictions = splits["test"]
-    unit = _unit(predictions.truth, metadata["config"]["data"]["source"])
+    unit = _unit(predictions.truth, metadata["config"]["data"])
     if predictions.truth.quantile is not None:
         yield forecast_plots.cumulative(predictions, metrics["best_baseline"], unit)
         return
@@ -232,9 +236,23 @@ def _plots(folder: RunFolder, metadata: Mapping[str, Any], metrics: Mapping[str,
     yield from interval_plots.plots(metrics.get("intervals", {}), of_target)
 
 
-def _unit(truth: Target, source: str) -> forecast_plots.Unit:
+def _changes(metadata: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """What the metrics of changes are of; empty where there is nothing to change from."""
+    if "persistence" in metrics["baselines"]:
+        return "changes since the last known value"
+    if metadata["data"]["kind"] == "level":
+        return ""
+    return "changes of the price" if metadata["config"]["data"].get("target") == "difference" else "returns"
+
+
+def _unit(truth: Target, data: Mapping[str, Any]) -> forecast_plots.Unit:
+    source = data["source"]
     if truth.kind == "class":
         return forecast_plots.Unit("", "")
+    if truth.kind == "level" and truth.last is None:
+        return forecast_plots.Unit("value", "target units")
+    if data.get("target") == "difference":
+        return forecast_plots.Unit("change", "units of the price")
     if truth.kind == "level":
         return forecast_plots.Unit("return", "%") if truth.relative else forecast_plots.Unit("change", "target units")
     return forecast_plots.Unit("return", "target units" if source == "npz" else "%")

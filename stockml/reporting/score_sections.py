@@ -13,11 +13,14 @@ from stockml.reporting.result_tables import INTERVAL_FIGURES, forecasters, inter
 _MOST_STOCKS = 50
 
 
-def sections(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> list[Section]:
-    """The sections, given what metrics.json says and the rows of stocks.csv."""
-    significance = [_significance(metrics)] if metrics.get("significance") else []
+def sections(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]], changes: str) -> list[Section]:
+    """The sections, given what metrics.json says and the rows of stocks.csv.
+
+    `changes` is what the metrics of changes are of, such as returns; empty where there is nothing to change from.
+    """
+    significance = [_significance(metrics, changes)] if metrics.get("significance") else []
     return [
-        _scores(metrics, stocks),
+        _scores(metrics, stocks, changes),
         *significance,
         *economic.section(metrics),
         *where.section(metrics),
@@ -26,7 +29,7 @@ def sections(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) ->
     ]
 
 
-def _scores(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> Section:
+def _scores(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]], changes: str) -> Section:
     text, own = ["* the best baseline on validation, which the model is compared with. "], own_scores(metrics)
     if table.has_quantiles(own):
         text[0] += (
@@ -34,8 +37,12 @@ def _scores(metrics: Mapping[str, Any], stocks: Sequence[Mapping[str, str]]) -> 
             "train_quantile is the quantile of the train split, scaled_quantile that of its targets in units of their "
             "volatility, times the volatility known on the day."
         )
+    elif not table.has_classes(own) and not changes:
+        text[0] += (
+            "mse, mae, rmse, r2 and ic are of the target itself. Its last known value is not in the data: r2_zero and "
+            "hit_rate, which compare with it, are undefined, and train_mean is what to compare with."
+        )
     elif not table.has_classes(own):
-        changes = "changes since the last known value" if _is_level(metrics) else "returns"
         rival = "persistence, the forecast of no change" if _is_level(metrics) else "the forecast of no change"
         text[0] += (
             f"mse, mae, rmse and r2 are of the target itself; r2_zero, r2_ct, hit_rate and ic are of {changes}. "
@@ -97,12 +104,12 @@ def _is_level(metrics: Mapping[str, Any]) -> bool:
     return "persistence" in metrics["baselines"]
 
 
-def _significance(metrics: Mapping[str, Any]) -> Section:
+def _significance(metrics: Mapping[str, Any], changes: str) -> Section:
     """Tests and confidence intervals of the model's skill, given what metrics.json says."""
     if "quantile" in metrics["significance"]:
         return _of_quantile(metrics["significance"])
     found, is_class = metrics["significance"], table.has_classes(metrics["test"])
-    what = "classes" if is_class else "changes since the last known value" if _is_level(metrics) else "returns"
+    what = "classes" if is_class else changes or "values"
     noun = what.split(maxsplit=1)[0]
     confidence, identity = f"{100 * found['confidence']:g} % CI", found["r2_identity"]
     against = [

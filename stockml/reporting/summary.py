@@ -68,20 +68,19 @@ class SweepTable:
         if job not in self._rows:
             self._add_planned()
         self._rows[job] = row_of(self._sweep.job(job), self._rows[job]["swept"])
-        if time.monotonic() >= self._due:
+        if (started := time.monotonic()) >= self._due:
             self.write()
+            ended = time.monotonic()
+            self._due = ended + max(_LEAST_PAUSE_SECONDS, _PAUSE_TO_WRITE * (ended - started))
         return self._rows[job]
 
     def write(self) -> list[Row]:
         """Write summary.csv and summary.md, once the jobs that have not ended are read again; the rows."""
         with self._sweep.changing():
-            started = time.monotonic()
             self._rows = {name: row for name, row in self._rows.items() if row["status"] in ("ok", "failed", "pruned")}
             self._add_planned()
             rows = self.rows
             _write_files(self._sweep, rows)
-        ended = time.monotonic()
-        self._due = ended + max(_LEAST_PAUSE_SECONDS, _PAUSE_TO_WRITE * (ended - started))
         return rows
 
     def _add_planned(self) -> None:

@@ -19,7 +19,7 @@ from stockml.errors import UserError
 from stockml.runs import plain_files
 from stockml.runs.files import Folder, folder_errors
 from stockml.runs.names import fold_and_member, numbered_names
-from stockml.runs.temporary import is_alive, remove, remove_leftovers, temporary
+from stockml.runs.temporary import is_alive, process_start, remove, remove_leftovers, temporary
 
 _FILES_OF_A_RUN = (
     "best.pt",
@@ -33,6 +33,7 @@ _FILES_OF_A_RUN = (
     "baselines.csv",
     "folds.csv",
     "stocks.csv",
+    "members.csv",
     "report.html",
     "scalars.csv",
     "tracker.json",
@@ -42,7 +43,7 @@ _FILES_OF_A_RUN = (
 )
 """What a run writes, except its log. Without .hydra/config.yaml it cannot be resumed."""
 
-_FOLDERS_OF_A_RUN = ("folds", "members", "plots", "tensorboard")
+_FOLDERS_OF_A_RUN = ("folds", "members", "plots", "runs", "tensorboard")
 
 
 class RunFolder(Folder):
@@ -77,9 +78,9 @@ class RunFolder(Folder):
             except FileExistsError:
                 if not path.is_dir():
                     raise
-                raise UserError(
-                    f"{path}: already holds a run; choose another hydra.run.dir, or continue it: trainer.resume={path}"
-                ) from None
+                remove_leftovers(path.rglob(".*.tmp"))
+                resumed = "" if (path / "runs").is_dir() else f", or continue it: trainer.resume={path}"
+                raise UserError(f"{path}: already holds a run; choose another hydra.run.dir{resumed}") from None
 
     @classmethod
     def _prepared(cls, path: Path, records: Mapping[str, str]) -> RunFolder:
@@ -236,6 +237,14 @@ class RunFolder(Folder):
         for name in _FOLDERS_OF_A_RUN:
             shutil.rmtree(self.path / name, ignore_errors=True)
 
+    def clear_attempt(self, config: str) -> None:
+        """Make room where an earlier attempt at the run of this config.yaml did not come to its end."""
+        records = self.path / ".hydra"
+        with contextlib.suppress(OSError):
+            if (records / "config.yaml").read_text() == config and self.outcome() not in ("ok", "running"):
+                self.clear()
+                shutil.rmtree(records)
+
     def record(self, status: str, started: float, error: str | None, *, synthetic: bool) -> None:
         """Write result.json: the status of the run that began at `started` (seconds since 1970)."""
         now = time.time()
@@ -244,6 +253,7 @@ class RunFolder(Folder):
             {
                 "status": status,
                 "pid": os.getpid(),
+                "process_start": process_start(os.getpid()),
                 "started": datetime.fromtimestamp(started).astimezone().isoformat(),
                 "seconds": None
                 if status == "running"
@@ -257,7 +267,8 @@ class RunFolder(Folder):
         """The run's status: running, ok, failed, interrupted, pruned or, if its process is gone, killed."""
         result = self.read_json("result.json")
         status = str(result.get("status"))
-        return "killed" if status == "running" and not is_alive(result.get("pid")) else status
+        is_there = is_alive(result.get("pid"), result.get("process_start"))
+        return "killed" if status == "running" and not is_there else status
 
     def outcome(self) -> str | None:
         """The run's status; None if it has not begun, or left no readable result."""

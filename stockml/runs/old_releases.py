@@ -150,6 +150,21 @@ def check_format(path: Path, content: Mapping[str, Any]) -> None:
         )
 
 
+def hashed_facts_of_pool(facts: Mapping[str, Any], origins: Mapping[str, str]) -> dict[str, Any]:
+    """The facts of a stored pool that were part of its fingerprint up to 2026-11-29, in their order then.
+
+    `origins` says where the bars of each ticker were; of a ticker without one, they are where they are now.
+    """
+    other = facts["unhashed"]
+    where = [origins.get(ticker, now) for ticker, now in zip(facts["tickers"], other["origins"], strict=True)]
+    return {
+        "tickers": facts["tickers"],
+        "starts": facts["starts"],
+        "origins": where,
+        **{name: other[name] for name in ("understood", "doubts", "dropped")},
+    }
+
+
 def require_baselines(folder: Path) -> None:
     """Raise UserError if a run folder lacks the baselines' forecasts."""
     if not (folder / "baselines.csv").is_file():

@@ -19,6 +19,7 @@ _ALWAYS_UNPACKED = 2**26
 _COPIES = 2
 """How often what is read may be in memory at once."""
 _CHUNK = 2**20
+_CELL_BYTES = 32  # that even an empty one takes
 
 
 def opened(path: Path) -> BinaryIO:
@@ -43,7 +44,8 @@ def read(path: Path, most: int | None = None, copies: int = _COPIES) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if most is not None and size > most:
             raise UserError(f"{path}: has {size:,} bytes, is larger than what stockml writes there ({most:,} at most)")
-        require_memory(path, size * copies)
+        if size > _CHUNK:
+            require_memory(path, size * copies)
         return file.read(size + 1)
 
 
@@ -55,6 +57,11 @@ def require_memory(what: Path | str, size: float, remedy: str = "take a part of 
             f"{what}: would need {size / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free; {remedy}, or a "
             "larger machine"
         )
+
+
+def require_cells(path: Path, number: int) -> None:
+    """UserError where a table of so many cells, most of them empty, would not fit into memory."""
+    require_memory(path, number * _CELL_BYTES, "fix the longest row")
 
 
 def require_sound_packing(path: Path, unpacked: int, ratio: int, packed: int | None = None) -> None:

@@ -46,6 +46,8 @@ class Task:
     """Whether `run=FOLDER` must be given."""
     from_run: bool = False
     """Whether the saved config of that run is its base, under what was typed."""
+    reads_data: bool = True
+    """Whether it reads the data of its config: what a run's folder holds is enough for the others."""
     takes_sweep: bool = False
     """Whether `run` may be a sweep's folder."""
     makes_folder: bool = False
@@ -129,6 +131,7 @@ _EVERY = (
         name="combine",
         summary="the weighted sum of several runs' forecasts, as a run of its own",
         function="stockml.tasks.combine:run",
+        reads_data=False,
         makes_folder=True,
         rules=(*_RULES, "stockml.tasks.rules:combine"),
     ),
@@ -137,6 +140,7 @@ _EVERY = (
         summary="draw the page of a run or of a sweep",
         function="stockml.tasks.report:run",
         needs_run=True,
+        reads_data=False,
         takes_sweep=True,
     ),
     Task(
@@ -152,12 +156,14 @@ _EVERY = (
         summary="repeat a run or a sweep on copies of its data in which nothing can be forecast, and compare",
         function="stockml.tasks.placebo:run",
         needs_run=True,
+        from_run=True,
         takes_sweep=True,
     ),
     Task(
         name="looks",
         summary="show how often one has looked at which test days, and verify the ledger of looks",
         function="stockml.tasks.looks:run",
+        reads_data=False,
         takes_sweep=True,
     ),
     Task(

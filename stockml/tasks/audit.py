@@ -6,16 +6,18 @@ import dataclasses
 import functools
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 
+from stockml.config.values import worded
 from stockml.data import dataset, pooled
+from stockml.data.bars import PRICES
 from stockml.data.batches import Batches
 from stockml.data.settings import BarsConfig
 from stockml.data.sources import loading
-from stockml.data.spec import PanelSpec
+from stockml.data.spec import PanelSpec, days_without
 from stockml.data.split import split
 from stockml.errors import RunError, UserError
 from stockml.evaluation import baselines
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from stockml.config.root import Config
     from stockml.data.dataset import Data
     from stockml.evaluation.audit.subject import Finding, Forecaster, Subject
-    from stockml.evaluation.metrics import Floats
+    from stockml.evaluation.truth import Floats
     from stockml.training.settings import HardwareConfig
 
 _MOST_INPUTS = 1000  # of a ridge that is fitted some thirty times
@@ -54,7 +56,7 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     print(*data_report.lines(data, config), "", sep="\n", flush=True)
     failed, skipped = [], 0
     for name, finding in findings:
-        print(_row(name, finding), flush=True)
+        print(_row(name, finding, data[0].panel.noun), flush=True)
         failed += [name] if finding.passed is False else []
         skipped += finding.passed is None
     if failed:
@@ -63,10 +65,10 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     print("no leak found" + (f"; {skipped} {checks_were} not applicable" if skipped else ""))
 
 
-def _row(name: str, finding: Finding) -> str:
+def _row(name: str, finding: Finding, noun: str) -> str:
     """A check's name, result and evidence; if it failed, what that means."""
     lines = [finding.evidence, *([f"It means: {finding.meaning}."] if finding.meaning else [])]
-    text = "\n".join(textwrap.fill(line, 76) for line in lines)
+    text = "\n".join(textwrap.fill(worded(line, noun), 76) for line in lines)
     return f"{name:<26}{_RESULTS[finding.passed]:<16}{textwrap.indent(text, ' ' * 42).lstrip()}"
 
 
@@ -89,6 +91,15 @@ def _subjects(config: Config) -> Sequence[Subject]:
 
 def _of_bars(config: Config) -> list[BarsSubject]:
     bars, pipeline = loading.load_bars(config), leaks.pipeline(config.audit.plant)
+    data = cast("BarsConfig", config.data)
+    used = bars.between(data.start, data.end)
+    bars = used if bars.below_zero else bars
+    if used.below_zero:
+        low = np.logical_or.reduce([used.columns[name] <= 0 for name in PRICES if name in used.columns])
+        raise UserError(
+            f"{bars.origin}: has prices below 0, and the audit changes prices by ratios; "
+            f"{days_without(used.dates, low)}"
+        )
     return [BarsSubject(of_fold, _forecasters(config), bars, pipeline) for of_fold in config.each_fold()]
 
 

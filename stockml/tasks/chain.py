@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from stockml.config.root import Config
+from stockml.data import frequency
 from stockml.errors import UserError
 from stockml.evaluation.evaluate import evaluate
 from stockml.evaluation.portfolio import Portfolio
@@ -90,10 +91,10 @@ def _spans(folders: Sequence[RunFolder], each: Sequence[PredictionsBySplit]) -> 
         assert dates is not None
         if _target(settings) != first:
             raise UserError(f"{folder.path}: forecasts another target than {folders[0].path}; they are no chain")
-        start = np.datetime64(settings["data"]["test_start"] or dates[0]).astype("datetime64[D]")
+        start = np.datetime64(settings["data"]["test_start"] or dates[0])
         if last is not None and dates[0] <= last:
             raise UserError(f"{folder.path}: its test begins on {dates[0]}, and that of the run before ends on {last}")
-        if last is not None and start > last.astype("datetime64[D]") + 1:
+        if last is not None and start > frequency.moment_after(last):
             yield f"            no forecasts of the days after {last} and before {start}"
         yield f"            {dates[0]} to {dates[-1]}  {folder.path}"
         last = dates[-1]

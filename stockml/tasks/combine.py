@@ -26,6 +26,7 @@ from stockml.runs.members import keep, model_name
 from stockml.runs.old_releases import FORMAT, require_baselines
 from stockml.runs.sweep_folder import SweepFolder
 from stockml.tasks import Request, breakdown, looks, outcome, report, run_metadata
+from stockml.training import checkpoint
 
 SPLITS = ("validation", "test")
 
@@ -84,6 +85,8 @@ def combine(config: Config, place: RunLocation, records: Mapping[str, str]) -> R
     run_log = terminal.RunLog(verbose=place.verbose)
     folders, chosen = _folders(config)
     runs = [_Candidate.read(folder) for folder in folders]
+    for path in (path for of in runs for name in ("best.pt", "folds/*/best.pt") for path in of.folder.path.glob(name)):
+        checkpoint.load_best(path)
     if faults := [fault for other in runs[1:] if (fault := _difference(runs[0], other))]:
         raise UserError(*faults)
     each = {split: combination.common([of.splits[split] for of in runs]) for split in SPLITS}
@@ -119,6 +122,8 @@ def combine(config: Config, place: RunLocation, records: Mapping[str, str]) -> R
     synthetic = bool(first.metadata["synthetic"])
     looks.require_ledger(config, place.path(own.stock.ticker))
     records = {**records, **compose.records(own)}
+    if place.exact is not None:
+        RunFolder(place.exact).clear_attempt(records["config.yaml"])
     folder = place.create_folder(f"combined_{own.stock.ticker}", records)
     with (
         report.drawn_after(folder, config, run_log.emit, verbose=place.verbose),

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from stockml.config.values import list_stocks
-from stockml.data import calendar, doctor, frequency, pooled, spec
+from stockml.data import calendar, doctor, doctor_prices, frequency, pooled, spec
 from stockml.data.bars import COLUMNS, PRICES
-from stockml.data.sources import loading
+from stockml.data.sources import loading, reading
 from stockml.errors import RunError, UserError
 from stockml.reporting import terminal, text_tables
 from stockml.tasks import NO_REQUEST, Request
@@ -20,7 +20,8 @@ from stockml.tasks import NO_REQUEST, Request
 if TYPE_CHECKING:
     from stockml.config.root import Config
     from stockml.data.bars import Bars
-    from stockml.data.doctor import Days, Finding
+    from stockml.data.doctor import Finding
+    from stockml.data.doctor_prices import Days
     from stockml.data.settings import BarsConfig
 
 _MOST_ROWS = 10  # per check
@@ -36,8 +37,16 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
             errors = _counted(sum(checks.values()), "error")
             raise RunError(f"{bars.origin}: {errors}, with which no run starts: {', '.join(checks)}")
         return
+    with reading.kept():
+        _examine_pool(config)
+
+
+def _examine_pool(config: Config) -> None:
+    """Print the findings of each stock; a file of several is read once. Raises as `run`."""
     faulty = []
-    for one in (every := pooled.each_stock(config)):
+    every = pooled.each_stock(config)
+    next(loading.loaders(every))  # reads the files of several stocks
+    for one in every:
         try:
             faulty += [one.stock.ticker] if _examine(one)[1] else []
         except UserError as error:
@@ -68,7 +77,7 @@ def _examine(config: Config) -> tuple[Bars, Counter[str]]:
     elif (sessions := calendar.days_between(first, last, exchange)) is not None:
         print(f"calendar    {exchange}")
     else:
-        gaps = f"only gaps of more than {doctor.LONGEST_GAP_DAYS} days are reported"
+        gaps = f"only gaps of more than {doctor_prices.LONGEST_GAP_DAYS} days are reported"
         print(f"calendar    {exchange} is not available for these days, so {gaps}; {calendar.INSTALL}")
     findings = doctor.examine(bars, sessions, data.calendar)
     if findings:

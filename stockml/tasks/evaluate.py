@@ -16,9 +16,9 @@ from stockml.data.sources import loading
 from stockml.errors import RunError, UserError
 from stockml.evaluation import baselines, combination, intervals
 from stockml.evaluation.evaluate import evaluate
-from stockml.evaluation.metrics import target
 from stockml.evaluation.portfolio import Portfolio
 from stockml.evaluation.predictions import Predictions, deciding, tickers_of
+from stockml.evaluation.truth import target
 from stockml.reporting import economic, predictions_file, result_tables, terminal
 from stockml.runs.comparison import different_numbers
 from stockml.runs.folder import RunFolder
@@ -71,7 +71,7 @@ def _own_predictions(folder: RunFolder, metrics: dict[str, Any], own: Config, as
     if asked.portfolio != own.portfolio:
         other = Portfolio.of(asked, horizon)
         again = evaluate(predictions, horizon, synthetic=metrics["synthetic"], portfolio=other)
-        print("differently traded:", *economic.lines(again), again["verdict"], sep="\n")
+        print("differently traded:", *economic.lines(again), result_tables.verdict("verdict", again), sep="\n")
 
 
 def _on_other_data(folder: RunFolder, config: Config, metrics: dict[str, Any]) -> None:

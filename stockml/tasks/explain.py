@@ -42,7 +42,7 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     predictor = Predictor.load(folder, config)
     predictor.check_own_settings(config)
     config, folds = with_its_bars(folder, config, dataset.prepare_folds)
-    if reason := changed_data(folder, DataState.of(folds[0])):
+    if reason := changed_data(folder, DataState.of(folds[0], folder)):
         raise UserError(f"{folder.path}: {reason}; a run is explained on its own data")
     synthetic = folds[0].panel.synthetic
     if synthetic:
@@ -109,6 +109,7 @@ def _explained(predictor: Predictor, folds: Sequence[Data], config: Config) -> d
     features = [{"feature": name, **row} for name, row in zip(names, found, strict=False)]
     dates = [panel.date(row) for row in rows[np.argsort(panel.day_numbers[rows])][[0, -1]]]
     return {
+        **({} if panel.noun == "day" else {"step": panel.noun}),
         "split": settings.split,
         "repeats": settings.repeats,
         "seed": config.seed,

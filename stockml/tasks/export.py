@@ -97,7 +97,7 @@ def _described(predictor: Predictor, panel: Panel) -> Iterator[tuple[str, str]]:
     data = cast("BarsConfig", predictor.config.data)
     yield "features", json.dumps(list(panel.features))
     yield "expressions", json.dumps(dict(predictor.config.features.columns))
-    yield "transform", data.transform if predictor.config.features.bars else ""
+    yield "transform", panel.transform if predictor.config.features.bars else ""
     yield "window", str(panel.window)
     yield "target", data.target
     yield "horizon", str(panel.reach)

@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stockml.config.values import worded
 from stockml.data import dataset
 from stockml.data.settings import BarsConfig
 from stockml.data.spec import PanelSpec
@@ -40,7 +41,8 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     data = dataset.scale(panel, own, functools.partial(dataset.fit_scaler, config))
     print(*data_report.lines([data], config), "", sep="\n")
     found = dataclasses.asdict(of(config, data))
-    print(feature_tables.text(found), *textwrap.wrap(feature_tables.basis(found, train, folds=folds), 110), sep="\n")
+    basis = worded(feature_tables.basis(found, train, folds=folds), panel.noun)
+    print(feature_tables.text(found), *textwrap.wrap(basis, 110), sep="\n")
     if panel.kind != "level" and (warning := feature_tables.warning(found)):  # a level is like its own past
         print(*textwrap.wrap(f"warning     {warning}", 110), sep="\n")
     print(*(f"no run yet  {fault}" for fault in faults), sep="\n", end="\n" if faults else "")
@@ -51,7 +53,9 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
 
 def of(config: Config, data: Data) -> FeatureTable:
     """The table of the features of a config's data."""
-    return feature_table.of(data, PanelSpec.of(config).features if isinstance(config.data, BarsConfig) else None)
+    if not isinstance(config.data, BarsConfig):
+        return feature_table.of(data, None)
+    return feature_table.of(data, dataclasses.replace(PanelSpec.of(config).features, transform=data.panel.transform))
 
 
 def _load(config: Config) -> tuple[Panel, int | None, tuple[str, ...]]:

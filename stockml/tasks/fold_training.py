@@ -19,8 +19,8 @@ from stockml.data.dataset import Data
 from stockml.distributed.group import SINGLE_PROCESS, Group
 from stockml.errors import Interrupted, Pruned
 from stockml.evaluation import baselines, predictions
-from stockml.evaluation.metrics import Floats
 from stockml.evaluation.predictions import Predictions
+from stockml.evaluation.truth import Floats
 from stockml.processes import signals
 from stockml.reporting import terminal
 from stockml.runs.folder import RunFolder

@@ -78,12 +78,16 @@ def _read(folder: RunFolder) -> dict[str, Any]:
         raise UserError(f"{folder.path}: is not finished ({outcome}); no training can start with its weights")
     if kept := members(folder):
         raise UserError(f"{folder.path}: combines {len(kept)} models; name one of them: {kept[0].folder.path}")
-    folds = folder.read_json("config.json")["data"].get("folds", [])
-    path = folder.path / (f"folds/{len(folds) - 1}" if folds else ".") / "best.pt"
-    state = checkpoint.load(path)
+    path = _path(folder)
+    state = checkpoint.load_best(path)
     if missing := {"state_dict", "features", "window"} - state.keys():
         raise UserError(f"{path}: is no model's checkpoint (it lacks {', '.join(sorted(missing))})")
     return state
+
+
+def _path(folder: RunFolder) -> Path:
+    folds = folder.read_json("config.json")["data"].get("folds", [])
+    return folder.path / (f"folds/{len(folds) - 1}" if folds else ".") / "best.pt"
 
 
 def _check_same_model(folder: RunFolder, state: Mapping[str, Any], config: Config, data: Data) -> None:
@@ -101,8 +105,10 @@ def _check_same_model(folder: RunFolder, state: Mapping[str, Any], config: Confi
         weights = _members_of(state["state_dict"], config.trainer.ensemble)[0]
         try:
             models.build(config.model, data.panel.window, len(features[1])).load_state_dict(weights)
-        except RuntimeError:  # torch's, of weights of other shapes
+        except RuntimeError as error:  # torch's, of weights of other shapes
             pairs = differences({"model": plain(own.model)}, {"model": plain(config.model)})
+            if not pairs:
+                raise UserError(checkpoint.misfit(_path(folder), error)) from error
     changed = [f"{key}: {show(a)} there, {show(b)} here" for key, (a, b) in pairs.items()]
     if features[0] != features[1]:
         changed.append(f"features: {_described(features[0])} there, {_described(features[1])} here")

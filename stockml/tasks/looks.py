@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stockml.config.root import Config, identity
-from stockml.config.values import plain
+from stockml.config.values import plain, worded
 from stockml.data.settings import BarsConfig
 from stockml.errors import RunError, UserError
 from stockml.evaluation.looks import corrected, corrected_skill, largest_p_value, sentence
@@ -66,7 +66,8 @@ def record(
             "same_forecasts": line.look.forecasts == look.forecasts,
             "sound": not ledger.faults,
         }
-    return {**evaluated, "looks": found, "verdict": f"{evaluated['verdict']} {sentence(found, days)}"}
+    said = sentence(found, worded(days, evaluated.get("step", "day")))
+    return {**evaluated, "looks": found, "verdict": f"{evaluated['verdict']} {said}"}
 
 
 def counted(ledger: Ledger, line: Line) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def run(config: Config, request: Request) -> None:  # noqa: ARG001  (as every ta
         path = _ledger_of(Path(config.run))
     ledger = looks.read(path)
     header = ("stocks", "test days", "looks", "overlapping", "lowest p", "corrected", "skill", "its run")
-    print(text_table(header, _rows(ledger), left=[*header[:2], *header[-2:]], width=1000, wrap=False))
+    print(text_table(header, _rows(ledger, path.parent), left=[*header[:2], *header[-2:]], width=1000, wrap=False))
     print("p: better than every rival by luck (Diebold–Mariano); corrected for all looks at overlapping days (Holm)")
     if ledger.is_cut:
         print("            the last line is incomplete: a process was killed; the next look takes its place")
@@ -168,8 +169,8 @@ def _hash(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _rows(ledger: Ledger) -> Iterator[list[str]]:
-    """A row for the looks at the same stocks and days, with the best of them."""
+def _rows(ledger: Ledger, base: Path) -> Iterator[list[str]]:
+    """A row for the looks at the same stocks and days, with the best of them; runs are named from `base` on."""
 
     def span(line: Line) -> tuple[tuple[str, ...], str, str, str]:
         return line.look.tickers, line.look.first or "", line.look.last or "", line.look.series
@@ -189,5 +190,5 @@ def _rows(ledger: Ledger) -> Iterator[list[str]]:
             f"{p_value(best):.2g}",
             "–" if found["p_value"] is None else f"{found['p_value']:.2g}",
             found["skill"],
-            best.look.run,
+            best.look.run.removeprefix(f"{base}{os.sep}"),
         ]

@@ -7,6 +7,7 @@ search: (1 + copies at least as good) / (1 + copies), as of a permutation test (
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from stockml import compose
 from stockml.compose import Command
 from stockml.config.root import Config
 from stockml.config.values import show
+from stockml.data import dataset
 from stockml.errors import Interrupted, RunError, UserError
 from stockml.evaluation.metrics import Scores, deciding_loss
 from stockml.reporting import summary
@@ -24,12 +26,13 @@ from stockml.reporting.text_tables import text_table
 from stockml.runs.folder import RunFolder
 from stockml.runs.sweep_folder import SweepFolder
 from stockml.tasks import TASKS, Request, run_metadata, start, sweep
-from stockml.tasks.same_experiment import changed_settings
+from stockml.tasks.same_experiment import PLACES, DataState, changed_data, changed_settings
 
 NAME = "placebo"
 """The folder of the copies within that of the run or the sweep; with .json, the file of what they came to."""
 _OWN = ("task", "run", "placebo.copies")
 _SPLITS = ("test", "validation")
+_LARGEST_P = 0.05
 
 
 def run(config: Config, request: Request) -> None:
@@ -68,7 +71,7 @@ def _of_run(path: Path, copies: int, typed: Sequence[str]) -> Found:
     assert command.sweep is not None
     _refuse_changes([(original, command.jobs[0])])
     print(_cost([original], copies), flush=True)
-    sweep.run(command, start.train, lines)
+    sweep.run(command, start.train, lines, compares=False)
     return original, [RunFolder(path / NAME / job.name) for job in command.sweep.jobs]
 
 
@@ -89,7 +92,7 @@ def _of_sweep(path: Path, copies: int, typed: Sequence[str]) -> Found:
             _refuse_changes(_planned_again(original, rows, command))
         ends.append(_repeated(command, lines, SweepFolder(folder), rows))
         split = _common([chosen, ends[-1]])[0]
-        print(f"copy {number:<4} {split} {_figure(ends[-1], split):+.2%}", flush=True)
+        print(f"copy {number:<4} {split} {_text(ends[-1], _figure(ends[-1], split))}", flush=True)
     return chosen, ends
 
 
@@ -165,6 +168,11 @@ def _refuse_changes(jobs: Iterable[tuple[RunFolder, Config | None]]) -> None:
             faults.setdefault("it is a placebo copy itself", folder.path.name)
         changed = changed_settings(folder, config)
         changed.pop("data.placebo", None)
+        if not changed.keys().isdisjoint(PLACES):
+            bars = dataclasses.replace(config, data=dataclasses.replace(config.data, placebo=None))
+            if reason := changed_data(folder, DataState.of(dataset.prepare(bars), folder)):
+                faults.setdefault(reason, folder.path.name)
+            changed = {key: pair for key, pair in changed.items() if key not in PLACES}
         for key, (then, now) in changed.items():
             faults.setdefault(f"{key} was {show(then)}, and is {show(now)} in the copies", folder.path.name)
     if faults:
@@ -192,6 +200,15 @@ def _figure(folder: RunFolder, split: str) -> float:
     return float(r2) if r2 is not None else -float(loss or 0)
 
 
+def _is_r2(folder: RunFolder) -> bool:
+    """Whether a run is ranked by its R² against zero."""
+    return all(folder.read_json("metrics.json")[split].get("r2_zero") is not None for split in _common([folder]))
+
+
+def _text(folder: RunFolder, figure: float) -> str:
+    return f"{figure:+.2%}" if _is_r2(folder) else f"{figure:+.4g}"
+
+
 def _copies(number: int) -> str:
     return f"{number} {'copy' if number == 1 else 'copies'}"
 
@@ -212,15 +229,18 @@ def _report(path: Path, original: RunFolder, ends: Sequence[RunFolder]) -> None:
         p_value = (1 + better) / (1 + len(others))
         found[split] = {"figure": own, "of_copies": others, "at_least_as_good": better, "p_value": p_value}
         middle = sum(others) / len(others)
-        rows.append([split, *(f"{value:+.4g}" for value in (own, middle, max(others))), str(better), f"{p_value:.2g}"])
-    header = ("", "R2 from zero", "mean of copies", "best copy", "at least as good", "p")
+        shown = [_text(original, value) for value in (own, middle, max(others))]
+        rows.append([split, *shown, str(better), f"{p_value:.2g}"])
+    figure = "r2_zero" if _is_r2(original) else "-loss"
+    header = ("", figure, "mean of copies", "best copy", "at least as good", "p")
     print(text_table(header, rows, left=("",)))
-    by = found[splits[0]]
+    by, least = found[splits[0]], 1 / (1 + len(ends))
+    searched = ", the whole search included" if SweepFolder.is_one(path) else ""
+    few = f"; of so few, p is never below {least:.2g}: add placebo.copies=20" if least > _LARGEST_P else ""
     print(
         f"verdict     {by['at_least_as_good']} of {_copies(len(ends))} in which nothing can be forecast "
         f"{'is' if by['at_least_as_good'] == 1 else 'are'} at least as good on {splits[0]}: "
-        f"p = {by['p_value']:.2g}, the whole search included"
-        f"{'' if 'test' in splits else '; the test is sealed'}"
+        f"p = {by['p_value']:.2g}{searched}{few}{'' if 'test' in splits else '; the test is sealed'}"
     )
     RunFolder(path).write_json(f"{NAME}.json", found)
     print(f"written     {path / NAME}.json, and the copies in {path / NAME}")

@@ -14,11 +14,12 @@ from stockml.config.root import Config
 from stockml.config.values import list_names, list_stocks
 from stockml.data import calendar, frequency
 from stockml.data.features.expressions import parse
+from stockml.data.pooled import ON_REQUEST
 from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
 from stockml.evaluation import combination, intervals
-from stockml.evaluation.metrics import target
 from stockml.evaluation.predictions import Predictions, tickers_of
+from stockml.evaluation.truth import target
 from stockml.reporting import predictions_file as written
 from stockml.reporting import terminal, text_tables
 from stockml.runs.folder import RunFolder
@@ -59,7 +60,7 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     found = forecasts(config, print)
     panel, table = found.panel, found.table
     print(f"data        {panel.ticker} from {panel.origin}, {panel.days()}")
-    known = sum(row[-1] is not None for row in table)
+    known, noun = sum(row[-1] is not None for row in table), panel.frequency.noun
     shown = [row for row in table if row[-1] is not None][-_SHOWN:] + [row for row in table if row[-1] is None]
     print(text_tables.forecast_table(found.header, shown[:_MOST_ROWS], signed=panel.kind == "return"))
     if len(shown) > _MOST_ROWS:
@@ -67,8 +68,8 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
     if found.meaning:
         print(f"            {found.meaning}")
     if not all(row[found.header.index("target_date")] for row in table):
-        print(f"            the dates of the next days are unknown; {calendar.INSTALL}")
-    print(f"forecasts   {len(table):,}, {len(table) - known:,} of them of the next days: {found.path}")
+        print(f"            the dates of the next {noun}s are unknown; {calendar.INSTALL}")
+    print(f"forecasts   {len(table):,}, {len(table) - known:,} of them of the next {noun}s: {found.path}")
     if found.onnx is not None:
         print(f"onnx        {found.onnx}")
 
@@ -78,11 +79,14 @@ def _meaning(of_run: Config, panel: Panel) -> str:
     if (quantile := of_run.trainer.quantile) is not None:
         return f"y_pred is the {quantile:.4g} quantile of the target: so large a share of targets should lie below it"
     config = cast("BarsConfig", of_run.data)
-    days = "the next day" if config.horizon == 1 else f"the next {config.horizon} days"
+    noun, bars = panel.frequency.noun, panel.frequency.name
+    days = f"the next {noun}" if config.horizon == 1 else f"the next {config.horizon} {noun}s"
     if panel.kind == "class":
         return f"y_pred is the probability that y_true is 1: {config.target}"
     if config.target == "volatility":
-        return f"y_pred is the volatility of {days}: the root of the mean squared daily log return, 0.01 is about 1 %"
+        return f"y_pred is the volatility of {days}: the root of the mean squared {bars} log return, 0.01 is about 1 %"
+    if config.target == "difference":
+        return f"y_pred is the change of the price over {days}, in its units"
     if config.target == "excess_return":
         rival = config.benchmark or "the mean of all stocks"
         return f"y_pred is the log return over {days} less that of {rival}"
@@ -116,6 +120,8 @@ def forecasts(config: Config, emit: Callable[[str], None]) -> Forecasts:
         samples = combination.combined(shared, [weight for _, _, weight in each])
     bounds = intervals.like(written.read(folder), samples, panel).intervals
     rows, days = samples.rows, _target_days(panel, cast("BarsConfig", config.data))
+    for line in _beyond_sessions(predictor, panel, rows, days):
+        emit(f"warning     {line}")
     names = [panel.ticker] * len(rows) if samples.tickers is None else samples.tickers.tolist()
     columns = [samples.model, *(end for of_level in bounds.values() for end in of_level), panel.target[rows]]
     assert panel.dates is not None
@@ -179,6 +185,21 @@ def _target_days(panel: Panel, config: BarsConfig) -> NDArray[np.datetime64]:
     return target_days
 
 
+def _beyond_sessions(predictor: Predictor, panel: Panel, rows: Rows, days: NDArray[np.datetime64]) -> list[str]:
+    """A warning where a next bar is one of another session, and the run's targets end within theirs."""
+    assert panel.dates is not None
+    across = cast("BarsConfig", predictor.config.data).across_sessions
+    if across == "all" or panel.frequency.period != "intraday" or panel.frequency.every_day:
+        return []
+    beyond = days[rows].astype("datetime64[D]") > panel.dates[rows].astype("datetime64[D]")
+    if not (beyond & np.isnan(panel.target[rows])).any():
+        return []
+    return [
+        f"the targets that the run was trained on end within their session (data.across_sessions={across}), and some "
+        "of the next bars are of another one: of such moves it knows nothing"
+    ]
+
+
 def _rescaled(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str]:
     """A warning where the model's inputs are prices, and those of its train days are others than when it was trained.
 
@@ -187,7 +208,7 @@ def _rescaled(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str
     config = predictor.config
     own = config.data
     assert panel.dates is not None
-    if not isinstance(own, BarsConfig) or own.transform != "levels" or panel.ticker != config.stock.ticker:
+    if not isinstance(own, BarsConfig) or panel.transform == "returns" or panel.ticker != config.stock.ticker:
         return []
     scaler = predictor.folds[0].scaler
     path = folder.path / ("folds/0" if len(predictor.folds) > 1 else ".")
@@ -196,7 +217,10 @@ def _rescaled(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str
     rows = (panel.dates >= first) & (panel.dates <= last)
     if panel.stocks is not None or rows.sum() != scaler.rows:
         return ["whether prices were rescaled since the run cannot be told: its train days are not all among the bars"]
-    ratio = panel.values[rows].mean(axis=0, dtype=np.float64) / scaler.mean
+    if panel.transform == "differences":  # whose means are near 0
+        ratio = panel.values[rows].std(axis=0, dtype=np.float64) / scaler.std
+    else:
+        ratio = panel.values[rows].mean(axis=0, dtype=np.float64) / scaler.mean
     changed = [
         f"{name} × {value:.6g}"
         for name, value in zip(panel.features, ratio, strict=True)
@@ -206,8 +230,8 @@ def _rescaled(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str
         return []
     return [
         f"the bars were rescaled since the run was trained ({', '.join(changed)} on its train days), as by a split or "
-        "dividend: the run knows prices on the earlier scale (data.transform=levels), so do not use these forecasts; "
-        "train again, or use data.transform=returns"
+        f"dividend: the run knows prices on the earlier scale (data.transform={panel.transform}), so do not use these "
+        "forecasts; train again, or use data.transform=returns"
     ]
 
 
@@ -219,8 +243,7 @@ def _other_forecasts(
     `found` has the row and the forecast of each day and ticker.
     """
     expressions = {name: parse(text) for name, text in predictor.config.features.columns.items()}
-    then = written.read(folder)["test"]
-    if not expressions or then.dates is None:
+    if not expressions or (then := written.read(folder)["test"]).dates is None:
         return []
     own = [predictor.config.stock.ticker] * len(then.rows) if then.tickers is None else then.tickers.tolist()
     changed, largest, scale = list[date](), 0.0, predictor.folds[0].scaler.target_std
@@ -267,6 +290,7 @@ def _warnings(folder: RunFolder, predictor: Predictor, panel: Panel) -> list[str
     tickers = [panel.ticker] if panel.stocks is None else panel.stocks.tickers
     warnings = []
     warnings += predictor.other_comparisons(folder, panel)
+    warnings += [f"left out: {note}" for note in panel.dropped if note.endswith(ON_REQUEST)]
     if unknown := predictor.unknown(panel):
         warnings.append(
             f"{list_stocks(unknown)} left out: the run scales each stock by itself, and has no scaler for them"

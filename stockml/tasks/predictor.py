@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from stockml.training.forecasting import forecast
 if TYPE_CHECKING:
     from stockml.data.panel import Panel
     from stockml.data.split import Rows
-    from stockml.evaluation.metrics import Floats
+    from stockml.evaluation.truth import Floats
     from stockml.runs.folder import RunFolder
 
 
@@ -53,6 +54,8 @@ class Predictor:
     """The run's own, except for the hardware."""
     folds: tuple[FoldPredictor, ...]
     chosen: hardware.Hardware
+    facts: Mapping[str, Any]
+    """The section `data` of its config.json."""
 
     @classmethod
     def load(cls, folder: RunFolder, config: Config) -> Predictor:
@@ -68,7 +71,7 @@ class Predictor:
         folds = [_load_fold(folder, path, own, fold["spans"], chosen) for path, fold in zip(paths, each, strict=True)]
         size = sum(p.numel() for p in folds[0].model.parameters())
         hardware.set_up(own.hardware, size * own.trainer.batch_size)
-        return cls(own, tuple(folds), chosen)
+        return cls(own, tuple(folds), chosen, spans)
 
     def bars_panel(self, config: Config) -> Panel:
         """The unscaled panel of the config's dated bars, with the run's features and windows.
@@ -82,6 +85,8 @@ class Predictor:
                 f"data.source={given.source}: forecasts need dated bars, and a run that was trained on dated bars"
             )
         shape = {name: getattr(own, name) for name in _WINDOW_SETTINGS}
+        if own.transform == "auto":
+            shape["transform"] = self.facts.get("transform", "returns")
         stock = dataclasses.replace(config.stock, features=self.config.stock.features)
         data = dataclasses.replace(given, **shape)
         config = dataclasses.replace(config, data=data, features=self.config.features, stock=stock)
@@ -90,6 +95,13 @@ class Predictor:
         except UserError as error:  # the run's own settings are used
             remedy = "fill these days in the file, or train again with features.missing=drop, ffill or zero"
             raise UserError(*(line.replace(MISSING_ADVICE, remedy) for line in error.lines)) from error
+        if self.facts["kind"] == "level" and panel.relative != self.facts["relative"]:
+            if self.facts["relative"]:
+                raise UserError(
+                    f"{panel.origin}: has prices below 0, and the run was trained on prices above 0, whose changes are "
+                    "relative; train again on these"
+                )
+            panel = dataclasses.replace(panel, relative=False)
         unknown = self.unknown(panel)
         if not unknown:
             return panel
@@ -212,7 +224,7 @@ _WINDOW_SETTINGS = (
     "context_max_age",
 )
 _DATA_SECTIONS = ("data.", "stock.")
-_BARS_SETTINGS = ("start", "end", "calendar", "tickers")
+_BARS_SETTINGS = ("start", "end", "calendar", "tickers", "on_bad_stock")
 SAMPLE_SETTINGS = {f"data.{f.name}" for f in dataclasses.fields(BarsConfig) if f.name not in _BARS_SETTINGS}
 """What makes samples of bars: the data settings that do not say which bars."""
 
@@ -221,14 +233,12 @@ def _load_fold(
     folder: RunFolder, path: str, config: Config, spans: dict[str, Any], chosen: hardware.Hardware
 ) -> FoldPredictor:
     file = folder.path / path / "best.pt"
-    state = checkpoint.load(file)
+    state = checkpoint.load_best(file)
     try:
         shape, scaler = (state["window"], len(state["features"])), Scaler.from_dict(state["scaler"])
         model = models.averaged([models.build(config.model, *shape) for _ in config.each_member()]).to(chosen.dtype)
         model.load_state_dict(state["state_dict"])
     except (RuntimeError, LookupError, TypeError, AttributeError) as error:  # RuntimeError: weights of other shapes
         raise UserError(checkpoint.misfit(file, error)) from error
-    if not all(bool(values.isfinite().all()) for values in model.state_dict().values() if values.is_floating_point()):
-        raise UserError(f"{file}: its weights are not finite: they forecast nothing; train again")
     first_day = np.datetime64(spans["test"][0]) if spans["test"] else None
     return FoldPredictor(model.to(chosen.device), shape, scaler, first_day)

@@ -54,9 +54,12 @@ def run(config: Config, request: Request) -> None:
     then = original.read_json("config.json")
     config, (data,) = with_its_bars(original, config, lambda own: [dataset.prepare(own)])
     now = run_metadata.collect(config, [data], training.device(config))
+    state = DataState.of(data, original)
+    if state.is_of(then["data"]):
+        now["data"]["fingerprint"] = then["data"]["fingerprint"]
     differences = _what_differs(original, config, request.conf_changes, then, now)
     print(f"reproducing {original.path}", *differences, sep="\n", flush=True)
-    if reason := changed_data(original, DataState.of(data)) or changed_weights(original, config):
+    if reason := changed_data(original, state) or changed_weights(original, config):
         raise RunError(f"{original.path}: {reason}; nothing was trained")
     place = RememberedLocation(request.place.exact)
     start.train(config, place, {**request.records, **compose.records(config)})

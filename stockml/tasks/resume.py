@@ -12,7 +12,7 @@ from stockml import models
 from stockml.errors import UserError
 from stockml.runs.folder import RunFolder
 from stockml.tasks import run_metadata
-from stockml.tasks.same_experiment import DataState, changed_data, changed_settings, changed_weights
+from stockml.tasks.same_experiment import PLACES, DataState, changed_data, changed_settings, changed_weights
 
 if TYPE_CHECKING:
     from stockml.config.root import Config
@@ -64,7 +64,7 @@ def resumable(path: Path, config: Config) -> RunFolder:
 
 def check_same_data(folder: RunFolder, data: Data) -> None:
     """UserError where the data are not those that the run began with."""
-    if not folder.is_unbegun and (reason := changed_data(folder, DataState.of(data))):
+    if not folder.is_unbegun and (reason := changed_data(folder, DataState.of(data, folder))):
         raise UserError(f"trainer.resume={folder.path}: {reason}; start a new run")
 
 
@@ -101,8 +101,7 @@ def changes_of_batch(folder: RunFolder, config: Config, world_size: int) -> list
 # Settings that may change, a section or the beginning of a key; trainer.epochs too, unless the learning rate depends on
 # it.
 _MAY_CHANGE = (
-    "data.dir",  # the data themselves are compared
-    "data.path",
+    *PLACES,
     "trainer.patience",
     "hardware.",
     "trainer.name",

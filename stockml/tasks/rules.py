@@ -80,11 +80,14 @@ def of_another_task(config: Config) -> Iterator[str]:
         yield f"unseal.best={config.unseal.best}: is read by task=unseal alone; leave it out"
     if config.runs and config.task not in _OF_COMBINED:
         key, folder = ("trainer.resume", config.trainer.resume) if config.trainer.resume else ("run", config.run)
-        yield (
-            f"{key}={folder}: is a combination of runs, without a model of its own; name a member: {folder}/runs/0"
-            if folder
-            else f"runs={show(config.runs)}: are combined by task=combine; leave it out, or add that"
-        )
+        if not folder:
+            yield f"runs={show(config.runs)}: are combined by task=combine; leave it out, or add that"
+        elif (Path(folder) / "metrics.json").is_file():
+            member = f"{folder}/runs/0"
+            yield f"{key}={folder}: is a combination of runs, without a model of its own; name a member: {member}"
+        else:
+            again = f"task=combine runs={show(config.runs)} hydra.run.dir={folder}"
+            yield f"{key}={folder}: is a combination that did not come to its end; type its command again: {again}"
     if (
         config.looks.path
         and config.looks.record

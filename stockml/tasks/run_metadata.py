@@ -47,6 +47,7 @@ def collect(
             "fingerprint": folds[0].fingerprint,
             "kind": panel.kind,
             "relative": panel.relative,
+            **({"transform": panel.transform} if panel.transform not in ("", "returns") else {}),
             "horizon": panel.horizon,
             **({} if panel.joint_target else {"reach": panel.reach}),
             "rows": len(panel.values),

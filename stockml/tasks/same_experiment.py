@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from stockml.config.root import Config, identity
 from stockml.config.values import differences, leaves, plain, show
-from stockml.data import dataset
+from stockml.data import dataset, store
 from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
 from stockml.runs.folder import RunFolder
+from stockml.runs.old_releases import hashed_facts_of_pool
 from stockml.tasks import run_metadata
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ def changed_settings(folder: RunFolder, config: Config) -> dict[str, tuple[Any, 
 
 
 _INITIAL = "trainer.init_from"
+PLACES = ("data.dir", "data.path", "data.context_path")
+"""Settings that only say where the data lie: the data themselves are compared."""
 
 
 def changed_weights(folder: RunFolder, config: Config) -> str | None:
@@ -45,7 +49,8 @@ def changed_weights(folder: RunFolder, config: Config) -> str | None:
 
     Raises UserError where they are missing.
     """
-    path, then = config.trainer.init_from, folder.read_json("config.json").get("init_from")
+    path = config.trainer.init_from
+    then = None if path is None else folder.read_json("config.json").get("init_from")
     if path is None or then is None:
         return None
     from stockml.tasks import initial_weights  # which imports torch
@@ -67,13 +72,25 @@ class DataState:
     """Size of a panel that data.memory_limit applies to; 0 for one that is always held in memory."""
     gaps_in: str
     """What wide gaps between bars were counted in: it depends on whether the extra `calendar` is installed."""
+    before: str = ""
+    """Pools only: the fingerprint as releases up to 2026-11-29 made it."""
 
     @classmethod
-    def of(cls, data: Data) -> DataState:
-        """The state of prepared data."""
+    def of(cls, data: Data, folder: RunFolder | None = None) -> DataState:
+        """The state of prepared data, which are compared with those of the run in `folder`."""
         panel = data.panel
         large = panel.windowed or panel.stocks is not None
-        return cls(data.fingerprint, panel.origin, panel.mapped, panel.values.nbytes if large else 0, panel.gaps_in)
+        size = panel.values.nbytes if large else 0
+        before = ""
+        if panel.stored is not None and folder is not None:
+            origins = folder.read_json("config.json")["data"].get("tickers", {})
+            facts = hashed_facts_of_pool(panel.stored.facts, origins)
+            before = panel.fingerprint(store.content_hash(panel.stored.heads, facts))
+        return cls(data.fingerprint, panel.origin, panel.mapped, size, panel.gaps_in, before)
+
+    def is_of(self, then: Mapping[str, Any]) -> bool:
+        """Whether the data are those that a config.json describes."""
+        return then["fingerprint"] in (self.fingerprint, self.before)
 
 
 def with_its_bars(
@@ -87,7 +104,7 @@ def with_its_bars(
     dates = data[0].panel.dates
     if last_day is None or dates is None or str(dates.max()) <= last_day or not isinstance(config.data, BarsConfig):
         return config, data
-    bars = dataclasses.replace(config.data, end=date.fromisoformat(last_day))
+    bars = dataclasses.replace(config.data, end=np.datetime64(last_day).item())
     config = dataclasses.replace(config, data=bars)
     return config, prepare(config)
 
@@ -103,7 +120,7 @@ def changed_data(folder: RunFolder, now: DataState) -> str | None:
             "in another order"
         )
     then = folder.read_json("config.json")["data"]
-    if then["fingerprint"] != now.fingerprint:
+    if not now.is_of(then):
         if now.gaps_in and now.gaps_in != (gaps_in := then.get("gaps_in", "weekdays")):
             return (
                 f"data.max_gap counted the days of a gap in {gaps_in}, and is to count them in {now.gaps_in}, as it "
@@ -118,8 +135,8 @@ def can_go_on(folder: RunFolder, config: Config, folds: Sequence[Data] | None = 
     if folder.outcome() not in ("killed", "interrupted") or not folder.has_checkpoint:
         return False
     try:
-        if changed_settings(folder, config) or changed_weights(folder, config):
+        if changed_settings(folder, config).keys() - set(PLACES) or changed_weights(folder, config):
             return False
-        return changed_data(folder, DataState.of(folds[0] if folds else dataset.prepare(config))) is None
+        return changed_data(folder, DataState.of(folds[0] if folds else dataset.prepare(config), folder)) is None
     except (UserError, KeyError, TypeError):
         return False

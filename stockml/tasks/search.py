@@ -62,6 +62,12 @@ class Search:
             f"{self._plan.settings.max_failure_rate:g} of n_trials={self._plan.settings.n_trials}: the search has ended"
         )
 
+    def fault_of(self, error: Exception) -> str | None:
+        """What is wrong with the study's database, where an error is about that."""
+        path = self._folder.path
+        where = path / "study.db" if self._plan.settings.storage is None else "hydra.sweeper.storage"
+        return f"{where}: cannot be used ({study.fault(path, error)})" if isinstance(error, study.FAULTS) else None
+
     def finished(self) -> Iterator[Job]:
         """The jobs in the sweep's folder that have ended well or were pruned, with what they would be given today."""
         for trial in self._tried():
@@ -197,7 +203,10 @@ class Search:
         return None
 
     def _draw(self) -> Trial:
-        offset = len(self._trials())
+        # One that a killed search has drawn halfway is drawn again, and does not count.
+        offset = sum(
+            t.state is not TrialState.FAIL or bool({_JOB, _REPEATS} & t.user_attrs.keys()) for t in self._trials()
+        )
         if self._plan.settings.storage is not None:  # which another search draws from at the same time
             offset += zlib.crc32(self._id.encode())
         self._study.sampler = self._plan.new_sampler(offset)

@@ -21,6 +21,7 @@ from stockml.data import dataset
 from stockml.data.batches import Batches
 from stockml.data.dataset import Data
 from stockml.data.settings import BarsConfig
+from stockml.data.sources import loading, reading
 from stockml.evaluation import baselines
 from stockml.processes import job_pool
 from stockml.training import hardware
@@ -69,6 +70,21 @@ class SharedData:
 
     def _fits(self, folds: list[Data]) -> bool:
         return sum(array.nbytes for array in _arrays([folds, *self._kept.values()])) <= _MOST_BYTES
+
+
+@contextlib.contextmanager
+def long_files(configs: Sequence[Config | None]) -> Iterator[None]:
+    """While this is open, what jobs of different stocks find in one file is read here, once, before they are forked."""
+    by_path: dict[str, dict[str, Config]] = {}
+    for config in configs:
+        if config is not None and _is_shared(config) and (path := getattr(config.data, "path", None)):
+            by_path.setdefault(path, {}).setdefault(config.stock.ticker, config)
+    with reading.kept():
+        for stocks in by_path.values():
+            if len(stocks) > 1:
+                with contextlib.suppress(Exception):  # which the jobs report
+                    next(loading.loaders([*stocks.values()]))
+        yield
 
 
 def _is_shared(config: Config) -> bool:

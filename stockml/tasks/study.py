@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import re
 import sqlite3
 import time
@@ -25,6 +27,8 @@ from stockml.runs.names import safe_name
 
 HEARTBEAT_SECONDS = 30
 """Between two signs of life of a running trial; one without for twice as long belongs to a search that was killed."""
+FAULTS = (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError)
+"""What is raised where its database cannot be read or written."""
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 """The states of trials that count for `n_trials`."""
 _FIXED = "fixed"
@@ -54,7 +58,11 @@ def opened(plan: Plan, folder: Path, config: Config) -> Opened:
         storage, study = _made(plan, url or own, models.most_epochs(config))
         trials, known = study.get_trials(deepcopy=False), study.user_attrs.get(_FIXED)
     except Exception as error:  # whatever the driver of the database raises
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = fault(folder, error)
+        if url is None:
+            raise UserError(
+                f"{folder / 'study.db'}: cannot be opened ({reason}); mend that, or choose another hydra.sweep.dir"
+            ) from error
         raise UserError(
             f"hydra.sweeper.storage={shown}: cannot be opened ({reason}); name another, or null: study.db in the "
             "sweep's folder"
@@ -99,15 +107,27 @@ def _require_tables(path: Path) -> None:
     if not path.exists():
         return
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:
             made = database.execute("SELECT type, sql FROM sqlite_master").fetchall()
             is_torn = database.execute("PRAGMA foreign_key_check").fetchone() is not None
     except sqlite3.Error as error:
-        raise UserError(f"{path}: is no database of a search ({error}); name another hydra.sweep.dir") from error
+        reason = fault(path.parent, error)
+        raise UserError(f"{path}: cannot be opened ({reason}); mend that, or choose another hydra.sweep.dir") from error
     if any(kind not in ("table", "index") or re.search(r"\b(AS|VIRTUAL)\b", sql or "", re.I) for kind, sql in made):
         raise UserError(f"{path}: has more than tables, as no search writes it; name another hydra.sweep.dir")
     if is_torn:
         raise UserError(f"{path}: has rows of trials that are missing; restore it, or name another hydra.sweep.dir")
+
+
+def fault(folder: Path, error: BaseException) -> str:
+    """Why the database of a study in the sweep's folder could not be used, as a phrase."""
+    while error.__cause__ is not None:  # optuna's and sqlalchemy's say less than the driver's
+        error = error.__cause__
+    with contextlib.suppress(OSError, AttributeError):  # which sqlite does not say of a disk without room for a file
+        disk = os.statvfs(folder)
+        if disk.f_bavail == 0 or disk.f_files > disk.f_favail == 0:
+            return os.strerror(errno.ENOSPC)
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _is_chosen(key: str, plan: Plan) -> bool:

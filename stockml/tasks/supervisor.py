@@ -27,7 +27,7 @@ from stockml.reporting.sweep_progress import SweepProgress
 from stockml.runs.sweep_folder import SweepFolder
 from stockml.tasks import rank_count, run_metadata
 from stockml.tasks import train as training
-from stockml.tasks.shared_data import SharedData
+from stockml.tasks.shared_data import SharedData, long_files
 from stockml.training import hardware
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Supervisor:
         self,
         folder: SweepFolder,
         command: Command,
+        table: summary.SweepTable,
         done: Sequence[job_ranking.Row],
         cluster: RayPool | None,
         search: Search | None = None,
@@ -50,7 +51,7 @@ class Supervisor:
         assert sweep is not None
         self._folder, self._sweep, self._cluster, self._search = folder, sweep, cluster, search
         self._configs, self._fail_fast = command.jobs, command.jobs[0].sweep.fail_fast
-        self._table = summary.SweepTable(folder)
+        self._table = table
         self._data = SharedData([job.config for job in sweep.jobs], least=2 if cluster is None else 1)
         total = len(sweep.jobs)
         if search is not None and sweep.search is not None:
@@ -81,7 +82,9 @@ class Supervisor:
                     )
 
         answer = None if self._search is None else lambda number, content: self._answer(jobs[number], content)
+        left = [job.config for job in self._sweep.jobs if self._folder.job(job.name).outcome() not in ("ok", "pruned")]
         with (
+            long_files(left),
             closing(run_each(calls(), self._configs, self._sweep.n_jobs, self._cluster, answer)) as events,
             closing(self._progress),
         ):

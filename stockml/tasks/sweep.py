@@ -26,7 +26,7 @@ from stockml.reporting import summary, sweep_page, terminal
 from stockml.runs.location import RunLocation
 from stockml.runs.sweep_folder import SweepFolder
 from stockml.tasks import pruning, rank_count, report, supervisor
-from stockml.tasks.same_experiment import DataState, can_go_on, changed_data, changed_settings, changed_weights
+from stockml.tasks.same_experiment import PLACES, DataState, can_go_on, changed_data, changed_settings, changed_weights
 from stockml.trackers import tracking
 from stockml.training import hardware
 
@@ -38,17 +38,24 @@ if TYPE_CHECKING:
 Train = Callable[[Config, RunLocation, dict[str, str], "Sequence[Data] | None", "Report | None"], float]
 
 
-def run(command: compose.Command, train: Train, arguments: Sequence[str]) -> None:
+def run(command: compose.Command, train: Train, arguments: Sequence[str], *, compares: bool = True) -> None:
     """Run what is missing of a sweep, and write its summary as jobs end and at the end, however that comes.
 
-    `arguments` are what was typed, to emit how the sweep can be continued. Raises UserError where what is there
+    `arguments` are what was typed, to emit how the sweep can be continued; `compares`: the jobs are compared with each
+    other, in a table and on a page. Raises UserError where what is there
     already is of another config or other data, before anything is touched; RunError where jobs failed.
     """
     with contextlib.ExitStack() as until_the_end:
-        _run(command, train, arguments, until_the_end)
+        _run(command, train, arguments, until_the_end, compares)
 
 
-def _run(command: compose.Command, train: Train, arguments: Sequence[str], until_the_end: contextlib.ExitStack) -> None:
+def _run(
+    command: compose.Command,
+    train: Train,
+    arguments: Sequence[str],
+    until_the_end: contextlib.ExitStack,
+    compares: bool,
+) -> None:
     sweep = command.sweep
     assert sweep is not None
     callbacks = compose.callbacks_of(command)
@@ -62,10 +69,11 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
         search = new_search(folder) if new_search is not None else None
         _refuse_what_differs(folder, sweep.jobs if search is None else search.finished())
         folder.plan({job.name: job.swept for job in sweep.jobs}, _without_folder(arguments))
-        rows = summary.write(folder, joint=False)
+        table = summary.SweepTable(folder)
+        rows = table.write()
         asked = {job.name for job in sweep.jobs} if search is None else {row["job"] for row in rows}
         done = [row for row in rows if row["status"] in ("ok", "pruned") and row["job"] in asked]
-        jobs = supervisor.Supervisor(folder, command, done, cluster, search)
+        jobs = supervisor.Supervisor(folder, command, table, done, cluster, search)
         if any(supervisor.is_synthetic(config) for config in command.jobs):
             print(*terminal.made_up(command.jobs[0].data.placebo), sep="\n", flush=True)
         until_the_end.enter_context(tracking.tracked_sweep(command.jobs[0].tracker, folder, print))
@@ -91,17 +99,20 @@ def _run(command: compose.Command, train: Train, arguments: Sequence[str], until
         except UserError:
             raise
         except Exception as error:
+            if search is not None and (fault := search.fault_of(error)) is not None:
+                raise RunError(f"{fault}; once that is mended, go on with: {again}") from error
+            if sweep.is_launched_here:
+                raise
             if not any(row["status"] == "failed" for row in summary.write(folder, joint=False)):
-                if sweep.is_launched_here:
-                    raise
                 raise RunError(f"{sweep.launcher}: {' '.join(str(error).split())}; nothing more was started") from error
             # else what was raised is Hydra's complaint about the failed jobs
         finally:
             if search is not None:
                 search.close()
     rows = summary.write(folder)
-    print(summary.table(rows), summary.location_line(folder), sep="\n", flush=True)
-    if command.jobs[0].report is not False:
+    if compares:
+        print(summary.table(rows), summary.location_line(folder), sep="\n", flush=True)
+    if compares and command.jobs[0].report is not False:
         print(*report.attempted(lambda: sweep_page.draw(folder, rows)), sep="\n", flush=True)
     failed = [row for row in rows if row["status"] not in ("ok", "pruned")]
     lines = [": ".join(filter(None, (row["job"], row["status"], row.get("error")))) for row in failed]
@@ -146,14 +157,15 @@ def _refuse_what_differs(folder: SweepFolder, jobs: Iterable[Job]) -> None:
         run_folder = folder.job(job.name)
         if job.config is None or run_folder.outcome() not in ("ok", "pruned"):
             continue
-        config, changed = job.config, changed_settings(run_folder, job.config)
+        config = job.config
+        changed = {key: pair for key, pair in changed_settings(run_folder, config).items() if key not in PLACES}
         source = (config.stock, config.data, config.features)
         if changed:
             for key, (then, now) in changed.items():
                 faults.setdefault(f"{key} was {show(then)}, and is to be {show(now)}", []).append(job.name)
             continue
         if source not in states:
-            states[source] = DataState.of(dataset.prepare(config))
+            states[source] = DataState.of(dataset.prepare(config), run_folder)
         if reason := changed_data(run_folder, states[source]) or changed_weights(run_folder, config):
             faults.setdefault(reason, []).append(job.name)
     if faults:

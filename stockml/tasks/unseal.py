@@ -51,7 +51,7 @@ def _of_sweep(sweep: SweepFolder, config: Config, typed: Sequence[str]) -> None:
 
     `typed` is the command line, in which `run=` names the sweep.
     """
-    rows = [row for row in summary.read(sweep) if row["status"] == "ok"]
+    rows = done = [row for row in summary.read(sweep) if row["status"] == "ok"]
     if (best := config.unseal.best) is not None:
         rows = job_ranking.ranked_on_validation(rows)[:best]
         if len(rows) < best:
@@ -61,6 +61,11 @@ def _of_sweep(sweep: SweepFolder, config: Config, typed: Sequence[str]) -> None:
             )
     sealed = [row["job"] for row in rows if "test" not in sweep.job(row["job"]).read_json("metrics.json")]
     if not sealed:
+        if any("test" not in sweep.job(row["job"]).read_json("metrics.json") for row in done):
+            raise UserError(
+                f"unseal.best={best}: {'that job is' if best == 1 else 'those jobs are'} unsealed already: task=report "
+                f"run={sweep.path} draws their page; for the next best one: unseal.best={len(rows) + 1}"
+            )
         raise UserError(f"{sweep.path}: none of {len(rows)} jobs has a sealed test")
     others = [argument for argument in typed if not argument.startswith(("run=", "unseal."))]
     for name in sealed:

@@ -13,7 +13,7 @@ import numpy as np
 from stockml import compose, models
 from stockml.config.root import Config, identity
 from stockml.config.values import differences, is_within
-from stockml.data import dataset
+from stockml.data import dataset, frequency
 from stockml.data.settings import BarsConfig
 from stockml.errors import UserError
 from stockml.runs.folder import RunFolder
@@ -84,8 +84,8 @@ def _settings(folder: RunFolder, own: Config, config: Config, *, keeps_end: bool
     days = np.unique(panel.dates[panel.samples])
     facts = folder.read_json("config.json")["data"]
     spans = [fold["spans"] for fold in facts.get("folds", [facts])]
-    last = np.datetime64(spans[-1]["test"][1], "D")
-    if days[-1].astype("datetime64[D]") <= last:
+    last = np.datetime64(spans[-1]["test"][1])
+    if days[-1] <= last:
         raise UserError(
             f"{panel.origin}: has no day since the test of {folder.path}, which ends on {last}; the last day with a "
             f"known target is {days[-1]}: give later bars{', or a later data.end' if end else ''}"
@@ -97,6 +97,8 @@ def _settings(folder: RunFolder, own: Config, config: Config, *, keeps_end: bool
 
     if data.train_span == "rolling" and data.train_days is None:
         settings["data.train_days"] = count("train", "test")
+    if data.transform == "auto" and (transform := facts.get("transform", "returns")) != panel.transform:
+        settings["data.transform"] = transform
     if data.valid_start is not None:
         settings |= {
             "data.valid_start": None,
@@ -105,7 +107,7 @@ def _settings(folder: RunFolder, own: Config, config: Config, *, keeps_end: bool
     return settings | {
         "data.split": "holdout",
         "data.fold": None,
-        "data.test_start": str(last + np.timedelta64(1, "D")),
+        "data.test_start": str(frequency.moment_after(last)),
         "trainer.warm_start": False,
         "trainer.init_from": None if config.update.fresh else str(folder.path),
         "update.fresh": False,

@@ -7,7 +7,7 @@ import io
 import pickle
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -47,6 +47,7 @@ def load_last(folder: RunFolder) -> tuple[dict[str, Any] | None, list[str]]:
         if path.exists():
             try:
                 state = load(path)
+                _require_finite(path, state.values())
             except UserError as error:
                 problems += error.lines
             else:
@@ -77,6 +78,19 @@ def content_hash(state_dict: Mapping[str, torch.Tensor]) -> str:
         digest.update(f"{name} {weights.dtype} {tuple(weights.shape)}\n".encode())
         digest.update(weights.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def load_best(path: Path) -> dict[str, Any]:
+    """Read a best.pt; UserError where it is damaged, or its weights are no numbers."""
+    state = load(path)
+    _require_finite(path, state.get("state_dict", {}).values(), "; train again")
+    return state
+
+
+def _require_finite(path: Path, values: Iterable[Any], remedy: str = "") -> None:
+    weights = (value for value in values if isinstance(value, torch.Tensor) and value.is_floating_point())
+    if not all(bool(tensor.isfinite().all()) for tensor in weights):
+        raise UserError(f"{path}: its weights are not finite: they forecast nothing{remedy}")
 
 
 def load(source: Path | BinaryIO) -> dict[str, Any]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from stockml.data.batches import Batches
-    from stockml.evaluation.metrics import Floats
+    from stockml.evaluation.truth import Floats
     from stockml.training.hardware import Hardware
     from stockml.training.settings import TrainerConfig
 

@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # a script finds its own fol
 from stockml.compose import compose
 from stockml.config.root import Config
 from stockml.data.dataset import Data, prepare_folds
-from stockml.evaluation.metrics import Floats, target
 from stockml.evaluation.predictions import Predictions, PredictionsBySplit, concatenate_folds, deciding
+from stockml.evaluation.truth import Floats, target
 from stockml.reporting.job_ranking import best_on_validation
 
 RULES = 20

@@ -33,10 +33,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # a script finds its own fol
 
 from stockml import cli
 from stockml.evaluation import economic
-from stockml.evaluation.metrics import Target
 from stockml.evaluation.portfolio import Market, Portfolio
 from stockml.evaluation.predictions import Predictions
 from stockml.evaluation.settings import PortfolioConfig
+from stockml.evaluation.truth import Target
 from tests.campaigns.model_zoo import sweep
 from tests.campaigns.verdicts import DAYS, LAGS, ar1, correlated, folds, ridge
 from tests.markdown import ROOT, table, write_table

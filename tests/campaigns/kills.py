@@ -1,82 +1,205 @@
-"""kill -9 at random moments of short runs: no checkpoint is ever damaged, and every run can be continued.
+"""Commands killed at random moments, and commands whose disk is full: nothing is torn, and all can go on.
 
-    python tests/campaigns/kills.py [RUNS, default 200]
+    python tests/campaigns/kills.py [--kills 500] [--folder kill_campaign] [COMMANDS, default all]
+    python tests/campaigns/kills.py full [--steps 40] [--folder kill_campaign] [COMMANDS, default all]
 
-Each run is killed at a random time, up to 1.5 s after its training has begun. Then last.pt and best.pt must load, where
-they exist, and trainer.resume must finish every tenth run that had saved its config.
+kills: SIGKILL, SIGTERM or SIGINT at a moment that is uniform over the duration of the command. No file is torn, no
+process is left, nothing temporary is left after the next command, and what goes on ends with the numbers of a command
+that was not disturbed. full: the same where the disk, a tmpfs, has so little space or so few files left that each write
+in turn fails; the command names the full disk. An hour each on two cores; it goes on where it stopped.
 """
 
 from __future__ import annotations
 
+import argparse
+import gc
+import json
+import os
 import random
-import subprocess
+import shutil
+import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from stockml.errors import UserError
-from stockml.training import checkpoint
+from tests.campaigns._fault_commands import (
+    COMMANDS,
+    Command,
+    Forker,
+    differences,
+    fresh,
+    go_on,
+    in_own_mounts,
+    leftovers,
+    mount,
+    numbers,
+    only,
+    prepared,
+    steps,
+    torn,
+)
 
-RUN_PY = Path(__file__).parent.parent.parent / "run.py"
-SETTINGS = ("data.days=400", "trainer.epochs=300", "trainer.patience=null", "hydra.run.dir=run")
-
-
-def start(folder: Path) -> subprocess.Popen[str]:
-    """Start a short run in `<folder>/run`, and wait until it trains."""
-    folder.mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen(
-        [sys.executable, str(RUN_PY), *SETTINGS], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    while not process.stdout.readline().startswith("model"):
-        assert process.poll() is None, process.communicate()
-    return process
-
-
-def kill_and_check(folder: Path, seconds: float) -> str:
-    """Kill a run some seconds after its training has begun: `damaged` if a checkpoint does not load, or its files."""
-    process = start(folder)
-    time.sleep(seconds)
-    process.kill()
-    process.communicate()
-    found = [name for name in ("last.pt", "best.pt") if (folder / "run" / name).exists()]
-    for name in found:
-        try:
-            checkpoint.load(folder / "run" / name)
-        except UserError as error:
-            print(error)
-            return "damaged"
-    return " and ".join(found) or "no checkpoint yet"
+_ENDS = {signal.SIGKILL: (0, -9), signal.SIGTERM: (0, 143, -15), signal.SIGINT: (0, 130, -2)}
 
 
-def resume_error(folder: Path) -> str:
-    """Why `trainer.resume` could not continue the killed run; empty if it did."""
-    command = [sys.executable, str(RUN_PY), "trainer.resume=run", "trainer.epochs=301"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    return f"status {done.returncode}: {done.stderr}" if done.returncode else ""
+class Campaign:
+    """Trials of commands, with a line of results each in a file."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        self.folder, self.kind = folder.resolve(), kind
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.forker = Forker(self.folder)
+        self.base = prepared(self.folder, self.forker)
+        self._results = self.folder / f"{kind}.jsonl"
+        lines = self._results.read_text().splitlines() if self._results.exists() else []
+        self.results: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        gc.freeze()
+
+    def undisturbed(self, command: Command, folder: Path) -> tuple[dict[str, Any], float]:
+        """What the command makes where nothing disturbs it, and the CPU seconds that it takes."""
+        trial = fresh(self.base, folder)
+        status, said = self.forker.run(command.typed, trial)
+        assert status == 0, f"{command.name}: {said}"
+        return numbers(trial, command.made), self.forker.cpu_seconds
+
+    def is_done(self, name: str, trial: Any) -> bool:
+        """Whether a trial was made before."""
+        return any(row["command"] == name and row["trial"] == trial for row in self.results)
+
+    def record(self, command: Command, trial: Any, outcome: str, faults: list[str], folder: Path, **facts: Any) -> None:
+        """Write down a trial; what is wrong is kept to be looked at."""
+        row = {"command": command.name, "trial": trial, "outcome": outcome, "faults": faults, **facts}
+        self.results.append(row)
+        with self._results.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        if faults:
+            print(f"{command.name} {trial}: {outcome}: {'; '.join(faults)}"[:1500], flush=True)
+            kept = self.folder / "kept" / f"{self.kind}_{command.name}_{trial}"
+            shutil.rmtree(kept, ignore_errors=True)
+            shutil.copytree(folder, kept, symlinks=True)
+
+    def end(self) -> int:
+        """Print how the trials of each command ended; 1 where something is wrong."""
+        for name in dict.fromkeys(row["command"] for row in self.results):
+            rows = [row for row in self.results if row["command"] == name]
+            outcomes = Counter("WRONG" if row["faults"] else row["outcome"] for row in rows)
+            print(f"{name:<14}{len(rows):>5}  " + ", ".join(f"{n} {what}" for what, n in outcomes.most_common()))
+        wrong = sum(bool(row["faults"]) for row in self.results)
+        print(f"{len(self.results)} trials, {wrong or 'none'} wrong")
+        return int(wrong > 0)
 
 
-def main(runs: int) -> int:
-    """Print what became of the runs; 1 if one was damaged or could not be continued."""
-    random.seed(0)
-    outcomes: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory() as name:
-        for number in range(runs):
-            folder = Path(name) / str(number)
-            outcome = kill_and_check(folder, random.uniform(0, 1.5))
-            saved = (folder / "run" / ".hydra" / "config.yaml").exists()
-            if number % 10 == 0 and saved and (error := resume_error(folder)):
-                outcome = "could not be continued"
-                print(error)
-            outcomes[outcome] += 1
-    for outcome, count in outcomes.most_common():
-        print(f"{count:>5}  {outcome}")
-    return 1 if outcomes["damaged"] or outcomes["could not be continued"] else 0
+def kill(campaign: Campaign, command: Command, trials: int) -> None:
+    """Kill a command so often, each time at a moment of its own, and go on with it."""
+    folder = campaign.folder / "trial" / "here"
+    folder.parent.mkdir(exist_ok=True)
+    if all(campaign.is_done(command.name, trial) for trial in range(trials)):
+        return
+    expected, seconds = campaign.undisturbed(command, folder)
+    for trial in range(trials):
+        if campaign.is_done(command.name, trial):
+            continue
+        draw = random.Random(f"{command.name} {trial}")
+        share, tick = draw.random(), 0.01 * draw.random()
+        signum = draw.choices((signal.SIGKILL, signal.SIGTERM, signal.SIGINT), (6, 1, 1))[0]
+        before = fresh(campaign.base, folder)
+        child = campaign.forker.start(command.typed, before)
+        if (status := campaign.forker.wait(child, until=share * seconds)) is None:
+            time.sleep(tick)  # what the kernel counts in
+            os.kill(child, signum)
+            status = campaign.forker.wait(child, 20)
+        said = campaign.forker.said()
+        faults = [f"orphan: {line}" for line in campaign.forker.orphans()]
+        if status not in _ENDS[signum]:
+            faults.append(f"status {status} after {signum.name}: {said[-300:]}")
+        faults += torn(folder)
+        shutil.copytree(folder, kept := folder.parent / "killed", symlinks=True, dirs_exist_ok=False)
+        outcome, wrong = go_on(command, folder, campaign.forker)
+        faults += [wrong] if wrong else differences(expected, numbers(folder, command.made))
+        faults += [*torn(folder), *(f"left: {path}" for path in leftovers(folder))]
+        campaign.record(command, trial, outcome, faults, kept, signal=signum.name, share=round(share, 3))
+        shutil.rmtree(kept)
+
+
+def fill(campaign: Campaign, command: Command, trials: int) -> None:
+    """Let each write of a command in turn meet a full disk, and go on once there is space."""
+    disk = campaign.folder / "disk"
+    folder = disk / "here"
+    kept = campaign.folder / "trial"
+    shutil.rmtree(kept, ignore_errors=True)
+    mount(disk, "size=200m,nr_inodes=5000")
+    try:
+        expected, _ = campaign.undisturbed(command, folder)
+        trial = fresh(campaign.base, folder)
+        old = {path for path in trial.rglob("*") if path.is_file()}
+        inodes = os.statvfs(disk).f_ffree
+        assert campaign.forker.run(command.typed, trial)[0] == 0
+        made = sorted((p.stat() for p in trial.rglob("*") if p.is_file() and p not in old), key=lambda s: s.st_mtime)
+        files = inodes - os.statvfs(disk).f_ffree
+        limits = [("KB", kb) for kb in steps([s.st_size for s in made], trials)]
+        limits += [("files", n) for n in sorted({*range(min(files + 3, trials // 2)), *range(0, files + 3, 5)})]
+        for unit, left in limits:
+            name = f"{left} {unit}"
+            if campaign.is_done(command.name, name):
+                continue
+            before = numbers(fresh(campaign.base, folder), command.made)
+            now = os.statvfs(disk)
+            used = (now.f_blocks - now.f_bavail) * now.f_frsize // 1024
+            mount(
+                disk,
+                f"remount,size={used + left}k"
+                if unit == "KB"
+                else f"remount,nr_inodes={now.f_files - now.f_ffree + left}",
+            )
+            status, said = campaign.forker.run(command.typed, folder)
+            mount(disk, "remount,size=200m,nr_inodes=5000")
+            faults = [f"orphan: {line}" for line in campaign.forker.orphans()] + torn(folder)
+            faults += differences(before, numbers(folder, command.made))
+            if status == 0:
+                faults += [f"ended with 0: {line}" for line in differences(expected, numbers(folder, command.made))]
+            elif status is None or "a fault of stockml's own" in said or not _names_full_disk(said):
+                faults.append(f"status {status}: {said[-500:]}")
+            shutil.copytree(folder, kept, symlinks=True)
+            outcome, wrong = go_on(command, folder, campaign.forker)
+            if wrong or command.name != "search":  # a trial that has failed is replaced by another
+                faults += [wrong] if wrong else differences(expected, numbers(folder, command.made))
+            faults += [*torn(folder), *(f"left: {path}" for path in leftovers(folder))]
+            outcome = f"ended {'well' if status == 0 else 'with a line'}, {outcome}"
+            campaign.record(command, name, outcome, faults, kept, said=said[-300:], status=status)
+            shutil.rmtree(kept)
+    finally:
+        os.system(f"umount -l {disk}")
+
+
+def _names_full_disk(said: str) -> bool:
+    return "No space left" in said or "disk is full" in said or "disk I/O error" in said
+
+
+def main() -> int:
+    """Run what is asked for; 1 where something is wrong."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--kills", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--folder", type=Path, default=Path("kill_campaign"))
+    asked = parser.parse_intermixed_args()
+    full = asked.words[:1] == ["full"]
+    if full:
+        in_own_mounts()
+    campaign = Campaign(asked.folder, "full" if full else "kills")
+    shutil.rmtree(campaign.folder / "trial", ignore_errors=True)
+    whole = sum(command.weight for command in COMMANDS)
+    for command in only(asked.words[full:]):
+        if full:
+            fill(campaign, command, asked.steps)
+        else:
+            kill(campaign, command, round(asked.kills * command.weight / whole))
+    return campaign.end()
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 200))
+    sys.exit(main())

@@ -32,9 +32,9 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # a script finds its own folder alone
 
-from stockml.evaluation.metrics import Floats, Target
 from stockml.evaluation.predictions import Predictions
 from stockml.evaluation.significance import SHOWN_LEVEL
+from stockml.evaluation.truth import Floats, Target
 from stockml.evaluation.verdict import assess, largest_p_value, skill
 from stockml.runs.looks import Ledger, Line, Look, append, read
 from stockml.tasks.looks import counted

@@ -29,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # a script finds its own fol
 from stockml import compose
 from stockml.config.root import Config
 from stockml.data import dataset
-from stockml.evaluation.metrics import Floats, Target
 from stockml.evaluation.multiple_testing import holm
 from stockml.evaluation.predictions import Predictions
+from stockml.evaluation.truth import Floats, Target
 from stockml.evaluation.verdict import assess, largest_p_value
 from tests.markdown import table, write_table
 

@@ -39,9 +39,9 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # a script finds its own folder alone
 
-from stockml.evaluation.metrics import Target
 from stockml.evaluation.predictions import Predictions
 from stockml.evaluation.significance import squared_error
+from stockml.evaluation.truth import Target
 from stockml.evaluation.verdict import assess, skill
 from tests.markdown import ROOT, table, write_table
 

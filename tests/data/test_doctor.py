@@ -12,9 +12,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stockml import compose
-from stockml.data import doctor, jumps
+from stockml.data import doctor, doctor_prices, jumps
 from stockml.data.bars import Bars, Floats
-from stockml.data.doctor import Days, Finding
+from stockml.data.doctor import Finding
+from stockml.data.doctor_prices import Days
 from stockml.data.sources.loading import load_bars
 from stockml.errors import UserError
 from tests.conftest import random_bars
@@ -67,6 +68,11 @@ def nan_at_an_end(bars: Bars, row: int, draw: Draw) -> Planted:
 def not_positive(bars: Bars, row: int, draw: Draw) -> Planted:
     name = some_of(draw, PRICES)
     return changed(bars, **{name: put(bars.columns[name], row, -draw(st.integers(0, 3)))}), bars.dates, bars.dates[row]
+
+
+def below_zero(bars: Bars, row: int, draw: Draw) -> Planted:
+    low = put(bars.columns["low"], row, -draw(st.integers(1, 3)))
+    return replace(changed(bars, low=low), takes_any_price=True), bars.dates, bars.dates[row]
 
 
 def crossed(bars: Bars, row: int, draw: Draw) -> Planted:
@@ -153,7 +159,7 @@ def no_volume(bars: Bars, row: int, draw: Draw) -> Planted:
 def opens_repeat(bars: Bars, row: int, draw: Draw) -> Planted:
     rows = np.r_[row : row + draw(st.integers(15, 20))]
     columns = {name: bars.columns[name].copy() for name in PRICES}
-    assume(not doctor._equal(columns["open"][1:], columns["close"][:-1]).any())  # by chance
+    assume(not doctor_prices._equal(columns["open"][1:], columns["close"][:-1]).any())  # by chance
     columns["open"][rows] = columns["close"][rows - 1]
     columns["high"] = np.maximum(columns["high"], columns["open"])
     columns["low"] = np.minimum(columns["low"], columns["open"])
@@ -184,6 +190,7 @@ FAULTS: dict[Callable[[Bars, int, Draw], Planted], str] = {
     nan_amid: "NaN amid bars",
     nan_at_an_end: "NaN at an end",
     not_positive: "price not positive",
+    below_zero: "price of 0 or less",
     crossed: "high below low",
     above_the_high: "above the high",
     below_the_low: "below the low",
@@ -210,12 +217,14 @@ def seen(findings: list[Finding]) -> set[tuple[str, str, str]]:
 
 
 def test_opens_far_from_the_closes_before_are_not_swapped_by_chance() -> None:
-    found = {of.check for seed in range(300) for of in doctor.examine(random_bars(doctor._LEAST_SWAPPED + 1, seed))}
+    found = {
+        of.check for seed in range(300) for of in doctor.examine(random_bars(doctor_prices._LEAST_SWAPPED + 1, seed))
+    }
     assert "open and close swapped" not in found
 
 
 def test_every_check_has_an_injected_fault() -> None:
-    assert {check.name for check in doctor._CHECKS} == set(FAULTS.values())
+    assert {check.name for check in doctor._CHECKS} == {*FAULTS.values(), "columns swapped"}  # see test_doctor_sample
 
 
 @pytest.mark.parametrize("plant", FAULTS, ids=lambda plant: plant.__name__)

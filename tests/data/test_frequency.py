@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stockml.data import frequency
+from stockml.data.doctor_further import missing_periods
 from stockml.data.sources.csv import stamps
 from stockml.errors import UserError
 
@@ -61,6 +62,62 @@ def test_weeks_and_months_dated_by_their_last_session_go_on_so() -> None:
         lasts = days[np.append(np.flatnonzero(np.diff(index)), len(days) - 1)]
         found = frequency.next_dates(lasts[:-1], 1, "XNYS")
         assert found is not None and str(found[0]) == "2024-03-28"
+
+
+def test_stamps_that_move_with_the_clocks_of_an_exchange_go_on_at_its_last_hours() -> None:
+    at = pd.DatetimeIndex(_times(pd.bdate_range("2024-01-02", "2024-03-28"), "09:30", "15:30", "1h"))
+    utc = at.tz_localize("America/New_York").tz_convert("UTC").tz_localize(None).to_numpy().astype("datetime64[s]")
+    found = frequency.next_dates(utc[:-7], 7, "XNYS")
+    assert found is None or found.tolist() == utc[-7:].tolist()
+
+
+def test_hours_from_sunday_evening_to_friday_go_on_after_the_weekend() -> None:
+    hours = pd.date_range("2024-01-07 17:00", periods=24 * 60, freq="1h")
+    late, early = hours.hour >= 17, hours.hour < 17
+    weekday = hours.day_of_week
+    hours = hours[(weekday < 4) | ((weekday == 4) & early) | ((weekday == 6) & late)]
+    dates = hours.to_numpy().astype("datetime64[s]")
+    for held in (1, 30, 125):
+        found = frequency.next_dates(dates[:-held], held, "auto")
+        assert found is not None and found.tolist() == dates[-held:].tolist()
+
+
+def test_a_frequency_is_that_of_the_bars_where_only_some_of_them_are_samples() -> None:
+    dates = EVERY["daily"][0]
+    few = np.arange(0, len(dates), 21)
+    assert frequency.of(dates[few]).period != "day"
+    assert frequency.of(dates[few], few) == frequency.of(dates)
+
+
+def test_a_longer_bar_is_known_when_it_ends() -> None:
+    days = EVERY["daily"][0]
+    mondays, fridays, sundays = (
+        _days(pd.date_range("2023-10-01", periods=20, freq=f"W-{d}")) for d in ("MON", "FRI", "SUN")
+    )
+    months = _days(pd.date_range("2023-01-01", periods=20, freq="MS"))
+    ends = _days(pd.date_range("2023-01-01", periods=20, freq="ME"))
+    hours, minutes = EVERY["1-hour"][0], EVERY["5-minute"][0]
+    week, rest = np.timedelta64(7, "D"), np.timedelta64(55, "m")
+    for dates, beside, known in (
+        (mondays, days, mondays + week),
+        (sundays, days, sundays + week),
+        (fridays, days, fridays),
+        (months[:-1], days, months[1:]),
+        (ends, days, ends),
+        (months[:-1], mondays, months[1:]),
+        (hours, minutes, hours + rest),
+        (minutes, hours, minutes),
+        (mondays, mondays, mondays),
+        (days, fridays, days),
+    ):
+        assert frequency.known_from(dates, beside=beside).tolist() == known.tolist()
+
+
+def test_weeks_and_months_without_a_bar_are_counted_by_the_doctor() -> None:
+    for name, missing in (("weekly", 2), ("monthly", 1)):
+        dates = np.delete(EVERY[name][0], slice(30, 30 + missing))
+        ((row, _, text),) = missing_periods(dates)
+        assert row == 30 and f"no bar for {missing} {frequency.of(dates).noun}{'s' * (missing - 1)}, since" in text
 
 
 def test_mixed_irregular_and_too_short_steps_are_refused_with_the_reason() -> None:

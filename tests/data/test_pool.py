@@ -52,6 +52,19 @@ def config(folder: Path, *overrides: str) -> Config:
     )
 
 
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [(7, "AAA daily; BBB weekly; take stocks of one frequency"), (None, "weekly bars have few dates in common")],
+)
+def test_stocks_whose_bars_do_not_fit_together_are_refused(tmp_path: Path, step: int | None, says: str) -> None:
+    for number, ticker in enumerate(("AAA", "BBB")):
+        days = np.arange(60) * (7 if number or step is None else 1) + (0 if step else 2 * number)
+        bars = random_bars(60, seed=number, ticker=ticker)
+        write_bars(replace(bars, dates=np.datetime64("2020-01-06", "D") + days), tmp_path)
+    with pytest.raises(UserError, match=says):
+        load_panel(config(tmp_path))
+
+
 def test_no_window_and_no_target_crosses_from_one_stock_into_another(folder: Path) -> None:
     panel, _ = load_panel(config(folder))
     assert panel.stocks is not None

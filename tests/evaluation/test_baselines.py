@@ -17,7 +17,8 @@ from stockml.data.panel import Panel
 from stockml.evaluation import baselines, predictions
 from stockml.evaluation.baselines import BASELINES, Baseline
 from stockml.evaluation.evaluate import evaluate
-from stockml.evaluation.metrics import score, target
+from stockml.evaluation.metrics import score
+from stockml.evaluation.truth import target
 from stockml.reporting import score_sections
 from tests.conftest import Run, random_bars, write_bars
 

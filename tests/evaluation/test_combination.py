@@ -10,8 +10,8 @@ from scipy.optimize import nnls
 
 from stockml.data.panel import Kind
 from stockml.evaluation.combination import combined, common, non_negative, ridge_weights
-from stockml.evaluation.metrics import Floats, Target
 from stockml.evaluation.predictions import Predictions
+from stockml.evaluation.truth import Floats, Target
 from tests.campaigns import combine
 
 

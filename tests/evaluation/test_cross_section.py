@@ -8,7 +8,8 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from stockml.evaluation import cross_section, significance
-from stockml.evaluation.metrics import METRICS, Floats, Scores, Target, score
+from stockml.evaluation.metrics import METRICS, Scores, score
+from stockml.evaluation.truth import Floats, Target
 
 RNG = np.random.default_rng(3)
 DATES = np.repeat(np.arange("2020-01-01", "2020-03-01", dtype="datetime64[D]"), RNG.integers(1, 9, 60))

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from stockml.evaluation import factor
-from stockml.evaluation.metrics import Target
 from stockml.evaluation.predictions import Predictions
+from stockml.evaluation.truth import Target
 
 DAYS, STOCKS = 80, 50
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from stockml.evaluation.metrics import METRICS, SIGNED, Floats, Metric, Target, score
+from stockml.evaluation.metrics import METRICS, SIGNED, Metric, score
+from stockml.evaluation.truth import Floats, Target
 from stockml.reporting import result_tables, score_sections, summary
 from stockml.runs.sweep_folder import SweepFolder
 from tests.conftest import Run

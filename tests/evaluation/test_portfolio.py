@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from stockml.evaluation import bootstrap, economic, portfolio
-from stockml.evaluation.metrics import Target
 from stockml.evaluation.portfolio import Account, Market, Portfolio
 from stockml.evaluation.predictions import Predictions
 from stockml.evaluation.settings import PortfolioConfig
+from stockml.evaluation.truth import Target
 
 Floats = NDArray[np.float64]
 SETTINGS = PortfolioConfig(cost_bps=5, rule="auto", quantile=0.2, volatility_target=None, delay=0)
@@ -75,6 +75,19 @@ def test_a_constant_position_costs_its_entry_alone() -> None:
         found = account(samples(np.full(300, forecast)), traded(cost_bps=10))
         assert found.turnover.sum() == found.turnover[0] == 1
         assert (found.gross - found.net).sum() == pytest.approx(0.001, abs=1e-15)
+
+
+def test_positions_in_intraday_bars_are_closed_with_their_session() -> None:
+    bars = np.arange(300)
+    dates = (
+        np.datetime64("2024-01-01T09:30:00") + bars // 6 * np.timedelta64(1, "D") + bars % 6 * np.timedelta64(1, "h")
+    )
+    of = replace(samples(np.full(300, 1.0)), rows=bars + bars // 6, dates=dates)  # one bar of each day is no sample
+    within, across = account(of, traded()), account(replace(of, rows=bars), traded())
+    assert across.turnover.sum() == 1 and within.turnover.sum() == 1 + 2 * 49
+    np.testing.assert_array_equal(within.gross, across.gross)
+    assert set(np.flatnonzero(within.turnover) % 6) == {0, 5}
+    assert "end within their session" in traded(5).why_none(of) and not traded(5).why_none(replace(of, rows=bars))
 
 
 def test_a_perfect_forecast_earns_the_sum_of_absolute_returns() -> None:

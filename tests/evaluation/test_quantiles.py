@@ -7,9 +7,10 @@ import pytest
 
 from stockml.evaluation import quantiles
 from stockml.evaluation.evaluate import evaluate
-from stockml.evaluation.metrics import Floats, Target, score
+from stockml.evaluation.metrics import score
 from stockml.evaluation.predictions import Predictions
 from stockml.evaluation.significance import diebold_mariano, pinball_losses
+from stockml.evaluation.truth import Floats, Target
 
 N, Q = 1000, 0.1
 SCALE = np.repeat([0.5, 1.5], N // 2)

@@ -147,7 +147,7 @@ def trained(plan: Plan, files: Mapping[str, Path], folder: Path) -> Run:
             "data.valid_start": plan.valid_start,
             "data.test_start": plan.test_start,
             "data.split": "walk_forward" if plan.folds else "holdout",
-            "data.folds": plan.folds or 2,
+            **({"data.folds": plan.folds} if plan.folds else {}),
             "data.train_span": "rolling" if plan.rolling else "expanding",
             "data.embargo": plan.embargo,
             "data.max_gap": plan.max_gap,

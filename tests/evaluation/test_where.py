@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from stockml.evaluation import where
-from stockml.evaluation.metrics import Target, r2_zero
+from stockml.evaluation.metrics import r2_zero
 from stockml.evaluation.predictions import Predictions
+from stockml.evaluation.truth import Target
 from stockml.evaluation.verdict import assess, skill
 
 Floats = NDArray[np.float64]

@@ -163,7 +163,7 @@ def spreadsheet(ending: str, old: str, new: str) -> Callable[[Path, Witness], No
     """A spreadsheet of two rows, with a change of its XML."""
 
     def spoil(copy: Path, _: Witness) -> None:
-        content = spreadsheet_of([["Date", "Close"], ["2020-01-01", "1"]], ending)
+        content = spreadsheet_of({"Bars": [["Date", "Close"], ["2020-01-01", "1"]]}, ending)
         with zipfile.ZipFile(io.BytesIO(content)) as of, zipfile.ZipFile(copy / f"x.{ending}", "w") as archive:
             for name in of.namelist():
                 archive.writestr(name, of.read(name).replace(old.encode(), new.encode()))

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from stockml.evaluation import joint_tests, overfitting
-from stockml.evaluation.metrics import Target
 from stockml.evaluation.portfolio import Portfolio
 from stockml.evaluation.predictions import Predictions
 from stockml.evaluation.settings import PortfolioConfig
 from stockml.evaluation.significance import Floats
+from stockml.evaluation.truth import Target
 from stockml.reporting import joint_losses, predictions_file, summary
 from stockml.runs.folder import RunFolder
 from stockml.runs.sweep_folder import SweepFolder

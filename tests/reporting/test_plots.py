@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stockml.evaluation.metrics import Target
 from stockml.evaluation.predictions import Predictions
+from stockml.evaluation.truth import Target
 from stockml.reporting import drawing, forecast_plots, sweep_plots, training_plots
 from stockml.reporting.drawing import Plot
 

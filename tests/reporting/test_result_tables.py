@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stockml.evaluation.metrics import Target
 from stockml.evaluation.predictions import Predictions
+from stockml.evaluation.truth import Target
 from stockml.evaluation.verdict import assess, verdict
 from stockml.reporting import result_tables
 

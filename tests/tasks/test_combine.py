@@ -239,6 +239,25 @@ def test_a_combination_is_no_model_and_no_member(
     assert "data.window: the run's own settings" in refused("task=evaluate", f"run={found}", "data.window=7")
 
 
+def test_a_combination_that_was_killed_is_made_by_the_same_command(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, folder = typed([runs / "ridge", runs / "mlp"], tmp_path / "run"), tmp_path / "run"
+    assert cli.main(words) == 0
+    numbers = (folder / "predictions.csv").read_bytes()
+    assert cli.main(words) == 2
+    for left in (("metrics.json", "members.csv"), ("metrics.json", "config.json", "runs/1/best.pt")):
+        for name in left:
+            (folder / name).unlink()
+        killed = {**json.loads((folder / "result.json").read_text()), "status": "running", "pid": 2**22 + 1}
+        (folder / "result.json").write_text(json.dumps(killed))
+        capsys.readouterr()
+        assert cli.main([f"trainer.resume={folder}"]) == 2
+        assert "is a combination that did not come to its end; type its command again: " in capsys.readouterr().err
+        assert cli.main(words) == 0
+        assert (folder / "predictions.csv").read_bytes() == numbers
+
+
 def test_a_member_whose_weights_are_others_than_were_combined_is_refused(
     found: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,11 +104,31 @@ def test_the_failing_rank_s_own_error_is_printed_in_a_line(
     assert result(tmp_path)[0] == "failed"
 
 
-@pytest.mark.parametrize(("fault", "rank"), [("hang", 1), ("stop", 0)])  # rank 0 serves the store
-def test_a_rank_that_hangs_is_named(tmp_path: Path, env: dict[str, str], fault: str, rank: int) -> None:
-    done = command(*SETTINGS, "trainer.timeout_seconds=2", cwd=tmp_path, env={**env, "FAULT": f"{fault} {rank} 13"})
+@pytest.mark.parametrize(  # rank 0 serves the store
+    ("fault", "rank", "launcher"), [("hang", 1, "local"), ("stop", 0, "local"), ("stop", 0, "torchrun")]
+)
+def test_a_rank_that_hangs_is_named(tmp_path: Path, env: dict[str, str], fault: str, rank: int, launcher: str) -> None:
+    typed = (*SETTINGS, "trainer.timeout_seconds=2", f"trainer.launcher={launcher}")
+    done = command(*typed, cwd=tmp_path, env={**env, "FAULT": f"{fault} {rank} 13"})
     assert done.returncode == 1
     assert re.fullmatch(rf".*: rank {rank} has not answered for 2 s; it hangs.*ranks\n", done.stderr), done.stderr
+
+
+def test_ranks_that_the_network_parts_end_with_a_line(tmp_path: Path, env: dict[str, str]) -> None:
+    own = ["unshare", "--net", "--map-root-user", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    if not shutil.which("ip") or subprocess.run([*own, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets no one have a network of their own")
+    done = subprocess.run(
+        [*own, sys.executable, str(RUN_PY), *SETTINGS, "trainer.timeout_seconds=2"],
+        cwd=tmp_path,
+        env={**os.environ, **env, "FAULT": "down 0 13"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r".*: rank [01] has not answered for 2 s; it hangs.*ranks\n", done.stderr), done.stderr
+    assert result(tmp_path)[0] == "failed"
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

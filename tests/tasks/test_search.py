@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from stockml import cli, compose
@@ -243,6 +244,36 @@ def test_trials_of_a_search_that_was_killed_elsewhere_are_drawn_again(monkeypatc
     killed.wait()
     search("hydra.sweep.dir=t", *common, "trainer.epochs=int(interval(1,1))")
     assert states(Path("t")) == ["fail", "complete", "complete", "complete"]
+
+
+def test_a_trial_that_a_kill_left_drawn_halfway_is_drawn_again() -> None:
+    search("hydra.sweeper.n_trials=1", DROPOUT)
+    optuna.load_study(study_name="search", storage="sqlite:///s/study.db").ask()
+    continued = search("hydra.sweeper.n_trials=2", DROPOUT)
+    undisturbed = search("hydra.sweeper.n_trials=2", DROPOUT, "hydra.sweep.dir=t") and Path("t")
+    assert [row["model.dropout"] for row in rows(continued)] == [row["model.dropout"] for row in rows(undisturbed)]
+
+
+@pytest.mark.parametrize(
+    ("begun", "says"),
+    [
+        (False, "opened (attempt to write a readonly database); mend that, or choose another hydra.sweep.dir"),
+        (True, "used (attempt to write a readonly database); once that is mended, go on with: "),
+    ],
+)
+def test_a_database_that_cannot_be_written_ends_a_search_with_a_line(
+    begun: bool, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def limited(connection: Any, _: object) -> None:
+        if Path("s/summary.csv").exists() == begun:
+            connection.execute("PRAGMA query_only=ON")
+
+    with monkeypatch.context() as locked:
+        locked.setattr(study, "_without_waiting_for_the_disk", limited)
+        search("hydra.sweeper.n_trials=2", DROPOUT, status=1 if begun else 2)
+    line = capsys.readouterr().err
+    assert f"s/study.db: cannot be {says}" in line and line.count("\n") == 1
+    assert states(search("hydra.sweeper.n_trials=2", DROPOUT)) == ["complete", "complete"]
 
 
 def test_a_search_is_not_continued_with_other_settings(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,10 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -17,10 +19,11 @@ from stockml.config.root import Config
 from stockml.data import dataset
 from stockml.data.batches import Batches
 from stockml.data.dataset import Data
+from stockml.data.sources.csv import table_files
 from stockml.processes import job_pool
 from stockml.tasks import shared_data
 from stockml.tasks.shared_data import SharedData
-from tests.conftest import metrics
+from tests.conftest import metrics, random_bars
 
 QUICK = ("data.days=300", "data.window=10", "trainer.epochs=2", "report=false")
 pytestmark = pytest.mark.skipif(job_pool.START_METHOD != "fork", reason="data are shared by forking")
@@ -45,6 +48,26 @@ def test_jobs_that_share_data_are_their_single_runs(tmp_path: Path, monkeypatch:
     assert metrics(job) == metrics(Path("y"))
     for name in ("predictions.csv", "baselines.csv", "folds/1/best.pt"):
         assert (job / name).read_bytes() == (Path("y") / name).read_bytes()
+
+
+def test_a_long_file_is_read_once_for_the_jobs_of_its_stocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    each = [random_bars(100, seed=seed, ticker=ticker) for seed, ticker in enumerate(("AAA", "BBB", "CCC"))]
+    table = pd.concat(pd.DataFrame({"date": x.dates, **x.columns, "ticker": x.ticker}) for x in each)
+    table.to_csv("long.csv", index=False)
+    whole = table_files.whole
+
+    def counted(*arguments: Any, **settings: Any) -> table_files.Table:
+        with Path("readings").open("a") as file:
+            file.write("once ")
+        return whole(*arguments, **settings)
+
+    monkeypatch.setattr(table_files, "whole", counted)
+    bars = ("data=csv", "data.path=long.csv", "data.window=5", "model=ridge", "report=false")
+    assert cli.main(["-m", *bars, "stock.ticker=AAA,BBB,CCC", "hydra.sweep.dir=x"]) == 0
+    assert Path("readings").read_text() == "once "
+    assert cli.main([*bars, "stock.ticker=BBB", "hydra.run.dir=y"]) == 0
+    assert metrics(Path("x") / "BBB") == metrics(Path("y"))
 
 
 def shared(*typed: str) -> Data:

@@ -171,6 +171,20 @@ def truncated(name: str) -> Making:
     return lambda: Path(name).write_bytes(cut(Path(name).read_bytes(), 0.5))
 
 
+def reweighted(name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Making:
+    """The weights in a checkpoint are others, in a file that is sound."""
+
+    def changed(value: Any) -> Any:
+        return change(value) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+    def make() -> None:
+        state = torch.load(name, weights_only=True)
+        weights = {key: changed(value) for key, value in state.get("state_dict", {}).items()}
+        torch.save({**{k: changed(v) for k, v in state.items()}, **({"state_dict": weights} if weights else {})}, name)
+
+    return make
+
+
 class _Code:
     """Touches a file when it is unpickled: a row that executed it would leave something behind."""
 

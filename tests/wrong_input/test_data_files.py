@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import sys
 
 import numpy as np
 import pytest
+import zstandard
 
+from tests.data.sources.exports import spreadsheet
 from tests.wrong_input.inputs import (
     ARRAYS,
     BARS,
@@ -66,6 +70,14 @@ def test_wrong_arrays_are_told_by_file_and_key(making: Making, says: str, capsys
     assert_refused(capsys, making, ARRAYS, [says])
 
 
+def set_back(rows: list[list[str]]) -> None:
+    """Hours around the clock, as in New York, on the day on which clocks are set back."""
+    for number, row in enumerate(rows[1:]):
+        row[0] = f"2021-11-{6 + (number + 18) // 24:02} {(number + 18) % 24:02}:00:00-04:00"
+        if number >= 8:
+            row[0] = f"2021-11-{7 + (number - 7) // 24:02} {(number - 7) % 24:02}:00:00-05:00"
+
+
 CSV = [
     # files
     pytest.param(nothing, "data.dir=…: holds no AAPL.csv, …; it holds no table", id="no-file"),
@@ -121,9 +133,86 @@ CSV = [
         "AAPL.csv, line 7: 2020-01-05 comes after 2020-01-06; …the oldest first",
         id="no-order",
     ),
+    pytest.param(
+        bars(set_back),
+        "AAPL.csv, line 10: 2021-11-07T01:00:00 comes twice; …where clocks are set back, …: data.timezone=UTC",
+        id="clocks-set-back",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("making", "says"), CSV)
 def test_wrong_bars_are_told_by_file_and_line(making: Making, says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert_refused(capsys, making, BARS, [says])
+
+
+def locked() -> bytes:
+    """A zip file whose member is said to be encrypted."""
+    content = bytearray(zipped(**{"AAPL.csv": text(table())}))
+    for place in (6, content.index(b"PK\1\2") + 8):
+        content[place] |= 1
+    return bytes(content)
+
+
+def sheets(ending: str, *names: str) -> bytes:
+    """A spreadsheet of bars."""
+    return spreadsheet(dict.fromkeys(names or ("Bars",), table()), ending)
+
+
+RECORDS = [dict(zip(table()[0], row, strict=True)) for row in table()[1:]]
+BY_POSITION = "'data.columns={date: 1, close: 5}' 'stock.features=[close]'"
+UNNAMED = "its first line holds no names; if these are they: data.header=false 'data.columns={date: 1, open: 2…"
+CONTAINERS = {
+    "xlsx-cut": (file("AAPL.xlsx", cut(sheets("xlsx"), 0.5)), "", "AAPL.xlsx: cannot be unpacked (File …save it again"),
+    "ods-damaged": (file("AAPL.ods", sheets("ods").replace(b"PK\1\2", b"PK\1\3", 1)), "", "AAPL.ods: cannot be …save"),
+    "xls-cut": (file("AAPL.xls", cut(sheets("xls"), 0.3)), "", "AAPL.xls: cannot be read (…); open it, and save it as"),
+    "two-sheets": (file("AAPL.xlsx", sheets("xlsx", "A", "B")), "", "holds 2 sheets of bars, A, B; save each as a CSV"),
+    "no-cells": (file("AAPL.ods", spreadsheet({"A": [[""]]}, "ods")), "", "AAPL.ods: is empty; save the bars again"),
+    "web-page": (file("AAPL.xls", "<html><table></table></html>"), "", "AAPL.xls: is a web page or XML, …as CSV"),
+    "json-cut": (file("AAPL.json", json.dumps(RECORDS)[:900]), "", "AAPL.json: holds no JSON records, …char 900))"),
+    "json-two": (file("AAPL.json", json.dumps({"a": RECORDS, "b": RECORDS})), "", "JSON records…(it has 2 tables)"),
+    "json-none": (file("AAPL.json", '{"error": "limit"}'), "", "AAPL.json: holds no JSON records…(it has no tables)"),
+    "zip-of-two": (file("AAPL.zip", zipped(a="1", b="1")), "", "AAPL.zip: holds 2 files; unpack it, …data.dir=FOLDER"),
+    "zip-locked": (file("AAPL.zip", locked()), "", "AAPL.zip: is protected by a password; unpack it…data.path=FILE"),
+    "encoding": (
+        file("AAPL.csv", text(table()).replace("Close", "Zahl ß").encode("cp1252")), "",
+        "AAPL.csv: is no text in UTF-8 (…at byte 24), nor in another …save it as UTF-8 CSV",
+    ),
+    "carets": (
+        file("AAPL.csv", text(table()).replace(",", "^")), "",
+        "has no column …; its columns must be apart by commas, semicolons, tabs or |",
+    ),
+    "names-without-header": (
+        bars(), "data.header=false 'data.columns={date: Date}'",
+        "data.columns.date=Date: must be a position, from 1, as data.header=false",
+    ),
+    "header-after-all": (bars(), f"data.header=false {BY_POSITION}", "AAPL.csv, line 1: 1 is 'Date'; must be a date…"),
+    "no-positions": (bars(lambda rows: rows.pop(0)), "data.header=false", UNNAMED),
+    "beyond": (bars(), "'data.columns={volume: 9}'", "has no column 9, which data.columns.volume names; it has 6"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("making", "typed", "says"), CONTAINERS.values(), ids=CONTAINERS.keys())
+def test_wrong_containers_are_told_by_file(
+    making: Making, typed: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_refused(capsys, making, f"{BARS} {typed}", [says])
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "content", "extra"),
+    [
+        ("python_calamine", "AAPL.xlsx", sheets("xlsx"), "excel"),
+        ("zstandard", "AAPL.csv.zst", zstandard.compress(text(table()).encode()), "zstd"),
+    ],
+)
+def test_a_container_says_what_to_install_for_it(
+    module: str,
+    name: str,
+    content: bytes,
+    extra: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    assert_refused(capsys, file(name, content), BARS, [f"{name}: reading …pip install 'stockml[{extra}]'"])

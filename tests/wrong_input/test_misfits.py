@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tests.wrong_input.inputs import (
     flipped_bit,
     nothing,
     npz,
+    reweighted,
     truncated,
 )
 
@@ -235,6 +237,26 @@ MISFITS = [
         f"{SIMULATED} trainer.init_from=old",
         "old/best.pt: is no model's checkpoint (it lacks features, window)",
         id="weights-without-their-model",
+    ),
+    *(
+        pytest.param(
+            a_run(reweighted("old/best.pt", weights)), typed, f"old/best.pt: {says}; train again", id=f"{name}-{task}"
+        )
+        for name, weights, says in (
+            ("nan", lambda values: values * math.nan, "its weights are not finite: they forecast nothing"),
+            ("shapes", lambda values: values[:1], "does not fit the run's model (…)"),
+        )
+        for task, typed in (
+            ("predict", "task=predict run=old"),
+            ("explain", "task=explain run=old"),
+            ("initial", f"{SIMULATED} trainer.init_from=old"),
+        )
+    ),
+    pytest.param(
+        a_run(reweighted("old/last.pt", lambda values: values * math.nan)),
+        "trainer.resume=old trainer.epochs=2",
+        "old/last.pt: its weights are not finite: they forecast nothing; start the run again",
+        id="nan-resume",
     ),
     pytest.param(
         a_run(nothing),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stockml.data.bars import PRICES
 from stockml.data.features.evaluation import Rows, evaluate_stocks
 from stockml.data.features.expressions import Expression, parse
 from stockml.data.features.nodes import rows_back
@@ -32,7 +33,7 @@ class FeatureSet:
     bars: tuple[str, ...]
     """Columns of the bars that are features themselves."""
     transform: str
-    """How these are changed: `returns` or `levels`."""
+    """How these are changed: `returns`, `differences` or `levels`; `auto`: by the bars, see `resolved`."""
     expressions: Mapping[str, Expression]
     """Further features, by name."""
     missing: str
@@ -43,7 +44,13 @@ class FeatureSet:
     def of(cls, config: FeaturesConfig, columns: Sequence[str], data: BarsConfig) -> FeatureSet:
         """The features of a checked config whose bars have these columns."""
         parsed = {name: parse(text) for name, text in config.columns.items()}
-        return cls(tuple(columns) if config.bars else (), data.transform, parsed, config.missing, data.lag)
+        return cls(tuple(columns) if config.bars else (), transform_of(data), parsed, config.missing, data.lag)
+
+    def resolved(self, bars: Bars) -> FeatureSet:
+        """The same for these bars: where `auto` leaves it to them, differences if they have prices below 0."""
+        if self.transform != "auto":
+            return self
+        return replace(self, transform="differences" if bars.below_zero else "returns")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -53,8 +60,11 @@ class FeatureSet:
     @property
     def texts(self) -> dict[str, str]:
         """Each feature as an expression, by name."""
-        change = {name: f"LogReturn(${name}{' + 1' if name == 'volume' else ''})" for name in self.bars}
-        own = change if self.transform == "returns" else {name: f"${name}" for name in self.bars}
+        own = {name: f"LogReturn(${name}{' + 1' if name == 'volume' else ''})" for name in self.bars}
+        if self.transform == "differences":
+            own |= {name: f"${name} - Ref(${name}, 1)" for name in self.bars if name in PRICES}
+        elif self.transform == "levels":
+            own = {name: f"${name}" for name in self.bars}
         return own | {name: one.text for name, one in self.expressions.items()}
 
     @property
@@ -70,7 +80,7 @@ class FeatureSet:
     @property
     def lookbacks(self) -> dict[str, int]:
         """Bars at the start for which each feature has no value yet, by name."""
-        lag, change = self.lag, 1 if self.transform == "returns" else 0
+        lag, change = self.lag, 0 if self.transform == "levels" else 1
         own = {name: change + lag.get(name, 0) for name in self.bars}
         late = {name: max([0, *(lag.get(c, 0) for c in one.columns)]) for name, one in self.expressions.items()}
         return own | {name: late[name] + one.lookback for name, one in self.expressions.items()}
@@ -199,6 +209,15 @@ def require_finite(what: str, column: Floats, bars: Bars, lost: int = 0) -> None
 def _transformed(name: str, column: Floats, transform: str, lost: int) -> Floats:
     if transform == "levels":
         return column[lost:]
+    if transform == "differences" and name != "volume":
+        return np.diff(column[max(0, lost - 1) :])
     # volume may be 0; the added 1 is negligible for daily volumes
     logs = np.log1p(column) if name == "volume" else np.log(column)
     return np.diff(logs[max(0, lost - 1) :])
+
+
+def transform_of(data: BarsConfig) -> str:
+    """How the config's columns of bars are changed; `auto` where that is left to the bars."""
+    if data.transform != "auto" or (data.takes_any_price and data.target != "difference" and not data.pooled):
+        return data.transform
+    return "differences" if data.target == "difference" else "returns"

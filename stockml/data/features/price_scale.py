@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _STOCKS, _MORE_ROWS = 3, 60
 _FACTORS = (2.0**-10, 2.0**10)
+_RISE = 100.0  # as large as the prices themselves
 _TOLERANCE = 1e-4  # of the values' standard deviation: far above rounding, and above small numbers added to a divisor
 
 
@@ -34,16 +35,33 @@ def depending(expressions: Mapping[str, Expression]) -> list[str]:
     return [name for name in expressions if name in found]
 
 
+def needing_ratios(expressions: Mapping[str, Expression]) -> list[str]:
+    """The names of the expressions whose values on random bars change unevenly if all prices rise by one amount, as
+    ratios and logarithms do: they mean nothing where prices are below 0."""
+    if not expressions:
+        return []
+    rows = _random_rows(list(expressions.values()))
+    columns = {n: v + _RISE if n in (*PRICES, "vwap") else v for n, v in rows.columns.items()}
+    before, after = _values(expressions, rows), _values(expressions, Rows(columns, rows.dates, rows.starts))
+    return [name for name, values in before.items() if _differ(values, after[name], offset=True)]
+
+
 def _values(expressions: Mapping[str, Expression], rows: Rows) -> dict[str, Floats]:
     return dict(zip(expressions, evaluate(list(expressions.values()), rows), strict=True))
 
 
-def _differ(one: Floats, other: Floats) -> bool:
-    """Whether two expressions' values differ by more than rounding, or are missing on other days."""
+def _differ(one: Floats, other: Floats, *, offset: bool = False) -> bool:
+    """Whether two expressions' values differ by more than rounding, or are missing on other days; with `offset`, by
+    more than one number for all days."""
     known = np.isfinite(one)
     if (known != np.isfinite(other)).any():
         return True
-    return bool(known.any()) and float(np.abs(one - other)[known].max()) > _TOLERANCE * float(one[known].std())
+    if not known.any():
+        return False
+    difference = (other - one)[known]
+    if offset:
+        difference = difference - np.median(difference)
+    return float(np.abs(difference).max()) > _TOLERANCE * float(one[known].std())
 
 
 def _scaled(rows: Rows, price: float, volume: float) -> Rows:

@@ -46,7 +46,7 @@ def load_columns(config: Config, columns: Sequence[str]) -> Bars:
     else:
         config = reading_only(config, needed)
         bars = _checked(_call(config, "load", config), config)
-    bars = _or_copy(bars, config)
+    bars = _or_copy(_marked(bars, config), config)
     return dataclasses.replace(bars, columns={name: bars.columns[name] for name in columns})
 
 
@@ -120,7 +120,7 @@ def _context(config: Config) -> dict[str, Bars]:
             found[ticker] = load_columns(other, columns)
         except UserError as error:
             own_path = getattr(config.data, "context_path", None) is not None
-            lines = [re.sub(r"^data\.(dir|path)=", "data.context_path=", x) if own_path else x for x in error.lines]
+            lines = [re.sub(r"\bdata\.(dir|path)=", "data.context_path=", x) if own_path else x for x in error.lines]
             raise UserError(*(f"data.context: {ticker}: {line}" for line in lines)) from error
     return found
 
@@ -220,7 +220,13 @@ def _checked(bars: Bars, config: Config) -> Bars:
     name = config.data.source
     if name not in sources.BUILT_IN and (fault := _fault(bars, config)):
         raise UserError(f"data={name}: the installed source returned {fault} for {config.stock.ticker}")
-    return bars
+    return _marked(bars, config)
+
+
+def _marked(bars: Bars, config: Config) -> Bars:
+    """The bars, which know whether the config can use prices of 0 or less."""
+    any_price = cast("BarsConfig", config.data).takes_any_price
+    return dataclasses.replace(bars, takes_any_price=True) if any_price else bars
 
 
 def _fault(bars: object, config: Config) -> str:
@@ -240,7 +246,9 @@ def _fault(bars: object, config: Config) -> str:
         if np.shape(values) != bars.dates.shape or np.asarray(values).dtype != np.float64:
             return f"a column {column} that is not one float64 number per date,"
         if column in COLUMNS:
-            unusable = ~np.isfinite(values) | (values < 0 if column == "volume" else values <= 0)
+            any_price = bars.below_zero and cast("BarsConfig", config.data).takes_any_price
+            low = values < 0 if column == "volume" else (values <= 0) & (not any_price)
+            unusable = ~np.isfinite(values) | low
         else:
             unusable = np.isinf(values)  # NaN: no value on that day
         if column in wanted and unusable.any():

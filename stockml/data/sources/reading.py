@@ -22,6 +22,11 @@ def kept() -> Iterator[None]:
         _kept.reset(token)
 
 
+def known(key: Hashable) -> Any:
+    """What has been read for this key before; None if nothing, or if nothing is kept."""
+    return (_kept.get() or {}).get(key)
+
+
 def once(key: Hashable, read: Callable[[], T]) -> T:
     """What `read` returns, or has returned for this key before."""
     known = _kept.get()

@@ -16,7 +16,7 @@ from stockml.data.samples import from_bars
 from stockml.data.scaler import Scaler
 from stockml.data.split import Rows, Split, split
 from stockml.data.target import TargetSpec
-from stockml.evaluation.metrics import target
+from stockml.evaluation.truth import target
 
 if TYPE_CHECKING:
     from stockml.data.bars import Bars

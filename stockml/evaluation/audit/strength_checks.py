@@ -10,7 +10,7 @@ import numpy as np
 from stockml.evaluation.audit import scan
 from stockml.evaluation.audit.subject import BarsSubject, Finding, Subject
 from stockml.evaluation.audit.target_checks import FORESEEABLE, foreseeable, named
-from stockml.evaluation.metrics import target
+from stockml.evaluation.truth import target
 
 if TYPE_CHECKING:
     from stockml.data.bars import Floats
@@ -67,7 +67,7 @@ def ridge_r2(subject: Subject) -> Finding:
     panel = subject.whole.panel
     truth = target(panel, rows)
     realised, forecasts = truth.changes(truth.y_true), truth.changes(subject.forecasts("ridge")[split])
-    naive = subject.whole.scaler.target_mean if panel.kind == "class" else 0.0
+    naive = subject.whole.scaler.target_mean if truth.has_no_zero else 0.0
     spread = float(np.square(realised - naive).sum())
     if not spread:
         return Finding(None, f"nothing moves in the {split} split")

@@ -14,7 +14,7 @@ from stockml.data.spec import PanelSpec
 from stockml.evaluation import significance
 from stockml.evaluation.audit.scan import ranks
 from stockml.evaluation.audit.subject import FEWEST_SAMPLES, BarsSubject, Finding, Subject
-from stockml.evaluation.metrics import target
+from stockml.evaluation.truth import target
 
 if TYPE_CHECKING:
     from stockml.data.bars import Bars, Floats
@@ -43,8 +43,8 @@ def ramp(subject: BarsSubject) -> Finding:
 
     def expected(late: int) -> Floats:
         start, end = today + late, today + horizon + late
-        if subject.settings.target == "close":
-            return end
+        if subject.settings.target in ("close", "difference"):
+            return end if subject.settings.target == "close" else end - start
         return np.log(end / start) if subject.settings.target == "log_return" else end / start - 1
 
     if np.allclose(panel.target[rows], expected(0), rtol=1e-9):
@@ -98,7 +98,9 @@ def named(subject: Subject) -> str:
 def foreseeable(subject: Subject) -> bool:
     """Whether the target may be forecast without any leak: one that goes with what was known of it when the window
     ended, or that is not of the other sign where all moves are; a volatility, or a volume."""
-    if not isinstance(subject, BarsSubject) or subject.settings.target in _RETURNS:
+    if not isinstance(subject, BarsSubject):
+        return subject.whole.panel.kind == "level" and subject.whole.panel.last is None
+    if subject.settings.target in _RETURNS:
         return False
     if subject.settings.target == "volatility":
         return True

@@ -33,6 +33,9 @@ MONTHS = {
     "pl, short": "sty lut mar kwi maj cze lip sie wrz paź lis gru",
 }
 ISO = ["%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%Y-%m-%dT00:00:00Z", "%Y-%m-%d 00:00:00-05:00"]
-LOCAL = ["%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%m-%d-%Y", "%d-%m-%y", "%m/%d/%y", "%m/%d/%Y 16:00:00"]
+LOCAL = ["%m/%d/%Y", "%a %d.%m.%Y", "%d/%m/%Y", "%d.%m.%Y", "%m-%d-%Y", "%d-%m-%y", "%m/%d/%y", "%m/%d/%Y 16:00:00"]
+TIMED = ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y%m%d %H%M%S", "%d. %b %Y %H:%M", "%a, %d %b %Y %H:%M:%S GMT"]
+LOCAL_TIMED = ["%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M", "%m/%d/%Y %I:%M %p", "%d-%m-%y %H:%M"]
 COUNTED = ["excel", "s", "ms", "us", "ns"]
 NAMED = ["%d de %b de %Y", "%d. %b %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d %b %Y", "%d-%b-%y", "%a, %d %b %Y"]
+NAMED += ["%Y-%m-%d (%a)", "%A, %d. %b %Y"]

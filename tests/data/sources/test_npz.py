@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from stockml.data.dataset import prepare
 from stockml.data.panel import Kind
 from stockml.data.sources.npz import arrays
 from stockml.errors import UserError
+from stockml.evaluation import baselines
+from stockml.evaluation.metrics import score
+from stockml.evaluation.truth import target
 from stockml.reporting import data_report
 
 
@@ -149,11 +153,47 @@ def test_a_validation_split_of_the_file_is_refused_with_the_way_to_use_it(tmp_pa
         prepare(compose.compose("data=npz", f"data.path={tmp_path / 'b.npz'}"))
 
 
-def test_the_report_questions_a_return_whose_mean_is_far_from_zero(tmp_path: Path) -> None:
-    for mean, questioned in ((0.0, False), (3.0, True)):
-        y = mean + np.random.default_rng(0).standard_normal(120)
-        found = prepare(compose.compose("data=npz", f"data.path={save(tmp_path / 'a.npz', y=y)}"))
-        assert ("which no return's is" in "\n".join(data_report.lines([found]))) == questioned
+@pytest.mark.parametrize(
+    ("made", "kind", "known"),
+    [
+        (lambda r: r, "return", False),
+        (lambda r: 3 + r, "level", False),
+        (lambda r: np.exp(0.5 * r), "level", False),
+        (lambda r: -100 + np.cumsum(r), "level", True),
+    ],
+)
+def test_targets_far_from_zero_or_of_one_sign_are_levels_measured_from_the_train_mean_or_a_scaled_last_value(
+    tmp_path: Path, made: Any, kind: str, known: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    y = made(rng.standard_normal(400))
+    x = rng.standard_normal((400, 3, 2))
+    x[1:, -1, 0] = (y[:-1] - y.mean()) / y.std() if known else x[1:, -1, 0]
+    path = tmp_path / "a.npz"
+    np.savez(path, X_train=x[:300], y_train=y[:300], X_test=x[300:], y_test=y[300:])
+    data = prepare(compose.compose("data=npz", f"data.path={path}", "data.valid_ratio=0.2"))
+    assert (data.panel.kind, data.panel.last is not None) == (kind, known)
+    if kind == "level":
+        mean = data.scaler.train_mean(data.panel)
+        truth = target(data.panel, data.split.test)
+        assert truth.has_no_zero != known
+        names = [name for name, _ in baselines.naive(data.panel, mean)]
+        assert ("zero" in names, "persistence" in names) == (False, known)
+        assert (score(truth, mean[data.split.test])["r2_zero"] is None) != known
+
+
+@pytest.mark.parametrize("other", [100.0, 0.01])
+def test_test_targets_in_another_unit_than_those_of_train_are_refused(tmp_path: Path, other: float) -> None:
+    y = np.random.default_rng(0).standard_normal(120)
+    y[100:] *= other
+    with pytest.raises(UserError, match=r"y_test begins .* times as large as y_train ends"):
+        prepare(compose.compose("data=npz", f"data.path={save(tmp_path / 'a.npz', y=y)}"))
+
+
+def test_test_targets_that_are_no_classes_beside_classes_of_train_are_refused(tmp_path: Path) -> None:
+    y = np.r_[np.tile([0.0, 1.0], 50), np.random.default_rng(0).random(20)]
+    with pytest.raises(UserError, match="y_train has the classes 0 and 1 alone"):
+        prepare(compose.compose("data=npz", f"data.path={save(tmp_path / 'a.npz', y=y)}"))
 
 
 def test_names_in_the_file_are_those_of_the_features(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings
 
 from stockml import compose
 from stockml.config.root import Config
@@ -25,7 +24,8 @@ from stockml.reporting import data_report
 from tests.campaigns import mutations
 from tests.conftest import random_bars, write_bars
 from tests.data.sources.exports import Form, Rows, written
-from tests.data.sources.spellings import COUNTED, ISO, LOCAL, MONTHS, NAMED, NAMES
+from tests.data.sources.spellings import LOCAL, LOCAL_TIMED
+from tests.data.sources.strategies import exports
 
 BASE = compose.compose("data=csv", "data.adjust_volume=false", "data.dir=.", "stock.ticker=AAPL")
 
@@ -60,71 +60,19 @@ def assert_equal(read: Bars, rows: Rows, *, adjusted: bool = False) -> None:
         assert np.array_equal(values, raw[name] * factor), name
 
 
-@st.composite
-def forms(draw: st.DrawFn) -> Form:
-    """Any combination of the formats of exports."""
-    layout = draw(st.sampled_from(["plain", "long", "header", "prefix", "index"]))
-    names = draw(st.sampled_from(NAMES[:2] if layout in ("header", "prefix") else NAMES))
-    decimal = draw(st.sampled_from(".,"))
-    date = draw(st.sampled_from([*ISO, *LOCAL, *NAMED, *COUNTED]))
-    container = draw(st.sampled_from(["", "", "gz", "bz2", "xz", "zst", "zip", "xlsx", "ods", "json", "jsonl"]))
-    if layout not in ("plain", "long") and container.startswith("json"):
-        container = "zip"
-    return Form(
-        names=names,
-        order=() if layout in ("header", "prefix") else tuple(draw(st.permutations(range(len(names))))),
-        delimiter=draw(st.sampled_from(",;\t|")),
-        decimal=decimal,
-        thousands=draw(st.sampled_from(["", "\xa0", " ", "'", "," if decimal == "." else "."])),
-        date=date,
-        months=draw(st.sampled_from([(), *(tuple(names.split()) for names in MONTHS.values())]))
-        if "%b" in date
-        else (),
-        padded=draw(st.booleans()),
-        newest_first=draw(st.booleans()),
-        currency=draw(st.sampled_from(["", "", "$", "€"])),
-        millions=draw(st.booleans()),
-        quoted=draw(st.booleans()),
-        encoding=draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])),
-        line_end=draw(st.sampled_from(["\n", "\r\n", "\r"])),
-        blank_rows=draw(st.integers(0, 2)),
-        tickers=draw(st.sampled_from([(), ("MSFT",), ("A", "BRK-B")])) if layout in ("long", "header") else (),
-        layout=layout,
-        ticker_name=draw(st.sampled_from(["Symbol", "ticker", "<TICKER>", "Name"])),
-        extra=draw(st.booleans()),
-        container=container,
-    )
-
-
-@st.composite
-def bars_of_a_stock(draw: st.DrawFn) -> Rows:
-    """Bars of consecutive weekdays with prices of up to six decimals; at least one price has two."""
-    first = draw(st.dates(datetime.date(1970, 1, 5), datetime.date(2060, 1, 1)))
-    dates = np.busday_offset(np.datetime64(first), np.arange(draw(st.integers(3, 12))), roll="forward").tolist()
-    price = st.integers(1, 10**9).flatmap(lambda n: st.integers(0, 6).map(lambda places: Decimal(n).scaleb(-places)))
-    rows = [
-        (date, {**{name: draw(price) for name in ("open", "high", "low", "close", "adj close")}, "volume": Decimal(0)})
-        for date in dates
-    ]
-    for _, bar in rows:
-        bar["volume"] = Decimal(draw(st.integers(0, 10**11)))
-    rows[0][1]["close"] = Decimal(draw(st.integers(100_001, 10**9))).scaleb(-2)
-    return rows
-
-
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=bars_of_a_stock(), form=forms())
-def test_bars_in_any_format_are_read_to_the_last_digit(tmp_path: Path, rows: Rows, form: Form) -> None:
-    assume(form.date not in COUNTED or rows[0][0].year >= 1975)
+@given(exports())
+def test_bars_in_any_format_are_read_to_the_last_digit(tmp_path: Path, made: tuple[Rows, Form]) -> None:
+    rows, form = made
     path = tmp_path / "AAPL.csv"
     path.write_bytes(written(rows, "AAPL", form))
-    config = of_file(path)
-    if form.date in LOCAL and ("%y" in form.date or all(date.day <= 12 for date, _ in rows)):
+    config = of_file(path, timezone=form.zone or None)
+    if form.date in LOCAL + LOCAL_TIMED and ("%y" in form.date or all(date.day <= 12 for date, _ in rows)):
         try:
             tables.load(config)
         except UserError as error:
             assert "data.date_format=" in str(error)
-            config = of_file(path, date_format=form.date.removesuffix(" 16:00:00"))
+            config = of_file(path, date_format=form.date.removesuffix(" 16:00:00").removeprefix("%a "))
     assert_equal(tables.load(config), rows, adjusted="adj close" in form.roles)
 
 

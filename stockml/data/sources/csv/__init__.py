@@ -44,7 +44,7 @@ class CsvConfig(BarsConfig):
         if not self.dir and not self.path:
             yield "dir: needed with data=csv, the folder of the bars: data.dir=FOLDER (or one file: data.path=FILE)"
         elif self.dir and self.path:
-            yield "path: data=csv needs either data.path=FILE or data.dir=FOLDER, one of the two"
+            yield "path: data=csv needs either data.path=FILE or data.dir=FOLDER, one of the two; the other is null"
         for name in self.columns:
             if not re.fullmatch(r"[^\W\d]\w*", name):
                 yield f"columns: {name!r} is no name: it has letters, digits and _ only, and begins with a letter"

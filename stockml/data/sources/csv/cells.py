@@ -19,9 +19,13 @@ Days = NDArray[np.datetime64]
 
 # What may follow a day: a time and its time zone.
 _TIME = re.compile(
-    r"(?:T|,?\s+)\d\d?:\d\d(?::\d\d(?:\.\d+)?)?(?:\s*[AaPp]\.?[Mm]\.?)?(?:\s*(?:[A-Z]{1,4}|(?:GMT|UTC)?[+-]\d\d:?\d\d))?$"
+    r"(?:(?<=\d{8})\s\d{6}|(?:T|,?\s+)\d\d?:\d\d(?::\d\d(?:\.\d+)?)?(?:\s*[AaPp]\.?[Mm]\.?)?(?:\s*(?:[A-Z]{1,4}|(?:GMT|UTC)?[+-]\d\d:?\d\d)"
+    r"(?:\s\(.*\))?)?)$"
 )
 _WEEKDAY = re.compile(r"^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*[\s,.]+", re.IGNORECASE)
+_LETTER = re.compile(r"[^\W\d_]")
+_SPACED = re.compile(r"\s*([-/.])\s*")
+_WEEK = re.compile(r"\d{4}-?W\d\d")
 _MONTH = re.compile(r"([^\W\d_]{3})[^\W\d_]*\.?")
 MONTHS_KNOWN = "English, German, Spanish, French, Portuguese, Italian, Polish, Dutch, Swedish, Turkish or Russian"
 _FORMS: dict[str, tuple[str, ...]] = {
@@ -30,6 +34,11 @@ _FORMS: dict[str, tuple[str, ...]] = {
     r"[0-9]{1,2}-[A-Za-z]{3}-[0-9]{2}": ("%d-%b-%y",),
     r"[A-Za-z]{3}-[0-9]{1,2}-[0-9]{4}": ("%b-%d-%Y",),
     r"[0-9]{4}-[A-Za-z]{3}-[0-9]{1,2}": ("%Y-%b-%d",),
+    r"[0-9]{6}": ("%y%m%d", "%d%m%y", "%m%d%y"),
+    r"[0-9]{4}-W[0-9]{2}-[1-7]": ("%G-W%V-%u",),
+    r"[0-9]{4}-[0-9]{2}": ("%Y-%m",),
+    r"[A-Za-z]{3}-[0-9]{4}": ("%b-%Y",),
+    r"[A-Za-z]{3}-[0-9]{2}": ("%b-%y",),
 }
 """The possible strptime formats of days that match each pattern."""
 for _sign in "-/.":
@@ -45,19 +54,21 @@ for _sign in "-/.":
 def days(column: pd.Series[str], date_format: str | None = None) -> tuple[Days, str]:
     """(R,) days, NaT where a cell is not a date in the most frequent format, and that format as in `M/D/Y`.
 
-    If several formats fit equally, the one in which the days are in order is taken, then the one without weekends;
-    raises AmbiguousTableError if more than one remains. A time stamp's day is the one that is written.
+    If several formats fit equally, the one in which the days are in order is taken, then the one without weekends,
+    then the one of weeks or months; raises AmbiguousTableError if more than one remains. A time stamp's day is the one
+    that is written.
     """
     if column.dtype.kind == "M":
         return pd.DatetimeIndex(column).tz_localize(None).to_numpy().astype("datetime64[D]"), "as stamps"
     texts = column.astype(str).str.strip()
     if date_format is not None:
-        whole, day_alone = (_days(t, date_format) for t in (texts, texts.str.replace(_TIME, "", regex=True)))
+        bare = texts.str.replace(_TIME, "", regex=True).map(date_words.without_weekday)
+        whole, day_alone = (_days(t, date_format) for t in (texts, bare))
         if "%b" in date_format.lower():
-            english = _days(texts.map(date_words.with_english_month), date_format.replace("%B", "%b"))
+            english = _days(bare.map(date_words.with_english_month), date_format.replace("%B", "%b"))
             day_alone = np.where(np.isnat(day_alone), english, day_alone)
         return np.where(np.isnat(whole), day_alone, whole), form(date_format)
-    texts = pd.Series([_tidy(text) for text in texts], dtype=str)
+    texts = pd.Series([_tidy(text) for text in unquoted(texts)], dtype=str)
     fitting: dict[str, Days] = {}
     for pattern, formats in _FORMS.items():
         fits = texts.str.fullmatch(pattern).to_numpy(dtype=bool)
@@ -72,7 +83,8 @@ def days(column: pd.Series[str], date_format: str | None = None) -> tuple[Days, 
     if len(likely) > 1:
         ordered = [f for f in likely if _is_ordered(fitting[f])]
         weekdays = [f for f in ordered if np.is_busday(fitting[f][~np.isnat(fitting[f])]).all()]
-        likely = ordered if len(ordered) == 1 else weekdays if len(weekdays) == 1 else likely
+        regular = [f for f in ordered if _is_regular(fitting[f])]
+        likely = next((fewer for fewer in (ordered, weekdays, regular) if len(fewer) == 1), likely)
     if len(likely) > 1:
         raise AmbiguousTableError(
             f"{texts.iloc[0]} may be {' or '.join(map(form, likely))}, and the order of the dates fits each; "
@@ -85,7 +97,17 @@ def form(date_format: str) -> str:
     """A strptime format as shown to the user: `%m/%d/%Y` as M/D/Y."""
     if date_format == "%Y%m%d":
         return "YYYYMMDD"
-    names = {"%Y": "Y", "%y": "YY", "%m": "M", "%d": "D", "%b": "Mon", "%B": "Month"}
+    names = {
+        "%G": "Y",
+        "%V": "week",
+        "%u": "day",
+        "%Y": "Y",
+        "%y": "YY",
+        "%m": "M",
+        "%d": "D",
+        "%b": "Mon",
+        "%B": "Month",
+    }
     return re.sub("%.", lambda match: names.get(match[0], match[0]), date_format)
 
 
@@ -94,7 +116,12 @@ def _tidy(text: str) -> str:
     text = _TIME.sub("", text)
     if text.replace("-", "").replace("/", "").isdigit():
         return text
-    text = date_words.with_english_month(date_words.with_dashes(_WEEKDAY.sub("", text)))
+    if not _LETTER.search(text):
+        return _SPACED.sub(r"\1", text).removesuffix(".")
+    if _WEEK.fullmatch(text):
+        return f"{text[:4]}-W{text[-2:]}-1"
+    text = date_words.with_dashes(date_words.without_weekday(_WEEKDAY.sub("", text)))
+    text = date_words.with_english_month(text)
     return re.sub(r"[\s,/.-]+", "-", _MONTH.sub(r"\1", text)) if _MONTH.search(text) else text
 
 
@@ -108,7 +135,14 @@ def _is_ordered(found: Days) -> bool:
     return bool((steps >= 0).all() or (steps <= 0).all())
 
 
-_CURRENCY = r"(?P<{}>[$€£¥₹₩₽₺₪]|[A-Z]{{3}})?"
+def _is_regular(found: Days) -> bool:
+    """Whether the days are a week, a month, … apart each time. Of 12 or fewer, 1/2, 1/3, … may be days or months."""
+    steps = np.abs(np.diff(found[~np.isnat(found)]).astype(np.int64))
+    return bool(len(steps) >= 12 and steps.min() > 4 and steps.max() <= 1.2 * steps.min())
+
+
+_CURRENCY = r"(?P<{}>[A-Z]{{0,3}}[$€£¥₹₩₽₺₪]|[A-Z]{{3}}|R[sp]\.?|kr\.?|zł|Kč|Ft|元|円|원)?"
+_SHARES = r"(?:\s?(?i:shares|shs|aktien|stück|stk\.?|stuks|azioni|acciones|ações|actions|pcs|手|股|株|주))?"
 _SCALES = {"": "", "K": "e3", "M": "e6", "B": "e9", "T": "e12"} | {"MIO": "e6", "MLN": "e6", "MRD": "e9"}
 _SCALES |= {"万": "e4", "亿": "e8"}
 _SCALE = r"(?:(?P<scale>[KkMmBbTt万亿]|[Mm](?:io|ln|rd))\.?)?"
@@ -123,7 +157,7 @@ def _pattern(decimal: str, groups: str) -> re.Pattern[str]:
     whole = _GROUPS[groups].format(r"[\s'’,]" if decimal == "." else r"[\s'’.]")
     number = rf"[+-]?(?=[.,]?[0-9])(?:{whole}|[0-9]+)?(?:{re.escape(decimal)}[0-9]*)?(?:[eE][+-]?[0-9]+)?"
     before, after = _CURRENCY.format("before"), _CURRENCY.format("after")
-    return re.compile(rf"{before}\s*(?P<number>{number})\s?{_SCALE}\s*(?:{after}|(?P<percent>%))")
+    return re.compile(rf"{before}\s*(?P<number>{number})\s?{_SCALE}\s*(?:{after}|(?P<percent>%))(?P<shares>{_SHARES})")
 
 
 @dataclass(frozen=True)
@@ -142,6 +176,11 @@ _MISSING = ("", "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none", "-", 
 """Cells of a further column that say that there is no value, in lower case."""
 _SAMPLE = 200
 _TRUTHS = {"true": "1", "false": "0"}
+
+
+def unquoted(texts: pd.Series[str]) -> pd.Series[str]:
+    """Texts without the apostrophe that each begins with: Excel's mark of a text, or a quote."""
+    return texts.str.strip("'") if texts.str.startswith("'").all() else texts
 
 
 def missing(column: pd.Series[str]) -> NDArray[np.bool_]:
@@ -181,7 +220,7 @@ def numbers(
     different numbers, or where currencies are mixed.
     """
     known = {n: c.to_numpy(dtype=np.float64, na_value=np.nan) for n, c in columns.items() if c.dtype.kind in "fiub"}
-    texts = {n: c.astype(str).str.strip().tolist() for n, c in columns.items() if n not in known}
+    texts = {n: unquoted(c.astype(str).str.strip()).tolist() for n, c in columns.items() if n not in known}
     texts |= {name: _present(texts[name]) for name in further if name in texts}
     if (plain := _plain(texts)) is not None:
         return known | plain, []
@@ -248,7 +287,7 @@ def _read(texts: Mapping[str, list[str]], further: Collection[str], decimal: str
         scaled = name == "volume" or name in further
         values = np.full(len(column), np.nan)
         for row, match in enumerate(matches):
-            if not match or _unit(match) != usual or (match["scale"] and not scaled):
+            if not match or _unit(match) != usual or ((match["scale"] or match["shares"]) and not scaled):
                 continue
             number, scale = match["number"], (match["scale"] or "").upper()
             if match["group"]:

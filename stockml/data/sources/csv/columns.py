@@ -8,7 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from stockml.config.schema import nearest
-from stockml.data.sources.csv.column_names import ENGLISH, SURE_TICKERS, folded, is_known, letters, spellings, words
+from stockml.data.sources.csv.column_names import (
+    CLOCKS,
+    ENGLISH,
+    SURE_TICKERS,
+    folded,
+    is_known,
+    letters,
+    spellings,
+    words,
+)
 
 Given = Mapping[str, str | int]
 """What data.columns names: a role, or another name → the column's name in the file, or its position from 1."""
@@ -20,10 +29,15 @@ _KNOWN = "|".join(name.replace(" ", " ?") for role in ("date", *_FIGURES) for na
 _FIGURE = re.compile(rf"(?:.* )?(?:{_KNOWN})|(?:{_KNOWN}) .*")
 ROLES = {name.replace(" ", "_"): name for name in ENGLISH}
 """The roles by the names that data.columns gives them: adj_close."""
-_NUMBER = re.compile(r"\W*\d[\d.,]*\W*")
+_A_NUMBER = re.compile(r"\W*\d[\d.,]*\W*")
 PAIR_VOLUME = r"Volume [A-Z0-9]{2,6}"
 """The name of a crypto-currency's volume in the base or the quote of its pair."""
 _STAMP = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*")
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number, with or without a sign before and after it."""
+    return _A_NUMBER.fullmatch(cell.strip()) is not None
 
 
 def same_ticker(one: str, other: str) -> bool:
@@ -95,6 +109,12 @@ class Header:
         if name in self.given and name not in ROLES:
             return self.column(name, ticker)
         return self._named(name, ticker)
+
+    def clock(self, date: int) -> int | None:
+        """The number of the column with the times, where there is one beside that of the days."""
+        if (place := self.given.get("time")) is not None:
+            return place - 1 if isinstance(place, int) else self._named(place, "")
+        return next((n for n, name in enumerate(self.names) if words(name) in CLOCKS and n != date), None)
 
     def _named(self, name: str, ticker: str) -> int | None:
         stock = letters(ticker)
@@ -171,11 +191,12 @@ def header(rows: Sequence[Sequence[str]], given: Given = NO_COLUMNS, *, has_name
     names = tuple(rows[named]) if rows else ()
     found = Header(names, named + 1)
     above = range(named)
-    if named and _is_of_tickers(rows[named - 1], len(names), sure=("ticker", "symbol")):
+    sure = ("ticker", "symbol", *([""] if len(set(names)) < len(names) else []))
+    if named and _is_of_tickers(rows[named - 1], len(names), sure):
         found, above = replace(found, tickers=_padded(rows[named - 1], len(names))), range(named - 1)
     elif len(rows) > found.first and _is_of_tickers(rows[found.first], len(names)):
         found = replace(found, tickers=_padded(rows[found.first], len(names)), first=found.first + 1)
-    numbers = [n for n in above if any(_NUMBER.fullmatch(cell.strip()) for cell in rows[n])]
+    numbers = [n for n in above if any(map(is_number, rows[n]))]
     if numbers:
         raise AmbiguousTableError(
             f"line {numbers[0] + 1} holds numbers above the names of line {named + 1}; put the names first"
@@ -210,14 +231,14 @@ def _is_of_bars(row: Sequence[str], given: Given) -> bool:
     if len(positions) < len(places):
         return False
     if positions:
-        return any(place <= len(row) and _NUMBER.fullmatch(row[place - 1].strip()) for place in positions)
+        return any(place <= len(row) and is_number(row[place - 1]) for place in positions)
     return _holds_numbers(row)
 
 
 def _holds_numbers(row: Sequence[str]) -> bool:
     """Whether most cells of a row, of three at least, are numbers or dates."""
     cells = [cell.strip() for cell in row]
-    numbers = [cell for cell in cells if _NUMBER.fullmatch(cell) or _STAMP.fullmatch(cell)]
+    numbers = [cell for cell in cells if is_number(cell) or _STAMP.fullmatch(cell)]
     return len(numbers) >= 3 and len(numbers) * 2 > len(cells)
 
 
@@ -227,7 +248,7 @@ def _positions(row: Sequence[str]) -> Given:
     if len(cells) == 12 and all(re.fullmatch(r"\d{13}|\d{16}", cells[n]) for n in (0, 6)):
         return {"date": 1, "open": 2, "high": 3, "low": 4, "close": 5, "volume": 6}
     if len(cells) == 7 and re.fullmatch(r"\d{4}\.\d\d\.\d\d", cells[0]) and re.fullmatch(r"\d\d:\d\d", cells[1]):
-        return {"date": 1, "open": 3, "high": 4, "low": 5, "close": 6, "volume": 7}
+        return {"date": 1, "time": 2, "open": 3, "high": 4, "low": 5, "close": 6, "volume": 7}
     return NO_COLUMNS
 
 
@@ -236,7 +257,7 @@ def _is_of_tickers(row: Sequence[str], width: int, sure: Sequence[str] = ("ticke
     first, rest = (words(row[0]) if row else "", [cell.strip() for cell in row[1:]])
     if first not in sure or len(row) != width or width < 2 or not all(rest):
         return False
-    return bool(first) or not any(_NUMBER.fullmatch(cell) for cell in rest)
+    return bool(first) or not any(map(is_number, rest))
 
 
 def _padded(row: Sequence[str], width: int) -> tuple[str, ...]:

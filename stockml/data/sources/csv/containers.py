@@ -6,28 +6,31 @@ What a file is shows in its first bytes, not in its name.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
-import json
 import lzma
 import re
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import pandas as pd
 
-from stockml.data.sources.csv import spreadsheets
+from stockml.data.sources.csv import json_tables, spreadsheets
+from stockml.data.sources.csv.column_names import is_known
 from stockml.errors import UserError
 from stockml.runs import plain_files
 
 Rows = list[list[str]]
 _RATIO = 30  # text of bars is packed to a tenth at best
 _PARQUET_RATIO = 200  # a column of one value takes next to nothing
+_HEAD_BYTES = 10_000
+_ENCODINGS = ("ascii", "cp1252", "cp1250", "cp1251", "gb18030", "big5", "cp932", "cp949")
+_WIDE = ("utf-16-le", "utf-16-be")
 _COPIES = 16  # of a table, while its cells are texts in memory
 _SOME_BYTES = 2**28
-_CELL_BYTES = 32  # that even an empty one takes
 
 
 def content(path: Path) -> bytes:
@@ -69,19 +72,37 @@ def _unpacked(path: Path, packed: bytes) -> BinaryIO | None:
         is_sheet = not spreadsheets.MEMBERS.isdisjoint(names)
         plain_files.archive_size(path, spreadsheets.RATIO if is_sheet else _RATIO)
         if not is_sheet:
+            if any(archive.getinfo(name).flag_bits & 1 for name in names):
+                raise UserError(f"{path}: is protected by a password; unpack it, and name the file: data.path=FILE")
             if len(names) != 1:
-                raise UserError(f"{path}: holds {len(names)} files; unpack it, and name the folder: data.dir=FOLDER")
+                remedy = "unpack it, and name the folder: data.dir=FOLDER" if names else "save the bars again"
+                raise UserError(f"{path}: holds {len(names) or 'no'} files; {remedy}")
             return cast("BinaryIO", archive.open(names[0]))
     return None
+
+
+def encoding(content: bytes) -> str:
+    """The encoding of a text: UTF-8 or UTF-16, else the one in which the names of its columns are known."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    with contextlib.suppress(UnicodeDecodeError):
+        if "\0" not in content.decode("utf-8-sig"):
+            return "utf-8-sig"
+    names = _WIDE if b"\0" in content else _ENCODINGS
+    heads = {name: re.split(r'[,;|\t\n\r"]', content[:_HEAD_BYTES].decode(name, "replace")) for name in names}
+    known = {name: sum(is_known(cell) for cell in cells if cell.strip()) for name, cells in heads.items()}
+    best = max(known, key=lambda name: known[name])
+    return best if known[best] > known.get("ascii", 0) else "utf-8-sig"
 
 
 def text(path: Path, content: bytes) -> str:
     """The text of the bytes of a file, with lines that end in \\n. Raises UserError."""
     try:
-        text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+        text = content.decode(encoding(content))
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{path}: is not a text file ({error.reason} at byte {error.start}); save it as UTF-8 CSV"
+            f"{path}: is no text in UTF-8 ({error.reason} at byte {error.start}), nor in another encoding, as cp1252 "
+            "or gb18030, in which its columns have known names; save it as UTF-8 CSV"
         ) from error
     if "\0" in text:
         raise UserError(f"{path}: is not a text file (a zero byte at {text.index(chr(0))}); save it as UTF-8 CSV")
@@ -89,66 +110,22 @@ def text(path: Path, content: bytes) -> str:
 
 
 def rows(path: Path, content: bytes) -> Rows | None:
-    """The cells of a spreadsheet's first sheet or of JSON records, as text; None of any other table.
+    """The cells of a spreadsheet's sheet of bars or of JSON, as text; None of any other table.
 
     Rows have the same length; those of JSON objects begin with the names. Raises UserError.
     """
     if content.startswith((b"PK\x03\x04", spreadsheets.XLS)):
-        sheet = spreadsheets.first_sheet(path, content)
-        found = [[_shown(cell) for cell in row] for row in sheet.itertuples(index=False, name=None)]
-    elif re.match(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*[{\[]|\{\s*\")", content):
-        found = _records(path, text(path, content))
+        sheet = spreadsheets.sheet(path, content)
+        found = [[json_tables.shown(cell) for cell in row] for row in sheet.itertuples(index=False, name=None)]
+    elif re.match(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*[{\[\]]|\{\s*\")", content):
+        found = json_tables.rows(path, text(path, content))
+    elif re.match(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|body|table|meta|div|\?xml)\b", content, re.IGNORECASE):
+        raise UserError(f"{path}: is a web page or XML, no table; open it in a spreadsheet program and save it as CSV")
     else:
         return None
     width = max(map(len, found), default=0)
-    require_cells(path, len(found) * width)
+    plain_files.require_cells(path, len(found) * width)
     return [[*row, *[""] * (width - len(row))] for row in found]
-
-
-def require_cells(path: Path, number: int) -> None:
-    """UserError where a table of so many cells, most of them empty, would not fit into memory."""
-    plain_files.require_memory(path, number * _CELL_BYTES, "fix the longest row")
-
-
-def _records(path: Path, text: str) -> Rows:
-    """The rows of a list of objects or of lists, alone or as the one list in an object; or of one object a line."""
-    try:
-        try:
-            found = _parsed(text)
-        except json.JSONDecodeError as error:
-            if not error.msg.startswith("Extra data"):
-                raise
-            found = [_parsed(line) for line in text.splitlines() if line.strip()]
-        if isinstance(found, dict):
-            lists = [value for value in found.values() if isinstance(value, list) and value]
-            found = lists[0] if len(lists) == 1 else [found]
-        if all(isinstance(record, dict) for record in found):
-            names = list(dict.fromkeys(name for record in found for name in record))
-            require_cells(path, len(found) * len(names))
-            found = [names, *([record.get(name) for name in names] for record in found)]
-        if not all(isinstance(record, list) for record in found):
-            raise ValueError("it has no list of records alone")
-    except (ValueError, RecursionError) as error:
-        raise UserError(f'{path}: holds no JSON records, [{{"date": …, "close": …}}, …] ({error})') from error
-    return [[_shown(cell) for cell in record] for record in found]
-
-
-def _parsed(text: str) -> Any:
-    """A JSON text whose numbers stay as they are written. Raises ValueError."""
-    return json.loads(text, parse_int=str, parse_float=str, object_pairs_hook=_object)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError(f"{pairs[0][0]} or another name is there twice")
-    return found
-
-
-def _shown(cell: Any) -> str:
-    """A cell as text: exact to the last digit."""
-    text = "" if cell is None else str(cell)
-    return text if text.isascii() else text.encode(errors="backslashreplace").decode()  # JSON can have half a character
 
 
 def parquet(path: Path) -> pd.DataFrame:
@@ -163,6 +140,17 @@ def parquet(path: Path) -> pd.DataFrame:
     except (OSError, ValueError, TypeError, LookupError, NotImplementedError) as error:
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
     return cells
+
+
+def parquet_names(path: Path) -> tuple[str, ...]:
+    """The names of a Parquet file's columns, without its rows. Raises UserError."""
+    try:
+        from pyarrow import parquet
+
+        with plain_files.opened(path) as file:
+            return tuple(map(str, parquet.ParquetFile(file).schema_arrow.names))
+    except (ImportError, OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
 
 
 def _check_parquet(path: Path) -> None:

@@ -30,6 +30,7 @@ _MONTHS = (
 _BEGINNINGS = {start: name for name, starts in zip(_ENGLISH, _MONTHS, strict=True) for start in starts.split("|")}
 _WORD = re.compile(r"[^\W\d_]{3,}\.?")
 _SMALL_WORDS = re.compile(r"(?<=[\d.])(?:st|nd|rd|th|er|º|ª)\b|\b(?:de|del)\b\.?", re.IGNORECASE)
+_BETWEEN_WORDS = re.compile(r"(?:[^\W\d_]\D*?[\s,.]\s*)?(\d.*?)(?:[\s,]*\(?[^\W\d_]+\.?\)?)?")
 _EAST_ASIAN = re.compile(r"\s*[年月년월]\s*")
 
 _DAY = 86_400
@@ -53,6 +54,14 @@ def with_english_month(text: str) -> str:
     return text
 
 
+def without_weekday(text: str) -> str:
+    """A date without the day of the week that stands before or after it; as it is where the rest would be no date."""
+    found = _BETWEEN_WORDS.fullmatch(text)
+    rest = found[1] if found else ""
+    groups = len(re.findall(r"\d+", rest))
+    return rest if groups == 3 or (groups == 2 and _WORD.search(rest)) else text
+
+
 def with_dashes(text: str) -> str:
     """A date as China, Japan and Korea write it, 2020年1月2日, in digits and dashes."""
     return _EAST_ASIAN.sub("-", text).rstrip("日일").strip() if _EAST_ASIAN.search(text) else text
@@ -65,9 +74,8 @@ def counted(texts: pd.Series[str]) -> tuple[NDArray[np.datetime64], str] | None:
     if not fits.any():
         return None
     whole = np.zeros(len(texts), dtype=np.int64)
-    whole[fits] = (
-        texts[fits].str.partition(".")[0].astype(np.uint64).clip(upper=np.iinfo(np.int64).max).astype(np.int64)
-    )
+    parts = texts[fits].str.partition(".")
+    whole[fits] = parts[0].astype(np.uint64).clip(upper=np.iinfo(np.int64).max).astype(np.int64)
     usual = np.median(whole[fits])
     unit = next((name for name, (_, least, most) in _UNITS.items() if least <= usual < most), None)
     if unit is None:
@@ -76,6 +84,8 @@ def counted(texts: pd.Series[str]) -> tuple[NDArray[np.datetime64], str] | None:
     is_date = fits & (whole >= least) & (whole < most)
     if is_date.sum() * 2 <= len(texts):
         return None
-    # Excel counts from 1899-12-30.
-    seconds = (whole - 25_569) * _DAY if per_day == 1 else whole // (per_day // _DAY)
+    seconds = whole // max(1, per_day // _DAY)
+    if per_day == 1:  # Excel counts from 1899-12-30, and a part of a day is a time
+        seconds = (whole - 25_569) * _DAY
+        seconds[fits] += (("0." + parts[2]).astype(np.float64) * _DAY).round().astype(np.int64).to_numpy()
     return np.where(is_date, seconds.astype("datetime64[s]"), np.datetime64("NaT")), unit

@@ -12,7 +12,7 @@ import numpy as np
 
 from stockml.config.schema import nearest
 from stockml.data.bars import PRICES, Floats, MissingColumnsError
-from stockml.data.sources.csv import cells
+from stockml.data.sources.csv import cells, stamps
 from stockml.data.sources.csv.column_names import words
 from stockml.data.sources.csv.columns import AmbiguousTableError, Header, quoted
 from stockml.data.sources.csv.table_files import Table
@@ -90,9 +90,11 @@ def _proposal(table: Table, found: Mapping[str, int], lacks: Sequence[str], feat
     """How to name the roles that a table lacks, as its cells show them, and how to do without the others."""
     guessed, header = _guess(table, found, lacks), table.header
     rest = [role for role in lacks if role not in guessed]
+    if len(header.names) == 1:
+        return "; its columns must be apart by commas, semicolons, tabs or |"
     hints = []
     if guessed:
-        places = {role: _place(header, number) for role, number in guessed.items()}
+        places = {role: place(header, number) for role, number in guessed.items()}
         names = [f"{header.names[number].strip()} is the {role}" for role, number in guessed.items()]
         which = f"if {names[0]}" if len(names) == 1 else "if these are they"
         setting = f"'data.columns={{{', '.join(f'{role}: {place}' for role, place in places.items())}}}'"
@@ -105,11 +107,11 @@ def _proposal(table: Table, found: Mapping[str, int], lacks: Sequence[str], feat
     return "".join(f"; {hint}" for hint in hints)
 
 
-def _place(header: Header, number: int) -> str:
+def place(header: Header, number: int) -> str:
     """A column as it is typed in data.columns: by its name, if it is the only one of this name."""
     name = header.names[number].strip()
     alike = [other for other in header.names if words(other) == words(name)]
-    if not header.has_names or len(alike) > 1 or header.tickers is not None or {"'", '"', "\\"} & set(name):
+    if not name or not header.has_names or len(alike) > 1 or header.tickers is not None or {"'", '"', "\\"} & set(name):
         return str(number + 1)
     return quoted(name)
 
@@ -117,7 +119,11 @@ def _place(header: Header, number: int) -> str:
 def _guess(table: Table, found: Mapping[str, int], lacks: Collection[str]) -> dict[str, int]:
     """The columns that the cells show to be some of the lacking roles."""
     sample, names = table.cells.iloc[:_SAMPLE], table.header.names
-    free = [n for n, name in enumerate(names) if n not in found.values() and name.strip() and "%" not in name]
+    free = [
+        n
+        for n, name in enumerate(names)
+        if n not in found.values() and name.strip() and not {"%", "€", "$", "£", "¥"} & {*name}
+    ]
     guessed: dict[str, int] = {}
     is_falling = False
     if len(sample) < 3:
@@ -132,6 +138,8 @@ def _guess(table: Table, found: Mapping[str, int], lacks: Collection[str]) -> di
             is_falling = bool((steps < 0).any())
             guessed |= {} if "date" in found else {"date": number}
             break
+    if table.header.clock(-1) is None and (times := [n for n in free if stamps.are_times(sample[n])]):
+        guessed["time"] = times[0]
     prices = {role: number for role, number in found.items() if role in PRICES}
     free = [n for n in free if n != guessed.get("date") and not cells.is_text(sample[n])]
     try:
@@ -148,7 +156,7 @@ def _guess(table: Table, found: Mapping[str, int], lacks: Collection[str]) -> di
     rest = [n for n in free if n not in near and len(np.unique(values[n])) > 1]
     if "volume" in lacks and rest:
         guessed["volume"] = next((n for n in rest if (values[n] % 1 == 0).all()), rest[0])
-    return {role: guessed[role] for role in ("date", *ROLES) if role in guessed}
+    return {role: guessed[role] for role in ("date", "time", *ROLES) if role in guessed}
 
 
 def _alike(logs: Mapping[int, Floats], prices: Mapping[str, int], free: Sequence[int]) -> list[int]:

@@ -1,15 +1,20 @@
-"""Reads the first sheet of a spreadsheet, unless its cells would not fit into memory: xlsx, ods, xls."""
+"""Reads the sheet of bars of a spreadsheet, unless its cells would not fit into memory: xlsx, ods, xls."""
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import re
+import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from xml.parsers import expat
 
 import pandas as pd
 
+from stockml.data.sources.csv import columns
 from stockml.errors import UserError
 from stockml.runs import plain_files
 
@@ -17,24 +22,54 @@ MEMBERS = {"xl/workbook.xml", "xl/workbook.bin", "content.xml"}
 """What the ZIP archive of a spreadsheet holds: xlsx, xlsb (which is refused), ods."""
 RATIO = 100  # the XML of an ods is packed to a thirtieth
 XLS = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+HEAD = 40
+"""Number of rows that may hold the names of the columns."""
 _CELL_BYTES = 64
 """Memory that even an empty cell takes."""
 
 
-def first_sheet(path: Path, content: bytes) -> pd.DataFrame:
-    """The cells of a spreadsheet's first sheet, of any type. Raises UserError."""
+def sheet(path: Path, content: bytes) -> pd.DataFrame:
+    """The cells, of any type, of the sheet of bars; of the first one where none names columns. Raises UserError."""
     try:
         if not content.startswith(XLS):  # whose sheets have at most 65,536 rows of 256 cells
             content = _checked(path, content)
-        return pd.read_excel(io.BytesIO(content), header=None, dtype=object, na_filter=False, engine="calamine")
-    except (ImportError, ValueError) as error:
-        if isinstance(error, ImportError) or "engine" in str(error):  # pandas before 2.2 does not know it
+        with _quiet():
+            sheets = pd.read_excel(
+                io.BytesIO(content), None, header=None, dtype=object, na_filter=False, engine="calamine"
+            )
+    except UserError:
+        raise
+    except BaseException as error:
+        if isinstance(error, ImportError) or (isinstance(error, ValueError) and "engine" in str(error)):
+            # pandas before 2.2 does not know the engine
             raise UserError(f"{path}: reading spreadsheets needs pip install 'stockml[excel]'") from error
-        raise UserError(f"{path}: cannot be read ({error}); save it as CSV") from error
-    except Exception as error:
-        if type(error).__module__ != "python_calamine" and not isinstance(error, zipfile.BadZipFile):
+        if not isinstance(error, Exception) and type(error).__module__ != "pyo3_runtime":  # a panic of the reader
             raise
-        raise UserError(f"{path}: cannot be read ({error}); save it as CSV") from error
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: cannot be read ({why}); open it, and save it as CSV") from error
+    of_bars = [name for name, cells in sheets.items() if _names_columns(cells)]
+    if len(of_bars) > 1:
+        raise UserError(f"{path}: holds {len(of_bars)} sheets of bars, {', '.join(of_bars)}; save each as a CSV file")
+    return sheets[of_bars[0]] if of_bars else next(iter(sheets.values()), pd.DataFrame())
+
+
+def _names_columns(cells: pd.DataFrame) -> bool:
+    head = cells.iloc[:HEAD].itertuples(index=False, name=None)
+    return any(columns.figures_named([str(cell) for cell in row if cell != ""]) > 1 for row in head)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing is printed on stderr meanwhile, not even below Python, where a panic prints a stack."""
+    sys.stderr.flush()
+    with Path(os.devnull).open("wb") as null:
+        kept = os.dup(2)
+        try:
+            os.dup2(null.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _checked(path: Path, content: bytes) -> bytes:
@@ -51,7 +86,7 @@ def _checked(path: Path, content: bytes) -> bytes:
         for name in dict.fromkeys(archive.namelist()):
             stored.writestr(name, xml := archive.read(name))
             sheet = _Extent(xml)
-            cells, copies = max(cells, sheet.rows * sheet.width), max(copies, sheet.copies)
+            cells, copies = cells + sheet.rows * sheet.width, copies + sheet.copies
             longest = max(longest, sheet.longest)
     plain_files.require_memory(path, cells * _CELL_BYTES + copies * longest, "save it as CSV")
     return checked.getvalue()

@@ -12,9 +12,10 @@ from stockml.errors import UserError
 
 _CLOCK = re.compile(
     r"(?:T|,?\s+)(?P<hour>\d\d?):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.\d+)?)?(?:\s*(?P<half>[AaPp])\.?[Mm]\.?)?"
-    r"(?:\s*(?P<zone>[A-Z]{1,4}(?![+-])|(?:GMT|UTC)?[+-]\d\d:?\d\d))?$"
+    r"(?:\s*(?P<zone>[A-Z]{1,4}(?![+-])|(?:GMT|UTC)?[+-]\d\d:?\d\d)(?:\s\(.*\))?)?$"
 )
-_TIME_ALONE = re.compile(r"\d\d?:\d\d(?::\d\d(?:\.\d+)?)?")
+_TIME_ALONE = re.compile(r"^([01]?\d|2[0-3]):?([0-5]\d)(?::?([0-5]\d)(?:\.\d+)?)?$")
+_RUN_TOGETHER = re.compile(r"^(\d{8})\s(\d\d)(\d\d)(\d\d)$")
 _UTC = ("Z", "UTC", "GMT")
 _LEAST_REPEATED = 0.2  # share of the bars that are of the same day as the one before, of intraday bars
 
@@ -47,13 +48,19 @@ def read(column: pd.Series[str], date_format: str | None, timezone: str | None) 
     return (wall, form) if len(known) > 1 and same_day.mean() >= _LEAST_REPEATED else (days, form)
 
 
-def with_times(dates: pd.Series[str], *clocks: pd.Series[str]) -> pd.Series[str]:
-    """The dates with the times that a column of its own holds; as they are where none does."""
-    for clock in clocks:
-        times = clock.astype(str).str.strip()
-        if times.str.fullmatch(_TIME_ALONE).all():
-            return dates.astype(str).str.strip() + " " + times
-    return dates
+def are_times(cells: pd.Series[str]) -> bool:
+    """Whether all cells are times of the day, with colons."""
+    texts = cells.astype(str)
+    return bool(texts.str.contains(":").all() and texts.str.strip().str.fullmatch(_TIME_ALONE).all())
+
+
+def with_times(dates: pd.Series[str], clock: pd.Series[str]) -> pd.Series[str]:
+    """The dates with the times, 09:30:00 or 093000, that a column of its own holds; as they are where it holds none."""
+    parts = clock.astype(str).str.strip().str.extract(_TIME_ALONE)
+    if parts[0].isna().any():
+        return dates
+    days = dates.astype(str).str.strip().str.removesuffix(" 00:00:00")
+    return days + " " + parts[0] + ":" + parts[1] + ":" + parts[2].fillna("00")
 
 
 def _seconds(column: pd.Series[str], days: cells.Days, date_format: str | None) -> tuple[cells.Days, cells.Floats]:
@@ -71,7 +78,7 @@ def _seconds(column: pd.Series[str], days: cells.Days, date_format: str | None) 
     if date_format is not None and "%H" in date_format:
         parsed = pd.to_datetime(texts, format=date_format, errors="coerce").dt.tz_localize(None)
         return parsed.to_numpy().astype("datetime64[s]"), nowhere
-    parts = texts.str.extract(_CLOCK)
+    parts = texts.str.replace(_RUN_TOGETHER, r"\1 \2:\3:\4", regex=True).str.extract(_CLOCK)
     clock = parts[["hour", "minute", "second"]].fillna("0").astype(int)
     half = parts["half"].str.lower()
     hour = clock["hour"].where(half.isna(), clock["hour"] % 12) + 12 * (half == "p")

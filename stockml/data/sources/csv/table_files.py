@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,17 +19,16 @@ from stockml.config.printable import printable_name
 from stockml.config.schema import nearest
 from stockml.data.bars import place
 from stockml.data.sources import reading
-from stockml.data.sources.csv import columns, containers
+from stockml.data.sources.csv import columns, containers, text_tables
 from stockml.data.sources.csv.columns import Given, Header, same_ticker
 from stockml.data.sources.csv.file_names import ENDINGS, stem
+from stockml.data.sources.csv.spreadsheets import HEAD
 from stockml.errors import UserError
 
 if TYPE_CHECKING:
     from stockml.data.sources.csv import CsvConfig
 
-_DELIMITERS = ",;\t|"
-_HEAD = 40
-"""Number of rows that may hold the names of the columns."""
+_ELSEWHERE = "name it where it is: data.path=FILE"
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,8 @@ class Table:
     """The stock as spelled in the table; empty if the table does not name it."""
     tickers: int = 0
     """Number of stocks that the file names."""
+    notes: tuple[str, ...] = ()
+    """What is said of how the file was read."""
 
     def where(self, row: int) -> str:
         """File and line, as shown to the user."""
@@ -59,7 +60,9 @@ def find(data: CsvConfig, ticker: str) -> Path:
     of the ticker. Raises UserError where there is none or where several fit."""
     if data.path is not None:
         if not Path(data.path).is_file():
-            raise UserError(f"data.path={data.path}: there is no such file")
+            is_pattern = set("*?") & set(data.path)
+            advice = f"for each file of a pattern: -m 'data.path=glob({data.path})'" if is_pattern else _ELSEWHERE
+            raise UserError(f"data.path={data.path}: there is no such file; {advice}")
         return Path(data.path)
     folder = Path(str(data.dir))
     _require_folder(folder)
@@ -87,14 +90,14 @@ def files(folder: Path) -> list[Path]:
     """The tables in `data.dir`, sorted by name. Raises UserError where there is no such folder."""
     _require_folder(folder)
     tables = (path for path in folder.iterdir() if path.name.lower().endswith(ENDINGS) and path.is_file())
-    return sorted(path for path in tables if not path.name.startswith("."))
+    return sorted(path for path in tables if not path.name.startswith((".", "~$")))
 
 
 def _require_folder(folder: Path) -> None:
     if folder.is_file():
         raise UserError(f"data.dir={folder}: is a file; type data.path={folder}")
     if not folder.is_dir():
-        raise UserError(f"data.dir={folder}: there is no such folder")
+        raise UserError(f"data.dir={folder}: there is no such folder; name it where it is: data.dir=FOLDER")
 
 
 def _is_word(ticker: str, name: str) -> bool:
@@ -108,7 +111,8 @@ def _is_word(ticker: str, name: str) -> bool:
     return re.search(word, name.replace("_", " "), re.IGNORECASE) is not None
 
 
-def _is_parquet(path: Path) -> bool:
+def is_parquet(path: Path) -> bool:
+    """Whether a file is one of Parquet, by its name."""
     return path.suffix.lower() in (".parquet", ".pq")
 
 
@@ -124,15 +128,19 @@ def _has_rows_of(path: Path, ticker: str, data: CsvConfig) -> bool:
 
 def header_of(path: Path, data: CsvConfig) -> Header:
     """The header alone, with the columns of data.columns that the file has. Raises as `read`."""
-    if _is_parquet(path):
-        return whole(path, data, lenient=True).header
+    return whole(path, data, lenient=True).header if is_parquet(path) else beginning(path, data)[0]
+
+
+def beginning(path: Path, data: CsvConfig) -> tuple[Header, list[list[str]]]:
+    """The header of a text or a spreadsheet, and its first rows. Raises as `read`."""
     content = containers.content(path)
     rows = containers.rows(path, content)
     with user_errors(path):
         if rows is None:
-            rows = _head(containers.text(path, content).split("\n", _HEAD)[:_HEAD], data.columns)[1]
-        header = columns.header(rows[:_HEAD], data.columns, has_names=data.header)
-        return header.with_columns(data.columns, lenient=True)
+            lines = text_tables.split_lines(containers.text(path, content), data.columns)
+            _, rows = text_tables.parse_head(lines[:HEAD], data.columns)
+        header = columns.header(rows[:HEAD], data.columns, has_names=data.header)
+        return header.with_columns(data.columns, lenient=True), rows[:HEAD]
 
 
 def read(path: Path, ticker: str, data: CsvConfig, *, sole: bool = False, lenient: bool = False) -> Table:
@@ -148,7 +156,7 @@ def read(path: Path, ticker: str, data: CsvConfig, *, sole: bool = False, lenien
 def whole(path: Path, data: CsvConfig, *, lenient: bool = False) -> Table:
     """All rows of the file, without blank ones at the end. Raises UserError."""
     with user_errors(path):
-        table = _parquet(path) if _is_parquet(path) else _table(path, data.columns, has_names=data.header)
+        table = _parquet(path) if is_parquet(path) else _table(path, data.columns, has_names=data.header)
         if not data.columns:
             return table
         return replace(table, header=table.header.with_columns(data.columns, lenient=lenient))
@@ -167,8 +175,12 @@ def user_errors(path: Path) -> Iterator[None]:
 
 def of_each_stock(path: Path, data: CsvConfig) -> dict[str, Table]:
     """The rows that may be of each stock of the file, as `by_ticker`; read once per panel. Raises UserError."""
-    key = (path, tuple(data.columns.items()), data.header)
-    return reading.once(key, lambda: by_ticker(whole(path, data)))
+    return reading.once(key_of(path, data), lambda: by_ticker(whole(path, data)))
+
+
+def key_of(path: Path, data: CsvConfig) -> tuple[Any, ...]:
+    """What the stocks of a file depend on."""
+    return path, tuple(data.columns.items()), data.header
 
 
 def by_ticker(table: Table) -> dict[str, Table]:
@@ -180,10 +192,16 @@ def by_ticker(table: Table) -> dict[str, Table]:
         column = header.column("ticker", "")
     if column is None or not _holds_tickers(table, column):
         return {}
-    texts = table.cells[column].astype(str).str.strip()
+    texts = _texts(table.cells[column])
     anyone = (table.widths != len(header.names)) | (texts == "").to_numpy()  # reported for every stock
-    groups = {printable_name(str(n)): rows for n, rows in texts.groupby(texts, sort=False).indices.items() if n}
-    return {name: _rows(table, np.union1d(groups[name], anyone.nonzero()[0])) for name in sorted(groups)}
+    codes, names = pd.factorize(texts, sort=True)
+    order = np.argsort(codes, kind="stable")
+    edges = np.searchsorted(codes[order], np.arange(len(names) + 1))
+    own = {printable_name(str(name)): slice(edges[n], edges[n + 1]) for n, name in enumerate(names) if name}
+    if anyone.any():
+        return {name: _rows(table, np.union1d(order[rows], anyone.nonzero()[0])) for name, rows in own.items()}
+    by_name = _rows(table, order)
+    return {name: _rows(by_name, rows) for name, rows in own.items()}
 
 
 def _holds_tickers(table: Table, column: int) -> bool:
@@ -191,8 +209,15 @@ def _holds_tickers(table: Table, column: int) -> bool:
     date = table.header.column("date", "")
     if table.header.is_surely_tickers(column) or date is None:
         return table.header.is_surely_tickers(column)
-    days, names = table.cells[date].astype(str), table.cells[column].astype(str)
+    days, names = table.cells[date].astype(str), _texts(table.cells[column])
     return bool(days.duplicated().any()) and names.nunique() > 1
+
+
+def _texts(column: pd.Series[Any]) -> pd.Series[str]:
+    """Tickers as text, whole numbers without a point; empty where there is none."""
+    if column.dtype.kind == "f" and (column.dropna() % 1 == 0).all():
+        column = column.astype("Int64")
+    return column.astype(str).str.strip().mask(column.isna().to_numpy(dtype=bool), "")
 
 
 def _stocks_of_columns(header: Header) -> list[str]:
@@ -202,7 +227,7 @@ def _stocks_of_columns(header: Header) -> list[str]:
     return list(dict.fromkeys(own[1:] if header.names[0] else own))
 
 
-def _rows(table: Table, chosen: NDArray[np.int64]) -> Table:
+def _rows(table: Table, chosen: NDArray[np.int64] | slice) -> Table:
     cells, lines, widths = table.cells.iloc[chosen], table.lines[chosen], table.widths[chosen]
     return replace(table, cells=cells, lines=lines, widths=widths)
 
@@ -211,69 +236,34 @@ def _table(path: Path, given: Given, *, has_names: bool) -> Table:
     content = containers.content(path)
     rows = containers.rows(path, content)
     if rows is None:
-        text = containers.text(path, content).rstrip("\n")
-        lines = text.split("\n")
-        delimiter, head = _head(lines[:_HEAD], given)
+        lines = text_tables.split_lines(containers.text(path, content).rstrip("\n"), given)
+        delimiter, head = text_tables.parse_head(lines[:HEAD], given)
     else:
-        head = rows[:_HEAD]
+        head = rows[:HEAD]
     header = columns.header(head, given, has_names=has_names)
-    names = len(header.names)
+    names, notes = len(header.names), list[str]()
+    if rows is None and not (encoding := containers.encoding(content)).startswith("utf-8"):
+        notes.append(f"text in {encoding}")
     if not any(map(str.strip, header.names)):
         raise UserError(f"{path}: is empty; save the bars again")
     if rows is None:
-        cells = _cells(path, text, lines, delimiter, max(names, *(len(row) + 20 for row in head)))
+        cells = text_tables.parse_cells(path, lines, delimiter, max(names, *(len(row) + 20 for row in head)))
     else:
         cells = pd.DataFrame(rows, dtype=str)
     is_filled = (cells != "").to_numpy()
     widths = np.where(is_filled[:, names:].any(axis=1), names + 1, names)
     if rows is None:
         for row in np.flatnonzero(~is_filled[:, names - 1] & (widths == names)):  # pandas pads short lines
-            widths[row] = min(names, len(_fields([lines[row]], delimiter)[0]))
+            widths[row] = min(names, len(text_tables.parse_lines([lines[row]], delimiter)[0]))
     filled = np.flatnonzero(is_filled.any(axis=1))
+    while len(filled) and filled[-1] > header.first:
+        last = cells.iloc[filled[-1]][is_filled[filled[-1]]].tolist()
+        if not text_tables.is_footnote(last, names):
+            break
+        notes.insert(0, f"left out below the bars: {textwrap.shorten(' '.join(last), 60, placeholder=' …')!r}")
+        filled = filled[:-1]
     chosen = slice(header.first, int(filled.max(initial=-1)) + 1)
-    return Table(path, header, cells[chosen], np.arange(1, len(cells) + 1)[chosen], widths[chosen])
-
-
-def _cells(path: Path, text: str, lines: list[str], delimiter: str, most: int) -> pd.DataFrame:
-    """The cells of all lines, at most so many of each. Raises UserError."""
-    width = min(max(line.count(delimiter) for line in lines) + 1, most)
-    containers.require_cells(path, width * len(lines))
-    try:
-        # Blank lines are kept, so that a row's number is that of its line.
-        cells = pd.read_csv(
-            io.StringIO(text),
-            sep=delimiter,
-            header=None,
-            names=list(range(width)),
-            index_col=False,
-            dtype=str,
-            keep_default_na=False,
-            skip_blank_lines=False,
-            skipinitialspace=True,
-        )
-    except ValueError as error:  # pandas' parser errors are ValueErrors
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())}); fix the line") from error
-    if len(cells) != len(lines):
-        broken = cells.apply(lambda column: column.str.contains("\n", regex=False)).any(axis=1)
-        raise UserError(f"{path}, line {int(broken.argmax()) + 1}: has a quote that is not closed on the line; fix it")
-    return cells
-
-
-def _head(lines: list[str], given: Given) -> tuple[str, list[list[str]]]:
-    """The delimiter that gives most columns with a known name, and the cells of the lines."""
-    if re.fullmatch("sep=.", lines[0].strip()):  # as for Excel
-        return lines[0].strip()[-1], [[], *_fields(lines[1:], lines[0].strip()[-1])]
-    heads = {delimiter: _fields(lines, delimiter) for delimiter in _DELIMITERS}
-    named = {d: max(columns.figures_named(row, given) for row in heads[d]) for d in heads}
-    # Without names, a comma may be the decimal one.
-    best = max(heads, key=lambda d: (named[d], max(map(len, heads[d])), not named[d] and d != ","))
-    return best, heads[best]
-
-
-def _fields(lines: list[str], delimiter: str) -> list[list[str]]:
-    """The cells of each line, parsed on its own."""
-    reader = (next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), []) for line in lines)
-    return list(reader)
+    return Table(path, header, cells[chosen], np.arange(1, len(cells) + 1)[chosen], widths[chosen], notes=tuple(notes))
 
 
 def _parquet(path: Path) -> Table:
@@ -295,11 +285,13 @@ def of_ticker(table: Table, ticker: str, *, sole: bool = False) -> Table:
     if header.tickers is not None:
         held = _stocks_of_columns(header)
     elif column is not None:
-        texts = table.cells[column].astype(str).str.strip()
+        texts = _texts(table.cells[column])
         held = list(texts.unique())
     else:
         return table
-    alike = [spelt for spelt in held if printable_name(spelt).upper() == ticker.upper()]
+    names = {spelt: printable_name(spelt) for spelt in held}
+    alike = [spelt for spelt, name in names.items() if name == ticker]
+    alike = alike or [spelt for spelt, name in names.items() if name.upper() == ticker.upper()]
     alike = alike or [spelt for spelt in held if same_ticker(spelt, ticker)]
     if not alike and column is not None and not _holds_tickers(table, column):
         return table

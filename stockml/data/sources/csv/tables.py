@@ -6,10 +6,12 @@ is refused.
 
 from __future__ import annotations
 
+import collections
 import functools
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,13 +20,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stockml.data import spec, store
-from stockml.data.bars import PRICES, Bars, Floats, adjusted_volume, split_ratios
+from stockml.data.bars import PRICES, Bars, Floats, adjusted_volume, adjustment, split_ratios
+from stockml.data.settings import ANY_PRICE
+from stockml.data.sources import reading
 from stockml.data.sources.csv import cells, stamps, table_files
 from stockml.data.sources.csv.cells import Days
 from stockml.data.sources.csv.column_names import words
 from stockml.data.sources.csv.columns import PAIR_VOLUME, same_ticker
 from stockml.data.sources.csv.file_names import stem
-from stockml.data.sources.csv.places import ROLES, Places
+from stockml.data.sources.csv.places import ROLES, Places, place
 from stockml.data.sources.csv.table_files import Table
 from stockml.errors import UserError
 
@@ -70,14 +74,13 @@ def content(config: Config) -> str:
 def load_many(configs: Sequence[Config]) -> Iterator[Callable[[], Bars]]:
     """A function for each config that loads its stock's bars; a file that holds all of them is read once."""
     data = cast("CsvConfig", configs[0].data)
-    if data.path is None or any(config.data != data for config in configs):
-        return (functools.partial(load, config) for config in configs)
-    path = table_files.find(data, "")
-    tables = table_files.of_each_stock(path, data)
+    stocks = collections.Counter(cast("CsvConfig", config.data).path for config in configs)
+    long = [path for path, count in stocks.items() if path is not None and (count > 1 or len(configs) == 1)]
+    tables = {path: table_files.of_each_stock(table_files.find(replace(data, path=path), ""), data) for path in long}
 
     def of_ticker(config: Config) -> Bars:
         ticker = config.stock.ticker
-        table = tables.get(ticker)
+        table = tables.get(cast("CsvConfig", config.data).path or "", {}).get(ticker)
         if table is None:
             return load(config)
         return _bars(table_files.of_ticker(table, ticker), config, spec.columns_read(config))
@@ -101,6 +104,8 @@ def columns(config: Config) -> tuple[list[str], list[str]]:
 def _table(config: Config, *, lenient: bool = False) -> Table:
     data, ticker = cast("CsvConfig", config.data), config.stock.ticker
     path = table_files.find(data, ticker)
+    if ticker in (known := reading.known(table_files.key_of(path, data)) or {}):
+        return table_files.of_ticker(known[ticker], ticker)
     sole = data.path is not None and ticker == stem(path)
     return table_files.read(path, ticker, data, sole=sole, lenient=lenient)
 
@@ -117,8 +122,8 @@ def _parse(table: Table, config: Config, asked: Sequence[str]) -> Bars:
         raise UserError(f"{path}: holds no bars, only the names of the columns")
     column = {name: table.cells[number] for name, number in places.all.items()}
     _refuse_texts(table, places)
-    clock = [n for n, name in enumerate(table.header.names) if words(name) == "time" and n != places.roles["date"]]
-    dates = stamps.with_times(column.pop("date"), *(table.cells[number] for number in clock[:1]))
+    dates, clock = column.pop("date"), table.header.clock(places.roles["date"])
+    dates = dates if clock is None else stamps.with_times(dates, table.cells[clock])
     days, form = stamps.read(dates, data.date_format, data.timezone)
     read, notes = cells.numbers(column, places.further)
     prices = [name for name, role in places.names.items() if role in PRICES]
@@ -128,7 +133,7 @@ def _parse(table: Table, config: Config, asked: Sequence[str]) -> Bars:
     used = dict.fromkeys([*places.names.values(), *(["close", "adj close"] if is_adjusted else []), *places.further])
     read = {name: read[name] for name in used}
     rows, dropped = _usable_rows(table, days, form, read, places, data)
-    newest_first = _is_newest_first(table, days, rows)
+    newest_first = _is_newest_first(table, days, rows, places, lambda: stamps.read(dates, data.date_format, "UTC")[0])
     rows = rows[::-1] if newest_first else rows
     read = {name: values[rows] for name, values in read.items()}
     if places.volume_is_adjusted:
@@ -136,7 +141,7 @@ def _parse(table: Table, config: Config, asked: Sequence[str]) -> Bars:
     elif adjusts_volume:
         read["volume"], note = _volume(read)
         notes = [*notes, note]
-    factor = read["adj close"] / read["close"] if is_adjusted else None
+    factor = adjustment(read) if is_adjusted else None
     raw = {name: read[places.names.get(name, name)] for name in asked}
     return Bars(
         ticker=ticker,
@@ -150,6 +155,7 @@ def _parse(table: Table, config: Config, asked: Sequence[str]) -> Bars:
                 f"dates {form}{', newest first' if newest_first else ''}",
                 *_choices(table, places, ticker),
                 *notes,
+                *table.notes,
                 *([_adjustment(is_adjusted=is_adjusted)] if prices else []),
             ]
         ),
@@ -196,6 +202,11 @@ def _usable_rows(
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """The rows that can be used, and a text on those left out; UserError where a row may not be left out."""
     names, limits = table.header.names, np.finfo(np.float32)
+    prices = [values for role, values in read.items() if role in PRICES]
+    is_signed = any((values < 0).any() for values in prices)
+    used = np.ones(len(days), dtype=bool)
+    if is_signed and not data.takes_any_price:
+        used = _between(days, data)
     faults: list[tuple[NDArray[np.bool_], str]] = [
         (np.asarray((table.cells == "").all(axis=1), dtype=bool), "is blank"),
         (table.widths < len(names), f"has fewer cells than the {len(names)} names"),
@@ -214,12 +225,14 @@ def _usable_rows(
             continue
         usable = (size <= limits.max) & ((size >= limits.tiny) | (size == 0))  # NaN is not
         low = values < 0 if role == "volume" else values <= 0
+        if role != "volume" and is_signed and data.takes_any_price:  # a bar of zeros alone is no quote
+            low = np.logical_and.reduce([of == 0 for of in prices]) & (len(prices) > 1)
         faults.append((~usable, "{cell}, no number that can be used"))
         faults.append((usable & low, f"{{cell}}, must {'not be negative' if role == 'volume' else 'be above 0'}"))
         roles += [role, role]
-    bad = np.logical_or.reduce([mask for mask, _ in faults])
+    bad = np.logical_or.reduce([mask for mask, _ in faults]) & used
     if not bad.any():
-        return np.arange(len(days)), ()
+        return np.flatnonzero(used), ()
     row = int(bad.argmax())
     role, what = next((role, what) for role, (mask, what) in zip(roles, faults, strict=True) if mask[row])
     number = places.all.get(role)
@@ -229,6 +242,9 @@ def _usable_rows(
         np.mean(next(mask for r, (mask, _) in zip(roles, faults, strict=True) if r == role and mask[row])) > 0.1
     )
     has_no_months = _NO_MONTHS in what and is_frequent
+    if data.on_bad_rows == "error" and role in (*PRICES, "adj close") and read[role][row] < 0:
+        low = np.logical_or.reduce([values <= 0 for values in prices])
+        raise UserError(f"{first}; {_without_returns(days[row], days[used], low[used], data)}")
     if data.on_bad_rows == "error" or bad.all() or has_no_months:
         others = f" ({bad.sum():,} bad rows in all)" if bad.sum() > 1 else ""
         remedy = "fix or delete the line, or set data.on_bad_rows=drop"
@@ -240,7 +256,28 @@ def _usable_rows(
             remedy = "fix the lines, or leave the volume out: 'stock.features=[open,high,low,close]'"
         raise UserError(f"{first}{others}; {remedy}")
     note = f"{bad.sum():,} bad row{'s' if bad.sum() > 1 else ''} (data.on_bad_rows=drop; the first, {first})"
-    return (~bad).nonzero()[0], (note,)
+    return np.flatnonzero(used & ~bad), (note,)
+
+
+def _between(days: Days, data: CsvConfig) -> NDArray[np.bool_]:
+    """(R,) the rows from data.start to data.end; all where none is."""
+    outside = np.zeros(len(days), dtype=bool)
+    if data.start is not None:
+        outside |= days < np.datetime64(data.start)
+    if data.end is not None:
+        outside |= days.astype("datetime64[D]") > np.datetime64(data.end)
+    return ~outside | outside.all()
+
+
+def _without_returns(day: np.datetime64, days: Days, low: NDArray[np.bool_], data: CsvConfig) -> str:
+    """What to do about prices of 0 or less, the first of them on `day`."""
+    settings = [] if data.target in ANY_PRICE else ["data.target=difference"]
+    settings += ["data.transform=differences"] if data.transform == "returns" else []
+    order = np.argsort(days)
+    return (
+        f"fix or delete the line, or if it was the price on {day}, from which there are no returns, set "
+        f"{' '.join(settings)}, or {spec.days_without(days[order], low[order])}"
+    )
 
 
 def _no_date(column: pd.Series[str], days: Days, form: str) -> str:
@@ -251,7 +288,9 @@ def _no_date(column: pd.Series[str], days: Days, form: str) -> str:
     return f"{{cell}}; must be a date, {form or 'YYYY-MM-DD'}, or as data.date_format= says"
 
 
-def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64]) -> bool:
+def _is_newest_first(
+    table: Table, days: Days, rows: NDArray[np.int64], places: Places, in_utc: Callable[[], Days]
+) -> bool:
     """Whether the days are in descending order; UserError where they are in no order."""
     steps = np.diff(days[rows]).astype(np.int64)
     falls = bool((steps < 0).sum() > (steps > 0).sum())
@@ -259,11 +298,28 @@ def _is_newest_first(table: Table, days: Days, rows: NDArray[np.int64]) -> bool:
     if late.any():
         row, before = rows[int(late.argmax()) + 1], rows[int(late.argmax())]
         what = "comes twice" if days[row] == days[before] else f"comes after {days[before]}"
+        bar, remedy = "day", _if_of_several_stocks(table, places)
+        if days.dtype != np.dtype("M8[D]"):
+            apart = np.diff(in_utc()[rows]).astype(np.int64)
+            set_back = (apart < 0).all() if falls else (apart > 0).all()
+            bar = "bar"
+            remedy = "; where clocks are set back, an hour comes twice: data.timezone=UTC" if set_back else remedy
         raise UserError(
-            f"{table.where(row)}: {days[row]} {what}; there must be one line per "
-            f"{'day' if days.dtype == 'M8[D]' else 'bar'}, in order, here the {'newest' if falls else 'oldest'} first"
+            f"{table.where(row)}: {days[row]} {what}; there must be one line per {bar}, in order, here the "
+            f"{'newest' if falls else 'oldest'} first{remedy}"
         )
     return falls
+
+
+def _if_of_several_stocks(table: Table, places: Places) -> str:
+    """What to do if a column names the stock of each line: if no day comes twice with the same value of it."""
+    day = table.cells[places.roles["date"]]
+    for number, column in table.cells.items():
+        is_free = number not in places.all.values() and 1 < column.nunique() <= len(column) / 2
+        if is_free and not pd.DataFrame({"day": day, "name": column}).duplicated().any():
+            setting = f"data.tickers=all 'data.columns={{ticker: {place(table.header, int(str(number)))}}}'"
+            return f"; if {_shown(column.iloc[0])} is the stock of line {table.lines[0]}: {setting}"
+    return ""
 
 
 def _choices(table: Table, places: Places, ticker: str) -> list[str]:

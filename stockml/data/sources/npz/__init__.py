@@ -22,4 +22,4 @@ class NpzConfig(DataConfig):
     def conflicts(self) -> Iterator[str]:
         """Broken rules across fields."""
         if bool(self.path) == bool(self.dir):
-            yield "path: data=npz needs either data.path=FILE.npz or data.dir=FOLDER, one of the two"
+            yield "path: data=npz needs either data.path=FILE.npz or data.dir=FOLDER, one of the two; the other is null"

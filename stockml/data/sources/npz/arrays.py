@@ -16,21 +16,19 @@ from numpy.typing import NDArray
 
 from stockml.data import store
 from stockml.data.panel import Panel
+from stockml.data.sources.npz import labels
 from stockml.data.sources.npz.horizon import Horizon, infer
 from stockml.errors import UserError
 from stockml.runs import plain_files
 
 if TYPE_CHECKING:
     from stockml.config.root import Config
-    from stockml.data.panel import Kind
     from stockml.data.sources.npz import NpzConfig
 
 KEYS = ("X_train", "y_train", "X_test", "y_test")
 _NAMES = "feature_names"
 _BLOCK_BYTES = 2**25
-_MOST_LABELS = 20  # different whole numbers that are taken for classes
 _RATIO = 200  # windows repeat each day as often as they have days, so they can be packed well
-_LEVEL_R2 = 0.5  # the target is a level if a window's last value explains this much of its variance
 
 
 def load(config: Config) -> tuple[Panel, int]:
@@ -41,11 +39,14 @@ def load(config: Config) -> tuple[Panel, int]:
     found = _from_store(path, data) if _size(path) > data.memory_limit * 1e9 else None
     values, target, n_train = _in_memory(path) if found is None else _mapped(found)
     window, width = values.shape[1:]
-    _check_labels(path, target)
-    kind, last, last_number = _kind(values, target, n_train)
+    labels.check_classes(path, target, n_train)
+    kind, last, last_number = labels.kind_of(values, target, n_train)
+    moves = target if last is None else target - last
+    labels.check_scale(path, moves, n_train)
     ahead = Horizon(data.horizon or 0)
     if data.horizon is None:
-        ahead = infer(values[:n_train, -1].astype(np.float64), target[:n_train], kind)
+        known = None if kind == "level" and last is None else moves[:n_train]
+        ahead = infer(values[:n_train, -1].astype(np.float64), target[:n_train], kind, known)
     features: Sequence[str] = config.stock.features or tuple(f"x{number}" for number in range(width))
     if (named := _names(path, width)) is not None:
         features = named
@@ -68,7 +69,7 @@ def load(config: Config) -> tuple[Panel, int]:
         horizon=ahead.days,
         target_end=ahead.end,
         last=last,
-        last_name=f"last {features[last_number]}",
+        last_name="" if last is None else f"last {features[last_number]}",
         relative=False,
         content="" if found is None else found.content,
     ), n_train
@@ -203,11 +204,11 @@ def _file(data: NpzConfig, ticker: str) -> Path:
     if data.path is not None:
         path = Path(data.path)
         if not path.is_file():
-            raise UserError(f"data.path={path}: there is no such file")
+            raise UserError(f"data.path={path}: there is no such file; name it where it is: data.path=FILE")
         return path
     folder = Path(str(data.dir))
     if not folder.is_dir():
-        raise UserError(f"data.dir={folder}: there is no such folder")
+        raise UserError(f"data.dir={folder}: there is no such folder; name it where it is: data.dir=FOLDER")
     places = (folder / f"{ticker}.npz", folder / "classification" / f"{ticker}.npz")
     found = next((place for place in places if place.is_file()), None)
     if found is None:
@@ -282,29 +283,3 @@ def _numbers(path: Path, key: str, array: NDArray[Any], start: int | None = None
             f"beyond float32, the first at [{where}]; fill or drop them"
         )
     return array
-
-
-def _check_labels(path: Path, target: NDArray[np.float64]) -> None:
-    """Raise UserError where the targets are labels of classes other than 0 and 1."""
-    found = np.unique(target)
-    if len(found) > _MOST_LABELS or (found != np.round(found)).any() or np.isin(found, (0, 1)).all():
-        return
-    shown = ", ".join(f"{label:g}" for label in found[:5]) + (", …" if len(found) > 5 else "")
-    raise UserError(
-        f"{path}: the targets are whole numbers only ({shown}), which are labels of classes; stockml forecasts "
-        "returns, levels, and classes named 0 and 1: save y_train and y_test as one of these"
-    )
-
-
-def _kind(
-    values: NDArray[np.float32], target: NDArray[np.float64], n_train: int
-) -> tuple[Kind, NDArray[np.float64] | None, int]:
-    """The kind of the target, judged by the train samples; of a level, its last known value and its feature."""
-    train = target[:n_train]
-    if np.isin(target, (0, 1)).all():
-        return "class", None, 0
-    errors = [np.mean(np.square(train - values[:n_train, -1, f])) for f in range(values.shape[2])]
-    best = int(np.argmin(errors))
-    if errors[best] < (1 - _LEVEL_R2) * train.var():
-        return "level", values[:, -1, best].astype(np.float64), best
-    return "return", None, 0

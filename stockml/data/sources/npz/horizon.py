@@ -31,14 +31,16 @@ class Horizon:
     """How this is known, as shown to the user."""
 
 
-def infer(last: Floats, target: Floats, kind: Kind) -> Horizon:
-    """The horizon of targets (N,) in order of time, from each window's last day (N, F), or else from their overlap."""
+def infer(last: Floats, target: Floats, kind: Kind, moves: Floats | None) -> Horizon:
+    """The horizon of targets (N,) in order of time, from each window's last day (N, F), or else from their overlap.
+
+    `moves` (N,) is what overlaps: returns themselves, levels less their last values; None where these are not known.
+    """
     last, target = last[:_MOST_WINDOWS, :_MOST_FEATURES], target[:_MOST_WINDOWS]
     if (found := target_days(last, target, kind)) is not None:
         start, end = found
         return Horizon(end - start, end, f"targets {span(start, end)} after the window, as later windows show")
-    moves = target - last[:, _nearest(last, target)] if kind == "level" else target
-    if (days := overlap(moves)) > 1:
+    if moves is not None and (days := overlap(moves[:_MOST_WINDOWS])) > 1:
         note = (
             f"targets overlap over about {days} windows, as their autocorrelations show; data.horizon=N says it exactly"
         )
@@ -112,7 +114,3 @@ def _alike(moves: Floats, target: Floats, kind: Kind) -> float:
         agree = (signs * (2 * target - 1)[:, None]).sum(axis=0) / np.maximum(1, np.abs(signs).sum(axis=0))
         return float((1 + agree.max(initial=-1.0)) / 2)
     return float(np.abs(correlations(moves, target)).max(initial=0.0))
-
-
-def _nearest(last: Floats, target: Floats) -> int:
-    return int(np.argmin(np.square(last - target[:, None]).mean(axis=0)))

@@ -234,7 +234,8 @@ def _is_stale(held: Download, data: YahooConfig) -> bool:
     there = _now().astimezone(ZoneInfo(held.facts["timezone"]))
     over = (there - datetime.timedelta(hours=hours, minutes=minutes) - QUOTE_DELAY).date()
     # On an exchange's holiday this is one request too many.
-    wanted = np.busday_offset(over if data.end is None else min(over, data.end), 0, roll="backward")
+    end = over if data.end is None else min(over, np.datetime64(str(data.end), "D").item())
+    wanted = np.busday_offset(end, 0, roll="backward")
     return bool(np.datetime64(held.facts["through"]) < wanted)
 
 
