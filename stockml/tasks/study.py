@@ -102,6 +102,17 @@ def opened(plan: Plan, folder: Path, config: Config) -> Opened:
     return storage, study
 
 
+def fault(folder: Path, error: BaseException) -> str:
+    """Why the database of a study in the sweep's folder could not be used, as a phrase."""
+    while error.__cause__ is not None:  # optuna's and sqlalchemy's say less than the driver's
+        error = error.__cause__
+    with contextlib.suppress(OSError, AttributeError):  # which sqlite does not say of a disk without room for a file
+        disk = os.statvfs(folder)
+        if disk.f_bavail == 0 or disk.f_files > disk.f_favail == 0:
+            return os.strerror(errno.ENOSPC)
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
 def _require_tables(path: Path) -> None:
     """UserError where a database has what runs when it is read: views, triggers, columns that are computed."""
     if not path.exists():
@@ -117,17 +128,6 @@ def _require_tables(path: Path) -> None:
         raise UserError(f"{path}: has more than tables, as no search writes it; name another hydra.sweep.dir")
     if is_torn:
         raise UserError(f"{path}: has rows of trials that are missing; restore it, or name another hydra.sweep.dir")
-
-
-def fault(folder: Path, error: BaseException) -> str:
-    """Why the database of a study in the sweep's folder could not be used, as a phrase."""
-    while error.__cause__ is not None:  # optuna's and sqlalchemy's say less than the driver's
-        error = error.__cause__
-    with contextlib.suppress(OSError, AttributeError):  # which sqlite does not say of a disk without room for a file
-        disk = os.statvfs(folder)
-        if disk.f_bavail == 0 or disk.f_files > disk.f_favail == 0:
-            return os.strerror(errno.ENOSPC)
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _is_chosen(key: str, plan: Plan) -> bool:
