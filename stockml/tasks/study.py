@@ -118,11 +118,12 @@ def _require_tables(path: Path) -> None:
     if not path.exists():
         return
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:
             made = database.execute("SELECT type, sql FROM sqlite_master").fetchall()
             is_torn = database.execute("PRAGMA foreign_key_check").fetchone() is not None
     except sqlite3.Error as error:
-        raise UserError(f"{path}: is no database of a search ({error}); name another hydra.sweep.dir") from error
+        reason = fault(path.parent, error)
+        raise UserError(f"{path}: cannot be opened ({reason}); mend that, or choose another hydra.sweep.dir") from error
     if any(kind not in ("table", "index") or re.search(r"\b(AS|VIRTUAL)\b", sql or "", re.I) for kind, sql in made):
         raise UserError(f"{path}: has more than tables, as no search writes it; name another hydra.sweep.dir")
     if is_torn:
