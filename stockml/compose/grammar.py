@@ -70,7 +70,7 @@ def values_swept(o: Override) -> Iterator[str]:
 
     def typed(value: Any) -> str:
         is_special = isinstance(value, str) and re.search(r"[^\w./:%+\- ]", value, re.ASCII)
-        return quote(value) if is_special else str(Transformer.encode(value))
+        return quote(value) if is_special and "${" not in value else str(Transformer.encode(value))
 
     yield from map(str, o.sweep_iterator(typed))
 

@@ -168,10 +168,10 @@ CONTAINERS = {
     "xls-cut": (file("AAPL.xls", cut(sheets("xls"), 0.3)), "", "AAPL.xls: cannot be read (…); open it, and save it as"),
     "two-sheets": (file("AAPL.xlsx", sheets("xlsx", "A", "B")), "", "holds 2 sheets of bars, A, B; save each as a CSV"),
     "no-cells": (file("AAPL.ods", spreadsheet({"A": [[""]]}, "ods")), "", "AAPL.ods: is empty; save the bars again"),
-    "web-page": (file("AAPL.xls", "<html><table></table></html>"), "", "AAPL.xls: is a web page or XML, …as CSV"),
+    "web-page": (file("AAPL.xls", "<html><table></table></html>"), "", "AAPL.xls: is a web page or XML; …as CSV"),
     "json-cut": (file("AAPL.json", json.dumps(RECORDS)[:900]), "", "AAPL.json: holds no JSON records, …char 900))"),
     "json-two": (file("AAPL.json", json.dumps({"a": RECORDS, "b": RECORDS})), "", "JSON records…(it has 2 tables)"),
-    "json-none": (file("AAPL.json", '{"error": "limit"}'), "", "AAPL.json: holds no JSON records…(it has no tables)"),
+    "json-none": (file("AAPL.json", '{"error": "limit"}'), "", "AAPL.json: holds no table; JSON is read as"),
     "zip-of-two": (file("AAPL.zip", zipped(a="1", b="1")), "", "AAPL.zip: holds 2 files; unpack it, …data.dir=FOLDER"),
     "zip-locked": (file("AAPL.zip", locked()), "", "AAPL.zip: is protected by a password; unpack it…data.path=FILE"),
     "encoding": (

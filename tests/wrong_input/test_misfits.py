@@ -164,8 +164,10 @@ MISFITS = [
     pytest.param(
         nothing, "task=placebo", "run: needed with task=placebo, the folder that it is about", id="placebo-what"
     ),
-    pytest.param(nothing, "task=placebo run=a", "a: holds no run (…); name a folder", id="placebo-nothing"),
-    pytest.param(nothing, "task=placebo run=a placebo.copies=0", "placebo.copies=0: must be … ≥ 1", id="placebo-none"),
+    pytest.param(nothing, "task=placebo run=a", "run=a: there is no such run folder; name one", id="placebo-nothing"),
+    pytest.param(
+        a_run(nothing), "task=placebo run=old placebo.copies=0", "placebo.copies=0: must be … ≥ 1", id="placebo-none"
+    ),
     pytest.param(nothing, "placebo.copies=9", "placebo.copies=9: is read by task=placebo run=FOLDER", id="copies"),
     pytest.param(nothing, "data.placebo=0", "data.placebo=0: must be … ≥ 1", id="copy-0"),
     # what is combined

@@ -35,7 +35,7 @@ def check_classes(path: Path, target: Floats, n_train: int) -> None:
             f"{path}: the targets are whole numbers only ({shown}), which are labels of classes; stockml forecasts "
             "returns, levels, and classes named 0 and 1: save y_train and y_test as one of these"
         )
-    if np.isin(target[:n_train], (0, 1)).all():
+    if len(np.unique(target[:n_train])) == 2 and np.isin(target[:n_train], (0, 1)).all():
         other = target[n_train:][~np.isin(target[n_train:], (0, 1))][0]
         raise UserError(
             f"{path}: y_train has the classes 0 and 1 alone, y_test other values ({other:g}); save one kind"
