@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,7 +30,7 @@ from stockml.compose.composing import Composer, is_of_hydra, name_installed
 from stockml.compose.grammar import values_swept
 from stockml.compose.modes import Mode, changed_for_a_job, mode
 from stockml.compose.records import Records, records_of
-from stockml.compose.repeats import Composing, Composition
+from stockml.compose.repeats import Composing, Composition, Progress
 from stockml.compose.search import corners, read_search
 from stockml.config.root import Config
 from stockml.config.values import plain
@@ -49,10 +49,6 @@ class Checked:
     records: Records | None = None
     overrides: tuple[Override, ...] = ()
     """What was typed, after what a saved config adds."""
-
-
-Progress = Callable[[int, int], None]
-"""Is called before each job that is composed: how many are done, and how many there are."""
 
 
 class Trials:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import Override, OverrideType
@@ -15,6 +15,10 @@ from stockml.compose.records import plain_hydra
 
 # Interpolations that have the same value whatever is set outside Hydra's own config.
 _SAFE = re.compile(r"\$\{(?=oc\.env:|now:|hydra[.:])(?!hydra[.:]\S*overrid)")
+
+
+Progress = Callable[[int, int], None]
+"""Is called before each job that is composed: how many are done, and how many there are."""
 
 
 class Composition:

@@ -12,7 +12,7 @@ import operator
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, field
 from typing import Any, Literal
 
@@ -75,7 +75,7 @@ class Reader:
 
     def read(self, cls: type[Any], values: Mapping[str, Any], path: str = "") -> Any:
         """Build a `cls` from `values`; None if they have problems."""
-        hints = _type_hints(cls)
+        hints = _type_hints(typing.cast("Hashable", cls))  # as a class is, for all that mypy knows
         fields = {f.name: f for f in dataclasses.fields(cls)}
         before = len(self.problems)
         self._check_keys(values, list(fields), path)
@@ -133,7 +133,9 @@ class Reader:
             return None
 
 
-_type_hints = functools.cache(typing.get_type_hints)  # which evaluates each annotation anew
+@functools.cache
+def _type_hints(cls: Hashable) -> dict[str, Any]:
+    return typing.get_type_hints(cls)  # which evaluates each annotation anew
 
 
 def _options(wanted: Any) -> tuple[Any, ...]:

@@ -267,7 +267,9 @@ class _Label:
         months = days.astype("datetime64[M]")
         phase = int(np.bincount(months.astype(np.int64) % frequency.step).argmax())
         from_first = (days - months.astype("datetime64[D]")).astype(int)
-        to_last = ((months + 1).astype("datetime64[D]") - 1 - days).astype(int)
+        to_last = ((months + np.timedelta64(1, "M")).astype("datetime64[D]") - np.timedelta64(1, "D") - days).astype(
+            int
+        )
         late = float(np.median(from_first)) > 15
         usual = int(np.bincount(to_last if late else from_first).argmax())
         moved = bool(((to_last if late else from_first) != usual).any())

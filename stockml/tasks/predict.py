@@ -172,7 +172,7 @@ def _known(value: float) -> float | None:
 def _target_days(panel: Panel, config: BarsConfig) -> NDArray[np.datetime64]:
     """(R,) the day that each row forecasts; NaT where the calendar is unknown."""
     assert panel.dates is not None
-    target_days = np.full(len(panel.dates), np.datetime64("NaT"), dtype=panel.dates.dtype)
+    target_days = np.full(len(panel.dates), np.datetime64("NaT", "D"), dtype=panel.dates.dtype)
     for rows in panel.spans():
         days, own = panel.dates[rows], target_days[rows]
         own[: -panel.reach] = days[panel.reach :]

@@ -88,4 +88,4 @@ def counted(texts: pd.Series[str]) -> tuple[NDArray[np.datetime64], str] | None:
     if per_day == 1:  # Excel counts from 1899-12-30, and a part of a day is a time
         seconds = (whole - 25_569) * _DAY
         seconds[fits] += (("0." + parts[2]).astype(np.float64) * _DAY).round().astype(np.int64).to_numpy()
-    return np.where(is_date, seconds.astype("datetime64[s]"), np.datetime64("NaT")), unit
+    return np.where(is_date, seconds.astype("datetime64[s]"), np.datetime64("NaT", "s")), unit
