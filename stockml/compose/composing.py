@@ -126,6 +126,11 @@ class Composer:
                 fault = grammar.one_line(error)
                 if "Could not delete from config" in fault and (faults := self._undeletable(lines)):
                     raise UserError(*faults) from error
+                if any(line.lstrip("+").startswith(_PARAMS) for line in lines) and "NoneType" in fault:
+                    raise UserError(
+                        f"{_PARAMS}: is of experiment files and of searches; on the command line, name what is swept "
+                        "itself, after -m: seed=1,2"
+                    ) from error
                 raise UserError(self._with_its_file(lines, fault)) from error
             if not any(line.lstrip("+").startswith("hydra.job.name=") for line in lines):
                 composed.hydra.job.name = "stockml"
@@ -178,6 +183,7 @@ class Composer:
         return not self._is_left_to_hydra(o) and o.package is None
 
 
+_PARAMS = "hydra.sweeper.params"
 _CHECKED_BY_US = {"basic": "hydra.launcher.n_jobs", "ray": "hydra.launcher."}
 """Beginnings of a launcher's settings that are none of Hydra's."""
 SETTING = (OverrideType.CHANGE, OverrideType.ADD, OverrideType.FORCE_ADD)

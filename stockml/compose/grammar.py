@@ -137,6 +137,8 @@ def _plain(key: str, value: object) -> Any:
     """Text, a number, a truth or None, or a list or mapping of such, of what stands for it in Python."""
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
+    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
+        value = value.date()
     if isinstance(value, datetime.date):
         return value.isoformat()
     if isinstance(value, PathLike):

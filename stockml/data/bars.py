@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +91,14 @@ class Bars:
             lines=None if self.lines is None else self.lines[keep],
             expected=None if self.expected is None else self.expected[keep],
         )
+
+
+class NoTableError(UserError):
+    """A file that holds no table at all."""
+
+    def __init__(self, path: Path, why: str, advice: str) -> None:
+        super().__init__(f"{path}: {why}; {advice}")
+        self.why = why
 
 
 class MissingColumnsError(UserError):

@@ -240,7 +240,7 @@ def _changes(metadata: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     """What the metrics of changes are of; empty where there is nothing to change from."""
     if "persistence" in metrics["baselines"]:
         return "changes since the last known value"
-    if metadata["data"]["kind"] == "level":
+    if metadata["data"].get("kind") == "level":
         return ""
     return "changes of the price" if metadata["config"]["data"].get("target") == "difference" else "returns"
 

@@ -78,10 +78,9 @@ class RunFolder(Folder):
             except FileExistsError:
                 if not path.is_dir():
                     raise
-                further = (
-                    "" if (path / "runs").is_dir() else f", or continue it: trainer.resume={path}"
-                )  # a combination
-                raise UserError(f"{path}: already holds a run; choose another hydra.run.dir{further}") from None
+                remove_leftovers(path.rglob(".*.tmp"))
+                resumed = "" if (path / "runs").is_dir() else f", or continue it: trainer.resume={path}"
+                raise UserError(f"{path}: already holds a run; choose another hydra.run.dir{resumed}") from None
 
     @classmethod
     def _prepared(cls, path: Path, records: Mapping[str, str]) -> RunFolder:

@@ -83,8 +83,8 @@ def of_another_task(config: Config) -> Iterator[str]:
         if not folder:
             yield f"runs={show(config.runs)}: are combined by task=combine; leave it out, or add that"
         elif (Path(folder) / "metrics.json").is_file():
-            fault = f"{key}={folder}: is a combination of runs, without a model of its own"
-            yield f"{fault}; name a member: {folder}/runs/0"
+            member = f"{folder}/runs/0"
+            yield f"{key}={folder}: is a combination of runs, without a model of its own; name a member: {member}"
         else:
             again = f"task=combine runs={show(config.runs)} hydra.run.dir={folder}"
             yield f"{key}={folder}: is a combination that did not come to its end; type its command again: {again}"

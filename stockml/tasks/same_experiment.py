@@ -34,6 +34,8 @@ def changed_settings(folder: RunFolder, config: Config) -> dict[str, tuple[Any, 
     changed = differences(run_metadata.saved_values(folder), asked)
     if getattr(config.trainer, "world_size", None) == "auto":
         changed.pop("trainer.world_size", None)
+    if changed.get("data.transform") == ("returns", "auto") and asked["data"]["target"] != "difference":
+        del changed["data.transform"]  # auto is differences only for prices below 0, of which there are no returns
     if None not in changed.get(_INITIAL, (None,)):
         del changed[_INITIAL]
     return {key: pair for key, pair in changed.items() if key not in incidental}

@@ -6,6 +6,8 @@ import contextlib
 import errno
 import logging
 import os
+import re
+import sqlite3
 import time
 import warnings
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from stockml.compose import Search as Plan
 from stockml.config.root import Config, identity
 from stockml.config.values import leaves, show
 from stockml.errors import UserError
+from stockml.runs.names import safe_name
 
 HEARTBEAT_SECONDS = 30
 """Between two signs of life of a running trial; one without for twice as long belongs to a search that was killed."""
@@ -49,8 +52,11 @@ def opened(plan: Plan, folder: Path, config: Config) -> Opened:
         raise UserError(
             f"hydra.sweeper.storage={url}: is no URL of a database, such as sqlite:////path/study.db"
         ) from None
+    if url is None:
+        _require_tables(folder / "study.db")
     try:
         storage, study = _made(plan, url or own, models.most_epochs(config))
+        trials, known = study.get_trials(deepcopy=False), study.user_attrs.get(_FIXED)
     except Exception as error:  # whatever the driver of the database raises
         reason = fault(folder, error)
         if url is None:
@@ -67,17 +73,26 @@ def opened(plan: Plan, folder: Path, config: Config) -> Opened:
             f"hydra.sweeper.direction: the study {settings.study_name} in {shown} has {', '.join(directions)}; name "
             "another hydra.sweeper.study_name"
         )
-    for trial in study.get_trials(deepcopy=False, states=COUNTED)[-1:]:
+    for trial in [trial for trial in trials if trial.state in COUNTED][-1:]:
         if names := set(plan.space) ^ set(trial.params) if plan.extend is None and trial.params else None:
             raise UserError(
                 f"hydra.sweeper.study_name={settings.study_name}: its earlier trials chose other settings "
                 f"({', '.join(sorted(names))}); name another, or another hydra.sweep.dir"
             )
+    for trial in trials:  # a database may be somebody else's
+        job = trial.user_attrs.get("job", "x")
+        is_named = isinstance(job, str) and job == safe_name(job)
+        if not is_named or (plan.extend is None and not trial.params.keys() <= set(plan.space)):
+            raise UserError(
+                f"hydra.sweeper.study_name={settings.study_name}: its trial {trial.number} was not made by this "
+                f"search ({shown}); name another, or another hydra.sweep.dir"
+            )
     fixed = {key: value for key, value in leaves(identity(config)) if not _is_chosen(key, plan)}
-    known = study.user_attrs.get(_FIXED)
     if known is None:
         study.set_user_attr(_FIXED, fixed)
         return storage, study
+    if not isinstance(known, dict):
+        raise UserError(f"{shown}: does not say what its trials have in common; name another hydra.sweep.dir")
     if changed := [key for key in fixed.keys() & known.keys() if fixed[key] != known[key]]:
         raise UserError(
             *(f"{key} is {show(known[key])} in the study's trials, not {show(fixed[key])}" for key in sorted(changed)),
@@ -96,6 +111,23 @@ def fault(folder: Path, error: BaseException) -> str:
         if disk.f_bavail == 0 or disk.f_files > disk.f_favail == 0:
             return os.strerror(errno.ENOSPC)
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _require_tables(path: Path) -> None:
+    """UserError where a database has what runs when it is read: views, triggers, columns that are computed."""
+    if not path.exists():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:
+            made = database.execute("SELECT type, sql FROM sqlite_master").fetchall()
+            is_torn = database.execute("PRAGMA foreign_key_check").fetchone() is not None
+    except sqlite3.Error as error:
+        reason = fault(path.parent, error)
+        raise UserError(f"{path}: cannot be opened ({reason}); mend that, or choose another hydra.sweep.dir") from error
+    if any(kind not in ("table", "index") or re.search(r"\b(AS|VIRTUAL)\b", sql or "", re.I) for kind, sql in made):
+        raise UserError(f"{path}: has more than tables, as no search writes it; name another hydra.sweep.dir")
+    if is_torn:
+        raise UserError(f"{path}: has rows of trials that are missing; restore it, or name another hydra.sweep.dir")
 
 
 def _is_chosen(key: str, plan: Plan) -> bool:

@@ -120,7 +120,7 @@ class Forker:
             for signum in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
             os.chdir(folder)
-            for descriptor, name in enumerate((os.devnull, self._logs / "out.txt", self._logs / "err.txt")):
+            for descriptor, name in enumerate((Path(os.devnull), self._logs / "out.txt", self._logs / "err.txt")):
                 os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), descriptor)
             os.environ.update(
                 TMPDIR=str(folder / "tmp"), XDG_CACHE_HOME=str(folder / "cache"), PYTHONPATH=str(RUN_PY.parent)

@@ -26,7 +26,7 @@ _SPELT = {
     **dict.fromkeys(("high", "h"), "high"),
     **dict.fromkeys(("low", "l"), "low"),
     **dict.fromkeys(("close", "closelast", "price", "last", "c"), "close"),
-    **dict.fromkeys(("volume", "vol", "v"), "volume"),
+    **dict.fromkeys(("volume", "vol", "v", "wol", "volumi"), "volume"),
     "adjclose": "adj close",
     "symbol": "ticker",
     "ticker": "ticker",
@@ -55,7 +55,7 @@ _MONTH = {
 
 def table_of(content: bytes, form: Form) -> list[list[str]]:
     """The cells of a damaged text, as its container keeps them. Raises ValueError."""
-    text = content.decode(form.encoding.removesuffix("-sig") if form.encoding == "utf-16" else "utf-8-sig")
+    text = content.decode(form.encoding.removesuffix("-sig") if form.encoding == "utf-16" else "utf-8-sig", "replace")
     if "\0" in text:
         raise ValueError("zero byte")
     text = text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")

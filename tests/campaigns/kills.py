@@ -117,7 +117,7 @@ def kill(campaign: Campaign, command: Command, trials: int) -> None:
         if status not in _ENDS[signum]:
             faults.append(f"status {status} after {signum.name}: {said[-300:]}")
         faults += torn(folder)
-        shutil.copytree(folder, kept := folder.parent / "killed", symlinks=True, dirs_exist_ok=False)
+        kept = fresh(folder, folder.parent / "killed")
         outcome, wrong = go_on(command, folder, campaign.forker)
         faults += [wrong] if wrong else differences(expected, numbers(folder, command.made))
         faults += [*torn(folder), *(f"left: {path}" for path in leftovers(folder))]
@@ -130,6 +130,7 @@ def fill(campaign: Campaign, command: Command, trials: int) -> None:
     disk = campaign.folder / "disk"
     folder = disk / "here"
     kept = campaign.folder / "trial"
+    shutil.rmtree(kept, ignore_errors=True)
     mount(disk, "size=200m,nr_inodes=5000")
     try:
         expected, _ = campaign.undisturbed(command, folder)

@@ -177,7 +177,14 @@ def test_ends_are_in_the_target_s_units_and_no_volatility_is_below_zero() -> Non
     found = intervals.of_run(splits, price, LEVELS)["test"]
     lower, upper = found.intervals[0.8] / prices[found.rows]
     assert 0 < (upper - 1).max() < 1 and upper - 1 == pytest.approx(1 - lower)
-    volatility = replace(of, kind="level", target=np.abs(ahead - prices), last=np.abs(prices - 100), relative=False)
+    volatility = replace(
+        of,
+        kind="level",
+        target=np.abs(ahead - prices),
+        last=np.abs(prices - 100),
+        relative=False,
+        target_name="volatility",
+    )
     splits = {name: samples(volatility, "2010-03-20", "2010-09-01") for name in ("validation", "test")}
     assert min(bounds.min() for bounds in intervals.of_run(splits, volatility, LEVELS)["test"].intervals.values()) == 0
 

@@ -270,7 +270,9 @@ def test_levels_are_assessed_by_their_changes_against_persistence_with_drift() -
     assert skill(same) not in ("shown", "hinted")
     text = verdict(found, level=True)
     assert "R² against persistence (r2_zero) is " in text and "zero change" not in text
-    dated = replace(levels, truth=replace(truth, relative=False), dates=np.arange(300).astype("datetime64[D]"))
+    dated = replace(
+        levels, truth=replace(truth, relative=False, reverts=True), dates=np.arange(300).astype("datetime64[D]")
+    )
     assert list(assess(dated, "persistence", 1).against)[:2] == ["zero", "train_mean"]  # as of a volatility
 
 

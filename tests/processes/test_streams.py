@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -91,3 +97,34 @@ def test_what_an_encoding_lacks_is_a_question_mark(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "a ? b\n", "")
+
+
+def on_a_terminal(columns: int, *typed: str, cwd: Path) -> tuple[int, str]:
+    """The status of `python run.py …` on a terminal of so many columns, and all that it was sent."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    with subprocess.Popen(
+        [sys.executable, str(RUN_PY), *typed],
+        cwd=cwd,
+        env={**env, "PYTHONPATH": str(ROOT), "TERM": "xterm"},
+        stdin=subprocess.DEVNULL,
+        stdout=its,
+        stderr=its,
+    ) as process:
+        os.close(its)
+        sent = b""
+        with contextlib.suppress(OSError):  # Linux's answer where nobody has the terminal open any more
+            while found := os.read(ours, 2**16):
+                sent += found
+    os.close(ours)
+    return process.returncode, sent.decode()
+
+
+def test_what_is_drawn_anew_fits_a_narrow_terminal(tmp_path: Path) -> None:
+    status, sent = on_a_terminal(20, "-m", "seed=1,2", *QUICK, "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert status == 0 and "summary     " in sent
+    drawn = [line for line in re.findall(r"\x1b\[K([^\r\n]*)\r(?!\n)", sent) if line]
+    assert drawn and max(map(len, drawn)) < 20
+    for job in ("AAPL-seed_1", "AAPL-seed_2"):
+        require_done(tmp_path / "sweep" / job)

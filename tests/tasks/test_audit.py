@@ -49,7 +49,10 @@ def test_of_a_volatility_the_checks_that_do_not_apply_say_why_and_are_counted(
 ) -> None:
     assert cli.main(["task=audit", "data.days=600", "data.window=5", "data.target=volatility", "data.horizon=5"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "only for a target that is a return or a price, log_return return close; data.target=volatility" in printed
+    assert (
+        "only for a target that is a return or a price, log_return return close difference; data.target=volatility"
+        in printed
+    )
     assert printed.count("data.target=volatility can be forecast from its past, so a high figure is no sign of") == 3
     assert printed.endswith("no leak found; 4 checks were not applicable")
 

@@ -18,6 +18,7 @@ TICKERS = ("AAA", "BBB", "CCC", "DDD")
 QUICK = ("report=false", "+experiment=quick", "model=mlp_flat", "data=csv", "data.window=10")
 POOL = (f"data.tickers=[{','.join(TICKERS)}]",)
 ONE = ("stock.ticker=AAA",)
+OIL = ("stock.ticker=OIL",)  # with prices below 0
 WALK = ("data.split=walk_forward", "data.folds=2")
 BOTH = ("data.context=[MKT]", "data.benchmark=MKT")
 LABEL = """data.target='Ref($close,-2)/Ref($close,-1)-1'"""
@@ -30,6 +31,10 @@ CASES: dict[str, tuple[str, ...]] = {
     "volatility, pool, walk-forward": (*POOL, "data.target=volatility", *WALK),
     "excess, one stock, 5 days": (*ONE, "data.target=excess_return", "data.horizon=5", *BOTH),
     "excess, pool, walk-forward": (*POOL, "data.target=excess_return", *WALK),
+    "difference, 5 days, walk-forward, ensemble": (
+        *OIL, "data.target=difference", "data.horizon=5", *WALK, "trainer.ensemble=2"
+    ),
+    "close below 0": (*OIL, "data.target=close"),
     "label": (*ONE, LABEL),
     "label, pool, walk-forward, ensemble": (*POOL, LABEL, *WALK, "trainer.ensemble=2"),
     "ranks": (*POOL, "data.target_normalize=csrank"),
@@ -46,6 +51,9 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bars")
     for seed, ticker in enumerate((*TICKERS, "MKT")):
         write_bars(random_bars(300, seed, ticker), folder)
+    oil = random_bars(300, 9, "OIL")
+    oil.columns["low"][120], oil.columns["close"][120] = -40.32, -37.63
+    write_bars(oil, folder)
     return folder
 
 
@@ -84,6 +92,18 @@ def test_a_run_is_evaluated_reproduced_and_forecasts_what_it_tested(
         if days.index(day) + reach < len(days):
             assert row["target_date"] == days[days.index(day) + reach]
     assert len(forecasts) - len(tested) == reach * (len(TICKERS) if POOL[0] in CASES[case] else 1)
+
+
+def test_a_run_on_prices_below_zero_forecasts_later_prices_above_it_alike(bars: Path, tmp_path: Path) -> None:
+    trained(run := tmp_path / "run", bars, *OIL, "data.target=close")
+    later = tmp_path / "later" / "OIL.csv"
+    later.parent.mkdir()
+    header, *lines = (bars / "OIL.csv").read_text().splitlines()
+    later.write_text("\n".join([header, *lines[150:]]) + "\n")
+    assert cli.main(["task=predict", f"run={run}"]) == 0
+    whole = {row["date"]: float(row["y_pred"]) for row in rows(run / "forecasts.csv")}
+    assert cli.main(["task=predict", f"run={run}", f"data.dir={later.parent}"]) == 0
+    assert {row["date"]: float(row["y_pred"]) for row in rows(run / "forecasts.csv")} == pytest.approx(whole, rel=1e-6)
 
 
 @pytest.mark.parametrize("more", [("data.target_normalize=csrank",), ("data.target=direction",), (LABEL,)])

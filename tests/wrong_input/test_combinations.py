@@ -37,7 +37,7 @@ TYPED = [
     ),
     pytest.param("-m sweep.list=3", ["sweep.list=3: must be a list of sets"], id="list-of-nothing"),
     pytest.param("-m 'sweep.list=[3]'", ["sweep.list: 3: must be a list of sets"], id="list-of-a-number"),
-    pytest.param("-m 'sweep.list=[seed]'", ["sweep.list: 'seed': not of the form key=value"], id="list-of-a-key"),
+    pytest.param("-m 'sweep.list=[seed]'", ["sweep.list: seed: must be a list of sets"], id="list-of-a-key"),
     pytest.param(
         """-m 'sweep.list=["model=lineer"]'""", ["sweep.list: model=lineer: …did you mean linear?"], id="list-typo"
     ),
@@ -64,6 +64,13 @@ TYPED = [
         id="excluded-without-quotes",
     ),
     pytest.param("-m data=csv 'data.path=glob(x/*.csv)'", ["data.path=glob(x/*.csv): matches no file"], id="no-file"),
+    pytest.param("data.folds=3", ["data.folds: is of walk-forward alone; add data.split=walk_forward"], id="folds"),
+    pytest.param("-m seed=1,2 'sweep.exclude={seed: 1}'", ["…sweep.exclude: must be a list, [A,B]"], id="no-list"),
+    pytest.param("data=csv data.path=a,b", ["data.path=a,b: several values make a sweep; add -m"], id="two-files"),
+    pytest.param("data=csv data.dir=x", ["data.dir=…x: there is no such folder; name it where"], id="no-folder"),
+    pytest.param("data=csv 'data.path=x*.csv'", ["data.path=…no such file; for each file of a …glob("], id="pattern"),
+    pytest.param("task=looks data.path=x", ["data.path: task=looks reads no bars: …leave this out"], id="unread"),
+    pytest.param("portfolio.delay=99999", ["portfolio.delay=99999: must be …≤ 1000"], id="delay"),
     pytest.param("stock.ticker=^GSPC", ["'stock.ticker=^GSPC': …quote values …: 'stock.ticker=\"^GSPC\"'"], id="caret"),
 ]
 

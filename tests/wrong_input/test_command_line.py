@@ -194,6 +194,10 @@ TYPED = [
     pytest.param("-m 'stock=glob(Z*)'", ["stock=glob(Z*): …no value"], id="glob-of-nothing"),
     pytest.param("-m 'seed=range(0)'", ["seed=range(0): …no value"], id="range-of-nothing"),
     pytest.param("-m seed=1,2 hydra.sweep.subdir=x", ["hydra.sweep.subdir=x: jobs are named …leave"], id="subdir"),
+    pytest.param(
+        "-m '+hydra.sweeper.params.seed=\"1,2\"'", ["hydra.sweeper.params: …-m: seed=1,2"], id="sweeper-params"
+    ),
+    pytest.param("-m 'hydra.sweeper.params={seed: \"1,2\"}'", ["hydra.sweeper.params: …after -m: …"], id="all-params"),
     pytest.param("-m seed=1,2 hydra.run.dir=x", ["hydra.run.dir=x: …hydra.sweep.dir=FOLDER"], id="run-dir-in-sweep"),
     pytest.param("-m seed=1,2 trainer.resume=x", ["trainer.resume=x: there is no such"], id="resume-in-sweep"),
     pytest.param("-m seed=1,2 hydra.launcher.n_jobs=0", ["hydra.launcher.n_jobs=0: must be …≥ 1"], id="no-jobs"),

@@ -9,8 +9,8 @@ from tests.wrong_input.inputs import BARS, assert_refused, bars
 TARGETS = [
     pytest.param(
         "data.target=directon",
-        "data.target=directon: did you mean direction? It is one of log_return, return, close, direction, volatility, "
-        "excess_return, or an expression of later days such as Ref($close,-1)/$close-1",
+        "data.target=directon: did you mean direction? It is one of log_return, return, close, difference, direction, "
+        "volatility, excess_return, or an expression of later days such as Ref($close,-1)/$close-1",
         id="name",
     ),
     pytest.param("data.target=xyz", "data.target=xyz: must be one of log_return, return, close", id="no-name"),

@@ -23,7 +23,7 @@ def table_of(bars: Bars) -> pd.DataFrame:
     return pd.DataFrame({"Date": bars.dates.astype("datetime64[ns]"), **columns, **rest})
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(split=st.sampled_from([0.1, 0.5, 1.0, 1.5, 2.0, 20.0]), dividend=st.floats(0.9, 1.0))
 def test_a_later_split_or_dividend_is_not_a_correction(split: float, dividend: float) -> None:
     new = table_of(BARS)
@@ -34,7 +34,7 @@ def test_a_later_split_or_dividend_is_not_a_correction(split: float, dividend: f
     assert downloads.corrections(old, new) == ""
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(row=st.integers(0, 399), name=st.sampled_from([*PRICES, "Volume"]), change=st.sampled_from([0.98, 1.005, 2.0]))
 def test_any_changed_number_is_a_correction(row: int, name: str, change: float) -> None:
     old, new = table_of(BARS), table_of(BARS)
@@ -42,7 +42,7 @@ def test_any_changed_number_is_a_correction(row: int, name: str, change: float) 
     assert downloads.corrections(old, new) == f"1 of 400 days differ, the first {BARS.dates[row]},"
 
 
-@settings(max_examples=10)
+@settings(max_examples=10, deadline=None)
 @given(row=st.integers(0, 398))
 def test_an_added_or_missing_day_is_a_correction(row: int) -> None:
     whole = table_of(BARS)

@@ -18,6 +18,7 @@ from typing import BinaryIO, cast
 
 import pandas as pd
 
+from stockml.data.bars import NoTableError
 from stockml.data.sources.csv import json_tables, spreadsheets
 from stockml.data.sources.csv.column_names import is_known
 from stockml.errors import UserError
@@ -120,7 +121,7 @@ def rows(path: Path, content: bytes) -> Rows | None:
     elif re.match(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*[{\[\]]|\{\s*\")", content):
         found = json_tables.rows(path, text(path, content))
     elif re.match(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|body|table|meta|div|\?xml)\b", content, re.IGNORECASE):
-        raise UserError(f"{path}: is a web page or XML, no table; open it in a spreadsheet program and save it as CSV")
+        raise NoTableError(path, "is a web page or XML", "open it in a spreadsheet program and save it as CSV")
     else:
         return None
     width = max(map(len, found), default=0)

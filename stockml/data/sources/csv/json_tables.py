@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stockml.data.bars import NoTableError
 from stockml.data.sources.csv.columns import figures_named
 from stockml.errors import UserError
 from stockml.runs import plain_files
@@ -29,8 +30,10 @@ def rows(path: Path, text: str) -> list[list[str]]:
         tables = _tables(path, found)
         alone = [_of_records(path, [found])] if isinstance(found, dict) and not tables else []
         tables = [table for table in [*tables, *alone] if _has_names(table)] or tables
-        if len(tables) != 1:
-            raise ValueError(f"it has {len(tables) or 'no'} tables")
+        if not tables:
+            raise NoTableError(path, "holds no table", 'JSON is read as [{"date": …, "close": …}, …]')
+        if len(tables) > 1:
+            raise ValueError(f"it has {len(tables)} tables")
     except (ValueError, RecursionError) as error:
         raise UserError(f'{path}: holds no JSON records, [{{"date": …, "close": …}}, …] ({error})') from error
     return [[shown(cell) for cell in row] for row in tables[0]]

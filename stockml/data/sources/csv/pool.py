@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from stockml.data.bars import PRICES
+from stockml.data.bars import PRICES, NoTableError
 from stockml.data.sources import reading
 from stockml.data.sources.csv import containers, table_files
 from stockml.data.sources.csv.columns import Header, quoted, same_ticker
@@ -94,5 +94,7 @@ def why_no_bars(config: Config) -> str:
         if missing:
             return f"no bars: the file has no {missing}"
         return "" if len(table_files.whole(path, data, lenient=True).cells) else "no bars: only the columns' names"
+    except NoTableError as error:
+        return f"no bars: the file {error.why}"
     except UserError:
         return ""

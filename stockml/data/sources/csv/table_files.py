@@ -137,9 +137,8 @@ def beginning(path: Path, data: CsvConfig) -> tuple[Header, list[list[str]]]:
     rows = containers.rows(path, content)
     with user_errors(path):
         if rows is None:
-            rows = text_tables.parse_head(
-                text_tables.split_lines(containers.text(path, content), data.columns)[:HEAD], data.columns
-            )[1]
+            lines = text_tables.split_lines(containers.text(path, content), data.columns)
+            _, rows = text_tables.parse_head(lines[:HEAD], data.columns)
         header = columns.header(rows[:HEAD], data.columns, has_names=data.header)
         return header.with_columns(data.columns, lenient=True), rows[:HEAD]
 
@@ -257,9 +256,11 @@ def _table(path: Path, given: Given, *, has_names: bool) -> Table:
         for row in np.flatnonzero(~is_filled[:, names - 1] & (widths == names)):  # pandas pads short lines
             widths[row] = min(names, len(text_tables.parse_lines([lines[row]], delimiter)[0]))
     filled = np.flatnonzero(is_filled.any(axis=1))
-    while len(filled) > 1 and text_tables.is_footnote(cells.iloc[filled[-1]][is_filled[filled[-1]]].tolist(), names):
-        shown = textwrap.shorten(" ".join(cells.iloc[filled[-1]]), 60, placeholder=" …")
-        notes.insert(0, f"left out below the bars: {shown!r}")
+    while len(filled) and filled[-1] > header.first:
+        last = cells.iloc[filled[-1]][is_filled[filled[-1]]].tolist()
+        if not text_tables.is_footnote(last, names):
+            break
+        notes.insert(0, f"left out below the bars: {textwrap.shorten(' '.join(last), 60, placeholder=' …')!r}")
         filled = filled[:-1]
     chosen = slice(header.first, int(filled.max(initial=-1)) + 1)
     return Table(path, header, cells[chosen], np.arange(1, len(cells) + 1)[chosen], widths[chosen], notes=tuple(notes))

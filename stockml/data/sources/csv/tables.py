@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from stockml.data.sources.csv import CsvConfig
 
 
+_ADJUSTED = "prices × Adj Close / Close"
+_NOT_ADJUSTED = "no Adj Close: not adjusted for dividends, unless the file is"
 _NO_MONTHS = "no date with a month's name that is known"
 
 
@@ -156,16 +158,10 @@ def _parse(table: Table, config: Config, asked: Sequence[str]) -> Bars:
                 *_choices(table, places, ticker),
                 *notes,
                 *table.notes,
-                *([_adjustment(is_adjusted=is_adjusted)] if prices else []),
+                *([_ADJUSTED if is_adjusted else _NOT_ADJUSTED] if prices else []),
             ]
         ),
     )
-
-
-def _adjustment(*, is_adjusted: bool) -> str:
-    if is_adjusted:
-        return "prices × Adj Close / Close"
-    return "no Adj Close: not adjusted for dividends, unless the file is"
 
 
 def _refuse_texts(table: Table, places: Places) -> None:
