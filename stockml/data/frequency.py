@@ -88,8 +88,11 @@ def of(dates: Dates, rows: NDArray[np.int64] | None = None) -> Frequency:
     of_year = 365.0 if every_day else 252.0
     if has_times(dates) and (within := _steps_within_days(dates)).size * 4 >= len(dates):
         lengths, counts = np.unique(within, return_counts=True)
-        a_day = float(np.median(np.unique(days, return_counts=True)[1]))
-        return Frequency("intraday", int(lengths[counts.argmax()]), every_day, a_day * of_year)
+        step, a_day = int(lengths[counts.argmax()]), float(np.median(np.unique(days, return_counts=True)[1]))
+        unbroken = (np.diff(dates.astype("datetime64[s]")).astype(np.int64) == step).mean() > 1 - _RARE
+        if unbroken and _share(days, 5):  # few days, of which one is a Saturday
+            every_day, of_year = True, 365.0
+        return Frequency("intraday", step, every_day, a_day * of_year)
     steps = np.diff(days).astype(np.int64)
     if rows is not None and (apart := np.diff(rows)).min() > 0:
         steps = np.repeat(steps / apart, apart)

@@ -77,6 +77,8 @@ def test_hours_from_sunday_evening_to_friday_go_on_after_the_weekend() -> None:
     weekday = hours.day_of_week
     hours = hours[(weekday < 4) | ((weekday == 4) & early) | ((weekday == 6) & late)]
     dates = hours.to_numpy().astype("datetime64[s]")
+    week = np.datetime64("2024-04-01T00:00:00") + np.arange(170) * np.timedelta64(1, "h")
+    assert frequency.of(week).every_day and not frequency.of(dates).every_day
     for held in (1, 30, 125):
         found = frequency.next_dates(dates[:-held], held, "auto")
         assert found is not None and found.tolist() == dates[-held:].tolist()
