@@ -43,9 +43,9 @@ NO_BARS = {
     ".~lock.AAA.csv#": (b",user,host;", ""),
     "error.csv": (
         b"<!DOCTYPE html>\n<html><title>404 Not Found</title></html>\n",
-        "error (no bars: the file has no da",
+        "error (no bars: the file is no table)",
     ),
-    "limit.csv": (b'{"Note": "Thank you for using our API"}\n', "limit (no bars: the file has no dates)"),
+    "limit.csv": (b'{"Note": "Thank you for using our API"}\n', "limit (no bars: the file is no table)"),
     "symbols.json": (b'[{"symbol": "AAA", "name": "A"}]', "symbols (no bars: the file has no dates)"),
     "README.txt": (b"Bars of three stocks,\nas of today\n", "README (no bars: the file has no prices)"),
 }

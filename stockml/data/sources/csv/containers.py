@@ -120,7 +120,9 @@ def rows(path: Path, content: bytes) -> Rows | None:
     elif re.match(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*[{\[\]]|\{\s*\")", content):
         found = json_tables.rows(path, text(path, content))
     elif re.match(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|body|table|meta|div|\?xml)\b", content, re.IGNORECASE):
-        raise UserError(f"{path}: is a web page or XML, no table; open it in a spreadsheet program and save it as CSV")
+        raise json_tables.NoTableError(
+            f"{path}: is a web page or XML, no table; open it in a spreadsheet program and save it as CSV"
+        )
     else:
         return None
     width = max(map(len, found), default=0)

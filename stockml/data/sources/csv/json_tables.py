@@ -14,6 +14,10 @@ from stockml.runs import plain_files
 _Rows = list[list[Any]]
 
 
+class NoTableError(UserError):
+    """A file that holds no table at all, as the page or the note that a server sends instead of bars."""
+
+
 def rows(path: Path, text: str) -> list[list[str]]:
     """The rows of the one table in a JSON text, or of one record a line; where there are names, they come first.
 
@@ -32,7 +36,7 @@ def rows(path: Path, text: str) -> list[list[str]]:
         if len(tables) != 1:
             raise ValueError(f"it has {len(tables) or 'no'} tables")
     except (ValueError, RecursionError) as error:
-        raise UserError(f'{path}: holds no JSON records, [{{"date": …, "close": …}}, …] ({error})') from error
+        raise NoTableError(f'{path}: holds no JSON records, [{{"date": …, "close": …}}, …] ({error})') from error
     return [[shown(cell) for cell in row] for row in tables[0]]
 
 

@@ -12,6 +12,7 @@ from stockml.data.sources import reading
 from stockml.data.sources.csv import containers, table_files
 from stockml.data.sources.csv.columns import Header, quoted, same_ticker
 from stockml.data.sources.csv.file_names import stem
+from stockml.data.sources.csv.json_tables import NoTableError
 from stockml.errors import UserError
 
 if TYPE_CHECKING:
@@ -94,5 +95,7 @@ def why_no_bars(config: Config) -> str:
         if missing:
             return f"no bars: the file has no {missing}"
         return "" if len(table_files.whole(path, data, lenient=True).cells) else "no bars: only the columns' names"
+    except NoTableError:
+        return "no bars: the file is no table"
     except UserError:
         return ""
