@@ -136,6 +136,12 @@ def _values(composer: Composer, o: Override) -> list[Override]:
     return composer.parse(f"{key}={v}" for v in values_swept(o)) if o.is_sweep_override() else [o]
 
 
+def first_values(composer: Composer, overrides: Sequence[Override]) -> list[Override]:
+    """The first value of each setting that has several; groups and Hydra's own are left out."""
+    several = [o for o in overrides if o.is_discrete_sweep() and not is_of_hydra(o)]
+    return [one for o in several if not composer.options(o.key_or_group) for one in _values(composer, o)[:1]]
+
+
 def _check_zip(group: Sequence[str], counts: Mapping[str, int]) -> None:
     """UserError where not all keys of a group are swept, with as many values each; `counts` are those of a key."""
     shown = f"sweep.zip=[{','.join(group)}]"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,9 +24,8 @@ from stockml.compose.checks import (
     unknown_hydra_keys,
     without_effect,
 )
-from stockml.compose.combinations import SETTINGS, Combinations
+from stockml.compose.combinations import SETTINGS, Combinations, first_values
 from stockml.compose.composing import Composer, is_of_hydra, name_installed
-from stockml.compose.grammar import values_swept
 from stockml.compose.modes import Mode, changed_for_a_job, mode
 from stockml.compose.records import Records, records_of
 from stockml.compose.repeats import Composing, Composition, Progress
@@ -183,12 +181,7 @@ def read(arguments: Sequence[str], tasks: Tasks = TRAINING, progress: Progress =
         command = _sweep(composer, trials, asked, jobs, sound, list(faults.values()), args)
         every_note = (*notes, *without_effect(command.jobs, [*asked.params, *typed]))
         return command if command.sweep is None else replace(command, notes=every_note)
-    firsts = [  # in place of several values, so that no other key is called missing
-        one
-        for o in every
-        if o.is_discrete_sweep() and not is_of_hydra(o) and not composer.options(o.key_or_group)
-        for one in composer.parse(f"{o.get_key_element()}={text}" for text in itertools.islice(values_swept(o), 1))
-    ]
+    firsts = first_values(composer, every)  # so that no other key is called missing
     found = trials.check([*fixed, *firsts], asked.composed if len(fixed) == len(overrides) else None)
     if faults or found.faults:
         raise UserError(*dict.fromkeys([*faults.values(), *found.faults]))
