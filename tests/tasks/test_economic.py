@@ -89,7 +89,7 @@ def test_a_finished_run_is_traded_differently_and_its_numbers_stay(
     assert {**direct["economic"]} != metrics["economic"] and direct["test"] == metrics["test"]
     capsys.readouterr()
     assert cli.main(["task=evaluate", f"run={folder}", "portfolio.cost_bps=50", "portfolio.delay=1"]) == 0
-    printed = capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
     assert "identical to its metrics.json" in printed
     assert f"at 50 bp, the Sharpe ratio after costs is {direct['economic']['model']['net']['sharpe']:+.2f}" in printed
 
