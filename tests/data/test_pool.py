@@ -54,7 +54,7 @@ def config(folder: Path, *overrides: str) -> Config:
 
 @pytest.mark.parametrize(
     ("step", "says"),
-    [(7, "AAA daily; BBB weekly; take stocks of one frequency"), (None, "weekly bars have few dates in common")],
+    [(7, "BBB has weekly ones; take stocks of one frequency"), (None, "weekly bars have few dates in common")],
 )
 def test_stocks_whose_bars_do_not_fit_together_are_refused(tmp_path: Path, step: int | None, says: str) -> None:
     for number, ticker in enumerate(("AAA", "BBB")):
