@@ -113,6 +113,11 @@ def test_years_of_another_calendar_are_refused(tmp_path: Path, later: int) -> No
         assert "no line can be used" in line
 
 
+def test_months_that_may_be_days_of_a_week_are_refused(tmp_path: Path) -> None:
+    dates = [f"{month:02}/01/2001" for month in range(8, 13)] + ["01/01/2002"]  # else Monday to Friday in January
+    assert "08/01/2001 may be" in refusal(three_days(dates)(tmp_path))
+
+
 def test_bad_rows_are_left_out_and_counted_if_that_is_set(tmp_path: Path) -> None:
     path = write_bars(random_bars(100, ticker="AAPL"), tmp_path)
     whole = tables.load(of_folder(tmp_path))
