@@ -37,6 +37,13 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_bars(oil(), tmp_path_factory.mktemp("bars"))
 
 
+def test_a_minus_of_another_sign_is_read_as_one(path: Path, tmp_path: Path) -> None:
+    (other := tmp_path / "OIL.csv").write_text(path.read_text().replace(",-", ",\u2212"))
+    read, plain = (load_bars(compose.compose(*settings(p, "data.target=difference"))) for p in (other, path))
+    assert plain.columns["close"].min() < 0
+    assert all(np.array_equal(read.columns[name], values) for name, values in plain.columns.items())
+
+
 def settings(path: Path, *overrides: str) -> list[str]:
     return ["data=csv", f"data.path={path}", "data.window=5", *overrides]
 

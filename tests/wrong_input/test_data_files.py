@@ -175,8 +175,8 @@ CONTAINERS = {
     "zip-of-two": (file("AAPL.zip", zipped(a="1", b="1")), "", "AAPL.zip: holds 2 files; unpack it, …data.dir=FOLDER"),
     "zip-locked": (file("AAPL.zip", locked()), "", "AAPL.zip: is protected by a password; unpack it…data.path=FILE"),
     "encoding": (
-        file("AAPL.csv", text(table()).replace("Close", "Zahl ß").encode("cp1252")), "",
-        "AAPL.csv: is no text in UTF-8 (…at byte 24), nor in another …save it as UTF-8 CSV",
+        file("AAPL.csv", "Tag,Zahl ß\n1,2\n".encode("cp1252")), "",
+        "AAPL.csv: is no text in UTF-8 (…at byte 9), nor in another …save it as UTF-8 CSV",
     ),
     "carets": (
         file("AAPL.csv", text(table()).replace(",", "^")), "",

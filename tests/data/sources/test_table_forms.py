@@ -105,6 +105,14 @@ def test_dates_with_two_equal_readings_are_refused(tmp_path: Path) -> None:
         assert str(tables.load(three_days(dates, date_format=date_format)(tmp_path)).dates[0]) == first
 
 
+@pytest.mark.parametrize("later", [543, -621])  # Thailand's years, and Iran's
+def test_years_of_another_calendar_are_refused(tmp_path: Path, later: int) -> None:
+    for form in ("{}-07-13", "13/07/{}", "{}0713"):
+        line = refusal(three_days([form.format(year + later) for year in (2018, 2019, 2020)])(tmp_path))
+        assert "a year of another calendar" in line
+        assert "no line can be used" in line
+
+
 def test_months_that_may_be_days_of_a_week_are_refused(tmp_path: Path) -> None:
     dates = [f"{month:02}/01/2001" for month in range(8, 13)] + ["01/01/2002"]  # else Monday to Friday in January
     assert "08/01/2001 may be" in refusal(three_days(dates)(tmp_path))

@@ -202,6 +202,19 @@ def test_text_in_another_encoding_is_read_and_said(tmp_path: Path, encoding: str
     assert f"text in {encoding}" in read(path).parsing_notes
 
 
+@pytest.mark.parametrize(
+    ("encoding", "company"), [("cp1252", "Nestlé"), ("cp1251", "Норникель"), ("gb18030", "乐视网")]
+)
+def test_words_in_another_encoding_below_english_names_keep_no_bar_from_being_read(
+    tmp_path: Path, encoding: str, company: str
+) -> None:
+    rows = "".join(f"{company},{day},{BAR}\n" for day in DAYS)
+    (path := tmp_path / "AAPL.csv").write_bytes(f"Company,Date,Open,High,Low,Close,Volume\n{rows}".encode(encoding))
+    found = read(path)
+    assert found.columns["open"].tolist() == [1, 1]
+    assert "text in " in found.parsing_notes
+
+
 def test_what_is_left_out_below_the_bars_is_said_and_is_never_a_part_of_a_bar(tmp_path: Path) -> None:
     text = "Date,Open,High,Low,Close,Volume\n" + "".join(f"{day},{BAR}\n" for day in DAYS)
     (path := tmp_path / "AAPL.csv").write_text(f"{text}\nSource: an exchange\n")
@@ -242,6 +255,18 @@ def test_what_a_refusal_proposes_reads_the_bars(tmp_path: Path, names: str, has_
     assert np.array_equal(found.dates, bars.dates)
     assert all(np.array_equal(values, bars.columns[name]) for name, values in found.columns.items())
     assert ("volume" in found.columns) == has_volume
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_open_is_proposed_before_the_close_unless_the_cells_contradict(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.01, 60)))
+    opened = close * np.exp(rng.normal(0, 0.001, 60))  # as near the close before as the close is to the open before
+    days = np.arange("2020-01-01", "2020-03-01", dtype="M8[D]").astype(str)
+    rows = zip(days, opened, np.maximum(opened, close) * 1.01, np.minimum(opened, close) / 1.01, close, strict=True)
+    (path := tmp_path / "AAPL.csv").write_text("\n".join(",".join(map(str, row)) for row in rows))
+    with pytest.raises(UserError, match=r"open: 2, .*close: 5"):
+        read(path)
 
 
 def test_months_in_an_unknown_language_are_never_dropped(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ _GROUPS = {
 def _pattern(decimal: str, groups: str) -> re.Pattern[str]:
     """A number with this decimal mark, and at most one kind of separator between its groups of digits."""
     whole = _GROUPS[groups].format(r"[\s'’,]" if decimal == "." else r"[\s'’.]")
-    number = rf"[+-]?(?=[.,]?[0-9])(?:{whole}|[0-9]+)?(?:{re.escape(decimal)}[0-9]*)?(?:[eE][+-]?[0-9]+)?"
+    number = rf"[+\u2212-]?(?=[.,]?[0-9])(?:{whole}|[0-9]+)?(?:{re.escape(decimal)}[0-9]*)?(?:[eE][+-]?[0-9]+)?"
     before, after = _CURRENCY.format("before"), _CURRENCY.format("after")
     return re.compile(rf"{before}\s*(?P<number>{number})\s?{_SCALE}\s*(?:{after}|(?P<percent>%))(?P<shares>{_SHARES})")
 
@@ -295,7 +295,7 @@ def _read(texts: Mapping[str, list[str]], further: Collection[str], decimal: str
             if match["group"]:
                 number, is_grouped = number.replace(match["group"], ""), True
             scales |= {scale} - {""}
-            values[row] = float(number.replace(decimal, ".") + _SCALES[scale])
+            values[row] = float(number.replace(decimal, ".").replace("\u2212", "-") + _SCALES[scale])
         read[name] = values
     if len(currencies) > 1:
         raise AmbiguousTableError(f"its columns mix {' and '.join(sorted(currencies))}; save one currency alone")

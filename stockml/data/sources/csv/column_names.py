@@ -90,7 +90,7 @@ _OTHERS = {
     "成交股数|成交股數|出来高|거래량",
     "ticker": "security|security id|security code|stock code|stock id|stock name|instrument id|instrument code|asset|"
     "sid|permno|gvkey|isin|ric|cusip|sedol|figi|scrip|scrip code|unique id|item id|coin|company|company name|tckrsymb|"
-    "ts code|股票代码|代码|símbolo|nazwa",
+    "ts code|股票代码|证券代码|代码|símbolo|nazwa",
 }
 CLOCKS = ("time", "uhrzeit", "zeit", "hora", "heure", "ora", "czas", "godzina", "tijd", "saat", "время", "时间", "時刻")
 """The time of a bar, in a column beside its day; that of its date only where no other column is one."""

@@ -29,6 +29,7 @@ _RATIO = 30  # text of bars is packed to a tenth at best
 _PARQUET_RATIO = 200  # a column of one value takes next to nothing
 _HEAD_BYTES = 10_000
 _ENCODINGS = ("ascii", "cp1252", "cp1250", "cp1251", "gb18030", "big5", "cp932", "cp949")
+_FEWEST_KNOWN = 3  # names of columns: a date, a price, and another
 _WIDE = ("utf-16-le", "utf-16-be")
 _COPIES = 16  # of a table, while its cells are texts in memory
 _SOME_BYTES = 2**28
@@ -83,7 +84,10 @@ def _unpacked(path: Path, packed: bytes) -> BinaryIO | None:
 
 
 def encoding(content: bytes) -> str:
-    """The encoding of a text: UTF-8 or UTF-16, else the one in which the names of its columns are known."""
+    """The encoding of a text: UTF-8 or UTF-16, else the one in which the names of its columns are known.
+
+    Where these are ASCII and the rest is not, as names of companies, numbers are the same in any: Western Europe's.
+    """
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     with contextlib.suppress(UnicodeDecodeError):
@@ -93,7 +97,15 @@ def encoding(content: bytes) -> str:
     heads = {name: re.split(r'[,;|\t\n\r"]', content[:_HEAD_BYTES].decode(name, "replace")) for name in names}
     known = {name: sum(is_known(cell) for cell in cells if cell.strip()) for name, cells in heads.items()}
     best = max(known, key=lambda name: known[name])
-    return best if known[best] > known.get("ascii", 0) else "utf-8-sig"
+    if known[best] > known.get("ascii", 0):
+        return best
+    if known.get("ascii", 0) < _FEWEST_KNOWN:
+        return "utf-8-sig"
+    try:
+        content.decode("cp1252")
+    except UnicodeDecodeError:
+        return "latin-1"  # which has a sign for every byte, so that two names never become one
+    return "cp1252"
 
 
 def text(path: Path, content: bytes) -> str:

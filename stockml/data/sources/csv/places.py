@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ROLES = (*PRICES, "volume")
 _MOST_SHOWN = 300  # characters of a list of columns
 _SAMPLE = 200  # rows from which the columns are guessed
+_CLEARLY = 0.8  # of the usual order's distance, from which another order of open and close is proposed
 _NEAR = 0.2  # the median distance of two prices of a bar, as a log
 
 
@@ -190,7 +191,9 @@ def _prices(
     pairs = [(one, other) for one, other in itertools.product(*sides) if one != other]
     if pairs:
         gaps = [np.nanmean(np.abs(logs[one][::step][1:] - logs[other][::step][:-1])) for one, other in pairs]
-        guessed["open"], guessed["close"] = pairs[int(np.argmin(gaps))]
+        usual = int(np.argmin([one > other for one, other in pairs]))  # the open stands first, unless cells contradict
+        best = int(np.argmin(gaps))
+        guessed["open"], guessed["close"] = pairs[best if gaps[best] < _CLEARLY * gaps[usual] else usual]
     elif "close" in lacks and left:
         guessed["close"] = left[0]
     return {role: number for role, number in guessed.items() if role in lacks}

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from stockml.data.sources.csv import cells, date_words
 from stockml.errors import UserError
@@ -27,6 +28,7 @@ def read(column: pd.Series[str], date_format: str | None, timezone: str | None) 
     hold no times that could be moved, and as `cells.days` does.
     """
     days, form = cells.days(column, date_format)
+    days = np.where(are_of_bars(days), days, np.datetime64("NaT", "D"))
     known = days[~np.isnat(days)]
     repeated = (known[1:] == known[:-1]).mean() if len(known) > 1 else 0.0
     if timezone is None and repeated < _LEAST_REPEATED:
@@ -46,6 +48,11 @@ def read(column: pd.Series[str], date_format: str | None, timezone: str | None) 
     of_day = known.astype("datetime64[D]")
     same_day = (of_day[1:] == of_day[:-1]) & (known[1:] != known[:-1])
     return (wall, form) if len(known) > 1 and same_day.mean() >= _LEAST_REPEATED else (days, form)
+
+
+def are_of_bars(days: cells.Days) -> NDArray[np.bool_]:
+    """(R,) whether bars can be of these days: not of years of another calendar, as of Thailand's or Iran's."""
+    return (days >= np.datetime64("1600-01-01")) & (days < np.datetime64("2100-01-01"))
 
 
 def are_times(cells: pd.Series[str]) -> bool:

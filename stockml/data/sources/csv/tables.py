@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _ADJUSTED = "prices × Adj Close / Close"
 _NOT_ADJUSTED = "no Adj Close: prices as they are, without dividends unless the file has them in"
+_YEAR = r"(?<!\d)(\d{4})(?:\d{4})?(?!\d)"  # of 2563-01-02, 25630102 or 02/01/2563
 _NO_MONTHS = "no date with a month's name that is known"
 
 
@@ -281,6 +282,8 @@ def _no_date(column: pd.Series[str], days: Days, form: str) -> str:
     unread = column[np.isnat(days)].astype(str)
     if len(unread) and re.search(r"\d.*[^\W\d_]{3}|[^\W\d_]{3}.*\d", unread.iloc[0]):
         return f"{{cell}}, {_NO_MONTHS}; it is read in {cells.MONTHS_KNOWN}"
+    if (year := re.search(_YEAR, unread.iloc[0] if len(unread) else "")) and not 1600 <= int(year[1]) < 2100:
+        return "{cell}, a year of another calendar; write those from 1600 to 2099, as 2020 for 2563 or 1399"
     return f"{{cell}}; must be a date, {form or 'YYYY-MM-DD'}, or as data.date_format= says"
 
 
