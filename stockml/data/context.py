@@ -54,7 +54,7 @@ def _comparable(own: Dates, others: Dates) -> tuple[Dates, Dates]:
         unit = "datetime64[s]" if frequency.has_times(own) else "datetime64[D]"
         return own.astype(unit), others.astype(unit)
     days = others.astype("datetime64[D]")
-    return (own, days + 1) if frequency.has_times(own) else (own.astype("datetime64[D]"), days)
+    return (own, days + np.timedelta64(1, "D")) if frequency.has_times(own) else (own.astype("datetime64[D]"), days)
 
 
 def _sessions(first: Dates, last: Dates) -> NDArray[np.int64]:

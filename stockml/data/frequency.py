@@ -233,7 +233,7 @@ def next_dates(dates: Dates, count: int, exchange: str, *, synthetic: bool = Fal
     label = _Label.of(dates, frequency)
     firsts = label.first_days(last, count + 1)
     found = []
-    for first, end in zip(firsts[:-1], firsts[1:] - 1, strict=True):
+    for first, end in zip(firsts[:-1], firsts[1:] - np.timedelta64(1, "D"), strict=True):
         own = label.nominal(first, end)
         if label.by_session:
             open_days = sessions(first, end)
@@ -283,7 +283,7 @@ class _Label:
         ahead = np.arange(1, count + 1)
         if self.frequency.period == "week":
             monday = last - np.timedelta64((int(last.astype(np.int64)) + 3) % 7, "D")
-            return np.asarray(monday + 7 * ahead, dtype="datetime64[D]")
+            return np.asarray(monday + _WEEK * ahead, dtype="datetime64[D]")
         month, step = int(last.astype("datetime64[M]").astype(np.int64)), self.frequency.step
         month -= (month - self.phase) % step
         return np.asarray((month + step * ahead).astype("datetime64[M]"), dtype="datetime64[D]")
@@ -293,7 +293,9 @@ class _Label:
         if self.frequency.period == "week":
             return np.datetime64(first + np.timedelta64(self.offset, "D"))
         if self.late:
-            end = (first.astype("datetime64[M]") + 1).astype("datetime64[D]") - np.timedelta64(1, "D")
+            end = (first.astype("datetime64[M]") + np.timedelta64(1, "M")).astype("datetime64[D]") - np.timedelta64(
+                1, "D"
+            )
             return np.datetime64(end - np.timedelta64(self.offset, "D"))
         return np.datetime64(first + np.timedelta64(self.offset, "D"))
 

@@ -105,6 +105,11 @@ def test_dates_with_two_equal_readings_are_refused(tmp_path: Path) -> None:
         assert str(tables.load(three_days(dates, date_format=date_format)(tmp_path)).dates[0]) == first
 
 
+def test_months_that_may_be_days_of_a_week_are_refused(tmp_path: Path) -> None:
+    dates = [f"{month:02}/01/2001" for month in range(8, 13)] + ["01/01/2002"]  # else Monday to Friday in January
+    assert "08/01/2001 may be" in refusal(three_days(dates)(tmp_path))
+
+
 def test_bad_rows_are_left_out_and_counted_if_that_is_set(tmp_path: Path) -> None:
     path = write_bars(random_bars(100, ticker="AAPL"), tmp_path)
     whole = tables.load(of_folder(tmp_path))

@@ -83,7 +83,9 @@ def days(column: pd.Series[str], date_format: str | None = None) -> tuple[Days, 
     if len(likely) > 1:
         ordered = [f for f in likely if _is_ordered(fitting[f])]
         weekdays = [f for f in ordered if np.is_busday(fitting[f][~np.isnat(fitting[f])]).all()]
-        regular = [f for f in ordered if _is_regular(fitting[f])]
+        if any(_is_regular(fitting[f], 3) for f in ordered if f not in weekdays):
+            weekdays = []  # months seldom begin on weekdays alone
+        regular = [f for f in ordered if _is_regular(fitting[f], 12)]
         likely = next((fewer for fewer in (ordered, weekdays, regular) if len(fewer) == 1), likely)
     if len(likely) > 1:
         raise AmbiguousTableError(
@@ -135,10 +137,10 @@ def _is_ordered(found: Days) -> bool:
     return bool((steps >= 0).all() or (steps <= 0).all())
 
 
-def _is_regular(found: Days) -> bool:
-    """Whether the days are a week, a month, … apart each time. Of 12 or fewer, 1/2, 1/3, … may be days or months."""
+def _is_regular(found: Days, fewest: int) -> bool:
+    """Whether the days are a week, a month, … apart, so many times. Up to 12/1, 1/1, 2/1, … may be days or months."""
     steps = np.abs(np.diff(found[~np.isnat(found)]).astype(np.int64))
-    return bool(len(steps) >= 12 and steps.min() > 4 and steps.max() <= 1.2 * steps.min())
+    return bool(len(steps) >= fewest and steps.min() > 4 and steps.max() <= 1.2 * steps.min())
 
 
 _CURRENCY = r"(?P<{}>[A-Z]{{0,3}}[$€£¥₹₩₽₺₪]|[A-Z]{{3}}|R[sp]\.?|kr\.?|zł|Kč|Ft|元|円|원)?"
