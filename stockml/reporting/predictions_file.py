@@ -106,9 +106,17 @@ def content_hash(folder: RunFolder) -> str:
 def read_columns(folder: RunFolder, name: str) -> dict[str, list[str]]:
     """The columns of a CSV file of the run folder as text; UserError where it is missing, empty or broken."""
     path = folder.path / name
+    remedy = f"train it again with its saved config: -cp {folder.path}/.hydra -cn config"
     try:
         text = plain_files.read(path, copies=_COPIES).decode()
-        header, *rows = csv.reader(io.StringIO(text, newline=""))
+        header, *rows = csv.reader(io.StringIO(text, newline="")) if text else [[]]
+        if not rows:
+            raise UserError(f"{path}: has no rows; {remedy}")
+        if cut := next((number for number, row in enumerate(rows, 2) if len(row) != len(header)), None):
+            raise UserError(
+                f"{path}: line {cut} has {len(rows[cut - 2])} of {len(header)} columns, "
+                f"so the file is cut short or damaged; {remedy}"
+            )
         found = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
         if "'" in text:
             found = {from_csv_cell(name): list(map(from_csv_cell, cells)) for name, cells in found.items()}

@@ -147,11 +147,14 @@ _LONGEST_TARGET = 60  # characters
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file; none where there is no file."""
+    """The rows of a CSV file; none where there is no file. UserError where a line is cut short."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [{name: from_csv_cell(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    if cut := next((number for number, row in enumerate(rows, 2) if None in row or None in row.values()), None):
+        raise UserError(f"{path}: row {cut} has not as many cells as the header, so the file is cut short or damaged")
+    return [{name: from_csv_cell(cell) for name, cell in row.items()} for row in rows]
 
 
 def _key_figures(metrics: Mapping[str, Any]) -> list[KeyFigure]:

@@ -277,6 +277,11 @@ class RunFolder(Folder):
         except UserError:
             return None
 
+    @property
+    def ending(self) -> str:
+        """How the run ended, for a message: its status, or that none can be read."""
+        return self.outcome() or "result.json is missing or damaged"
+
 
 class WorkerRun(RunFolder):
     """The run folder of a worker process that writes there. Its launcher holds it, and records the status."""

@@ -58,7 +58,7 @@ class _Candidate:
     def read(cls, folder: RunFolder) -> _Candidate:
         """Read a run. UserError where it is not finished, or no run that can be combined."""
         if folder.outcome() != "ok":
-            raise UserError(f"{folder.path}: is not finished ({folder.outcome()}); finish it, or leave it out")
+            raise UserError(f"{folder.path}: is not finished ({folder.ending}); finish it, or leave it out")
         require_baselines(folder.path)
         run_metadata.require_open(folder)
         metadata, config = folder.read_json("config.json"), run_metadata.saved_config(folder)

@@ -74,8 +74,8 @@ def content_hash(folder: RunFolder) -> str:
 
 def _read(folder: RunFolder) -> dict[str, Any]:
     """The best.pt of a finished run, that of a walk-forward run's last fold. Raises UserError."""
-    if (outcome := folder.outcome()) != "ok":
-        raise UserError(f"{folder.path}: is not finished ({outcome}); no training can start with its weights")
+    if folder.outcome() != "ok":
+        raise UserError(f"{folder.path}: is not finished ({folder.ending}); no training can start with its weights")
     if kept := members(folder):
         raise UserError(f"{folder.path}: combines {len(kept)} models; name one of them: {kept[0].folder.path}")
     path = _path(folder)

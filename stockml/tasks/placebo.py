@@ -61,7 +61,7 @@ def _of_run(path: Path, copies: int, typed: Sequence[str]) -> Found:
     """Repeat a run: a sweep over the copies."""
     original = RunFolder.existing(path)
     if original.outcome() != "ok":
-        raise UserError(f"run={path}: did not end well ({original.outcome()}); there is nothing to compare with")
+        raise UserError(f"run={path}: did not end well ({original.ending}); there is nothing to compare with")
     saved = run_metadata.saved_values(original)
     if saved.get("runs") or saved["update"]["of"]:
         raise UserError(f"run={path}: was made from other runs; name one that was trained by itself")

@@ -61,7 +61,7 @@ class Predictor:
     def load(cls, folder: RunFolder, config: Config) -> Predictor:
         """Load the models of a finished run on the hardware of `config`; UserError where they cannot be rebuilt."""
         if folder.outcome() != "ok":
-            raise UserError(f"{folder.path}: is not finished ({folder.outcome()}); its model cannot be used")
+            raise UserError(f"{folder.path}: is not finished ({folder.ending}); its model cannot be used")
         require_baselines(folder.path)
         own = dataclasses.replace(run_metadata.saved_config(folder), hardware=config.hardware)
         chosen = hardware.choose(own.hardware)

@@ -47,7 +47,7 @@ def run(config: Config, request: Request) -> None:
         return
     original = RunFolder.existing(path)
     if original.outcome() != "ok":
-        raise UserError(f"{original.path}: did not end well ({original.outcome()}); there is nothing to compare with")
+        raise UserError(f"{original.path}: did not end well ({original.ending}); there is nothing to compare with")
     if kept := members(original):
         _run_combined(original, [str(of.folder.path) for of in kept], config, request)
         return

@@ -34,7 +34,7 @@ def run(config: Config, request: Request) -> None:
         raise UserError(f"unseal.best={config.unseal.best}: chooses among a sweep's jobs, and {path} is none")
     folder = RunFolder.existing(path)
     if not (path / "metrics.json").exists():
-        raise UserError(f"{path}: is not finished ({folder.outcome()}); continue it first: trainer.resume={path}")
+        raise UserError(f"{path}: is not finished ({folder.ending}); continue it first: trainer.resume={path}")
     if "test" in folder.read_json("metrics.json"):
         raise UserError(f"{path}: its test is not sealed; its scores are in metrics.json")
     was = predictions_file.content_hash(folder)

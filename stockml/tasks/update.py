@@ -30,8 +30,10 @@ def run(config: Config, request: Request) -> None:
     it. Raises UserError where the run cannot be updated or there is no new day; else errors are those of `train.run`.
     """
     folder = RunFolder.existing(Path(str(config.run)))
-    if (outcome := folder.outcome()) != "ok":
-        raise UserError(f"{folder.path}: is not finished ({outcome}); continue it first: trainer.resume={folder.path}")
+    if folder.outcome() != "ok":
+        raise UserError(
+            f"{folder.path}: is not finished ({folder.ending}); continue it first: trainer.resume={folder.path}"
+        )
     own = run_metadata.saved_config(folder)
     _check_own_settings(own, config)
     if not config.update.fresh and not models.can_continue(config.model):
