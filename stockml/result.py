@@ -122,7 +122,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         """The scores on test and the verdict, for a notebook."""
-        mark = [f"<p><strong>{_SYNTHETIC}</strong>: never take it for the market</p>"]
+        mark = [f"<p><strong>{_SYNTHETIC}</strong>, no market prices</p>"]
         heading = f"<p><strong>{html.escape(self._title)}</strong> {html.escape(str(self.folder))}</p>"
         return "\n".join([heading, *(mark if self.synthetic else []), *self._scores_as_html()])
 

@@ -87,7 +87,9 @@ def _unquoted(text: str) -> str:
 
 def _advice(text: str) -> str:
     """How an override that cannot be read is to be typed."""
-    key, _, value = text.partition("=")
+    key, is_setting, value = text.partition("=")
+    if not is_setting:
+        return "a setting is typed as stock=AAPL; --help lists them"
     if not re.fullmatch(r"\+{0,2}features\.columns\..*|data\.target", key):
         return f"quote values with special characters{_quoted(key, value)}"
     name = key.rpartition(".")[2]

@@ -77,9 +77,9 @@ class Bars:
         if keep.all():
             return self
         if not keep.any():
+            given = [f"data.{name}={value}" for name, value in (("start", start), ("end", end)) if value is not None]
             raise UserError(
-                f"{self.origin}: no bars between data.start={start} and data.end={end}; "
-                f"it holds {self.dates[0]} to {self.dates[-1]}"
+                f"{self.origin}: no bars within {' and '.join(given)}; it holds {self.dates[0]} to {self.dates[-1]}"
             )
         return self._select(keep)
 

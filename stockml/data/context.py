@@ -54,9 +54,9 @@ def _comparable(own: Dates, others: Dates) -> tuple[Dates, Dates]:
         unit = "datetime64[s]" if frequency.has_times(own) else "datetime64[D]"
         return own.astype(unit), others.astype(unit)
     days = others.astype("datetime64[D]")
-    if frequency.has_times(own):
-        return own, np.asarray(days + np.timedelta64(1, "D"))
-    return own.astype("datetime64[D]"), days
+    if not frequency.has_times(own):
+        return own.astype("datetime64[D]"), days
+    return own, np.asarray(days + np.timedelta64(1, "D"), dtype="datetime64[D]")
 
 
 def _sessions(first: Dates, last: Dates) -> NDArray[np.int64]:

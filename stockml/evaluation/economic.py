@@ -160,12 +160,12 @@ def sentence(found: Mapping[str, Any], *, pooled: bool) -> str:
     model, holding, difference = found["model"]["net"], found["holding"]["net"], found["difference"]
     traded = f"Traded {RULES[found['rule']]} at {found['cost_bps']:g} bp"
     if model["sharpe"] is None:
-        late = f", for no test day is {found['delay']} days after another" if found["delay"] >= found["n"] else ""
+        late = f", since no test day is {found['delay']} days after another" if found["delay"] >= found["n"] else ""
         return f"{traded}, nothing would be bought or sold{late}."
     own = f"{traded}, the Sharpe ratio after costs is {_with_interval(model['sharpe'], model['sharpe_interval'])}"
     held = f"holding {'all stocks equally' if pooled else 'the stock'}"
     if difference["interval"] is None:
-        return f"{own}: that of {held}, for the positions are the same." if difference["sharpe"] == 0 else f"{own}."
+        return f"{own}: that of {held}, since the positions are the same." if difference["sharpe"] == 0 else f"{own}."
     low, high = difference["interval"]
     why = "more than luck" if low > 0 else "more than bad luck" if high < 0 else "within luck"
     gap = _with_interval(difference["sharpe"], difference["interval"])

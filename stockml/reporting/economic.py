@@ -41,7 +41,8 @@ def lines(evaluated: Mapping[str, Any]) -> list[str]:
     ]
     notes = (
         f"{found['n']:,} test days, traded {RULES[found['rule']]}{_closed(found)}; costs of {found['cost_bps']:g} bp "
-        "are paid, except in gross, the Sharpe ratio before them; turnover a year in capitals, break-even cost in bp"
+        "are paid, except in gross, the Sharpe ratio before them; return (compounded), volatility and turnover (in "
+        "multiples of the capital) are of a year, break-even cost in bp"
     )
     return [text_table(header, rows, left=header[:1]), textwrap.fill(worded(notes, evaluated.get("step", "day")), 100)]
 

@@ -244,7 +244,7 @@ def _markdown(rows: Sequence[Row]) -> str:
     if found := aggregates(rows):
         lines += ["", *(f"- {line}" for line in found)]
     if any(row.get("synthetic") for row in rows):
-        lines += ["", "Simulated data (synthetic: true): never take it for the market."]
+        lines += ["", "Simulated data (synthetic: true), no market prices."]
     return "\n".join(lines) + "\n"
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stockml.training.interface import EpochStats
 
 SYNTHETIC = (
-    "SIMULATED DATA (synthetic: true): never take it for the market. For real data:",
+    "SIMULATED DATA (synthetic: true), no market prices. For real data:",
     "  python run.py data=csv data.dir=FOLDER stock=AAPL     daily bars, FOLDER/AAPL.csv",
     "  python run.py data=npz data.path=FILE.npz             arrays with windows made elsewhere",
 )

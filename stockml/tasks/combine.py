@@ -207,6 +207,8 @@ def _folders(config: Config) -> tuple[list[RunFolder], str]:
 def _difference(first: _Candidate, other: _Candidate) -> str | None:
     """What keeps a run from being combined with the first one, in a line; None where nothing does."""
     name, path = other.folder.path, first.folder.path
+    stock, of_first = (of.config.stock.ticker for of in (other, first))
+    of_another = f"{stock} instead of {of_first}" if stock != of_first else "other data"
     for key, value in first.target.items():
         if (own := other.target[key]) != value:
             return f"{name}: {key}={show(own)}, and {show(value)} in {path}; only forecasts of the same are combined"
@@ -224,8 +226,8 @@ def _difference(first: _Candidate, other: _Candidate) -> str | None:
             if then is not None and len(differing := np.flatnonzero(then != now)):
                 key, at = combination.keys(one)[differing[0]], differing[0]
                 return (
-                    f"{name}: y_true of {_key(key)} is {now[at]:.6g}, and {then[at]:.6g} in {path}: other data; only "
-                    "forecasts of the same are combined"
+                    f"{name}: y_true of {_key(key)} is {now[at]:.6g}, and {then[at]:.6g} in {path}: {of_another}; "
+                    "combine runs on the same data, of other models or seeds"
                 )
     return None
 

@@ -206,7 +206,7 @@ def test_the_best_jobs_of_a_sweep_on_validation_are_its_members(
     [
         ("class", "class: data.target=direction, and log_return in …ridge; only forecasts of the same are combined"),
         ("ensemble", "ensemble: data.horizon=5, and 1 in …ridge; only"),
-        ("other data", "other data: y_true of 2000-…other data; only forecasts of the same are"),
+        ("other data", "other data: y_true of 2000-…: other data; combine runs on the same data"),
         ("later", "later: its test has no sample of 2000-12-01, unlike that of …ridge; …data.test_start"),
         ("pool", "pool: its test has no sample of 2000-12-01"),
     ],

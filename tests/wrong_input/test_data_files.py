@@ -180,7 +180,7 @@ CONTAINERS = {
     ),
     "carets": (
         file("AAPL.csv", text(table()).replace(",", "^")), "",
-        "has no column …; its columns must be apart by commas, semicolons, tabs or |",
+        "has no column …; its columns must be separated by commas, semicolons, tabs or |",
     ),
     "names-without-header": (
         bars(), "data.header=false 'data.columns={date: Date}'",

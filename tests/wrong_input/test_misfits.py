@@ -62,7 +62,7 @@ MISFITS = [
     pytest.param(
         bars(),
         f"{BARS} data.start=2030-01-01",
-        "AAPL.csv: no bars between data.start=2030-01-01 …; it holds 2020-01-01 to 2020-02-29",
+        "AAPL.csv: no bars within data.start=2030-01-01; it holds 2020-01-01 to 2020-02-29",
         id="start-after-the-data",
     ),
     pytest.param(bars(), f"{BARS} data.valid_ratio=0.999", "too small (train 0, …; …data.valid_ratio", id="no-train"),

@@ -302,7 +302,7 @@ def _read(texts: Mapping[str, list[str]], further: Collection[str], decimal: str
     notes = {
         "decimal commas": decimal == ",",
         f"{', '.join([*currencies, *sorted(signs_off - currencies)])} taken off": currencies | signs_off,
-        "signs between thousands taken off": is_grouped,
+        "thousands separators removed": is_grouped,
         f"{', '.join(sorted(scales))} multiplied out": scales,
     }
     return _Reading(read, [note for note, is_so in notes.items() if is_so])

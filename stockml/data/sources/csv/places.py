@@ -92,7 +92,7 @@ def _proposal(table: Table, found: Mapping[str, int], lacks: Sequence[str], feat
     guessed, header = _guess(table, found, lacks), table.header
     rest = [role for role in lacks if role not in guessed]
     if len(header.names) == 1:
-        return "; its columns must be apart by commas, semicolons, tabs or |"
+        return "; its columns must be separated by commas, semicolons, tabs or |"
     hints = []
     if guessed:
         places = {role: place(header, number) for role, number in guessed.items()}

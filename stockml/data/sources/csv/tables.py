@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 _ADJUSTED = "prices × Adj Close / Close"
-_NOT_ADJUSTED = "no Adj Close: not adjusted for dividends, unless the file is"
+_NOT_ADJUSTED = "no Adj Close: prices as they are, without dividends unless the file has them in"
 _YEAR = r"(?<!\d)(\d{4})(?:\d{4})?(?!\d)"  # of 2563-01-02, 25630102 or 02/01/2563
 _NO_MONTHS = "no date with a month's name that is known"
 
@@ -183,7 +183,7 @@ def _volume(columns: Mapping[str, Floats]) -> tuple[Floats, str]:
     volume = adjusted_volume(columns["volume"], ratios)
     note = "volume × the splits in Adj Close / Close"
     if (ratios == 1).all():
-        note = "volume as in the file: Adj Close / Close shows no split"
+        note = "volume as in the file: no split in Adj Close / Close"
     if unclear:
         note += f", and {unclear} large step{'s' if unclear > 1 else ''} of no usual ratio, for which volume is raw"
     return volume, note
