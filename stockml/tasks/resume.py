@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,13 +75,15 @@ def is_finished(state: TrainState, config: Config) -> bool:
 
 
 def nothing_left(
-    folder: RunFolder, config: Config, states: Mapping[str, TrainState], names: Iterable[str]
+    folder: RunFolder, config: Config, states: Mapping[str, TrainState], names: Sequence[str]
 ) -> list[str]:
     """A line for the user where the run was finished and none of its models, by name, trains on, else no line."""
     done = all(name in states and is_finished(states[name], config) for name in names)
     if not (folder.path / "metrics.json").exists() or not done:
         return []
-    return ["resumed     this run was finished already: nothing is trained, and its results are computed again"]
+    early = any(len(states[name].history) < models.most_epochs(config) for name in names)
+    why = ", stopped early by trainer.patience" if early else ""
+    return [f"resumed     this run was finished already{why}: nothing is trained, and its results are computed again"]
 
 
 def changes_of_batch(folder: RunFolder, config: Config, world_size: int) -> list[str]:
