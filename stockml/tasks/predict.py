@@ -69,7 +69,8 @@ def run(config: Config, _request: Request = NO_REQUEST) -> None:
         print(f"            {found.meaning}")
     if not all(row[found.header.index("target_date")] for row in table):
         print(f"            the dates of the next {noun}s are unknown; {calendar.INSTALL}")
-    print(f"forecasts   {len(table):,}, of which {len(table) - known:,} for the next {noun}s: {found.path}")
+    ahead = len(table) - known
+    print(f"forecasts   {len(table):,}, of which {ahead:,} for the next {noun}{'s' * (ahead != 1)}: {found.path}")
     if found.onnx is not None:
         print(f"onnx        {found.onnx}")
 
