@@ -171,6 +171,7 @@ CONTAINERS = {
     "web-page": (file("AAPL.xls", "<html><table></table></html>"), "", "AAPL.xls: is a web page or XML; …as CSV"),
     "json-cut": (file("AAPL.json", json.dumps(RECORDS)[:900]), "", "AAPL.json: holds no JSON records, …char 900))"),
     "json-two": (file("AAPL.json", json.dumps({"a": RECORDS, "b": RECORDS})), "", "JSON records…(it has 2 tables)"),
+    "json-bytes": (file("AAPL.json", json.dumps(RECORDS).encode() + b"\xee"), "", "AAPL.json: is no text in UTF-8 ("),
     "json-none": (file("AAPL.json", '{"error": "limit"}'), "", "AAPL.json: holds no table; JSON is read as"),
     "zip-of-two": (file("AAPL.zip", zipped(a="1", b="1")), "", "AAPL.zip: holds 2 files; unpack it, …data.dir=FOLDER"),
     "zip-locked": (file("AAPL.zip", locked()), "", "AAPL.zip: is protected by a password; unpack it…data.path=FILE"),

@@ -9,6 +9,7 @@ import bz2
 import contextlib
 import gzip
 import io
+import json
 import lzma
 import re
 import zipfile
@@ -108,10 +109,10 @@ def encoding(content: bytes) -> str:
     return "cp1252"
 
 
-def text(path: Path, content: bytes) -> str:
-    """The text of the bytes of a file, with lines that end in \\n. Raises UserError."""
+def text(path: Path, content: bytes, name: str = "") -> str:
+    """The text of a file's bytes, in this encoding if one is named, with lines that end in \\n. Raises UserError."""
     try:
-        text = content.decode(encoding(content))
+        text = content.decode(name or encoding(content))
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path}: is no text in UTF-8 ({error.reason} at byte {error.start}), nor in another encoding, as cp1252 "
@@ -131,7 +132,7 @@ def rows(path: Path, content: bytes) -> Rows | None:
         sheet = spreadsheets.sheet(path, content)
         found = [[json_tables.shown(cell) for cell in row] for row in sheet.itertuples(index=False, name=None)]
     elif re.match(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*[{\[\]]|\{\s*\")", content):
-        found = json_tables.rows(path, text(path, content))
+        found = json_tables.rows(path, text(path, content, json.detect_encoding(content)))
     elif re.match(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|body|table|meta|div|\?xml)\b", content, re.IGNORECASE):
         raise NoTableError(path, "is a web page or XML", "open it in a spreadsheet program and save it as CSV")
     else:
