@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -234,7 +234,7 @@ def next_dates(dates: Dates, count: int, exchange: str, *, synthetic: bool = Fal
     firsts = label.first_days(last, count + 1)
     found = []
     for first, end in zip(firsts[:-1], firsts[1:] - np.timedelta64(1, "D"), strict=True):
-        own = label.nominal(first, end)
+        own = label.nominal(first)
         if label.by_session:
             open_days = sessions(first, end)
             if open_days is None:
@@ -270,9 +270,7 @@ class _Label:
         months = days.astype("datetime64[M]")
         phase = int(np.bincount(months.astype(np.int64) % frequency.step).argmax())
         from_first = (days - months.astype("datetime64[D]")).astype(int)
-        to_last = ((months + np.timedelta64(1, "M")).astype("datetime64[D]") - np.timedelta64(1, "D") - days).astype(
-            int
-        )
+        to_last = (_last_days(months) - days).astype(int)
         late = float(np.median(from_first)) > 15
         usual = int(np.bincount(to_last if late else from_first).argmax())
         moved = bool(((to_last if late else from_first) != usual).any())
@@ -288,16 +286,18 @@ class _Label:
         month -= (month - self.phase) % step
         return np.asarray((month + step * ahead).astype("datetime64[M]"), dtype="datetime64[D]")
 
-    def nominal(self, first: np.datetime64, end: np.datetime64) -> np.datetime64:
+    def nominal(self, first: np.datetime64) -> np.datetime64:
         """The day that the period is dated by where every day is a session."""
         if self.frequency.period == "week":
             return np.datetime64(first + np.timedelta64(self.offset, "D"))
         if self.late:
-            end = (first.astype("datetime64[M]") + np.timedelta64(1, "M")).astype("datetime64[D]") - np.timedelta64(
-                1, "D"
-            )
-            return np.datetime64(end - np.timedelta64(self.offset, "D"))
+            return np.datetime64(_last_days(first.astype("datetime64[M]")) - np.timedelta64(self.offset, "D"))
         return np.datetime64(first + np.timedelta64(self.offset, "D"))
+
+
+def _last_days(months: Any) -> Any:
+    """The last day of each month."""
+    return (months + np.timedelta64(1, "M")).astype("datetime64[D]") - np.timedelta64(1, "D")
 
 
 def _weekdays(days: Dates) -> NDArray[np.int64]:

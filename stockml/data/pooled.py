@@ -24,7 +24,7 @@ from stockml.errors import UserError
 if TYPE_CHECKING:
     from stockml.config.root import Config
     from stockml.data.bars import Bars
-    from stockml.data.frequency import Dates
+    from stockml.data.frequency import Dates, Frequency
     from stockml.data.settings import BarsConfig
 
 _MOST_FAULTS = 10
@@ -138,7 +138,8 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer, bad: Se
             for (one, bars), rows in zip(together, rows_of_each, strict=True):
                 found = doctor.counts(bars, data.calendar)
                 missing += rows.pop("missing", 0)
-                rows["dates"] = all_dates.add(bars.dates, rows["dates"])
+                step = frequency.of(bars.dates) if len(bars.dates) >= frequency.FEWEST else None  # fewer say nothing
+                rows["dates"] = all_dates.add(bars.dates, rows["dates"], step)
                 for name, array in rows.items():
                     if array is not None:
                         writer.append(name, array)
@@ -149,8 +150,8 @@ def _build(config: Config, each: Sequence[Config], writer: store.Writer, bad: Se
                 parsing_notes[bars.parsing_notes] += 1
                 dropped.extend(bars.dropped)
                 data_warnings.update(found)
-                if len(bars.dates) >= frequency.FEWEST:  # fewer say nothing
-                    frequencies[one.stock.ticker] = frequency.of(bars.dates).name
+                if step is not None:
+                    frequencies[one.stock.ticker] = step.name
     left_out.raise_faults(is_empty=not tickers)
     if odd := _of_another_frequency(frequencies, data):
         writer.restart()
@@ -181,10 +182,10 @@ class _Dates:
         self._all = np.array([], dtype="datetime64[D]")
         self._dtype: np.dtype[Any] | None = None
 
-    def add(self, dates: Dates, rows: Dates) -> Dates:
-        """Add those of a stock's bars; the dates of its rows in the unit of the first stock's."""
+    def add(self, dates: Dates, rows: Dates, step: Frequency | None) -> Dates:
+        """Add those of a stock's bars; the dates of its rows in the unit of the first stock's. `step`: where known."""
         self._dtype = self._dtype or dates.dtype
-        if len(dates) >= frequency.FEWEST and frequency.of(dates).period != "day":
+        if step is not None and step.period != "day":
             self._all = np.union1d(self._all, dates)
         return rows.astype(self._dtype)
 

@@ -71,10 +71,8 @@ def _page(folder: RunFolder) -> Page:
             faults = [f"This run is not done: {folder.outcome() or 'not begun'}. {error or ''}".rstrip()]
             scores = []
         else:
-            faults, scores = (
-                [],
-                score_sections.sections(metrics, read_rows(folder.path / "stocks.csv"), _changes(metadata, metrics)),
-            )
+            faults, stocks = [], read_rows(folder.path / "stocks.csv")
+            scores = score_sections.sections(metrics, stocks, _changes(metadata, metrics))
         in_table = ("features.columns.",) if "features" in metadata["data"] else ()
         found: Mapping[str, Any] = metrics or {}
         noun = found.get("step", "day")

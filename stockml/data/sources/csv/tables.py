@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stockml.data import spec, store
-from stockml.data.bars import PRICES, Bars, Floats, adjusted_volume, adjustment, split_ratios
+from stockml.data.bars import PRICES, Bars, Floats, adjusted_volume, adjustment, split_ratios, within
 from stockml.data.settings import ANY_PRICE
 from stockml.data.sources import reading
 from stockml.data.sources.csv import cells, stamps, table_files
@@ -203,7 +203,8 @@ def _usable_rows(
     is_signed = any((values < 0).any() for values in prices)
     used = np.ones(len(days), dtype=bool)
     if is_signed and not data.takes_any_price:
-        used = _between(days, data)
+        inside = within(days, data.start, data.end) | np.isnat(days)
+        used = inside | ~inside.any()
     faults: list[tuple[NDArray[np.bool_], str]] = [
         (np.asarray((table.cells == "").all(axis=1), dtype=bool), "is blank"),
         (table.widths < len(names), f"has fewer cells than the {len(names)} names"),
@@ -254,16 +255,6 @@ def _usable_rows(
         raise UserError(f"{first}{others}; {remedy}")
     note = f"{bad.sum():,} bad row{'s' if bad.sum() > 1 else ''} (data.on_bad_rows=drop; the first, {first})"
     return np.flatnonzero(used & ~bad), (note,)
-
-
-def _between(days: Days, data: CsvConfig) -> NDArray[np.bool_]:
-    """(R,) the rows from data.start to data.end; all where none is."""
-    outside = np.zeros(len(days), dtype=bool)
-    if data.start is not None:
-        outside |= days < np.datetime64(data.start)
-    if data.end is not None:
-        outside |= days.astype("datetime64[D]") > np.datetime64(data.end)
-    return ~outside | outside.all()
 
 
 def _without_returns(day: np.datetime64, days: Days, low: NDArray[np.bool_], data: CsvConfig) -> str:
